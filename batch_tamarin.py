@@ -7884,8 +7884,7 @@ class Recipe:
         try:
             data = json.loads(self.text, object_pairs_hook=members, parse_constant=refuse_constant)
         except json.JSONDecodeError as error:
-            message = f"this is no valid JSON: {_no_json(self.text, error)}"
-            raise InputError(message, self.path, error.lineno, error.colno) from None
+            raise no_json(self.text, error, self.path) from None
         # NaN; a number of too many digits; lists nested deeper than Python's stack.
         except (ValueError, RecursionError) as error:
             raise InputError(f"this JSON can't be read: {error}", self.path) from None
@@ -7912,7 +7911,13 @@ class Recipe:
         return dict(positions)
 
 
-def _no_json(text: str, error: json.JSONDecodeError) -> str:
+def no_json(text: str, error: json.JSONDecodeError, path: str) -> InputError:
+    """The error that the text of a file at `path` is no JSON, with its place."""
+    message = f"this is no valid JSON: {_json_mistake(text, error)}"
+    return InputError(message, path, error.lineno, error.colno)
+
+
+def _json_mistake(text: str, error: json.JSONDecodeError) -> str:
     """What is wrong with a text that is no JSON, in words of people who write other languages."""
     rest = text[error.pos :].lstrip()
     if not text.strip():
@@ -8065,7 +8070,8 @@ class OneOf(ValueKind):
     def problems(self, value: Any, path: JsonPath) -> Problems:
         if value not in self.words:
             allowed = ", ".join(self.words)
-            yield RecipeProblem(path, f"must be one of {allowed}, not {_described(value)}")
+            hint = did_you_mean(value, self.words) if isinstance(value, str) else ""
+            yield RecipeProblem(path, f"must be one of {allowed}, not {_described(value)}{hint}")
 
 
 @dataclass(eq=False)
@@ -8770,7 +8776,7 @@ class _Planner:
     def plans_of(self, name: str, data: Json) -> Iterator[Plan]:
         """The plans of one entry: variants, theories, lemmas in theory order, then provers."""
         variants = read_variants(self.recipe, name, data, self.most_tasks)
-        words = SelectingWords(per_theory=not variants.known)
+        words = SelectingWords()
         idle: list[Variant] = []
         for variant in variants.all:
             entry = read_entry(name, data, self.limits, variant)
@@ -8784,6 +8790,16 @@ class _Planner:
             for variant in idle:
                 message = f"variant '{variant.name}' plans no lemma: exclude it, or give it some"
                 self.recipe.problem(variant.path, message)
+        if not idle:
+            self._warn_of_idle_theories(name, words)
+
+    def _warn_of_idle_theories(self, entry: str, words: SelectingWords) -> None:
+        """Who names several theories may not see that nothing of one is proven."""
+        if words.idle_theories:
+            theories = printable(listed(words.idle_theories, 3))
+            self._warn(
+                f"tasks.{entry}: none of its names and patterns selects a lemma of {theories}"
+            )
 
     def _plans_of_variant(self, entry: RecipeEntry, words: SelectingWords) -> Iterator[Plan]:
         if not os.path.isdir(entry.cwd):
@@ -8791,7 +8807,7 @@ class _Planner:
             self.recipe.problem((*entry.path, "cwd"), message)
             return
         for file in find_theories(self.recipe, entry):
-            words.theory = file.path
+            words.begin_theory(file.path)
             selection = self.lemmas.select(entry, file, words)
             self._note_expectations(entry, selection, words)
             stem = _stem(file.path)
@@ -8801,8 +8817,10 @@ class _Planner:
             for choice in selection.choices:
                 self._refuse_diff(choice)
                 self._refuse_idle_stages(entry, choice.item)
+                words.note_plan()
                 yield self._plan(entry, choice, prefix, argument)
             for unread in selection.unread:
+                words.note_plan()
                 yield self._unreadable(entry, unread, prefix, argument)
 
     def _new_id(self, entry: RecipeEntry, prefix: str, lemma: str, alias: str) -> str:
@@ -8940,12 +8958,15 @@ class _Planner:
                 if is_unread or any(_selects(pattern, lemma) for lemma in lemmas):
                     words.use(path)
                 else:
-                    complain = functools.partial(self._no_such_expectation, path, pattern, lemmas)
-                    words.note_idle(path, complain)
+                    names = [lemma.name for lemma in lemmas]
+                    complain = functools.partial(self._no_such_expectation, path, pattern)
+                    words.note_idle(path, names, complain)
 
-    def _no_such_expectation(self, path: JsonPath, pattern: str, lemmas: Sequence[Lemma]) -> None:
-        hint = did_you_mean(pattern, {lemma.name for lemma in lemmas})
-        self.recipe.problem(path, f"matches no planned lemma{hint}")
+    def _no_such_expectation(self, path: JsonPath, pattern: str, searched: Searched) -> None:
+        hint = did_you_mean(pattern, searched.names)
+        where = searched.theory_words()
+        of_theories = f" of {where}" if len(searched.theories) > 1 else ""
+        self.recipe.problem(path, f"matches no planned lemma{of_theories}{hint}")
 
 
 def _stem(path: str) -> str:
@@ -8955,35 +8976,65 @@ def _stem(path: str) -> str:
     return stem
 
 
+class Searched(NamedTuple):
+    """Where a word selects nothing."""
+
+    theories: dict[str, None]  # their paths
+    names: dict[str, None]  # of lemmas, of which it could have selected some
+
+    def theory_words(self) -> str:
+        """The theory, or how many there are and the first of them."""
+        paths = listed(map(printable, self.theories), 2)
+        return paths if len(self.theories) == 1 else f"{len(self.theories):,} theories ({paths})"
+
+
+# Says what is wrong with a word that selects nothing anywhere.
+Complain = Callable[[Searched], None]
+
+
 class SelectingWords:
     """What of an entry selects something: names, patterns, what is expected.
 
-    Most likely what selects nothing is mistyped. Where an entry has variants it is enough that one
-    of them has what is meant.
+    Most likely what selects nothing is mistyped. Where an entry has variants or several theories it
+    is enough that one of them has what is meant.
     """
 
-    def __init__(self, per_theory: bool) -> None:
-        self.theory = ""  # that is being looked at
-        self._per_theory = per_theory  # every word must select something of each theory
-        self._used: set[tuple[JsonPath, str]] = set()
-        self._idle: dict[tuple[JsonPath, str], Callable[[], None]] = {}
+    def __init__(self) -> None:
+        self._theory = ""  # that is being looked at
+        self._used: set[JsonPath] = set()
+        self._idle: dict[JsonPath, tuple[Complain, Searched]] = {}
+        self._has_plans: dict[str, bool] = {}  # of all theories looked at
 
-    def note_idle(self, path: JsonPath, complain: Callable[[], None]) -> None:
-        """The word at `path` selects nothing of this theory; what to do if it nowhere does."""
-        self._idle.setdefault(self._key(path), complain)
+    @property
+    def idle_theories(self) -> list[str]:
+        """The theories of which nothing is selected, where there are others."""
+        idle = [theory for theory, has_plans in self._has_plans.items() if not has_plans]
+        return idle if len(idle) < len(self._has_plans) else []
+
+    def begin_theory(self, path: str) -> None:
+        """What follows is about the theory at this path."""
+        self._theory = path
+        self._has_plans.setdefault(path, False)
+
+    def note_plan(self) -> None:
+        """Something of this theory is planned."""
+        self._has_plans[self._theory] = True
+
+    def note_idle(self, path: JsonPath, names: Iterable[str], complain: Complain) -> None:
+        """The word at `path` selects none of these lemmas; what to do if it nowhere does."""
+        _, searched = self._idle.setdefault(path, (complain, Searched({}, {})))
+        searched.theories[self._theory] = None
+        searched.names.update(dict.fromkeys(names))
 
     def use(self, path: JsonPath) -> None:
         """The word at `path` selects something of this theory, or may do so."""
-        self._used.add(self._key(path))
-
-    def _key(self, path: JsonPath) -> tuple[JsonPath, str]:
-        return path, self.theory if self._per_theory else ""
+        self._used.add(path)
 
     def complain(self) -> None:
         """Complain of the words that have selected nothing."""
-        for key, complain in self._idle.items():
-            if key not in self._used:
-                complain()
+        for path, (complain, searched) in self._idle.items():
+            if path not in self._used:
+                complain(searched)
 
 
 # --- Variants of an entry -------------------------------------------------------------------------
@@ -10165,7 +10216,8 @@ class LemmaSelection:
             left = [each for each in chosen if not _selects(exclusion.pattern, each.lemma)]
             # It may take away what can't be read.
             if unread:
-                words.use((*exclusion.path, "name"))
+                words.use((*exclusion.path, "takes"))
+                words.use((*exclusion.path, "leaves"))
             else:
                 self._note_exclusion(exclusion, chosen, left, words)
             chosen = left
@@ -10194,7 +10246,7 @@ class LemmaSelection:
         names = lemmas_by_name(theories[0]) if theories else {}
         path = (*item.path, "name")
         if theories and not choices:
-            words.note_idle(path, functools.partial(self._no_such_lemma, item, file, names))
+            words.note_idle(path, names, functools.partial(self._no_such_lemma, item))
         else:
             words.use(path)
         longer = [name for name in names if name.startswith(item.pattern)]
@@ -10215,13 +10267,29 @@ class LemmaSelection:
         if not chosen:
             return
         word = printable(f"!{exclusion.pattern}")
-        path = (*exclusion.path, "name")
         # Most likely mistyped, and what should not run would run.
-        message = f"'{word}' takes no lemma away" if left else f"'{word}' leaves no lemma"
-        if 0 < len(left) < len(chosen):
-            words.use(path)
-        else:
-            words.note_idle(path, functools.partial(self._recipe.problem, path, message))
+        takes = len(left) < len(chosen)
+        self._judge(exclusion, "takes", takes, f"'{word}' takes no lemma away", words)
+        self._judge(exclusion, "leaves", bool(left), f"'{word}' leaves no lemma", words)
+
+    def _judge(
+        self,
+        exclusion: LemmaExclusion,
+        deed: str,
+        is_done: bool,
+        message: str,
+        words: SelectingWords,
+    ) -> None:
+        """Note whether an exclusion does what it must do somewhere; the problem if it does not."""
+        if is_done:
+            words.use((*exclusion.path, deed))
+            return
+        place = (*exclusion.path, "name")
+
+        def complain(searched: Searched) -> None:
+            self._recipe.problem(place, message)
+
+        words.note_idle((*exclusion.path, deed), (), complain)
 
     def _warn_of_idle_settings(
         self,
@@ -10253,31 +10321,34 @@ class LemmaSelection:
             f"'{first.pattern}' comes first (names before patterns, these in their order)"
         )
 
-    def _no_such_lemma(self, item: LemmaItem, file: TheoryFile, names: Collection[str]) -> None:
-        path = printable(file.path)
+    def _no_such_lemma(self, item: LemmaItem, searched: Searched) -> None:
+        where = searched.theory_words()
+        names = list(searched.names)
         if not names:
-            message = f"{path} has no lemmas (with these flags): nothing to prove"
+            has = "has" if len(searched.theories) == 1 else "have"
+            message = f"{where} {has} no lemmas (with these flags): nothing to prove"
             self._recipe.problem(item.path[:2], message)
             return
         as_prefix = [name for name in names if name.startswith(item.pattern)]
         if as_prefix:
-            self._no_prefixes(item, file, as_prefix)
+            self._no_prefixes(item, where, as_prefix)
             return
-        first_names = list(names)[:12]
+        first_names = names[:12]
         some = ", ".join(first_names)
         if len(names) > len(first_names):
             some += ", ..."
         hint = did_you_mean(item.pattern, names)
-        message = f"no lemma of {path} matches '{printable(item.pattern)}'{hint}; it has: {some}"
+        has = "it has" if len(searched.theories) == 1 else "they have"
+        message = f"no lemma of {where} matches '{printable(item.pattern)}'{hint}; {has}: {some}"
         self._recipe.problem((*item.path, "name"), message)
 
-    def _no_prefixes(self, item: LemmaItem, file: TheoryFile, names: Sequence[str]) -> None:
+    def _no_prefixes(self, item: LemmaItem, where: str, names: Sequence[str]) -> None:
         """A name that only begins the names of lemmas, which batch-tamarin would select."""
         pattern = f"{item.pattern}*"
         path = (*item.path, "name")
         self._recipe.mends[path] = pattern
         message = (
-            f"no lemma of {printable(file.path)} has the name '{printable(item.pattern)}'; "
+            f"no lemma of {where} has the name '{printable(item.pattern)}'; "
             f"'{printable(pattern)}' would select {listed(names, 3)}"
         )
         self._recipe.problem(path, message)
@@ -15246,6 +15317,8 @@ def read_expectations(path: str) -> list[Reference]:
     try:
         read = _expected_json if text.lstrip().startswith("{") else _expected_rows
         expected = [_reference(row, path) for row in read(text)]
+    except json.JSONDecodeError as error:
+        raise no_json(text, error, path) from None
     except (ValueError, RecursionError, csv.Error) as error:
         forms = "a JSON object, or a table with the columns theory, lemma and verdict"
         raise InputError(f"{printable(str(error))} (expected is {forms})", path) from None
@@ -21821,6 +21894,13 @@ INSTEAD = {
     **{f"--{form}": f"`report RESULTS -f {form}`" for form in REPORTS},
 }
 
+# What only some commands have in place of an option.
+RAISE_IN_RECIPE = "raise the limit in the recipe; retry doubles it"
+INSTEAD_IN = {
+    "retry": {"--timeout": RAISE_IN_RECIPE, "--memory": RAISE_IN_RECIPE},
+    "lemmas": {"--prove": "it proves nothing: `init THEORY` writes a recipe for `run`"},
+}
+
 # Other names of what `-f` takes.
 FORMATS_MEANT = {"markdown": "md", "latex": "tex", "typst": "typ", "xml": "junit", "text": "md"}
 
@@ -21917,27 +21997,52 @@ def open_missing_streams() -> None:
 class Parser(argparse.ArgumentParser):
     """Names the nearest word for a mistyped one, and doesn't bury the error under the usage."""
 
+    _words: Sequence[str] = ()  # that are being parsed
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         # argparse tells of unknown arguments in the main parser, which doesn't know the options of
         # the command. The command's parser is asked by this method, so that it can.
+        self._words = list(args or ())
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            options = [option for option in self._option_string_actions if option.startswith("--")]
-            name = unknown[0].partition("=")[0]
-            hint = ""
-            if name in INSTEAD:
-                hint = f": {INSTEAD[name]}"
-            elif name.startswith("--"):
-                hint = did_you_mean(name, options)
-            elif name in REPORTS:
-                hint = f" (did you mean '-f {name}'?)"
-            elif not name.startswith("-"):
-                hint = ": one at a time"
-            self.error(f"unknown argument '{printable(unknown[0])}'{hint}")
+            word = unknown[0]
+            self.error(f"unknown argument '{printable(word)}'{self._hint_at(word)}")
         return parsed, unknown
+
+    def _hint_at(self, word: str) -> str:
+        """What could be meant by a word that this command does not know, or ""."""
+        command = self.prog.rpartition(" ")[2]
+        name = word.partition("=")[0]
+        instead = INSTEAD_IN.get(command, {}).get(name) or INSTEAD.get(name, "")
+        has_tasks = "-t" in self._option_string_actions
+        if instead and (has_tasks or not instead.startswith("-t ")):
+            return f": {instead}"
+        if name.startswith("--"):
+            options = [option for option in self._option_string_actions if option.startswith("--")]
+            return did_you_mean(name, options)
+        if name in REPORTS:
+            return f" (did you mean '-f {name}'?)"
+        if name.startswith("-"):
+            return ""
+        if command == "run" and not name.endswith(".json"):
+            return f" (did you mean '-o {printable(word)}'?)"
+        return ": one at a time"
+
+    def _hint_at_value(self, message: str) -> str:
+        """How to give an option a value that looks like an option; "" if that isn't the problem."""
+        found = re.match(r"argument (\S+): expected one argument", message)
+        if not found:
+            return ""
+        names = found[1].split("/")
+        for name, value in zip(self._words, self._words[1:]):
+            if name in names and value.startswith("-"):
+                joined = f"{name}={value}" if name.startswith("--") else f"{name}{value}"
+                return f": write {printable(joined)}"
+        return ""
 
     def error(self, message: str) -> NoReturn:
         # argparse has put the choices into the message already.
+        message += self._hint_at_value(message)
         problem, _, rest = message.partition("(choose from ")
         if rest:
             choices = rest.rstrip(")")
@@ -21945,6 +22050,8 @@ class Parser(argparse.ArgumentParser):
             hint = command_meant(word) or did_you_mean(word, re.findall("[a-z-]+", choices))
             if word in FORMATS_MEANT:
                 hint = f" (did you mean '{FORMATS_MEANT[word]}'?)"
+            if word == "prune":
+                hint = " (the cache prunes itself: --cache-size GB)"
             message = f"{problem.rstrip()}{hint}; it is one of {choices}"
         self.exit(2, f"{self.prog}: error: {message}\ntype '{self.prog} --help' for help\n")
 
@@ -23019,11 +23126,7 @@ def command_init(args: argparse.Namespace) -> int:
         )
     refuse_existing(args.output, args.force)
     room = Limits(available_cores(), available_memory_mb(), math.inf)
-    if args.measured:
-        data = measured_recipe(args)
-    else:
-        data = recipe_of_theories(args, paths, room)
-        leave_out_refused(args.output, data, room)
+    data = measured_recipe(args) if args.measured else recipe_of_theories(args, paths, room)
     write_recipe(args, data, room)
     return 0
 
@@ -23041,20 +23144,25 @@ def recipe_of_theories(args: argparse.Namespace, paths: Sequence[str], room: Lim
         tasks[name] = ask_task(args, source, name, provers, resources)
     config["output_directory"] = ask(args, "directory for the results", args.results, str)
     versions = recipe_versions(provers, args.output)
-    return {"config": config, "tamarin_versions": versions, "tasks": tasks}
+    data = {"config": config, "tamarin_versions": versions, "tasks": tasks}
+    leave_out_refused(args.output, data, provers, room)
+    return data
 
 
 # Of a prover that only parses a theory.
 PARSE_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=60)
 
 
-def leave_out_refused(recipe_file: str, data: Json, room: Limits) -> None:
+def leave_out_refused(
+    recipe_file: str, data: Json, provers: dict[str, Prover], room: Limits
+) -> None:
     """Take from a recipe what its provers can't parse, and say so: our reader sees no terms.
 
-    Raises InputError when nothing is left.
+    `provers`: that have told their versions, as command lines depend on these. Raises InputError
+    when nothing is left.
     """
     recipe = Recipe(recipe_file, json.dumps(data))
-    batch = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), lambda message: None)
+    batch = plan_batch(recipe, provers, room, PlanOptions(), lambda message: None)
     refusals = list(parse_errors(batch))
     for plan, _ in refusals:
         leave_out_prover(data["tasks"], plan.entry, plan.prover)
@@ -23247,11 +23355,12 @@ def default_resources(config: Json, room: Limits) -> Json:
 
 
 def recipe_versions(provers: Mapping[str, Prover], recipe_file: str) -> Json:
-    """The recipe's `tamarin_versions`: files by their paths, commands on PATH by their names."""
+    """The recipe's `tamarin_versions`: files by paths, commands on PATH by their names."""
     versions: Json = {}
     for alias, prover in provers.items():
         path = prover.command[0]
-        if os.sep in path:
+        # Who gave an absolute path means it, wherever the recipe goes.
+        if os.sep in path and not os.path.isabs(path):
             path = recipe_path(path, recipe_file)
         versions[alias] = {"path": path}
     return versions
@@ -23319,15 +23428,8 @@ def sources_to_prove(
 
     Raises InputError when there is none.
     """
-    sources: list[SourceTheory] = []
     left_out: dict[str, InputError] = {}  # by path
-    for path in paths:
-        try:
-            source = read_source(path, args.define)
-            refuse_results(path)
-            sources.append(source)
-        except InputError as error:
-            left_out[path] = error
+    sources = read_sources(args, paths, left_out)
     includers = {file: source.path for source in sources for file in source.includes}
     for path in paths:
         includer = includers.get(os.path.realpath(path))
@@ -23343,9 +23445,37 @@ def sources_to_prove(
         raise InputError("\n".join(map(str, left_out.values())))
     for reason in left_out.values():
         say(f"left out: {reason}")
-    refuse_idle_words(args, left)
+    refuse_left_out_words(args, left)
     say_notes(left)
     return left
+
+
+def read_sources(
+    args: argparse.Namespace, paths: Iterable[str], left_out: dict[str, InputError]
+) -> list[SourceTheory]:
+    """The theories among some files that can be read and are no results; the others are noted.
+
+    Raises InputError for words of the command line that mean nothing in any of them.
+    """
+    sources: list[SourceTheory] = []
+    unreadable: list[InputError] = []
+    for path in paths:
+        try:
+            source = read_source(path, args.define)
+        except InputError as error:
+            left_out[path] = error
+            unreadable.append(error)
+            continue
+        try:
+            refuse_results(path)
+            sources.append(source)
+        except InputError as error:
+            left_out[path] = error
+    messages = list(idle_words(args, sources)) if sources else []
+    if messages:
+        # A word may mean something in what can't be read.
+        raise InputError("\n".join([*messages, *map(str, unreadable)]))
+    return sources
 
 
 # Folders of a results directory in which theories lie.
@@ -23389,9 +23519,17 @@ def read_source(path: str, given: Sequence[str]) -> SourceTheory:
             if name not in names:
                 # Readings with few flags come first.
                 hidden.setdefault(name, reading)
-    flags = tuple(flag for flag in given if flag in known_flags)
+    # What nothing asks for changes nothing: it belongs in no recipe.
+    for name, reading in hidden.items():
+        hidden[name] = reading._replace(flags=among(reading.flags, known_flags))
+    flags = among(given, known_flags)
     includes = frozenset(files - {os.path.realpath(path)})
     return SourceTheory(path, first.theory, flags, tuple(known_flags), hidden, includes)
+
+
+def among(flags: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
+    """Those of some flags that are known."""
+    return tuple(flag for flag in flags if flag in known)
 
 
 def refuse_unprovable(
@@ -23403,7 +23541,9 @@ def refuse_unprovable(
         lemma_items(args.lemma, source)  # tells what is wrong with the first
     if not source.theory.lemmas and not wishes:
         needs = hidden_words(source)
-        raise InputError(needs or "has no lemmas: nothing to prove", source.path)
+        # On a terminal we ask for them.
+        if args.yes or not needs:
+            raise InputError(needs or "has no lemmas: nothing to prove", source.path)
     if source.theory.diff:
         provers_with_diff(provers, source.path)
     for prover in provers.values():
@@ -23414,17 +23554,32 @@ def refuse_unprovable(
                 raise InputError(f"its oracle {oracle} {problem}", source.path)
 
 
-def refuse_idle_words(args: argparse.Namespace, sources: Collection[SourceTheory]) -> None:
-    """Raise InputError for a flag or a lemma of the command line that no theory knows."""
+def idle_words(args: argparse.Namespace, sources: Sequence[SourceTheory]) -> Iterator[str]:
+    """What to say of each flag and lemma of the command line that no theory knows."""
     known_flags = {flag for source in sources for flag in source.known_flags}
     for flag in args.define:
         if flag not in known_flags:
-            hint = did_you_mean(flag, known_flags)
-            raise InputError(f"-D {flag}: no theory asks for this flag{hint}")
-    used = {wish.text for source in sources for wish in wishes_for(args, source)}
+            yield idle_flag(flag, "theory", known_flags)
     for wish in args.lemma:
-        if wish.text not in used:
-            raise InputError(f"--lemma '{wish.text}': no theory has such a lemma")
+        if not any(selects_something(wish, source) for source in sources):
+            yield no_lemma_anywhere(wish, sources)
+
+
+def refuse_left_out_words(args: argparse.Namespace, left: Sequence[SourceTheory]) -> None:
+    """Raise InputError for a lemma that only theories have that are left out; warn of a flag."""
+    known_flags = {flag for source in left for flag in source.known_flags}
+    for flag in dict.fromkeys(args.define):
+        if flag not in known_flags:
+            warn(f"-D {flag}: only theories that are left out ask for this flag")
+    for wish in args.lemma:
+        if not any(selects_something(wish, source) for source in left):
+            message = f"--lemma '{wish.text}': only theories that are left out have such a lemma"
+            raise InputError(message)
+
+
+def idle_flag(flag: str, place: str, known: Iterable[str]) -> str:
+    """What to say of a flag of the command line that is not among the known ones."""
+    return f"-D {flag}: no {place} asks for this flag{did_you_mean(flag, known)}"
 
 
 def say_notes(sources: Iterable[SourceTheory]) -> None:
@@ -23433,7 +23588,7 @@ def say_notes(sources: Iterable[SourceTheory]) -> None:
     with_parts: list[str] = []
     for source in sources:
         if source.hidden:
-            say(f"note: {source.path} has {hidden_words(source)}")
+            say(f"note: {source.path}: {hidden_words(source)}")
         if source.theory.diff:
             with_diff.append(source.path)
         if any(lemma.parent for lemma in source.theory.lemmas):
@@ -23466,7 +23621,10 @@ def hidden_words(source: SourceTheory) -> str:
     for name, reading in source.hidden.items():
         groups.setdefault(needed_words(reading, source), []).append(name)
     parts = [f"{listed(names, 6)} ({' '.join(words)})" for words, names in groups.items()]
-    return f"lemmas that need flags: {'; '.join(parts)}" if parts else ""
+    if not parts:
+        return ""
+    need = "needs" if len(source.hidden) == 1 else "need"
+    return f"{plural(len(source.hidden), 'lemma')} {need} flags: {'; '.join(parts)}"
 
 
 def needed_words(reading: Reading, source: SourceTheory) -> tuple[str, ...]:
@@ -23544,9 +23702,12 @@ def ask_flags(args: argparse.Namespace, source: SourceTheory) -> SourceTheory:
         for flag in flags:
             if flag not in source.known_flags:
                 raise InputError(f"{source.path} asks for {known}, and not for '{flag}'")
-        if tuple(flags) == source.flags:
-            return source
-        return read_source(source.path, flags)
+        wanted = source
+        if tuple(flags) != source.flags:
+            wanted = read_source(source.path, flags)
+        if not wanted.theory.lemmas and not wishes_for(args, wanted):
+            raise InputError(f"with these flags there is no lemma: {hidden_words(wanted)}")
+        return wanted
 
     return ask(args, question, " ".join(source.flags) or NONE, check)
 
@@ -23660,6 +23821,17 @@ def no_lemma_for(wish: LemmaWish, source: SourceTheory) -> str:
         flags = " ".join(needed_words(source.hidden[matching[0]], source))
         return f"{message}; {matching[0]} needs {flags}"
     return message + did_you_mean(pattern, [*lemmas_by_name(source.theory), *source.hidden])
+
+
+def no_lemma_anywhere(wish: LemmaWish, sources: Sequence[SourceTheory]) -> str:
+    """What to say of a name or a pattern that selects nothing of any theory."""
+    pattern = wish.pattern.lstrip("!")
+    names: dict[str, None] = {}
+    for source in sources:
+        if len(sources) == 1 or fnmatch.filter(source.hidden, pattern):
+            return no_lemma_for(wish, source)
+        names.update(dict.fromkeys([*lemmas_by_name(source.theory), *source.hidden]))
+    return f"--lemma '{wish.text}': no theory has such a lemma{did_you_mean(pattern, names)}"
 
 
 def ask_resources(args: argparse.Namespace, file: str, resources: Json) -> Json:
@@ -24244,14 +24416,34 @@ def rebuild(batch: Batch, directory: str) -> None:
 def command_lemmas(args: argparse.Namespace) -> int:
     """List what Tamarin would list in a theory, and what each lemma takes for granted."""
     flags = [flag.lstrip("=") for flag in args.define]
+    if os.path.isdir(args.theory):
+        first = theories_below(args.theory)[:1]
+        such_as = f", such as {quoted(first)}" if first else ""
+        raise InputError(f"is a folder: name a theory (.spthy) in it{such_as}", args.theory)
     theory = load_theory(args.theory, flags, args.diff, args.auto_sources)
     if args.json:
         lemmas = [lemma_json(lemma) for lemma in theory.lemmas]
         print_out(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2) + "\n")
-        return 0
-    columns = terminal_size()[0] if sys.stdout.isatty() else PIPE_COLUMNS
-    print_out(lemma_table(theory.lemmas, columns) + "\n")
+    else:
+        columns = terminal_size()[0] if sys.stdout.isatty() else PIPE_COLUMNS
+        print_out(lemma_table(theory.lemmas, columns) + "\n")
+    say_what_flags_do(theory, flags)
     return 0
+
+
+def say_what_flags_do(theory: Theory, flags: Sequence[str]) -> None:
+    """Say which lemmas need more flags, and which of these flags do nothing."""
+    try:
+        source = read_source(theory.path, flags)
+    except InputError:
+        return  # only with the options that were given it can be read
+    for flag in flags:
+        if flag not in source.known_flags:
+            warn(idle_flag(flag, "#ifdef", source.known_flags))
+    needs = hidden_words(source)
+    # Lemmas that only --diff shows stand in the table then.
+    if needs and theory.diff == source.theory.diff:
+        say(f"note: {needs}")
 
 
 def lemma_table(lemmas: Sequence[Lemma], columns: int) -> str:
@@ -24475,8 +24667,9 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
     program = find_program(asked)
     if not program:
         aliases = ", ".join(known)
+        hint = did_you_mean(asked, known)
         raise InputError(
-            f"--prover '{printable(asked)}' is none of the recipe's provers ({aliases}), and "
+            f"--prover '{printable(asked)}' is none of the recipe's provers ({aliases}){hint}, and "
             + no_program(asked)
         )
     return Prover(safe_name(asked), (program,))

@@ -5790,6 +5790,72 @@ def test_bad_variants_are_refused_with_a_reason(one_lemma, changes, wanted):
         assert words in told
 
 
+# A list of two theories, of which the second has the lemma `other` in place of `two`.
+TWO_THEORIES = """
+--- patterns that one theory lacks: two, other, one, one
+tasks.task.lemmas = [{"name": "t*"}, {"name": "o*"}, {"name": "!three"}]
+--- a name that one theory lacks: one, two, one
+tasks.task.lemmas = [{"name": "one"}, {"name": "two"}]
+--- an exclusion that one theory lacks: one, three, one, three
+tasks.task.lemmas = [{"name": "*"}, {"name": "!two"}, {"name": "!oth*"}]
+--- an exclusion that leaves nothing of one theory: two
+tasks.task.lemmas = [{"name": "one"}, {"name": "two"}, {"name": "!one"}]
+--- what is expected of a lemma that one theory lacks: one, one
+tasks.task.lemmas = [{"name": "one"}]
+tasks.task.expect = {"one": "verified"}
+"""
+
+
+@pytest.fixture
+def theory_list(lab):
+    """A recipe of one entry for two theories."""
+    lab.prover(VERIFY)
+    lab.write("u.spthy", THEORY.replace("lemma two", "lemma other"))
+    lab.recipe(theory_file=["t.spthy", "u.spthy"], output_file_prefix="{theory}")
+    return lab
+
+
+@pytest.mark.parametrize("changes, wanted", cases(TWO_THEORIES))
+def test_of_several_theories_one_must_have_what_a_word_means(theory_list, changes, wanted):
+    change_recipe(theory_list, changes.strip())
+    planned = plan_recipe(theory_list, warn=lambda message: None)
+    lemmas = [task.plan.lemma for task in planned.tasks.values()]
+    assert sorted(lemmas) == sorted(wanted.split(", "))
+
+
+def test_what_is_expected_of_a_lemma_that_one_of_several_theories_has(theory_list):
+    change_recipe(theory_list, 'tasks.task.expect = {"two": "falsified"}')
+    planned = plan_recipe(theory_list)
+    assert [task.plan.lemma for task in planned.tasks.values() if task.plan.expect] == ["two"]
+
+
+# What no theory has.
+IN_NO_THEORY = """
+--- a name: no lemma of 2 theories (t.spthy, u.spthy) matches 'otter' (did you mean 'other'?)
+tasks.task.lemmas = [{"name": "otter"}, {"name": "*"}]
+--- what is expected: matches no planned lemma of 2 theories (t.spthy, u.spthy) (did you mean
+tasks.task.expect = {"otter": "falsified"}
+--- an exclusion: lemmas.0.name: '!otter' takes no lemma away
+tasks.task.lemmas = [{"name": "!otter"}]
+--- an exclusion that takes all away: lemmas.0.name: '!*' leaves no lemma
+tasks.task.lemmas = [{"name": "!*"}]
+"""
+
+
+@pytest.mark.parametrize("changes, wanted", cases(IN_NO_THEORY))
+def test_what_fits_in_none_of_several_theories_is_one_error(theory_list, changes, wanted):
+    change_recipe(theory_list, changes.strip())
+    told = complaints(theory_list)
+    assert wanted in told
+    assert len(told.splitlines()) == 1
+
+
+def test_a_theory_of_which_nothing_is_selected_is_told(theory_list):
+    change_recipe(theory_list, 'tasks.task.lemmas = [{"name": "two"}]')
+    done = theory_list.run("run", "recipe.json", code=0)
+    assert "tasks.task: none of its names and patterns selects a lemma of u.spthy" in done.stderr
+
+
 def test_more_than_100_000_tasks_need_a_yes(one_lemma, monkeypatch):
     monkeypatch.setattr(bt, "MOST_TASKS", 3)
     change_recipe(one_lemma, 'tasks.task.variants = {"a": {}, "b": {}, "c": {}, "d": {}}')
@@ -7151,6 +7217,12 @@ def test_a_second_run_at_once_is_refused(lab):
     first.send_signal(signal.SIGINT)
     end_of(first)
     assert first.returncode == 130
+
+
+def test_a_mistyped_alias_of_a_checking_prover_gets_a_suggestion(lab):
+    journal_of(lab)
+    done = lab.run("recheck", "results", "--prover", "fkae", code=2)
+    assert "none of the recipe's provers (fake) (did you mean 'fake'?)" in done.stderr
 
 
 def test_ids_that_would_leave_the_results_are_refused(lab):
@@ -12649,6 +12721,12 @@ def test_expectations_that_are_met(audit_expecting, text):
     assert told.kinds.isdisjoint({"expectation", "missing"})
 
 
+def test_expectations_that_are_no_json_are_refused_in_the_words_of_recipes(lab, run_here):
+    (lab.path / "pinned.json").write_text('{\n"calm": "verified",\n}')
+    told = run_here("audit", "t.spthy", "--expect", "pinned.json", code=2)
+    assert "this is no valid JSON: no comma before '}'" in told.err
+
+
 def test_a_missed_expectation_is_a_finding(audit_expecting):
     told = audit_expecting('{"calm": "incomplete", "heard": "falsified"}', code=1)
     assert told.findings("expectation") == [
@@ -13520,6 +13598,7 @@ def test_what_is_accepted_must_be_a_known_problem(lab, run_here):
     lab.recipe(config={"accept_advisories": ["xer"]})
     told = run_here("run", "recipe.json", code=2)
     assert "config.accept_advisories.0: must be one of xor, iff-negated" in told.err
+    assert "not \"xer\" (did you mean 'xor'?)" in told.err
 
 
 def test_a_lemma_may_be_called_accept(lab, audit):
@@ -17059,6 +17138,11 @@ def test_a_mistyped_id_is_compared_with_its_neighbours_only(monkeypatch):
         ("run r.json -n", "'-n': `check RECIPE`"),
         ("audit r -o x.md", "'-o': `> FILE`"),
         ("run a.json b.json", "'b.json': one at a time"),
+        ("run a.json results", "'results' (did you mean '-o results'?)"),
+        ("retry r --timeout 30", "'--timeout': raise the limit in the recipe; retry doubles it"),
+        ("lemmas t.spthy --prove", "'--prove': it proves nothing: `init THEORY`"),
+        ("init t.spthy --option --auto-sources", "argument: write --option=--auto-sources\n"),
+        ("cache prune", "'prune' (the cache prunes itself: --cache-size GB)"),
         ("report r -f tex md", "'md' (did you mean '-f md'?)"),
         ("report r -f xml", "did you mean 'junit'?"),
         ("r.json", "did you mean 'run r.json'?"),
@@ -17360,7 +17444,8 @@ def test_init_takes_a_prover_with_blanks_in_its_path(lab):
     lab.write("my tools/tp", PRELUDE + VERIFY, 0o755)
     program = f"{lab.path}/my tools/tp"
     lab.run("init", "t.spthy", "--yes", "--prover", program, "-o", "r.json", code=0)
-    assert written_recipe(lab, "r.json")["tamarin_versions"]["tp"]["path"] == "my tools/tp"
+    # Who gives an absolute path means it.
+    assert written_recipe(lab, "r.json")["tamarin_versions"]["tp"]["path"] == program
     done = lab.run("init", "t.spthy", "--yes", "--prover", "nope'", "-o", "s.json", code=2)
     assert "there is no command 'nope'' on PATH" in done.stderr
 
@@ -17584,6 +17669,17 @@ def test_init_writes_nothing_where_the_prover_refuses_all(lab):
     assert not (lab.path / "recipe.json").exists()
 
 
+def test_init_lets_each_prover_parse_with_its_own_command_line(lab):
+    """tamarin-rs refuses `+RTS`, so that it said nothing of the theory."""
+    lab.write("bad.spthy", THEORY.replace("begin", "begin // refuse me"))
+    lab.prover('case "$*" in *+RTS*) exit 2;; esac\n' + REFUSING)
+    script = lab.path / "fake.sh"
+    script.write_text(script.read_text().replace("tamarin-prover 1.11.0", "tamarin-rs 1.13.0"))
+    done = lab.run("init", "t.spthy", "bad.spthy", "--yes", "--prover", "./fake.sh", code=0)
+    assert "left out: bad.spthy: fake.sh refuses it" in done.stderr
+    assert list(written_recipe(lab)["tasks"]) == ["t"]
+
+
 def test_a_theory_that_one_of_two_provers_refuses_stays_with_the_other(lab):
     lab.write("t.spthy", THEORY.replace("begin", "begin // refuse me"))
     lab.prover(REFUSING, "strict")
@@ -17675,8 +17771,14 @@ INIT_REFUSALS = """
 t.spthy -D AA
 --- a pattern for lemmas behind flags: no lemma of t.spthy matches 'de*'; deep needs -D A -D C
 t.spthy --lemma de*
---- a lemma of no theory: --lemma 'zz': no theory has such a lemma
+--- a lemma of no theory: error: no lemma of t.spthy matches 'zz'
 t.spthy --lemma always --lemma zz
+--- a pattern for no lemma of many theories: error: --lemma 'alwys*': no theory has such a lemma
+. --lemma alwys*
+--- a flag for lemmas that need others: error: -D AA: no theory asks for this flag (did you mean
+idle.spthy -D AA
+--- a lemma of what is left out: error: --lemma 'one': only theories that are left out have such
+other.spthy t.spthy --lemma one --lemma always
 --- limits of another kind: 'memry=3' is none of cores=, memory=, timeout= (did you mean 'memory'?)
 t.spthy --lemma always:memry=3
 --- half a core: cores: must be a positive whole number
@@ -17707,6 +17809,8 @@ def test_init_refuses_with_a_reason(branches, text, wanted):
     branches.prover(CHECKED, "fake")
     branches.prover(CHECKED, "other")
     (branches.path / "empty").mkdir()
+    branches.write("idle.spthy", 'theory I begin\n#ifdef A\nlemma a: "T"\n#endif\nend\n')
+    branches.write("other.spthy", THEORY.replace("begin", "begin\nheuristic: o"))
     words = text.split(" ") if text.strip() else []
     words = [word.replace("\u00a0", " ").strip() for word in words]
     if not any("--prover" in word for word in words):
@@ -17714,6 +17818,44 @@ def test_init_refuses_with_a_reason(branches, text, wanted):
     done = branches.run("init", *words, "--yes", code=2)
     assert wanted in done.stderr.replace("\u00a0", " ")
     assert not (branches.path / "recipe.json").exists()
+
+
+def test_init_forgets_flags_that_a_theory_does_not_ask_for(branches):
+    branches.write("idle.spthy", 'theory I begin\n#ifdef Z\nlemma z: "T"\n#endif\nend\n')
+    done = init(branches, "t.spthy", "idle.spthy", "-D", "B", "-D", "A")
+    assert "idle.spthy: 1 lemma needs flags: z (-D Z)" in done.stderr
+    assert "deep (-D C)" in done.stderr
+    assert written_recipe(branches)["tasks"]["t"]["preprocess_flags"] == ["B", "A"]
+
+
+def test_a_flag_that_only_theories_ask_for_that_are_left_out(branches):
+    branches.write("idle.spthy", 'theory I begin\n#ifdef Z\nlemma z: "T"\n#endif\nend\n')
+    done = init(branches, "t.spthy", "idle.spthy", "--lemma", "always", "-D", "Z")
+    assert "warning: -D Z: only theories that are left out ask for this flag" in done.stderr
+
+
+# Of a theory all whose lemmas stand in an #ifdef.
+IDLE_DIALOGUE = """
+provers (commands or files; | ./fake.sh
+cores for all |
+GB for all jobs | 1.5
+seconds for one lemma |
+flags of t.spthy (it asks for Z) [none] |
+error: with these flags there is no lemma: 1 lemma needs flags: z (-D Z) | Z
+options of the provers |
+lemmas of t.spthy: z |
+limits of one job |
+directory for the results |
+write this to recipe.json? |
+"""
+
+
+def test_init_asks_for_the_flags_without_which_a_theory_has_no_lemmas(lab):
+    lab.write("t.spthy", 'theory I begin\n#ifdef Z\nlemma z: "T"\n#endif\nend\n')
+    terminal = init_on_terminal(lab)
+    answer(terminal, IDLE_DIALOGUE)
+    assert terminal.end() == 0
+    assert written_recipe(lab)["tasks"]["t"]["preprocess_flags"] == ["Z"]
 
 
 def test_init_takes_options_and_limits(lab):
@@ -18135,6 +18277,36 @@ def test_lemmas_knows_the_flags_of_the_preprocessor(lab, options, names):
     lab.write("t.spthy", f"theory T begin\n#ifdef X\n{sometimes}#endif\n{always}end\n")
     told = json.loads(lab.run("lemmas", "t.spthy", "--json", *options, code=0).stdout)
     assert [lemma["name"] for lemma in told["lemmas"]] == names
+
+
+def test_lemmas_of_a_folder_wants_a_file(lab):
+    lab.write("models/a.spthy", THEORY)
+    done = lab.run("lemmas", "models", code=2)
+    assert (
+        "models: is a folder: name a theory (.spthy) in it, such as models/a.spthy" in done.stderr
+    )
+
+
+def test_lemmas_says_which_lemmas_need_which_flags(branches):
+    done = branches.run("lemmas", "t.spthy", code=0)
+    assert "in_a" not in done.stdout
+    assert "note: 3 lemmas need flags: in_a (-D A); " in done.stderr
+    assert "deep (-D A -D C)" in done.stderr
+
+
+def test_lemmas_lists_what_can_be_read_only_with_diff(lab):
+    sides = "".join(f'lemma one [{side}]: "T"\n' for side in ("left", "right"))
+    lab.write("t.spthy", f"theory T begin\n{sides}end\n")
+    done = lab.run("lemmas", "t.spthy", "--diff", code=0)
+    assert "LHS one" in done.stdout
+    assert done.stderr == ""
+
+
+def test_lemmas_warns_of_a_flag_that_does_nothing(branches):
+    done = branches.run("lemmas", "t.spthy", "-D", "AA", "-D", "D", code=0)
+    assert "warning: -D AA: no #ifdef asks for this flag (did you mean 'A'?)" in done.stderr
+    assert "-D D" not in done.stderr
+    assert "2 lemmas need flags: in_a (-D A); deep (-D A -D C)" in done.stderr
 
 
 def run_for_nobody(lab, *args):
