@@ -1679,7 +1679,6 @@ class Theory:
         """
         return all(_is_plain(segment.text) for segment in self.segments if segment.lemma)
 
-    @functools.cached_property
     def split_digests(self) -> SplitDigests:
         """Digests of what is no lemma, and of each lemma."""
         rest: list[str] = []
@@ -3346,8 +3345,7 @@ class RuleText:
     conclusions: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Statement:
+class Statement(NamedTuple):
     """A lemma, a restriction or a case test."""
 
     kind: str  # `lemma`, `diffLemma`, `restriction` or `test`
@@ -9497,7 +9495,7 @@ def lemma_parts(theory: Theory) -> dict[str, LemmaParts]:
     The three parts together fix the text without all other lemmas, everything left in its place:
     Tamarin goes by positions.
     """
-    rest, placed = theory.split_digests
+    rest, placed = theory.split_digests()
     parts: dict[str, LemmaParts] = {}
     for lemma in theory.lemmas:
         own = placed[lemma.name]
