@@ -18370,15 +18370,29 @@ def rounds_in_turn(names):
 
 # === Benchmark ====================================================================================
 #
-# A prover that answers at once and two slots: what is measured is what is spent beside proofs. What
-# other programs do with the very same commands is measured in turn with it.
+# What is spent beside proofs: provers that answer at once, or after a while, and two slots. What
+# other programs do with the very same commands is measured in turn with it. `done` counts answers:
+# who is fast because it stops early shows it there.
 
-INSTANT = """
-printf '%s\\nsummary of summaries:\\n\\n' $RULE
-printf '  %s (all-traces): verified (1 steps)\\n\\n%s\\n' $LEMMA $RULE
+SLOTS = 2
+C_PROVER = r"""
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    const char *lemma = "", *out = 0;
+    for (int i = 1; i < count; i++) {
+        if (!strcmp(words[i], "--version")) { puts("tamarin-prover 1.11.0, (C) nobody"); return 0; }
+        if (!strncmp(words[i], "--prove=", 8)) lemma = words[i] + 8;
+        if (!strncmp(words[i], "--output=", 9)) out = words[i] + 9;
+    }
+    usleep(SLEEP_MS * 1000);
+    FILE *proof = out ? fopen(out, "w") : 0;
+    if (proof) { fputs("theory T begin end\n", proof); fclose(proof); }
+    puts(RULE "\nsummary of summaries:\n\nanalyzed: t.spthy\n\n  processing time: 0.01s\n  ");
+    printf("  %s (all-traces): verified (2 steps)\n\n" RULE "\n", lemma);
+}
 """
-BENCH_TASKS = 200
-BENCH_ROUNDS = 5
 
 
 class Measurement(typing.NamedTuple):
@@ -18387,6 +18401,7 @@ class Measurement(typing.NamedTuple):
     wall_s: float
     cpu_s: float
     peak_mb: float  # of the largest process
+    done: int  # answers that are there after it
 
 
 # The kernel counts the memory of who starts a process as that process's own: a small Python does.
@@ -18394,7 +18409,7 @@ MEASURE = """
 import os, subprocess, sys, time
 begun = time.monotonic()
 null = subprocess.DEVNULL
-process = subprocess.Popen(sys.argv[1:], stdout=null, stderr=null)
+process = subprocess.Popen(sys.argv[1:], stdin=null, stdout=null, stderr=null)
 _, _, usage = os.wait4(process.pid, 0)
 print(time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 """
@@ -18404,46 +18419,255 @@ def measured(command, folder):
     """Run a command in a folder; its Measurement."""
     measure = [sys.executable, "-c", MEASURE, *command]
     told = subprocess.check_output(measure, cwd=folder, text=True)
-    return Measurement(*map(float, told.split()))
+    return Measurement(*map(float, told.split()), done=answers_in(folder))
 
 
-def contestants():
-    """The command of each contestant."""
-    prove = "./fake.sh +RTS -N1 -RTS t.spthy --prove=l@ --output=x > /dev/null"
-    with_xargs = f"seq 0 {BENCH_TASKS - 1} | xargs -P2 -I@ {prove}"
-    ours = [sys.executable, str(SCRIPT)]
-    commands = {
-        "xargs -P2": ["sh", "-c", with_xargs],
-        "batch_tamarin.py": [*ours, "run", "recipe.json", "-q"],
-        "batch_tamarin.py --version": [*ours, "--version"],
-        "python -c pass": [sys.executable, "-c", "pass"],
-    }
-    peer = shutil.which("batch-tamarin")
-    if peer:
-        commands["batch-tamarin (peer)"] = [peer, "run", "recipe.json"]
-    return commands
+def answers_in(folder):
+    """How many tasks have an answer: as files of success/, or of one prover each."""
+    answered = folder / "results" / "success"
+    if answered.is_dir():
+        return sum(1 for _ in os.scandir(answered))
+    return sum(1 for _ in (folder / "answers").glob("*.spthy"))
 
 
-def benchmark(folder):
-    """Measure all contestants in turn, and print the medians of some rounds."""
-    lab = Lab(folder)
-    lab.write("t.spthy", many_lemmas(BENCH_TASKS))
-    lab.prover(INSTANT)
-    lab.recipe(config={"global_max_cores": 2, "global_max_memory": 2, "default_timeout": 60})
-    commands = contestants()
-    measurements = {name: [] for name in commands}
-    for number in range(BENCH_ROUNDS):
-        # A cache of its own for every round: proofs are started, not copied.
-        os.environ["XDG_CACHE_HOME"] = str(folder / f"cache-{number}")
-        for name, command in commands.items():
-            shutil.rmtree(lab.results, ignore_errors=True)
-            measurements[name].append(measured(command, folder))
+class Bench:
+    """A folder with a recipe, the programs that run it, and the table of what they took."""
+
+    def __init__(self, folder, args):
+        self.folder = folder
+        self.lab = Lab(folder)
+        self.rounds = 3 if args.quick else 5
+        self.peer = args.batch_tamarin
+        self.module = folder / "module"
+        self.module.mkdir()
+        shutil.copy(SCRIPT, self.module)
+        py_compile.compile(str(self.module / SCRIPT.name), doraise=True)
+
+    def recipe(self, prover, config=None, **entry):
+        """Write the recipe of a contest; the other programs need an absolute path."""
+        self.lab.provers = {"fake": {"path": str(prover)}}
+        limits = {"global_max_cores": SLOTS, "global_max_memory": 8, "default_timeout": 600}
+        self.lab.recipe(config={**limits, **(config or {})}, **entry)
+
+    def prover(self, sleep_ms):
+        """A prover that answers after so many milliseconds."""
+        path = self.folder / f"after-{sleep_ms}-ms"
+        compiler = shutil.which("cc")
+        if compiler:
+            values = {"SLEEP_MS": sleep_ms, "RULE": f'"{78 * "="}"'}
+            defines = [f"-D{name}={value}" for name, value in values.items()]
+            command = [compiler, "-x", "c", *defines, "-", "-o", str(path)]
+            subprocess.run(command, input=C_PROVER, text=True, check=True)
+        else:
+            body = f'{PRELUDE}sleep {sleep_ms / 1000}; echo "theory T begin end" > "$OUT"\n{VERIFY}'
+            self.lab.write(path.name, body, 0o755)
+        return path
+
+    def ours(self, *args):
+        """The program as users start it: Python compiles it first."""
+        return [sys.executable, str(SCRIPT), *args]
+
+    def ours_compiled(self, *args):
+        """The same as `python -m`, which keeps what it has compiled."""
+        return ["env", f"PYTHONPATH={self.module}", sys.executable, "-m", "batch_tamarin", *args]
+
+    def runners(self, prover, names):
+        """Who can run a prover on these lemmas of t.spthy: a command by name."""
+        self.lab.write("names", "".join(f"{name}\n" for name in names))
+        prove = f"{prover} +RTS -N1 -RTS t.spthy --prove={{}} --output=answers/{{}}.spthy"
+        shell = f"xargs -P{SLOTS} -I{{}} {prove} < names"
+        commands = {f"xargs -P{SLOTS}": ["sh", "-c", shell]}
+        if shutil.which("parallel"):
+            jobs = ["parallel", f"-j{SLOTS}", "--joblog", "joblog", "-a", "names"]
+            commands["GNU parallel, job log"] = [*jobs, prove]
+        commands["batch_tamarin.py"] = self.ours("run", "recipe.json", "-q")
+        commands["python -m batch_tamarin"] = self.ours_compiled("run", "recipe.json", "-q")
+        if self.peer:
+            commands["batch-tamarin"] = [self.peer, "run", "recipe.json"]
+        return commands
+
+    def contest(self, title, commands, rounds=None, keep=False):
+        """Measure these in turn, each from nothing (or from what is there: keep); the medians."""
+        taken = {name: [] for name in commands}
+        for _ in range(rounds or self.rounds):
+            for name, command in commands.items():
+                if not keep:
+                    self.clear()
+                taken[name].append(measured(command, self.folder))
+        medians = {}
+        for name, each in taken.items():
+            medians[name] = Measurement(*map(statistics.median, zip(*each)))
+        self.tell(title, medians)
+
+    def clear(self):
+        """Take away results, and the caches of all programs."""
+        for name in ("results", "answers", "home"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            (self.folder / name).mkdir()
+        self.lab.results.rmdir()
+        (self.folder / "joblog").unlink(missing_ok=True)
+        os.environ["HOME"] = os.environ["XDG_CACHE_HOME"] = str(self.folder / "home")
+
+    def tell(self, title, medians):
+        """Print the lines of one contest; ratios are to its first."""
+        print(f"\n| {title} | wall s | ratio | CPU s | peak MB | done |")
+        print("|---|---:|---:|---:|---:|---:|")
+        first = next(iter(medians.values())).wall_s
+        for name, (wall_s, cpu_s, peak_mb, done) in medians.items():
+            ratio = wall_s / first
+            print(
+                f"| {name} | {wall_s:.2f} | {ratio:.2f} | {cpu_s:.2f} | {peak_mb:.0f} | {done:g} |",
+                flush=True,
+            )
+
+    # --- The contests
+
+    def start_up(self):
+        """Nothing but starting."""
+        commands = {
+            "python -c pass": [sys.executable, "-c", "pass"],
+            "batch_tamarin.py --version": self.ours("--version"),
+            "python -m batch_tamarin --version": self.ours_compiled("--version"),
+        }
+        if self.peer:
+            commands["batch-tamarin --version"] = [self.peer, "--version"]
+        self.contest("start-up", commands, rounds=2 * self.rounds)
+
+    def waits(self, sleep_ms, tasks):
+        """A batch whose provers answer after so many milliseconds."""
+        self.lab.write("t.spthy", many_lemmas(tasks))
+        prover = self.prover(sleep_ms)
+        self.recipe(prover)
+        runners = self.runners(prover, [f"l{number}" for number in range(tasks)])
+        self.contest(f"{tasks:,} tasks of {sleep_ms} ms, {SLOTS} slots", runners)
+
+    def size(self, tasks):
+        """One run of a large batch."""
+        self.lab.write("t.spthy", many_lemmas(tasks))
+        prover = self.prover(0)
+        self.recipe(prover)
+        runners = self.runners(prover, [f"l{number}" for number in range(tasks)])
+        runners.pop("batch-tamarin", None)  # it would take hours
+        self.contest(f"{tasks:,} instant tasks", runners, rounds=1)
+
+    def looks(self, tasks):
+        """Commands on a large batch that has ended."""
+        self.lab.write("t.spthy", many_lemmas(tasks))
+        self.recipe(self.prover(0))
+        self.clear()
+        finished_batch(self.folder)
+        commands = {
+            "check (plans, one load)": self.ours("check", "recipe.json"),
+            "status": self.ours("status", "results"),
+            "report -f json": self.ours("report", "results", "-f", "json"),
+            "audit": self.ours("audit", "results"),
+            "resume (nothing to do)": self.ours("resume", "results"),
+        }
+        self.contest(f"a batch of {tasks:,} results", commands, rounds=1, keep=True)
+
+    def edits(self, lemmas):
+        """How many provers start after an edit: a count, and no time."""
+        print(f"\n| {lemmas} lemmas with results, then | proofs | loads |\n|---|---:|---:|")
+        theory = many_lemmas(lemmas)
+        body = 'echo "${LEMMA:-load}" >> runs; ' + VERIFY
+        for name, edited in {
+            "nothing changes": theory,
+            "a comment is added": theory.replace("lemma l1:", "/* more */ lemma l1:"),
+            "one lemma is edited": theory.replace("lemma l1:", "lemma l1 [use_induction]:"),
+            "a rule is edited": theory.replace("rule A: [", "rule A: [ In('1'),"),
+        }.items():
+            self.clear()
+            self.lab.write("t.spthy", theory)
+            self.lab.prover(body)
+            self.recipe(self.folder / "fake.sh")
+            measured(self.ours("run", "recipe.json"), self.folder)
+            (self.folder / "runs").write_text("")
+            self.lab.write("t.spthy", edited)
+            measured(self.ours("run", "recipe.json"), self.folder)
+            started = (self.folder / "runs").read_text().split()
+            loads = started.count("load")
+            print(f"| {name} | {len(started) - loads} | {loads} |", flush=True)
+
+    def real(self, prover, theories):
+        """A real prover on theories, one process for each lemma, and one for each theory."""
+        lab = self.lab
+        wanted = []
+        for number, theory in enumerate(theories):
+            name = f"{number}-{Path(theory).name}"
+            shutil.copy(theory, self.folder / name)
+            for lemma in bt.load_theory(theory).lemmas:
+                wanted.append(f"{name}\t{lemma.name}\n")
+        lab.write("lemmas", "".join(wanted))
+        lab.provers = {"real": {"path": os.path.abspath(prover)}}
+        for granularity in ("lemma", "theory"):
+            config = {"global_max_cores": SLOTS, "global_max_memory": 8, "default_timeout": 600}
+            config["granularity"] = granularity
+            entries = {}
+            for number, theory in enumerate(theories):
+                entries[f"t{number}"] = {
+                    "theory_file": f"{number}-{Path(theory).name}",
+                    "tamarin_versions": ["real"],
+                    "output_file_prefix": f"t{number}",
+                    "resources": {"max_cores": 1, "max_memory": 2, "timeout": 600},
+                }
+            lab.recipe(config, f"{granularity}.json", tasks=entries)
+        prove = f'{prover} +RTS -N1 -RTS "$0" "--prove=$1" "--output=answers/$0-$1.spthy"'
+        shell = f"xargs -P{SLOTS} -L1 sh -c '{prove}' < lemmas"
+        commands = {f"xargs -P{SLOTS}": ["sh", "-c", shell]}
+        commands["granularity lemma"] = self.ours("run", "lemma.json", "-q")
+        commands["granularity theory"] = self.ours("run", "theory.json", "-q")
+        if self.peer:
+            commands["batch-tamarin"] = [self.peer, "run", "lemma.json"]
+        title = f"a real prover, {len(theories)} theories, {len(wanted)} lemmas"
+        self.contest(title, commands, rounds=min(3, self.rounds))
+
+
+def finished_batch(folder):
+    """The results of a batch as a run would leave them, of which nothing was run."""
+    with contextlib.chdir(folder) if hasattr(contextlib, "chdir") else contextlib.nullcontext():
+        batch = bt.plan_recipe(bt.Recipe("recipe.json"), bt.PlanOptions())
+        journal = bt.open_results("results", batch, False, print)
+        bt.prepare_directory(batch, journal.directory)
+        usage = bt.Usage(0.01, 0.01, 3.0, 2.0)
+        for plan in [task.plan for task in batch.tasks.values()]:
+            command = ("./fake", plan.theory, f"--prove={plan.lemma}")
+            started = bt.Started((plan.id,), plan.id, 1, 1, 1, "host", "boot", command)
+            journal.record(started)
+            line = bt.SummaryLine(plan.lemma, "", plan.trait, bt.Verdict.VERIFIED, 2)
+            result = bt.Result(
+                bt.Status.COMPLETED,
+                bt.Verdict.VERIFIED,
+                steps=2,
+                trait=plan.trait,
+                lemmas=(line,),
+                exit=bt.ExitStatus(0),
+                usage=usage,
+            )
+            journal.record(bt.Finished(plan.id, plan.id, 1, result))
+        journal.record(bt.Ended(0, bt.timestamp()))
+        journal.close()
+
+
+def benchmark(folder, args):
+    """Measure, and print a table of each contest."""
+    bench = Bench(folder, args)
     version = sys.version.split()[0]
-    print(f"{BENCH_TASKS} tasks, instant prover, 2 slots, Python {version}")
-    print(f"medians of {BENCH_ROUNDS} rounds; MB: of the largest process")
-    for name, taken in measurements.items():
-        wall_s, cpu_s, peak_mb = map(statistics.median, zip(*taken))
-        print(f"{name:28} {wall_s:7.3f} s   CPU {cpu_s:6.3f} s   {peak_mb:6.1f} MB")
+    print(f"Python {version}, {os.cpu_count()} cores; medians of {bench.rounds} rounds in turn.")
+    print("CPU: of all processes; MB: of the largest one; ratios: wall time to the first line.")
+    contests = {
+        "start": bench.start_up,
+        "instant": lambda: bench.waits(0, 200),
+        "50ms": lambda: bench.waits(50, 60 if args.quick else 200),
+        "300ms": lambda: bench.waits(300, 20 if args.quick else 200),
+        "edits": lambda: bench.edits(20),
+        "sizes": lambda: list(map(bench.size, [1_000] if args.quick else [1_000, 10_000, 100_000])),
+        "looks": lambda: bench.looks(10_000 if args.quick else 100_000),
+    }
+    if args.prover:
+        contests["real"] = lambda: bench.real(args.prover, args.theories)
+    for name, contest in contests.items():
+        if not args.only or name in args.only:
+            contest()
 
 
 # === The command line =============================================================================
@@ -18463,7 +18687,12 @@ def main():
         metavar="KIND",
         help=f"only this (repeatable): {', '.join(KINDS)}",
     )
-    commands.add_parser("bench", help="how fast it is, beside other programs")
+    bench = commands.add_parser("bench", help="how fast it is, beside other programs")
+    bench.add_argument("--quick", action="store_true", help="minutes: smaller, fewer rounds")
+    bench.add_argument("--only", action="append", metavar="CONTEST", help="only this (repeatable)")
+    bench.add_argument("--batch-tamarin", metavar="FILE", help="that program, beside it")
+    bench.add_argument("--prover", metavar="FILE", help="a real prover, to prove THEORIES with")
+    bench.add_argument("theories", nargs="*", metavar="THEORY", help="theories for --prover")
     args = parser.parse_args()
     if args.command == "soak":
         seed = args.seed
@@ -18473,7 +18702,7 @@ def main():
             os.environ["XDG_CACHE_HOME"] = folder
             return soak(args.seconds, seed, args.kind or list(KINDS))
     with tempfile.TemporaryDirectory() as folder:
-        benchmark(Path(folder))
+        benchmark(Path(folder), args)
     return 0
 
 
