@@ -9819,10 +9819,33 @@ def load_batch(path: str, tell: Callable[[str], None]) -> tuple[Batch, int]:
     tell: is told of lines that are skipped. Raises InputError when there is no journal.
     """
     batch = Batch()
+    with making_what_stays(), _open_journal(path) as file:
+        deque(journal_events(file, path, tell, batch.apply), maxlen=0)
+        return batch, file.tell()
+
+
+def load_header(path: str) -> Header:
+    """The last header in a journal, or an empty one; its tasks are not read.
+
+    Raises InputError when there is no journal.
+    """
+    import io
+
+    with _open_journal(path) as file:
+        headers = b"".join(line for line in file if b'"batch"' in line)
+    header = Header()
+    for event in journal_events(io.BytesIO(headers), path, lambda _: None, lambda _: None):
+        if isinstance(event, Header):
+            header = event
+    return header
+
+
+@contextmanager
+def _open_journal(path: str) -> Iterator[BinaryIO]:
+    """A journal to read from. Raises InputError where it can't be read."""
     try:
-        with making_what_stays(), open_file(path) as file:
-            deque(journal_events(file, path, tell, batch.apply), maxlen=0)
-            return batch, file.tell()
+        with open_file(path) as file:
+            yield file
     except OSError as error:
         raise InputError(f"the journal can't be read: {error.strerror}", path) from None
 
@@ -22835,9 +22858,8 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
     """Go on with a batch; `doubled`: the limits that its results have met, once."""
     directory = os.path.abspath(own_results(args.results))
     journal_path = os.path.join(directory, JOURNAL)
-    batch, _ = load_batch(journal_path, warn)
-    header = batch.header
-    if not batch.has_begun:
+    header = load_header(journal_path)
+    if not header.recipe_file:
         path = os.path.join(args.results, JOURNAL)
         raise InputError("this journal tells of no batch: run the recipe again", path)
     if header.recheck_of:
