@@ -51,6 +51,7 @@ import threading
 import time
 import traceback
 import typing
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9742,6 +9743,99 @@ async def nothing_to_draw(directory, executor, room):
     """Leaves traces as they are: `dot` would take its time for such."""
 
 
+# --- What a task costs ----------------------------------------------------------------------------
+#
+# In counts, which are the same on every machine: what grows with the tasks decides how many can be.
+
+# What a run does is counted in its own process. Files: those below its own directory.
+COUNTED = """
+import collections, functools, json, os, sys
+counts = collections.Counter()
+home = os.getcwd()
+
+def count_calls(name):
+    call = getattr(os, name)
+    @functools.wraps(call)
+    def counting(*args, **options):
+        counts[name] += 1
+        return call(*args, **options)
+    setattr(os, name, counting)
+
+def note(event, args):
+    if event == "open" and str(args[0]).startswith(home):
+        counts["open"] += 1
+
+for name in ("posix_spawn", "fork", "fdatasync", "rename", "replace"):
+    count_calls(name)
+sys.addaudithook(note)
+sys.path.insert(0, sys.argv[1])
+import script
+script.main(sys.argv[2:])
+with open("counts.json", "w") as file:
+    json.dump(counts, file)
+"""
+
+
+def costs_of(lab, *args):
+    """How often a command did what costs, and how many bytes its results directory holds then."""
+    folder = os.path.dirname(compiled_script())
+    command = [sys.executable, "-c", COUNTED, folder, *args]
+    subprocess.run(command, cwd=lab.path, check=True, capture_output=True, timeout=RUN_S)
+    counts = Counter(json.loads((lab.path / "counts.json").read_text()))
+    counts["bytes"] = sum(file.stat().st_size for file in lab.results.rglob("*"))
+    counts["journal"] = lab.journal.stat().st_size
+    return counts
+
+
+def cost_of_a_task(lab, monkeypatch, *args):
+    """What a run of 60 tasks costs more than one of 20, for each of these 40."""
+    lab.prover(VERIFY)
+    costs = []
+    for tasks in (20, 60):
+        lab.write("t.spthy", many_lemmas(tasks))
+        lab.recipe(config={"global_max_cores": 2})
+        monkeypatch.setenv("XDG_CACHE_HOME", str(lab.path / f"cache-{tasks}"))
+        shutil.rmtree(lab.results, ignore_errors=True)
+        costs.append(costs_of(lab, "run", "recipe.json", *args))
+    few, many = costs
+    return Counter({name: (many[name] - few[name]) / 40 for name in many})
+
+
+@needs_linux
+@pytest.mark.parametrize(
+    ("args", "files", "names"),
+    [
+        (["--no-cache"], 8, 1.5),
+        ([], 15, 3.5),
+    ],
+)
+def test_a_task_costs_one_process_and_few_files(lab, monkeypatch, args, files, names):
+    cost = cost_of_a_task(lab, monkeypatch, *args)
+    assert (cost["posix_spawn"], cost["fork"]) == (1, 0)
+    # Its proof, and one of the journal, which several results may share.
+    assert cost["fdatasync"] <= 2
+    assert cost["open"] <= files
+    assert cost["rename"] + cost["replace"] <= names
+    # Its files and the command line name it by absolute paths.
+    path = len(str(lab.results))
+    assert cost["journal"] <= 1_300 + 5 * path
+    assert cost["bytes"] <= 4_500 + 10 * path
+
+
+@needs_linux
+@pytest.mark.parametrize("command", ["status", "resume", "report", "audit"])
+def test_to_look_at_results_costs_no_file_for_each(lab, command):
+    lab.prover(VERIFY)
+    opened = []
+    for tasks in (20, 60):
+        lab.write("t.spthy", many_lemmas(tasks))
+        lab.recipe(config={"global_max_cores": 2})
+        lab.run("run", "recipe.json", code=0)
+        opened.append(costs_of(lab, command, "results")["open"])
+    few, many = opened
+    assert many <= few + 5
+
+
 # === Interchange with batch-tamarin ===============================================================
 
 # What batch-tamarin 1.2.0 writes, after its sources (see "Interchange" in the program): a report, a
@@ -18430,7 +18524,7 @@ def answers_in(folder):
     return sum(1 for _ in (folder / "answers").glob("*.spthy"))
 
 
-class Bench:
+class Contests:
     """A folder with a recipe, the programs that run it, and the table of what they took."""
 
     def __init__(self, folder, args):
@@ -18650,22 +18744,24 @@ def finished_batch(folder):
 
 def benchmark(folder, args):
     """Measure, and print a table of each contest."""
-    bench = Bench(folder, args)
+    contests = Contests(folder, args)
     version = sys.version.split()[0]
-    print(f"Python {version}, {os.cpu_count()} cores; medians of {bench.rounds} rounds in turn.")
+    print(f"Python {version}, {os.cpu_count()} cores; medians of {contests.rounds} rounds in turn.")
     print("CPU: of all processes; MB: of the largest one; ratios: wall time to the first line.")
-    contests = {
-        "start": bench.start_up,
-        "instant": lambda: bench.waits(0, 200),
-        "50ms": lambda: bench.waits(50, 60 if args.quick else 200),
-        "300ms": lambda: bench.waits(300, 20 if args.quick else 200),
-        "edits": lambda: bench.edits(20),
-        "sizes": lambda: list(map(bench.size, [1_000] if args.quick else [1_000, 10_000, 100_000])),
-        "looks": lambda: bench.looks(10_000 if args.quick else 100_000),
+    by_name = {
+        "start": contests.start_up,
+        "instant": lambda: contests.waits(0, 200),
+        "50ms": lambda: contests.waits(50, 60 if args.quick else 200),
+        "300ms": lambda: contests.waits(300, 20 if args.quick else 200),
+        "edits": lambda: contests.edits(20),
+        "sizes": lambda: list(
+            map(contests.size, [1_000] if args.quick else [1_000, 10_000, 100_000])
+        ),
+        "looks": lambda: contests.looks(10_000 if args.quick else 100_000),
     }
     if args.prover:
-        contests["real"] = lambda: bench.real(args.prover, args.theories)
-    for name, contest in contests.items():
+        by_name["real"] = lambda: contests.real(args.prover, args.theories)
+    for name, contest in by_name.items():
         if not args.only or name in args.only:
             contest()
 
