@@ -38,6 +38,7 @@ import re
 import resource
 import select
 import selectors
+import shlex
 import shutil
 import signal
 import socketserver
@@ -18684,41 +18685,60 @@ class Contests:
 
     def real(self, prover, theories):
         """A real prover on theories, one process for each lemma, and one for each theory."""
-        lab = self.lab
-        wanted = []
+        self.lab.provers = {"real": {"path": os.path.abspath(prover)}}
+        entries = {}
         for number, theory in enumerate(theories):
             name = f"{number}-{Path(theory).name}"
             shutil.copy(theory, self.folder / name)
-            for lemma in bt.load_theory(theory).lemmas:
-                wanted.append(f"{name}\t{lemma.name}\n")
-        lab.write("lemmas", "".join(wanted))
-        lab.provers = {"real": {"path": os.path.abspath(prover)}}
-        for granularity in ("lemma", "theory"):
-            config = {"global_max_cores": SLOTS, "global_max_memory": 8, "default_timeout": 600}
-            config["granularity"] = granularity
-            entries = {}
-            for number, theory in enumerate(theories):
-                entries[f"t{number}"] = {
-                    "theory_file": f"{number}-{Path(theory).name}",
-                    "tamarin_versions": ["real"],
-                    "output_file_prefix": f"t{number}",
-                    "resources": {"max_cores": 1, "max_memory": 2, "timeout": 600},
-                }
-            lab.recipe(config, f"{granularity}.json", tasks=entries)
-        prove = f'{prover} +RTS -N1 -RTS "$0" "--prove=$1" "--output=answers/$0-$1.spthy"'
-        shell = f"xargs -P{SLOTS} -L1 sh -c '{prove}' < lemmas"
-        commands = {f"xargs -P{SLOTS}": ["sh", "-c", shell]}
-        commands["granularity lemma"] = self.ours("run", "lemma.json", "-q")
-        commands["granularity theory"] = self.ours("run", "theory.json", "-q")
+            entries[f"t{number}"] = {
+                "theory_file": name,
+                "tamarin_versions": ["real"],
+                "output_file_prefix": f"t{number}",
+                "resources": {"max_cores": 1, "max_memory": 2, "timeout": 600},
+            }
+        config = {"global_max_cores": SLOTS, "global_max_memory": 8, "default_timeout": 600}
+        self.lab.recipe(config, "lemma.json", tasks=entries)
+        self.lab.recipe({**config, "granularity": "theory"}, "theory.json", tasks=entries)
+        lemmas = self.write_commands("lemma.json")
+        shell = f"xargs -P{SLOTS} -d '\\n' -I{{}} sh -c '{{}}' < commands"
+        commands = {
+            f"xargs -P{SLOTS}": ["sh", "-c", shell],
+            "granularity lemma": self.ours("run", "lemma.json", "-q"),
+            "granularity theory": self.ours("run", "theory.json", "-q"),
+        }
         if self.peer:
             commands["batch-tamarin"] = [self.peer, "run", "lemma.json"]
-        title = f"a real prover, {len(theories)} theories, {len(wanted)} lemmas"
+        title = f"a real prover, {len(theories)} theories, {lemmas} lemmas"
         self.contest(title, commands, rounds=min(3, self.rounds))
+
+    def write_commands(self, recipe):
+        """Write the command lines of a recipe for a shell; how many there are."""
+        with working_in(self.folder):
+            batch = bt.plan_recipe(bt.Recipe(recipe), bt.PlanOptions())
+        lines = []
+        for task in batch.tasks.values():
+            endings = ("out", "err", "spthy", "json", "dot")
+            outputs = bt.Outputs(*(f"answers/{task.id}.{ending}" for ending in endings))
+            command = bt.prover_command(batch.provers["real"], task.plan, outputs)
+            lines.append(shlex.join(command) + "\n")
+        self.lab.write("commands", "".join(lines))
+        return len(lines)
+
+
+@contextlib.contextmanager
+def working_in(folder):
+    """Be in a folder for a while."""
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def finished_batch(folder):
     """The results of a batch as a run would leave them, of which nothing was run."""
-    with contextlib.chdir(folder) if hasattr(contextlib, "chdir") else contextlib.nullcontext():
+    with working_in(folder):
         batch = bt.plan_recipe(bt.Recipe("recipe.json"), bt.PlanOptions())
         journal = bt.open_results("results", batch, False, print)
         bt.prepare_directory(batch, journal.directory)
