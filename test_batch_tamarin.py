@@ -17330,6 +17330,15 @@ def test_signals_that_were_ignored_at_the_start_stay_ignored(lab):
     assert lab.only_finish()["verdict"] == "verified"
 
 
+def test_python_can_run_it_as_a_module_and_keep_what_it_compiled(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    command = [sys.executable, "-m", "batch_tamarin", "run", "recipe.json"]
+    subprocess.run(command, cwd=lab.path, env=environment, check=True, timeout=RUN_S)
+    assert len(lab.finishes()) == 3
+
+
 # === Soak =========================================================================================
 #
 # What takes long, with random input: of each kind a few rounds with the same seed in every run of
