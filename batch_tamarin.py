@@ -7937,6 +7937,8 @@ def _json_mistake(text: str, error: json.JSONDecodeError) -> str:
     rest = text[error.pos :].lstrip()
     if not text.strip():
         return "the file is empty"
+    if not rest:
+        return "it ends before it is complete"
     if rest.startswith(("//", "/*", "#")):
         return "JSON has no comments: take this one out"
     if rest.startswith("'"):

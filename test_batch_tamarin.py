@@ -13072,7 +13072,7 @@ def test_bad_expectations_are_refused(lab, run_here, text, problem):
     lab.write("log", BELL_LOG)
     lab.write("expect", text)
     told = run_here("audit", "log", "--expect", "expect", code=2)
-    assert "expect: " in told.err
+    assert "expect:" in told.err
     assert problem in told.err
 
 
