@@ -13049,7 +13049,7 @@ def test_a_lemma_that_nobody_asked_for_misses_no_expectation_that_another_log_me
 BAD_EXPECTATIONS = {
     "empty": ("", "nothing is expected here"),
     "no lemma": ("{}", "nothing is expected here"),
-    "cut": ("{", "line 1 column 2"),
+    "cut": ("{", "expect:1:2: this is no valid JSON: it ends before it is complete"),
     "list": ("[1]", "row 1: the heading has no column 'lemma'"),
     "no verdict": ('{"a": "maybe"}', "'a': 'maybe' is no verdict"),
     "list of verdicts": ('{"a": ["verified"]}', "'a': '[\"verified\"]' is no verdict"),
