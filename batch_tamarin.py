@@ -14756,6 +14756,8 @@ ADVICE_ON = {
     "text matched by name": "put the theory as it was proven beside the log, and audit both",
     "is not there any more": "put the theory back where it was, or audit it with the results",
     "no complete summary": "see why it ended, and run it again",
+    "empty: ": "see why the prover did not start, or was ended, and run it again",
+    "no summary, the theory has a parse error": "correct the theory there, and run it again",
     "can't be read as a theory": "keep the file whole: what a prover had not written to its end "
     "proves nothing",
     NO_PROOF_FILE: "bring back what was lost, or prove it again (`run RECIPE --again -t ID`)",
@@ -15617,7 +15619,7 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
         findings += _findings_of_claims(proofs)
     findings += _lemmas_without_result(tasks_of_logs, stored)
     findings += _lemmas_of_sources(claims, index)
-    findings += _runs_without_summary(files)
+    findings += _runs_without_summary(files, reader.named)
     return Evidence(batches, findings, list(reader.rechecks.values()), _touched_texts(index, logs))
 
 
@@ -15700,6 +15702,8 @@ class EvidenceFile(NamedTuple):
     logs: tuple[ProverLog, ...] = ()  # of each theory that a complete summary tells of
     is_cut: bool = False  # a summary was begun, and not ended
     is_talk: bool = False  # what a prover says beside its summary, or before it was ended
+    refusal: str = ""  # the parse error of the theory that the talk ends with
+    is_empty: bool = False
     is_pasted: bool = False  # a summary stands in a comment, or behind what no prover printed
 
 
@@ -15750,6 +15754,7 @@ class EvidenceReader:
         self.batches: dict[str, Batch] = {}  # by the results directory
         self.rechecks: dict[str, Batch] = {}  # by their directory
         self.files: dict[str, EvidenceFile | None] = {}  # by real path; None: of no prover
+        self.named: set[str] = set()  # what a user named, as it was named
         self._folders: set[str] = set()  # real paths
 
     def read(self, path: str) -> bool:
@@ -15759,7 +15764,8 @@ class EvidenceReader:
             path = os.path.dirname(path) or "."
         if os.path.isdir(path):
             return self._read_folder(path)
-        return self._read_file(path)
+        self.named.add(path)
+        return self._read_file(path) is not None
 
     def _read_folder(self, path: str) -> bool:
         something = os.path.realpath(path) in self._folders
@@ -15776,7 +15782,8 @@ class EvidenceReader:
             folders.sort()
             for name in sorted(names):
                 try:
-                    something |= self._read_file(os.path.join(folder, name))
+                    file = self._read_file(os.path.join(folder, name))
+                    something |= file is not None and not file.is_empty
                 except InputError as error:
                     # Nobody knows what is in it: it may be the log that the audit is about.
                     self._tell(error)
@@ -15801,11 +15808,11 @@ class EvidenceReader:
             self.batches[folder] = batch
         return True
 
-    def _read_file(self, path: str) -> bool:
+    def _read_file(self, path: str) -> EvidenceFile | None:
         real = os.path.realpath(path)
         if real not in self.files:
             self.files[real] = read_evidence_file(path)
-        return self.files[real] is not None
+        return self.files[real]
 
 
 def read_evidence_file(path: str) -> EvidenceFile | None:
@@ -15823,6 +15830,8 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or error
         raise InputError(f"can't be read: {problem}", printable(path)) from None
+    if not head:
+        return EvidenceFile(path, None, is_empty=True)
     begins_theory = bool(_BEGINS_THEORY.match(head))
     speaks = bool(_OF_A_PROVER.search(head))
     # Reports quote what provers said.
@@ -15847,6 +15856,7 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
     all_complete = bool(logs) and len(complete) == len(logs)
     is_cut = bool(summary) and not all_complete
     is_talk = speaks and not summary
+    last_words = read_from_end(path, MB).decode("utf-8", "replace") if is_talk else ""
     return EvidenceFile(
         path,
         text,
@@ -15855,6 +15865,7 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         logs=complete,
         is_cut=is_cut,
         is_talk=is_talk,
+        refusal=_parse_error(last_words.splitlines()),
     )
 
 
@@ -16676,26 +16687,108 @@ def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
             yield Finding("invalid", file.path, "", message, rank)
 
 
-def _runs_without_summary(files: Sequence[EvidenceFile]) -> Iterator[Finding]:
-    """Runs that were ended, or still go on, as far as the files of a folder show for certain.
+NO_SUMMARY = "no complete summary: the prover was ended, or still runs"
+NOTHING_PRINTED = "empty: the prover printed nothing"
+NOT_PARSED = "no summary, the theory has a parse error: "
 
-    What a prover says beside its summary may be in a file of its own: only where there are more of
-    these than files with a summary, some run has none.
+# What the names of the files of one run differ in: `x.txt` and `x.err`, `stdout` and `stderr`.
+_ERROR_STREAMS = frozenset({"err", "stderr"})
+_OF_STREAMS = _ERROR_STREAMS | {"out", "stdout", "log", "txt", "spthy"}
+_LOG_ENDINGS = (".txt", ".log", ".out")
+
+
+def _words_of_name(file: EvidenceFile) -> list[str]:
+    return re.split(r"[._-]", os.path.basename(file.path))
+
+
+def _is_error_stream(file: EvidenceFile) -> bool:
+    return not _ERROR_STREAMS.isdisjoint(_words_of_name(file))
+
+
+@dataclass
+class _LoggedRun:
+    """The files of a folder that by their names are of one run of a prover: stdout and stderr."""
+
+    files: list[EvidenceFile] = field(default_factory=list)
+
+    @property
+    def main_file(self) -> EvidenceFile:
+        """Its stdout, if that is here."""
+        return min(self.files, key=_is_error_stream)
+
+    @property
+    def has_summary(self) -> bool:
+        """Whether it began one; of one that is cut off the file itself is told."""
+        return any(file.logs or file.is_cut for file in self.files)
+
+    @property
+    def has_talk(self) -> bool:
+        return any(file.is_talk for file in self.files)
+
+    @property
+    def has_empty_file(self) -> bool:
+        return any(file.is_empty for file in self.files)
+
+
+def _runs_without_summary(
+    files: Iterable[EvidenceFile], named: Collection[str]
+) -> Iterator[Finding]:
+    """Runs that were ended, or still go on, as far as files show for certain.
+
+    `named`: the files that a user named, not a folder of theirs.
     """
-    message = "no complete summary: the prover was ended, or still runs"
-    talks: dict[str, list[str]] = {}
-    summaries: Counter[str] = Counter()
+    folders: dict[str, dict[tuple[str, ...], _LoggedRun]] = {}
     for file in files:
-        folder = os.path.dirname(file.path)
         if file.is_cut:
-            yield Finding("missing", file.path, "", message)
-        elif file.is_talk:
-            talks.setdefault(folder, []).append(file.path)
-        elif file.logs:
-            summaries[folder] += 1
-    for folder, paths in talks.items():
-        if len(paths) > summaries[folder]:
-            yield Finding("missing", listed(paths, 1), "", message)
+            yield Finding("missing", file.path, "", NO_SUMMARY)
+        if file.logs or file.is_cut or file.is_talk or file.is_empty:
+            words = [word for word in _words_of_name(file) if word not in _OF_STREAMS]
+            runs = folders.setdefault(os.path.dirname(file.path), {})
+            runs.setdefault(tuple(words), _LoggedRun()).files.append(file)
+    for by_name in folders.values():
+        yield from _unfinished_runs(list(by_name.values()))
+        yield from _empty_logs(list(by_name.values()), named)
+
+
+def _unfinished_runs(runs: Sequence[_LoggedRun]) -> Iterator[Finding]:
+    """The runs of a folder of which there is what the prover said, and no summary.
+
+    What it says beside its summary may be in a file whose name tells not of which run: only where
+    there are more of these than runs without such a file, some run has no summary.
+    """
+    doubtful: list[EvidenceFile] = []
+    for run in runs:
+        refusals = [file for file in run.files if file.refusal]
+        if run.has_summary or not run.has_talk:
+            continue
+        if refusals:
+            yield Finding("missing", refusals[0].path, "", NOT_PARSED + refusals[0].refusal)
+        elif run.has_empty_file:
+            yield Finding("missing", run.main_file.path, "", NO_SUMMARY)
+        else:
+            doubtful.append(run.main_file)
+    owners = sum(run.has_summary and not run.has_talk for run in runs)
+    if len(doubtful) <= owners:
+        return
+    if owners:
+        some = f"{NO_SUMMARY} (at least {len(doubtful) - owners:,} of {len(doubtful):,} runs here)"
+        yield Finding("missing", os.path.dirname(doubtful[0].path) or ".", "", some)
+        return
+    for file in doubtful:
+        yield Finding("missing", file.path, "", NO_SUMMARY)
+
+
+def _empty_logs(runs: Sequence[_LoggedRun], named: Collection[str]) -> Iterator[Finding]:
+    """The runs of a folder of which there is nothing but an empty log."""
+    has_logs = any(run.has_summary or run.has_talk for run in runs)
+    for run in runs:
+        if run.has_summary or run.has_talk:
+            continue
+        path = run.main_file.path
+        # Other empty files may mean anything, and nobody says anything on stderr most of the time.
+        is_log = path in named or (has_logs and path.endswith(_LOG_ENDINGS))
+        if is_log and not _is_error_stream(run.main_file):
+            yield Finding("missing", path, "", NOTHING_PRINTED)
 
 
 def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> Iterator[Finding]:
@@ -20115,11 +20208,11 @@ def _audit_page(
     yield page.heading(1, f"{found} and {noted} on {results}")
     # Apart: notes may be many, and must not hide what is wrong.
     names = WhoAndHow(rows)
-    yield from _findings_part(page, "Findings", wrong, names)
+    yield from _findings_part(page, "Findings", wrong, names, details)
     yield page.section(_known_problems_table(known))
     for reason in not_judged:
         yield page.paragraph(f"Known problems of provers are not judged for {reason}.")
-    yield from _findings_part(page, "Notes", notes, names)
+    yield from _findings_part(page, "Notes", notes, names, details)
     yield page.section(_theories_table(rows))
     if details:
         yield page.section(_lemmas_table(rows))
@@ -20131,16 +20224,20 @@ def _has_result(row: Row) -> bool:
 
 
 def _findings_part(
-    page: Writer, title: str, findings: Sequence[Finding], names: WhoAndHow
+    page: Writer, title: str, findings: Sequence[Finding], names: WhoAndHow, details: bool
 ) -> Iterator[str]:
-    """Findings, those that say the same in one line; then what to do about each kind."""
+    """Findings, those that say the same in one line; then what to do about each kind.
+
+    `details`: with every place where they are.
+    """
+    most = len(findings) if details else 3
     lines: dict[tuple[str, str], list[Finding]] = {}
     for each in findings:
         lines.setdefault((each.kind, each.message), []).append(each)
     table = Table(title)
     table.add_columns("kind", "what", "where")
     for (kind, message), same in lines.items():
-        table.add_row(kind, message, listed(_told_places(same, names), 3, "; "))
+        table.add_row(kind, message, listed(_told_places(same, names), most, "; "))
     yield page.section(table)
     for kind, advice in dict.fromkeys((each.kind, advice_on(each)) for each in findings):
         yield page.paragraph(f"{kind}: {advice}")

@@ -11789,6 +11789,61 @@ def test_a_run_that_left_no_summary_is_a_finding(lab, audit):
     assert told.findings("missing") == [CUT_OFF]
 
 
+TALK = "[Theory Bell] Theory loaded\n"
+REFUSAL = '"bell.spthy" (line 3, column 1):\nunexpected "#"\nexpecting "rule"\n'
+
+
+def test_a_finished_run_beside_one_that_failed_keeps_its_own_stderr(artifact, audit):
+    """What a shell leaves of `> logs/$f.txt 2> logs/$f.err`."""
+    for name in ("a", "b", "c"):
+        artifact.write(f"logs/{name}.txt", BELL_LOG)
+        artifact.write(f"logs/{name}.err", TALK)
+    artifact.write("logs/killed.txt", "")
+    artifact.write("logs/killed.err", TALK)
+    artifact.write("logs/lost.err", TALK)
+    told = audit("logs", code=1)
+    assert told.findings("missing") == [CUT_OFF] * 2
+    files = [each["theory"] for each in told.told if each["message"] == CUT_OFF]
+    assert files == ["logs/killed.txt", "logs/lost.err"]
+
+
+def test_the_details_of_an_audit_name_every_log_without_a_summary(artifact, run_here):
+    names = [f"logs/{number}.txt" for number in range(6)]
+    for name in names:
+        artifact.write(name, TALK)
+    told = run_here("audit", "logs", "-d", code=1).out
+    assert all(name in told for name in names)
+
+
+def test_which_of_some_runs_has_no_summary_is_not_guessed(artifact, audit):
+    artifact.write("logs/a", BELL_LOG)
+    for number in range(3):
+        artifact.write(f"logs/run{number}", TALK)
+    told = audit("logs", code=1)
+    assert told.findings("missing") == [f"{CUT_OFF} (at least 2 of 3 runs here)"]
+
+
+def test_a_log_that_ends_with_a_parse_error_is_said_to(artifact, audit):
+    artifact.write("logs/a.txt", "")
+    artifact.write("logs/a.err", f"maude tool: 'maude'\n{REFUSAL}")
+    told = audit("logs", code=1)
+    (message,) = told.findings("missing")
+    assert message.startswith(
+        "no summary, the theory has a parse error: bell.spthy:3:1: unexpected"
+    )
+
+
+@pytest.mark.parametrize("paths", [["logs/a.txt", "logs/b.txt"], ["logs"]])
+def test_an_empty_log_is_a_finding_and_the_rest_is_audited(artifact, audit, paths):
+    artifact.write("logs/a.txt", "")
+    artifact.write("logs/b.txt", BELL_LOG)
+    artifact.write("logs/b.err", "")
+    artifact.write("logs/.keep", "")
+    told = audit(*paths, code=1)
+    assert told.findings("missing") == ["empty: the prover printed nothing"]
+    assert len(told.rows) == 4
+
+
 def test_a_log_belongs_to_the_analyzed_theory_with_its_lemmas(lab, audit):
     lab.write("run/log", BELL_LOG)
     lab.write("run/out.spthy", printed_theory(version="1.9.0", quiet="by sorry"))
@@ -12935,7 +12990,7 @@ binary    2
 nul       3
 latin     3
 blank     2
-nothing   2
+nothing   1
 open      3
 deep      3
 twice     3
@@ -13526,7 +13581,11 @@ def test_a_real_run_shows_nothing_wrong(audit, line):
 @pytest.mark.parametrize("name", ENDED_RUNS.split())
 def test_a_real_run_without_a_summary_is_a_finding(audit, name):
     told = audit(str(TRANSCRIPTS / name), code=1)
-    assert told.findings("missing") == [CUT_OFF]
+    (message,) = told.findings("missing")
+    if name in ("diff-without-flag", "parse-error"):
+        assert message.startswith("no summary, the theory has a parse error: ")
+    else:
+        assert message == CUT_OFF
     assert told.rows == []
 
 
