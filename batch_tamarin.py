@@ -16606,6 +16606,14 @@ def stored_claim(lemmas: Iterable[Lemma]) -> Verdict | None:
 # Step 5: what reading showed.
 
 
+def may_check(checker: Prover, finder: Prover) -> bool:
+    """Whether a program's word on the proofs of another counts.
+
+    What calls itself neither tamarin-prover nor tamarin-rs is known to know its own proofs only.
+    """
+    return checker.flavour in set(Flavour) or checker.flavour == finder.flavour
+
+
 def _findings_of_rechecks(
     rechecks: Mapping[str, Batch], batches: Mapping[str, Batch]
 ) -> Iterator[Finding]:
@@ -16622,6 +16630,8 @@ def _findings_of_rechecks(
                 continue
             if not task:
                 yield from _finding_of_check(check, check)
+            elif not may_check(_prover_of(recheck, check), _prover_of(batch, task)):
+                continue
             elif not _is_of_present_result(check, task, result_files(results, own_id).proof):
                 words = f"what {check.plan.prover} checked is not known to be what is there now"
                 yield finding("unconfirmed", task, words, NOTE)
@@ -17160,9 +17170,12 @@ class Recheck:
     def plan(self, warn: Callable[[str], None]) -> Batch:
         """The checks of all answers that there are; what can't be checked is warned of."""
         planned = Batch(self._header(), dependencies=self.dependencies)
-        for task in self.batch.tasks.values():
-            if not task.is_answered:
-                continue
+        answered = [task for task in self.batch.tasks.values() if task.is_answered]
+        own = [task for task in answered if may_check(self.prover, _prover_of(self.batch, task))]
+        if len(own) < len(answered):
+            others = plural(len(answered) - len(own), "proof")
+            warn(f"{others} not checked: {self.prover.flavour} did not find them")
+        for task in own:
             try:
                 check = self.check_of(task)
             except InputError as error:
@@ -17262,6 +17275,18 @@ class Recheck:
         options = self.prover.all_options(plan.options)
         parts = [text, self.prover.identity, options, plan.flags]
         return sha256(json.dumps(parts).encode())[:32]
+
+
+def refuse_strange_checker(checker: Prover, batch: Batch) -> None:
+    """Raise InputError where a program that may check its own proofs only has found none here."""
+    finders = [_prover_of(batch, task) for task in batch.tasks.values()]
+    if finders and not any(may_check(checker, finder) for finder in finders):
+        found_by = listed(dict.fromkeys(finder.flavour for finder in finders))
+        raise InputError(
+            f"{printable(checker.alias)} calls itself '{checker.flavour}', which is neither "
+            f"{Flavour.TAMARIN_PROVER} nor {Flavour.TAMARIN_RS}: its word on proofs of "
+            f"{printable(found_by)} says nothing. Give another prover"
+        )
 
 
 def text_to_check(original: Theory, stored: Theory, lemma: str) -> str:
@@ -17579,6 +17604,8 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
         yield f"why:   less {shown}"
     if statuses & MET_A_LIMIT:
         yield from _next_limits(batch, where, tasks)
+    for folder in _contradicting_rechecks(batch, directory, tasks):
+        yield f"if the recheck is wrong, take it back: rm -r {quoted([printable(folder)])}"
     cost = cost_of_loading(batch, tasks)
     if cost.is_worth_sharing:
         loading = duration(cost.loading_s)
@@ -17588,6 +17615,14 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
             f"faster: loading theories took {loading} of {took}; --granularity theory (in the "
             f'recipe: "granularity": "theory") would have saved about {saved} of it'
         )
+
+
+def _contradicting_rechecks(batch: Batch, directory: str, tasks: Iterable[Task]) -> Collection[str]:
+    """The directories of the rechecks that do not confirm what is here: this one may be one."""
+    if batch.header.recheck_of:
+        return [directory] if any(task.misses_expectation for task in tasks) else []
+    by = itertools.chain.from_iterable(task.rejected_by for task in tasks)
+    return [os.path.join(directory, f"recheck-{alias}") for alias in dict.fromkeys(by)]
 
 
 def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[str]:
@@ -24249,6 +24284,10 @@ def command_recheck(args: argparse.Namespace) -> int:
     prover = _checking_prover(recipe, asked)
     recipe.raise_problems()
     asyncio.run(ask_versions([prover]))
+    is_program = asked not in recipe.data["tamarin_versions"]
+    if is_program and prover.flavour not in set(Flavour):
+        prover.alias = prover.flavour  # it tells more than its file's name
+    refuse_strange_checker(prover, batch)
     recheck = Recheck(batch, directory, prover)
     planned = recheck.plan(warn)
     if not planned.tasks:
@@ -24342,10 +24381,12 @@ def run_recipe(
     a batch of their own. A check that does not confirm a verdict, or a stop, decides the exit code.
     """
     planned = plan_recipe(recipe, options)
+    checker = recipe.config.get("recheck_with", "")
+    if checker:
+        refuse_strange_checker(planned.provers[checker], planned)
     cache = None if args.no_cache else cache_to_use(args)
     again = args.again
     done = run_batch(planned, directory, args, args.task, fresh, cache, again, resumed, doubled)
-    checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
         return done.exit_code
     # All answers that there are: from the cache, of earlier runs, and not chosen by -t as well.

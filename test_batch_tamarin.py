@@ -16510,6 +16510,61 @@ def test_recheck_is_a_batch_of_its_own_that_expects_the_same_verdicts(lab):
     assert three["expect"] == "verified"
 
 
+STRANGER = "case \"$*\" in *--version*) echo 'demo 1.0: no tamarin'; exit 0;; esac\n"
+
+
+def strange_checker(lab):
+    """A program that calls itself `demo`, at the place of the prover `trusted`."""
+    lab.write("trusted.sh", f"#!/bin/sh\n{STRANGER}{PRELUDE}{CHECKER}", 0o755)
+
+
+@pytest.mark.parametrize("checker", ["trusted", "./trusted.sh"])
+def test_a_program_of_another_name_checks_no_proofs_of_tamarin(lab, checker):
+    found_proofs(lab)
+    strange_checker(lab)
+    done = lab.run("recheck", "results", "--prover", checker, code=2)
+    assert "calls itself 'demo'" in done.stderr
+    assert rechecks(lab) == []
+
+
+def test_recheck_with_a_program_of_another_name_is_refused_before_the_run(lab):
+    recipe_to_recheck(lab, recheck_with="trusted")
+    strange_checker(lab)
+    assert "calls itself 'demo'" in lab.run("run", "recipe.json", code=2).stderr
+    assert not lab.results.exists()
+
+
+def test_what_a_program_of_another_name_has_checked_before_does_not_count(lab, audit):
+    found_proofs(lab)
+    recheck(lab, code=0)
+    journal = lab.results / "recheck-trusted" / "batch.jsonl"
+    text = journal.read_text()
+    assert '"flavour":"tamarin-prover"' in text.replace(" ", "")
+    journal.write_text(re.sub(r'"flavour": ?"tamarin-prover"', '"flavour":"demo"', text))
+    assert audit("results", code=0).states["one"] == "verified"
+
+
+def test_a_program_is_called_by_its_own_name_when_it_checks_its_own_proofs(lab):
+    recipe_to_recheck(lab)
+    for name in ("fake", "trusted"):
+        script = lab.path / f"{name}.sh"
+        script.write_text(script.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\n{STRANGER}"))
+    lab.run("run", "recipe.json", code=0)
+    lab.run("recheck", "results", "--prover", "./trusted.sh", code=0)
+    assert rechecks(lab) == ["recheck-demo"]
+
+
+def test_a_recheck_that_contradicts_says_how_to_take_it_back(lab):
+    found_proofs(lab, checker=UNSURE)
+    told = recheck(lab, code=1).stdout
+    folder = lab.results / "recheck-trusted"
+    (line,) = [line for line in told.splitlines() if "take it back: rm -r " in line]
+    assert line.endswith((f"rm -r {folder}", "rm -r results/recheck-trusted"))
+    assert "take it back: rm -r " in lab.run("run", "recipe.json", code=1).stdout
+    shutil.rmtree(folder)
+    assert "take it back" not in lab.run("run", "recipe.json", code=0).stdout
+
+
 def test_recheck_takes_nothing_but_a_proof_from_the_stored_file(lab):
     found_proofs(lab, r"PROOF='by contradictionrestriction r: \"F\"'" + FINDER)
     done = recheck(lab, code=2)
