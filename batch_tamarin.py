@@ -6661,7 +6661,9 @@ def affected(advisory: Advisory, flavour: str, version: str) -> Exposure:
 def reason_for_doubt(flavour: str, version: str) -> str:
     """Why a prover only may be affected, for people."""
     if flavour == Flavour.TAMARIN_RS:
-        return "tamarin-rs follows a development version"
+        followed = f"{TAMARIN_RS_FOLLOWS[0]}.{TAMARIN_RS_FOLLOWS[1]}"
+        own = f"tamarin-rs {version}".rstrip()
+        return f"{own} follows tamarin-prover's development version {followed} of mid 2025"
     number = version_number(version)
     if is_development(number):
         return f"{version} is a development version"
@@ -14459,6 +14461,26 @@ class Applied(NamedTuple):
         return f"{self.name} ({self.references}): {self.message}; {self.advisory.advice}"
 
 
+def told_touched(verdicts: Iterable[Collection[Applied]]) -> str:
+    """`2 verdicts touched by known problems of provers, 9 proven by tamarin-rs only`, or "".
+
+    `verdicts`: what applies to each. What is accepted never counts. That one program alone has
+    proven a verdict is no problem of that verdict: it would hide those that have some.
+    """
+    touched = 0
+    by_one_program = 0
+    for applied in verdicts:
+        flavours = [each.advisory.flavour for each in applied if not each.is_accepted]
+        touched += any(flavour != Flavour.TAMARIN_RS for flavour in flavours)
+        by_one_program += Flavour.TAMARIN_RS in flavours
+    told: list[str] = []
+    if touched:
+        told.append(f"{plural(touched, 'verdict')} touched by known problems of provers")
+    if by_one_program:
+        told.append(f"{plural(by_one_program, 'verdict')} proven by {Flavour.TAMARIN_RS} only")
+    return ", ".join(told)
+
+
 # By task id.
 AppliedAdvisories = Mapping[str, Sequence[Applied]]
 NONE_APPLIED: AppliedAdvisories = {}
@@ -17483,12 +17505,10 @@ def final_table(
     if os.path.exists(page):
         lines.append(f"page:    {printable(page)}")
     lines += _next_steps(batch, directory, tasks)
-    touched = sum(task.id in problems for task in begun)
+    touched = told_touched(problems.get(task.id, ()) for task in begun)
     if touched:
         where = quoted([printable(directory)])
-        verdicts = plural(touched, "verdict")
-        command = f"batch_tamarin.py audit {where}"
-        lines.append(f"{verdicts} touched by known problems of provers, what to do: {command}")
+        lines.append(f"{touched}, what to do: batch_tamarin.py audit {where}")
     return "\n".join(lines) + "\n"
 
 
@@ -20237,14 +20257,14 @@ def _audit_page(
     found = plural(len(wrong), "finding")
     noted = plural(len(notes), "note")
     results = plural(sum(map(_has_result, rows)), "result")
-    if known:
-        touched = {(each.theory, each.lemma, each.prover) for each in known}
-        found += f", {plural(len(touched), 'verdict')} touched by known problems of provers"
+    touched = told_touched(row.advisories for row in rows)
+    if touched:
+        found += f", {touched}"
     yield page.heading(1, f"{found} and {noted} on {results}")
     # Apart: notes may be many, and must not hide what is wrong.
     names = WhoAndHow(rows)
     yield from _findings_part(page, "Findings", wrong, names, details)
-    yield page.section(_known_problems_table(known))
+    yield page.section(_known_problems_table(known, details))
     for reason in not_judged:
         yield page.paragraph(f"Known problems of provers are not judged for {reason}.")
     yield from _findings_part(page, "Notes", notes, names, details)
@@ -20290,20 +20310,47 @@ def _told_places(findings: Iterable[Finding], names: WhoAndHow) -> Iterator[str]
         yield f"{told} ({by})" if by else told
 
 
-def _known_problems_table(findings: Iterable[Finding]) -> Table:
-    """The known problems of provers that touch verdicts, those that say the same in one line."""
-    lemmas: dict[tuple[str, Applied], dict[str, dict[str, None]]] = {}  # by theory
+class _ProblemOfTheory(NamedTuple):
+    """A known problem as it touches verdicts of one theory."""
+
+    kind: str
+    problem: Applied  # without the place where its condition is met
+    theory: str
+
+
+@dataclass
+class _Touched:
+    """The lemmas of a theory that a known problem touches, and where its condition is met."""
+
+    places: dict[str, None] = field(default_factory=dict)
+    lemmas: dict[str, None] = field(default_factory=dict)
+
+
+def _known_problems_table(findings: Iterable[Finding], details: bool) -> Table:
+    """A line for each known problem and theory; theories of which all else is the same share one.
+
+    `details`: with every place, theory and lemma.
+    """
+    touched: dict[_ProblemOfTheory, _Touched] = {}
     for each in findings:
         if each.problem:
-            theories = lemmas.setdefault((each.kind, each.problem), {})
-            theories.setdefault(each.theory, {})[each.lemma] = None
+            met = each.problem.met
+            problem = each.problem._replace(met=met._replace(where="", lemma=""))
+            here = touched.setdefault(_ProblemOfTheory(each.kind, problem, each.theory), _Touched())
+            here.places[met.where] = None
+            here.lemmas[each.lemma] = None
+    most = sys.maxsize if details else 3
+    most_lemmas = sys.maxsize if details else LISTED_LEMMAS
+    theories: dict[tuple[str, Applied], list[str]] = {}
+    for (kind, problem, theory), here in touched.items():
+        where = listed(filter(None, here.places), most)
+        told = problem._replace(met=problem.met._replace(where=where))
+        lemmas = listed(here.lemmas, most_lemmas)
+        theories.setdefault((kind, told), []).append(f"{theory}: {lemmas}")
     table = Table("Known problems of provers")
     table.add_columns("kind", "known problem", "what", "where", "reference", "what to do")
-    for (kind, problem), theories in lemmas.items():
-        places = [f"{theory}: {listed(names, 3)}" for theory, names in theories.items()]
-        where = "; ".join(places[:3])
-        if len(places) > 3:
-            where += f"; {len(places) - 3:,} more"
+    for (kind, problem), places in theories.items():
+        where = listed(places, most, "; ")
         advice = problem.advisory.advice
         table.add_row(kind, problem.name, problem.message, where, problem.references, advice)
     return table

@@ -13332,6 +13332,40 @@ def test_a_recipe_can_accept_known_problems(lab, audit):
     assert touched(told) == TOUCHED_IN_1_10
 
 
+def test_that_one_program_alone_has_proven_is_counted_apart(lab, run_here):
+    lab.write("frail.log", frail_log("1.13.0", "-", FRAIL.replace("m('c')", "'c'")))
+    told = run_here("audit", "frail.log", code=0).out
+    counts = "2 verdicts touched by known problems of provers, 3 verdicts proven by tamarin-rs only"
+    assert told.startswith(f"0 findings, {counts} and 0 notes on 3 results")
+
+
+def test_what_is_accepted_is_not_counted(lab, run_here):
+    ids = ["xor", "iff-negated", "subterm-order", "macro-in-formula"]
+    told = frail_batch(lab, config={"accept_advisories": ids[1:]})
+    assert "2 verdicts touched by known problems" in told
+    lab.write("expected.json", json.dumps({"accept": ids, "*": "verified"}))
+    told = run_here("audit", "results", "--expect", "expected.json", code=0).out
+    assert "touched" not in told
+    assert "xor (accepted)" in told
+
+
+def test_a_problem_of_a_theory_has_one_line_with_all_its_lemmas(lab, run_here):
+    lemmas = [f"s{number}" for number in range(6)]
+    theory = FRAIL
+    for name in lemmas:
+        lemma = f'lemma {name}: "All x y #i. A(x)@i & x << y ==> F"\nend'
+        theory = theory.replace("\nend\n", f"\n{lemma}\n")
+    proofs = dict.fromkeys(lemmas, "by contradiction")
+    lines = [f"{name} (all-traces): verified (3 steps)" for name in lemmas]
+    printed = printed_theory(theory, "1.13.0", **FRAIL_PROOFS, **proofs)
+    printed = printed.replace("Maude version 3.4", f"Maude version 3.4\n{BUILT} UTC")
+    lab.write("frail.log", printed + a_log(*FRAIL_LINES, *lines, theory="frail.spthy"))
+    told = run_here("audit", "frail.log", "-f", "md", code=0).out.replace("\\", "")
+    (line,) = [line for line in told.splitlines() if "subterm-order" in line]
+    assert "frail.spthy: b, s0, s1, s2, s3, s4, s5" in line
+    assert "tamarin-rs 1.13.0 follows tamarin-prover's development version 1.11" in line
+
+
 def test_what_is_accepted_must_be_a_known_problem(lab, run_here):
     lab.write("frail.log", frail_log("1.12.0"))
     lab.write("expected.json", '{"accept": ["xer"]}')
