@@ -13990,6 +13990,7 @@ MOST_STEPS = 9  # of a chain of lemmas that is told
 # What is counted as neither verified nor falsified, although the prover said so.
 RESTING_ON_FALSE = "resting on a falsified lemma"
 ITS_OWN_PROOF = " (its own proof)"  # behind the name of who confirms a result in this way
+CONFIRMED_BY = "confirmed by "  # other provers, which checked its proof
 CONTRADICTED = "contradicted"  # another result says the opposite, or a recheck that it is no proof
 NOT_AS_EXPECTED = "not as expected"
 
@@ -14180,7 +14181,7 @@ def told_of(task: Task, assumptions: Sequence[Assumption] = (), against: Sequenc
     if assumptions:
         return f"{outcome}, assuming {listed(assumptions)}"
     if task.confirmed_by:
-        return f"{outcome}, confirmed by {listed(task.confirmed_by)}"
+        return f"{outcome}, {CONFIRMED_BY}{listed(task.confirmed_by)}"
     return outcome
 
 
@@ -19758,8 +19759,8 @@ def _style_of_told(told: str) -> str:
         return "missed"
     if word not in WORDS:
         return "other"
-    # "verified, assuming ..." isn't to be taken for the plain word.
-    if more:
+    # "verified, assuming ..." isn't to be taken for the plain word. What is confirmed is no weaker.
+    if more and not more.startswith(CONFIRMED_BY):
         return "qualified"
     return _style_class(word)
 

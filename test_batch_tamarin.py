@@ -16630,6 +16630,13 @@ def test_an_audit_says_who_confirmed_a_result(lab, audit):
     assert audit("results", code=0).states["one"] == "verified, confirmed by trusted"
 
 
+def test_a_page_marks_what_is_confirmed_like_what_is_verified(lab):
+    found_proofs(lab)
+    recheck(lab, code=0)
+    page = (lab.results / "summary.html").read_text()
+    assert re.search('<td class="w verified"[^>]*>verified, confirmed by trusted', page)
+
+
 def test_a_recheck_counts_for_the_proof_that_was_checked_only(lab, audit):
     found_proofs(lab)
     recheck(lab, code=0)
