@@ -17583,8 +17583,11 @@ def told_advisories(row: Row) -> str:
     """`known problems: xor, iff-negated`, of what has some."""
     if not row.advisories:
         return ""
-    names = ", ".join(each.advisory.id for each in row.advisories)
-    return f"known problems: {names}"
+    return _told_problems(each.advisory.id for each in row.advisories)
+
+
+def _told_problems(ids: Iterable[str]) -> str:
+    return f"known problems: {', '.join(ids)}"
 
 
 def _day(at: str) -> str:
@@ -18221,6 +18224,45 @@ class Aspect(NamedTuple):
     kind: Kind = Kind.TEXT
 
 
+class SharedRemarks(NamedTuple):
+    """What all verdicts of a table share beside their figures: it is said once, above them."""
+
+    warnings: frozenset[str] = frozenset()
+    problems: frozenset[str] = frozenset()  # known ones of provers, by id
+
+    @property
+    def told(self) -> str:
+        """`All verdicts: warning: ...; known problems: xor.`, or ""."""
+        remarks = [_shortened(f"warning: {warning}") for warning in sorted(self.warnings)]
+        if self.problems:
+            remarks.append(_told_problems(sorted(self.problems)))
+        return f"All verdicts: {'; '.join(remarks)}." if remarks else ""
+
+    def without(self, row: Row) -> Row:
+        """A row without what is said above it."""
+        if not row.task.is_answered:
+            return row
+        warnings = tuple(text for text in row.result.warnings if text not in self.warnings)
+        advisories = [each for each in row.advisories if each.advisory.id not in self.problems]
+        return row._replace(result=replace(row.result, warnings=warnings), advisories=advisories)
+
+
+def _shared_remarks(rows: Sequence[Row]) -> SharedRemarks:
+    """What the prover warned of and the known problems that all verdicts share, if there are some.
+
+    What has no verdict is left aside: a run that was ended warned of what it came to.
+    """
+    answered = [row for row in rows if row.task.is_answered]
+    if len(answered) < 2:
+        return SharedRemarks()
+    warnings = [frozenset(row.result.warnings) for row in answered]
+    problems = [frozenset(each.advisory.id for each in row.advisories) for row in answered]
+    return SharedRemarks(
+        frozenset.intersection(*warnings),
+        frozenset.intersection(*problems),
+    )
+
+
 def _results_table(
     rows: Sequence[Row], total: int, lemma_kind: Kind, with_words: bool = True
 ) -> Table:
@@ -18230,7 +18272,9 @@ def _results_table(
     """
     table = Table("Results")
     settings = _settings(rows)
-    table.about = " ".join(_about_results(rows, total, settings))
+    shared = _shared_remarks(rows) if with_words else SharedRemarks()
+    about = [*_about_results(rows, total, settings), shared.told]
+    table.about = " ".join(filter(None, about))
     aspects = [Aspect("result", lambda row: row.told, Kind.OUTCOME)]
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma, lemma_kind))
     if with_words:
@@ -18240,7 +18284,8 @@ def _results_table(
     aspects.append(Aspect("time (s)", _told_seconds, Kind.AMOUNT))
     aspects.append(Aspect("memory (MB)", _told_memory, Kind.AMOUNT))
     if with_words:
-        aspects += _with_words([Aspect("remarks", _remarks, Kind.REMARK)], rows)
+        remarks = Aspect("remarks", lambda row: _remarks(shared.without(row)), Kind.REMARK)
+        aspects += _with_words([remarks], rows)
     _fill(table, aspects, rows)
     return table
 

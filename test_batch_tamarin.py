@@ -14095,6 +14095,25 @@ def test_results_tell_reasons_and_warnings_but_no_novels():
     assert re.fullmatch(r"warning: x{140,150} \.\.\.; warning: y", second)
 
 
+def test_what_all_verdicts_share_is_no_remark_of_each():
+    old = "Maude 3.2 is not supported"
+    first = ended_task("a", result={"warnings": (old,)})
+    second = ended_task("b", result={"warnings": ("y", old)})
+    ended = ended_task("c", "timeout")
+    page = page_of(first, second, ended)
+    assert page.column("Results", "remarks") == ["", "warning: y", ""]
+    assert f"All verdicts: warning: {old}." in page.text
+
+
+def test_a_known_problem_of_all_verdicts_is_no_remark_of_each(lab):
+    frail_batch(lab, lemmas=[{"name": "a"}, {"name": "b"}])
+    text = lab.run("report", "results", "-f", "html", code=0).stdout
+    page = PageReader(text)
+    assert "All verdicts: known problems: xor." in page.text
+    told = ["known problems: iff-negated", "known problems: subterm-order"]
+    assert page.column("Results", "remarks") == told
+
+
 def test_results_have_columns_only_for_what_differs():
     """What is the same for all is told once."""
     plain = ended_task("a", options=("--bound=5",))
