@@ -17735,10 +17735,11 @@ def told_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(parts)
 
 
-def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), columns: int = 0) -> str:
     """Columns as wide as they need to be; the first row is the heading. Safe for a terminal.
 
-    `right`: the numbers of the columns that are set to the right.
+    `right`: the numbers of the columns that are set to the right. `columns`: of the terminal, into
+    which the widest of the others are cut; 0: nothing is.
     """
     # Cells quote theories and provers: what controls a terminal must not reach it.
     table = [list(map(printable, row)) for row in rows]
@@ -17746,6 +17747,8 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> st
     for column in zip(*table):
         widest = max(map(display_width, column))
         widths.append(widest)
+    if columns:
+        _cut_to(columns, widths, right)
     lines: list[str] = []
     for cells in table:
         for number, width in enumerate(widths):
@@ -17755,6 +17758,20 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> st
                 cells[number] = fit(cells[number], width)
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+LEAST_CUT = 12  # no column of a table is cut to less
+
+
+def _cut_to(columns: int, widths: list[int], right: Collection[int]) -> None:
+    """Make the widest columns of a table narrower until all fit, if they can."""
+    texts = [number for number in range(len(widths)) if number not in right]
+    gaps = 2 * (len(widths) - 1)
+    while texts and sum(widths) + gaps > columns:
+        widest = max(texts, key=lambda number: widths[number])
+        if widths[widest] <= LEAST_CUT:
+            return
+        widths[widest] -= 1
 
 
 # --- What a page says, whatever its format --------------------------------------------------------
@@ -19275,9 +19292,11 @@ def _in_frame(frame: Frame, parts: Iterable[str]) -> str:
 class PlainText(Writer):
     """For a terminal."""
 
+    columns = 0  # tables are cut to so many; 0: they are whole
+
     def table(self, table: Table) -> str:
         right = [number for number, column in enumerate(table.columns) if column.is_number]
-        return text_table(table.head_and_rows, right) + "\n\n"
+        return text_table(table.head_and_rows, right, self.columns) + "\n\n"
 
 
 class Markdown(Writer):
@@ -20138,10 +20157,18 @@ def audit_report(
     if form == "junit":
         suite = _audit_suite(rows, findings)
         return "".join(junit_lines([suite]))
-    # Only traces need a place to be relative to, and an audit shows none.
-    page = WRITERS[form](".")
+    page = _audit_writer(form, details)
     parts = _audit_page(page, rows, findings, not_judged, details)
     return page.opening + "".join(parts) + page.closing
+
+
+def _audit_writer(form: str, details: bool) -> Writer:
+    """The writer of a format; with `details` a terminal's tables are whole, however wide."""
+    # Only traces need a place to be relative to, and an audit shows none.
+    page = WRITERS[form](".")
+    if isinstance(page, PlainText) and sys.stdout.isatty() and not details:
+        page.columns, _ = terminal_size()
+    return page
 
 
 def audit_rows(batches: Mapping[str, Batch], problems: KnownProblems) -> Iterator[Row]:
@@ -20402,8 +20429,11 @@ def _known_problems_table(findings: Iterable[Finding], details: bool) -> Table:
     return table
 
 
-def advisories_report(form: str) -> str:
-    """All known problems with the versions that have them, in one of the formats of an audit."""
+def advisories_report(form: str, details: bool = False) -> str:
+    """All known problems with the versions that have them, in one of the formats of an audit.
+
+    `details`: nothing is cut in a terminal.
+    """
     entries = list(map(_entry_json, ADVISORIES.values()))
     if form == "json":
         return json.dumps(entries, indent=1) + "\n"
@@ -20417,7 +20447,7 @@ def advisories_report(form: str) -> str:
         table.add_row(
             advisory.id, advisory.versions, of_what, advisory.what, references, advisory.advice
         )
-    page = WRITERS[form](".")
+    page = _audit_writer(form, details)
     return page.opening + page.section(table) + page.closing
 
 
@@ -22239,7 +22269,12 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
         default="table",
         help="default: a table for people",
     )
-    parser.add_argument("-d", "--details", action="store_true", help="show every lemma")
+    parser.add_argument(
+        "-d",
+        "--details",
+        action="store_true",
+        help="show every lemma, and all of what a terminal's width cuts",
+    )
 
 
 def add_recheck_command(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -24029,7 +24064,7 @@ def _print_advisories(args: argparse.Namespace) -> int:
     """List what an audit holds against verdicts."""
     if args.format == "junit":
         raise InputError("a list of known problems is no test: use another --format")
-    _print_audit(advisories_report(args.format), args.format)
+    _print_audit(advisories_report(args.format, args.details), args.format)
     return 0
 
 

@@ -13489,6 +13489,26 @@ def test_a_table_names_the_file_the_theory_and_the_prover(lab, run_here):
     assert "d/runs/one.log: bell.spthy: quiet (Tamarin 1.10.0)" in told
 
 
+def test_a_table_is_cut_to_the_width_of_a_terminal_but_with_details(lab, run_here, monkeypatch):
+    folder = "a/" * 40
+    lab.write(f"{folder}log", FALSE_BELL_LOG)
+    write_old(lab, f"{folder}bell.spthy", BELL)
+    monkeypatch.setattr(bt, "terminal_size", lambda: (100, 40))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def tables(*options):
+        told = run_here("audit", "a", *options, code=1).out
+        return [line for line in told.splitlines() if "  " in line]
+
+    assert max(map(len, tables())) == 100
+    assert any("…" in line for line in tables())
+    assert max(map(len, tables("-d"))) > 150
+    assert not any("…" in line for line in tables("-d"))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    assert max(map(len, tables())) > 150
+
+
 def test_a_table_names_directory_prover_and_variant(lab, run_here):
     write_variants(lab, plain={}, leak=LEAK, again=LEAK)
     lab.write("expect", '{"*": "incomplete"}')
