@@ -15877,19 +15877,23 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
     complete = tuple(log for log in logs if log.said.summary)
     # One that was ended while it wrote the summary has said nothing that counts.
     all_complete = bool(logs) and len(complete) == len(logs)
-    is_cut = bool(summary) and not all_complete
     is_talk = speaks and not summary
-    last_words = read_from_end(path, MB).decode("utf-8", "replace") if is_talk else ""
     return EvidenceFile(
         path,
         text,
         problem,
         is_printed=_PRINTED in head,
         logs=complete,
-        is_cut=is_cut,
+        is_cut=bool(summary) and not all_complete,
         is_talk=is_talk,
-        refusal=_parse_error(last_words.splitlines()),
+        refusal=_refusal_in(path) if is_talk else "",
     )
+
+
+def _refusal_in(path: str) -> str:
+    """The parse error that a log ends with, or ""."""
+    last_words = read_from_end(path, MB).decode("utf-8", "replace")
+    return _parse_error(last_words.splitlines())
 
 
 def _text_in_log(path: str, head: bytes) -> TheoryText | None:
@@ -22269,12 +22273,7 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
         default="table",
         help="default: a table for people",
     )
-    parser.add_argument(
-        "-d",
-        "--details",
-        action="store_true",
-        help="show every lemma, and all of what a terminal's width cuts",
-    )
+    parser.add_argument("-d", "--details", action="store_true", help="all lemmas, nothing cut")
 
 
 def add_recheck_command(commands: argparse._SubParsersAction[Parser]) -> None:
