@@ -24040,7 +24040,10 @@ def command_audit(args: argparse.Namespace) -> int:
     if args.expect:
         findings += check_expectations(tasks, args.expect)
     if args.against:
-        earlier = located_tasks(read_evidence(args.against, warn).batches)
+        baseline = read_evidence(args.against, warn).batches
+        if not baseline:
+            raise InputError("here are no results to compare with", printable(args.against[0]))
+        earlier = located_tasks(baseline)
         tolerance = args.tolerance or math.inf
         findings += compare(tasks, references_of(earlier), "in the baseline", tolerance)
         findings = without_repeats(findings)

@@ -11815,6 +11815,13 @@ def test_the_details_of_an_audit_name_every_log_without_a_summary(artifact, run_
     assert all(name in told for name in names)
 
 
+def test_an_empty_baseline_is_refused(artifact, run_here):
+    artifact.write("a.txt", BELL_LOG)
+    artifact.write("b.txt", "")
+    told = run_here("audit", "a.txt", "--against", "b.txt", code=2)
+    assert "b.txt: here are no results to compare with" in told.err
+
+
 def test_which_of_some_runs_has_no_summary_is_not_guessed(artifact, audit):
     artifact.write("logs/a", BELL_LOG)
     for number in range(3):
