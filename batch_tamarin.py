@@ -71,7 +71,16 @@ import re
 import stat
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Collection,
+    Coroutine,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import (
@@ -895,25 +904,55 @@ def _in_words(word: str) -> str:
     return str(word).replace("_", " ")
 
 
+class Standing(enum.Enum):
+    """What a result is to a plan, today."""
+
+    HOLDS = "holds"  # it is its result: the prover would say it again
+    SHOWN = "shown"  # the last word on it, until another attempt is wanted, which may go better
+    KEPT = "kept"  # of something else: it holds again when that is planned again
+    LOST = "lost"  # of something else, and worth nothing any more
+
+
 class Record(NamedTuple):
-    """A result, and what it is a result of."""
+    """A result, and what it is a result of.
+
+    What it is to a plan depends on how the task ended:
+
+                                      same key   same key, larger limits   another key
+                                                     or another host
+        with a verdict, superseded,
+            its text refused           holds              holds                kept
+        a limit met                    holds              kept                 kept
+        anything else                  shown              shown                lost
+    """
 
     result: Result
     plan: Plan  # as it was then: its text, options and limits are those of the result
     attempt: int = 0
     host: str = ""  # where it came
 
-    def holds(self, plan: Plan, host: str) -> bool:
-        """Whether it is also the result of `plan`, on `host`: the prover would say it again.
+    def standing(self, plan: Plan, host: str) -> Standing:
+        """What it is to a plan, on a host: the table above."""
+        has_same_key = self.plan.key == plan.key
+        if self.may_pass:
+            return Standing.SHOWN if has_same_key else Standing.LOST
+        if not has_same_key:
+            return Standing.KEPT
+        if self.result.status in MET_A_LIMIT:
+            is_as_strict = self.host == host and plan.limits.no_larger_than(self.plan.limits)
+            return Standing.HOLDS if is_as_strict else Standing.KEPT
+        return Standing.HOLDS
 
-        Crashes, signals and what was missing may be gone next time.
-        """
-        if self.plan.key != plan.key:
+    def holds(self, plan: Plan, host: str) -> bool:
+        """Whether it is the result of a plan, on a host, which then needs no other attempt."""
+        return self.standing(plan, host) is Standing.HOLDS
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether another attempt may go better: crashes, signals, what was missing."""
+        if self.result.refused:
             return False
-        status = self.result.status
-        if status in MET_A_LIMIT:
-            return self.host == host and plan.limits.no_larger_than(self.plan.limits)
-        return status in (Status.COMPLETED, Status.SUPERSEDED) or self.result.refused
+        return self.result.status not in (Status.COMPLETED, Status.SUPERSEDED, *MET_A_LIMIT)
 
 
 @slotted
@@ -930,6 +969,9 @@ class Task:
     # Results that a newer plan or attempt has replaced, the last one last. They come back when
     # they hold again.
     earlier: tuple[Record, ...] = ()
+    # The attempt that began, or whose result was taken away, last: while there is no result, what
+    # stands in the place of its files is of this one.
+    left_by: int = 0
     alone_for: str = ""  # the key of the plan for which a process that it shared ended badly
     # Who confirmed its result in a recheck, and by whom its proof is none, as far as was asked.
     confirmed_by: tuple[str, ...] = ()
@@ -1180,22 +1222,23 @@ class Batch:
         self._settle(task)
 
     def _settle(self, task: Task) -> None:
-        """Give a task the newest of its results that holds.
+        """Give a task the newest of its results that holds; without one it may keep what is shown.
 
-        If there is none it keeps a failure that another attempt may mend, until that is wanted, and
-        loses what is a result of something else.
+        A task that is to run again has none.
         """
+        host = self.header.host
         if task.id in self.header.ids_again:
             self._retire(task)
             return
-        holding = task.newest_holding(task.plan, self.header.host)
-        if holding and holding is not task.record:
+        holding = task.newest_holding(task.plan, host)
+        if holding is None:
+            if task.record and task.record.standing(task.plan, host) is not Standing.SHOWN:
+                self._retire(task)
+        elif holding is not task.record:
             self._retire(task)
             task.earlier = tuple(record for record in task.earlier if record is not holding)
             task.record = holding
             task.status = holding.result.status
-        elif task.record and not holding and not _may_be_tried_again(task.record, task.plan):
-            self._retire(task)
 
     def _retire(self, task: Task) -> None:
         """Take a task's result away; what may hold again is kept."""
@@ -1203,7 +1246,10 @@ class Batch:
         task.record = None
         task.confirmed_by = task.rejected_by = ()
         task.status = Status.PENDING
-        if record and record.holds(record.plan, record.host):
+        if record is None:
+            return
+        task.left_by = record.attempt
+        if not record.may_pass:
             task.earlier = (*task.earlier, record)
 
     def _start(self, started: Started) -> None:
@@ -1215,7 +1261,7 @@ class Batch:
         for task in tasks:
             self._retire(task)
             task.status = Status.RUNNING
-            task.attempts = started.attempt
+            task.attempts = task.left_by = started.attempt
             task.started = started
         self.ended = None  # a batch that ended goes on
 
@@ -1258,11 +1304,6 @@ def what_changed(old: Plan, new: Plan) -> str:
         return "other options"
     # Its files, an oracle, Maude, or what the environment says.
     return "an older prover"
-
-
-def _may_be_tried_again(record: Record, plan: Plan) -> bool:
-    """Whether a result that does not hold is still the last word on this very plan."""
-    return record.plan.key == plan.key and record.result.status not in MET_A_LIMIT
 
 
 # --- The codec: the model as JSON and back, by the types of its fields ----------------------------
@@ -3876,21 +3917,46 @@ def find_unknown_actions(items: TheoryItems) -> dict[str, UnknownActions]:
     known = _known_actions(items)
     if known is None:
         return {}
-    formulas = _Formulas(items)
     near_misses = _NearMisses(known)
-    has_process = bool(items.of_kind("process"))
     found: dict[str, UnknownActions] = {}
-    for lemma in items.statements:
-        if lemma.kind != "lemma":
+    for lemma, unknown in _with_unknown_actions(items, "lemma", known):
+        told = tuple(map(near_misses.told, unknown))
+        found[lemma.name] = UnknownActions(told, _holds_without(lemma, unknown))
+    return found
+
+
+def find_misspelt_restrictions(items: TheoryItems) -> dict[str, list[str]]:
+    """By restriction the unknown actions in it that are like others, which may be meant.
+
+    Others are not told: many a theory has the usual restrictions, and does not use them all.
+    """
+    known = _known_actions(items)
+    if known is None:
+        return {}
+    near_misses = _NearMisses(known)
+    found: dict[str, list[str]] = {}
+    for restriction, unknown in _with_unknown_actions(items, "restriction", known):
+        told = [near_misses.told(action) for action in unknown if near_misses.of(action)]
+        if told:
+            found[restriction.name] = told
+    return found
+
+
+def _with_unknown_actions(
+    items: TheoryItems, kind: str, known: Collection[FactName]
+) -> Iterator[tuple[Statement, Collection[FactName]]]:
+    """The statements of a kind that have unknown actions, and these, in their order."""
+    formulas = _Formulas(items)
+    has_process = bool(items.of_kind("process"))
+    for statement in items.statements:
+        if statement.kind != kind:
             continue
         unknown: dict[FactName, None] = {}
-        for action in formulas.actions_of(lemma):
+        for action in formulas.actions_of(statement):
             if action not in known and not _may_be_added(action.name, has_process):
                 unknown[action] = None
         if unknown:
-            told = tuple(map(near_misses.told, unknown))
-            found[lemma.name] = UnknownActions(told, _holds_without(lemma, unknown))
-    return found
+            yield statement, unknown
 
 
 def _known_actions(items: TheoryItems) -> set[FactName] | None:
@@ -3942,12 +4008,16 @@ class _NearMisses:
         return self._told[action]
 
     def _tell(self, action: FactName) -> str:
-        # One that differs in case, arity or multiplicity alone is nearer than any other.
-        near = self._alike.get(_folded(action)) or self._of_like_name(action)
+        near = self.of(action)
         if not near:
             return str(action)
         words = " or ".join(map(str, near[:3]))
         return f"{action} (did you mean {words}?)"
+
+    def of(self, action: FactName) -> list[FactName]:
+        """The known facts that may be meant."""
+        # One that differs in case, arity or multiplicity alone is nearer than any other.
+        return self._alike.get(_folded(action)) or self._of_like_name(action)
 
     def _of_like_name(self, action: FactName) -> list[FactName]:
         import difflib
@@ -4863,6 +4933,51 @@ class Supervisor:
         """Some child ended. Each leader is asked for: wait4(-1) would take what others wait for."""
         for live in self.live.values():
             reap(live)
+
+
+# --- Signals that end what runs -------------------------------------------------------------------
+
+STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def is_ignored(number: signal.Signals) -> bool:
+    """Whether whoever started us wants this signal to be ignored (`nohup`, a script's `&`)."""
+    return signal.getsignal(number) == signal.SIG_IGN
+
+
+def run_unless_stopped(work: Coroutine[Any, Any, T]) -> T:
+    """Run an event loop until some work is done; what came of it.
+
+    A signal that stops us cancels the work, and SystemExit is raised when that has ended. Raised
+    where a signal happens to come it would end up in any task, and the loop would complain of it.
+    """
+    import asyncio
+
+    stopped_by: list[int] = []
+
+    async def stoppable() -> T:
+        task = asyncio.ensure_future(work)
+
+        def stop(number: int) -> None:
+            stopped_by.append(number)
+            task.cancel()
+
+        for number in STOPPING_SIGNALS:
+            if not is_ignored(number):
+                asyncio.get_running_loop().add_signal_handler(number, stop, number)
+        return await task
+
+    answers = {number: signal.getsignal(number) for number in STOPPING_SIGNALS}
+    try:
+        return asyncio.run(stoppable())
+    except asyncio.CancelledError:
+        if not stopped_by:
+            raise
+        sys.exit(128 + stopped_by[0])
+    finally:
+        # The event loop has put them back to what they are in any program.
+        for number, answer in answers.items():
+            signal.signal(number, answer)
 
 
 # --- A job that runs, and what is remembered of it ------------------------------------------------
@@ -5949,6 +6064,7 @@ _PHASE = re.compile(
 # The theory is read and translated; the sources are computed (raw ones, then refined ones).
 _LOADED = re.compile(r"\[Theory [^]\n]*\] Theory closed$|\[Saturating Sources\] Done$")
 PROVING = "proving"  # the phase behind that
+SOURCES_DONE = "[Saturating Sources] Done"
 
 
 @dataclass
@@ -6102,6 +6218,18 @@ def phase(log: str) -> str:
     if last["step"]:
         return f"saturating sources {last['step']}/{last['most']}"
     return PROVING
+
+
+def phases_told(log: str) -> list[str]:
+    """The lines in which a prover told of its phases, but for those in the middle of a long log.
+
+    What others say meanwhile, such as oracles, is left out. None of a log that can't be read.
+    """
+    try:
+        text = "\n".join(ends_of(log))
+    except OSError:
+        return []
+    return [found[0] for found in _PHASE.finditer(text)]
 
 
 def load_seconds(log: str, began: float, wall_s: float) -> float | None:
@@ -7219,9 +7347,13 @@ def _has_private_function(run: Circumstances) -> Iterator[Met]:
 # Conditions of proofs, options and logs.
 
 
-def _told_elsewhere(run: Circumstances) -> Iterator[Met]:
+def _has_misspelt_restriction(run: Circumstances) -> Iterator[Met]:
     """Whoever proves them, an audit tells of such lemmas by themselves (`unknown-action`)."""
-    return iter(())
+    # Provers print no rule that has no variants: which actions rules have the source alone tells.
+    if run.is_printed:
+        return
+    for name, actions in find_misspelt_restrictions(run.items).items():
+        yield Met(Weight.NOTE, f"restriction {name}: {listed(actions)}")
 
 
 def _was_given_found_trace(run: Circumstances) -> Iterator[Met]:
@@ -7399,9 +7531,9 @@ _ADVISORIES = (
         "1.11.0",
         "",
         _BOTH,
-        "a formula names an action that nothing produces, and the prover doesn't warn of it",
-        "mend the name: the lemma says nothing, the restriction restricts nothing",
-        _told_elsewhere,
+        "a restriction names an action that no rule has, and the prover doesn't warn of it",
+        "mend the name: the restriction does not say what it seems to",
+        _has_misspelt_restriction,
     ),
     Advisory(
         "sapic-state-optimisation",
@@ -7754,8 +7886,7 @@ class Recipe:
         try:
             data = json.loads(self.text, object_pairs_hook=members, parse_constant=refuse_constant)
         except json.JSONDecodeError as error:
-            message = f"this is no valid JSON: {_no_json(self.text, error)}"
-            raise InputError(message, self.path, error.lineno, error.colno) from None
+            raise no_json(self.text, error, self.path) from None
         # NaN; a number of too many digits; lists nested deeper than Python's stack.
         except (ValueError, RecursionError) as error:
             raise InputError(f"this JSON can't be read: {error}", self.path) from None
@@ -7782,7 +7913,13 @@ class Recipe:
         return dict(positions)
 
 
-def _no_json(text: str, error: json.JSONDecodeError) -> str:
+def no_json(text: str, error: json.JSONDecodeError, path: str) -> InputError:
+    """The error that the text of a file at `path` is no JSON, with its place."""
+    message = f"this is no valid JSON: {_json_mistake(text, error)}"
+    return InputError(message, path, error.lineno, error.colno)
+
+
+def _json_mistake(text: str, error: json.JSONDecodeError) -> str:
     """What is wrong with a text that is no JSON, in words of people who write other languages."""
     rest = text[error.pos :].lstrip()
     if not text.strip():
@@ -7935,7 +8072,8 @@ class OneOf(ValueKind):
     def problems(self, value: Any, path: JsonPath) -> Problems:
         if value not in self.words:
             allowed = ", ".join(self.words)
-            yield RecipeProblem(path, f"must be one of {allowed}, not {_described(value)}")
+            hint = did_you_mean(value, self.words) if isinstance(value, str) else ""
+            yield RecipeProblem(path, f"must be one of {allowed}, not {_described(value)}{hint}")
 
 
 @dataclass(eq=False)
@@ -8640,7 +8778,7 @@ class _Planner:
     def plans_of(self, name: str, data: Json) -> Iterator[Plan]:
         """The plans of one entry: variants, theories, lemmas in theory order, then provers."""
         variants = read_variants(self.recipe, name, data, self.most_tasks)
-        words = SelectingWords(per_theory=not variants.known)
+        words = SelectingWords()
         idle: list[Variant] = []
         for variant in variants.all:
             entry = read_entry(name, data, self.limits, variant)
@@ -8654,6 +8792,16 @@ class _Planner:
             for variant in idle:
                 message = f"variant '{variant.name}' plans no lemma: exclude it, or give it some"
                 self.recipe.problem(variant.path, message)
+        if not idle:
+            self._warn_of_idle_theories(name, words)
+
+    def _warn_of_idle_theories(self, entry: str, words: SelectingWords) -> None:
+        """Who names several theories may not see that nothing of one is proven."""
+        if words.idle_theories:
+            theories = printable(listed(words.idle_theories, 3))
+            self._warn(
+                f"tasks.{entry}: none of its names and patterns selects a lemma of {theories}"
+            )
 
     def _plans_of_variant(self, entry: RecipeEntry, words: SelectingWords) -> Iterator[Plan]:
         if not os.path.isdir(entry.cwd):
@@ -8661,7 +8809,7 @@ class _Planner:
             self.recipe.problem((*entry.path, "cwd"), message)
             return
         for file in find_theories(self.recipe, entry):
-            words.theory = file.path
+            words.begin_theory(file.path)
             selection = self.lemmas.select(entry, file, words)
             self._note_expectations(entry, selection, words)
             stem = _stem(file.path)
@@ -8671,8 +8819,10 @@ class _Planner:
             for choice in selection.choices:
                 self._refuse_diff(choice)
                 self._refuse_idle_stages(entry, choice.item)
+                words.note_plan()
                 yield self._plan(entry, choice, prefix, argument)
             for unread in selection.unread:
+                words.note_plan()
                 yield self._unreadable(entry, unread, prefix, argument)
 
     def _new_id(self, entry: RecipeEntry, prefix: str, lemma: str, alias: str) -> str:
@@ -8810,12 +8960,15 @@ class _Planner:
                 if is_unread or any(_selects(pattern, lemma) for lemma in lemmas):
                     words.use(path)
                 else:
-                    complain = functools.partial(self._no_such_expectation, path, pattern, lemmas)
-                    words.note_idle(path, complain)
+                    names = [lemma.name for lemma in lemmas]
+                    complain = functools.partial(self._no_such_expectation, path, pattern)
+                    words.note_idle(path, names, complain)
 
-    def _no_such_expectation(self, path: JsonPath, pattern: str, lemmas: Sequence[Lemma]) -> None:
-        hint = did_you_mean(pattern, {lemma.name for lemma in lemmas})
-        self.recipe.problem(path, f"matches no planned lemma{hint}")
+    def _no_such_expectation(self, path: JsonPath, pattern: str, searched: Searched) -> None:
+        hint = did_you_mean(pattern, searched.names)
+        where = searched.theory_words()
+        of_theories = f" of {where}" if len(searched.theories) > 1 else ""
+        self.recipe.problem(path, f"matches no planned lemma{of_theories}{hint}")
 
 
 def _stem(path: str) -> str:
@@ -8825,35 +8978,65 @@ def _stem(path: str) -> str:
     return stem
 
 
+class Searched(NamedTuple):
+    """Where a word selects nothing."""
+
+    theories: dict[str, None]  # their paths
+    names: dict[str, None]  # of lemmas, of which it could have selected some
+
+    def theory_words(self) -> str:
+        """The theory, or how many there are and the first of them."""
+        paths = listed(map(printable, self.theories), 2)
+        return paths if len(self.theories) == 1 else f"{len(self.theories):,} theories ({paths})"
+
+
+# Says what is wrong with a word that selects nothing anywhere.
+Complain = Callable[[Searched], None]
+
+
 class SelectingWords:
     """What of an entry selects something: names, patterns, what is expected.
 
-    Most likely what selects nothing is mistyped. Where an entry has variants it is enough that one
-    of them has what is meant.
+    Most likely what selects nothing is mistyped. Where an entry has variants or several theories it
+    is enough that one of them has what is meant.
     """
 
-    def __init__(self, per_theory: bool) -> None:
-        self.theory = ""  # that is being looked at
-        self._per_theory = per_theory  # every word must select something of each theory
-        self._used: set[tuple[JsonPath, str]] = set()
-        self._idle: dict[tuple[JsonPath, str], Callable[[], None]] = {}
+    def __init__(self) -> None:
+        self._theory = ""  # that is being looked at
+        self._used: set[JsonPath] = set()
+        self._idle: dict[JsonPath, tuple[Complain, Searched]] = {}
+        self._has_plans: dict[str, bool] = {}  # of all theories looked at
 
-    def note_idle(self, path: JsonPath, complain: Callable[[], None]) -> None:
-        """The word at `path` selects nothing of this theory; what to do if it nowhere does."""
-        self._idle.setdefault(self._key(path), complain)
+    @property
+    def idle_theories(self) -> list[str]:
+        """The theories of which nothing is selected, where there are others."""
+        idle = [theory for theory, has_plans in self._has_plans.items() if not has_plans]
+        return idle if len(idle) < len(self._has_plans) else []
+
+    def begin_theory(self, path: str) -> None:
+        """What follows is about the theory at this path."""
+        self._theory = path
+        self._has_plans.setdefault(path, False)
+
+    def note_plan(self) -> None:
+        """Something of this theory is planned."""
+        self._has_plans[self._theory] = True
+
+    def note_idle(self, path: JsonPath, names: Iterable[str], complain: Complain) -> None:
+        """The word at `path` selects none of these lemmas; what to do if it nowhere does."""
+        _, searched = self._idle.setdefault(path, (complain, Searched({}, {})))
+        searched.theories[self._theory] = None
+        searched.names.update(dict.fromkeys(names))
 
     def use(self, path: JsonPath) -> None:
         """The word at `path` selects something of this theory, or may do so."""
-        self._used.add(self._key(path))
-
-    def _key(self, path: JsonPath) -> tuple[JsonPath, str]:
-        return path, self.theory if self._per_theory else ""
+        self._used.add(path)
 
     def complain(self) -> None:
         """Complain of the words that have selected nothing."""
-        for key, complain in self._idle.items():
-            if key not in self._used:
-                complain()
+        for path, (complain, searched) in self._idle.items():
+            if path not in self._used:
+                complain(searched)
 
 
 # --- Variants of an entry -------------------------------------------------------------------------
@@ -10035,7 +10218,8 @@ class LemmaSelection:
             left = [each for each in chosen if not _selects(exclusion.pattern, each.lemma)]
             # It may take away what can't be read.
             if unread:
-                words.use((*exclusion.path, "name"))
+                words.use((*exclusion.path, "takes"))
+                words.use((*exclusion.path, "leaves"))
             else:
                 self._note_exclusion(exclusion, chosen, left, words)
             chosen = left
@@ -10064,7 +10248,7 @@ class LemmaSelection:
         names = lemmas_by_name(theories[0]) if theories else {}
         path = (*item.path, "name")
         if theories and not choices:
-            words.note_idle(path, functools.partial(self._no_such_lemma, item, file, names))
+            words.note_idle(path, names, functools.partial(self._no_such_lemma, item))
         else:
             words.use(path)
         longer = [name for name in names if name.startswith(item.pattern)]
@@ -10085,13 +10269,29 @@ class LemmaSelection:
         if not chosen:
             return
         word = printable(f"!{exclusion.pattern}")
-        path = (*exclusion.path, "name")
         # Most likely mistyped, and what should not run would run.
-        message = f"'{word}' takes no lemma away" if left else f"'{word}' leaves no lemma"
-        if 0 < len(left) < len(chosen):
-            words.use(path)
-        else:
-            words.note_idle(path, functools.partial(self._recipe.problem, path, message))
+        takes = len(left) < len(chosen)
+        self._judge(exclusion, "takes", takes, f"'{word}' takes no lemma away", words)
+        self._judge(exclusion, "leaves", bool(left), f"'{word}' leaves no lemma", words)
+
+    def _judge(
+        self,
+        exclusion: LemmaExclusion,
+        deed: str,
+        is_done: bool,
+        message: str,
+        words: SelectingWords,
+    ) -> None:
+        """Note whether an exclusion does what it must do somewhere; the problem if it does not."""
+        if is_done:
+            words.use((*exclusion.path, deed))
+            return
+        place = (*exclusion.path, "name")
+
+        def complain(searched: Searched) -> None:
+            self._recipe.problem(place, message)
+
+        words.note_idle((*exclusion.path, deed), (), complain)
 
     def _warn_of_idle_settings(
         self,
@@ -10123,31 +10323,34 @@ class LemmaSelection:
             f"'{first.pattern}' comes first (names before patterns, these in their order)"
         )
 
-    def _no_such_lemma(self, item: LemmaItem, file: TheoryFile, names: Collection[str]) -> None:
-        path = printable(file.path)
+    def _no_such_lemma(self, item: LemmaItem, searched: Searched) -> None:
+        where = searched.theory_words()
+        names = list(searched.names)
         if not names:
-            message = f"{path} has no lemmas (with these flags): nothing to prove"
+            has = "has" if len(searched.theories) == 1 else "have"
+            message = f"{where} {has} no lemmas (with these flags): nothing to prove"
             self._recipe.problem(item.path[:2], message)
             return
         as_prefix = [name for name in names if name.startswith(item.pattern)]
         if as_prefix:
-            self._no_prefixes(item, file, as_prefix)
+            self._no_prefixes(item, where, as_prefix)
             return
-        first_names = list(names)[:12]
+        first_names = names[:12]
         some = ", ".join(first_names)
         if len(names) > len(first_names):
             some += ", ..."
         hint = did_you_mean(item.pattern, names)
-        message = f"no lemma of {path} matches '{printable(item.pattern)}'{hint}; it has: {some}"
+        has = "it has" if len(searched.theories) == 1 else "they have"
+        message = f"no lemma of {where} matches '{printable(item.pattern)}'{hint}; {has}: {some}"
         self._recipe.problem((*item.path, "name"), message)
 
-    def _no_prefixes(self, item: LemmaItem, file: TheoryFile, names: Sequence[str]) -> None:
+    def _no_prefixes(self, item: LemmaItem, where: str, names: Sequence[str]) -> None:
         """A name that only begins the names of lemmas, which batch-tamarin would select."""
         pattern = f"{item.pattern}*"
         path = (*item.path, "name")
         self._recipe.mends[path] = pattern
         message = (
-            f"no lemma of {printable(file.path)} has the name '{printable(item.pattern)}'; "
+            f"no lemma of {where} has the name '{printable(item.pattern)}'; "
             f"'{printable(pattern)}' would select {listed(names, 3)}"
         )
         self._recipe.problem(path, message)
@@ -10893,27 +11096,33 @@ def result_files(directory: str, job: str) -> Outputs:
     )
 
 
+class Place(enum.Enum):
+    """Where a batch is kept, seen from the directory that was named for it.
+
+    A recipe has one results directory. Beside anything else, which is not touched, a dated one is
+    made.
+    """
+
+    NEWEST = "newest"  # where the newest batch of the recipe is, there or in a dated one beside it
+    FRESH = "fresh"  # where nothing is yet
+    THERE = "there"  # in it, whatever stands beside it
+
+
 def open_results(
     directory: str,
     planned: Batch,
-    fresh: bool,
+    place: Place,
     tell: Callable[[str], None],
     take_over: bool = False,
-    resumed: bool = False,
 ) -> Journal:
-    """The journal of a batch, in its results directory: a new one, or one that was begun before.
-
-    A recipe has one results directory, which is gone on with unless a `fresh` one is wanted; beside
-    anything else, which is not touched, a dated sibling is made. `resumed`: the batch in this very
-    directory goes on, whatever stands beside it. Raises StorageError.
-    """
+    """The journal of a batch: a new one, or one that was begun before. Raises StorageError."""
     with storage_errors(directory):
         os.makedirs(directory, exist_ok=True)
-        if resumed:
+        if place is Place.THERE:
             return _locked_journal(directory, tell, take_over)
-        journal = _usable_journal(directory, planned, fresh, tell, take_over)
+        journal = _usable_journal(directory, planned, place, tell, take_over)
         if journal is None:
-            journal = _journal_beside(directory, fresh, tell)
+            journal = _journal_beside(directory, place, tell)
         if journal.end == 0:
             journal.begin(planned)
     return journal
@@ -10932,7 +11141,7 @@ def storage_errors(directory: str) -> Iterator[None]:
 
 
 def _usable_journal(
-    directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None], take_over: bool
+    directory: str, planned: Batch, place: Place, tell: Callable[[str], None], take_over: bool
 ) -> Journal | None:
     """A new journal in an empty directory, or that of a batch to go on with; None for neither."""
     if not os.listdir(directory):
@@ -10940,7 +11149,7 @@ def _usable_journal(
         if journal.end == 0:
             return journal
         journal.close()  # another run, perhaps of another recipe, has begun here since then
-    if fresh:
+    if place is Place.FRESH:
         return None
     newest = newest_results(directory, planned.header)
     if not newest:
@@ -11003,11 +11212,11 @@ def _is_same_recipe(begun: Header, planned: Header) -> bool:
     return begun.recipe == planned.recipe and begun.cwd == planned.cwd
 
 
-def _journal_beside(directory: str, fresh: bool, tell: Callable[[str], None]) -> Journal:
+def _journal_beside(directory: str, place: Place, tell: Callable[[str], None]) -> Journal:
     """A new journal in a dated directory beside this one, which is left as it is."""
     sibling = dated_sibling(directory)
     what = "what is there"
-    if not fresh and os.path.exists(os.path.join(directory, JOURNAL)):
+    if place is not Place.FRESH and os.path.exists(os.path.join(directory, JOURNAL)):
         what = "another recipe's batch is there already and"
     tell(f"{what} is left alone: a new batch begins in {sibling}")
     return Journal(os.path.join(sibling, JOURNAL))
@@ -11700,12 +11909,25 @@ class Waiting(NamedTuple):
 
     limits: Limits
     work: Work
+    priority: int = 0  # the highest first
+
+
+# Of loads of theories: the results of many tasks may wait for one.
+BEFORE_ALL_PROOFS = sys.maxsize
+
+
+class _Queue(NamedTuple):
+    """What all that waits in one queue has in common, so that none of it overtakes another."""
+
+    priority: int
+    limits: Limits
 
 
 class Scheduler:
     """One coroutine per job, each begun as soon as its limits fit into the room, in order.
 
-    A job that fits may overtake one that doesn't. When the first waiting one has been overtaken for
+    That is the order of their priorities; of equal ones what was added first comes first. A job
+    that fits may overtake one that doesn't. When the first waiting one has been overtaken for
     as long as its own timeout, nothing else starts until it does: with limits capped to the whole
     room, nothing can wait for ever. (Limits are poor estimates of run times: reserving by them, as
     EASY backfilling does, doubled the makespan in simulations.)
@@ -11714,9 +11936,9 @@ class Scheduler:
     def __init__(self, room: Room) -> None:
         self.room = room
         self.stopped = False  # for ever: what is added later does not start
-        # One queue for all of equal limits, so that there are few to look through. What waits
-        # stands there with its place in the order of all.
-        self._queues: dict[Limits, deque[tuple[int, Work]]] = {}
+        # There are few to look through. What waits stands there with its place in the order of all
+        # of equal priority.
+        self._queues: dict[_Queue, deque[tuple[int, Work]]] = {}
         self._places = itertools.count()
         # The first waiting place when it was first overtaken, and when that was.
         self._overtaken_place = -1
@@ -11745,11 +11967,14 @@ class Scheduler:
             raise self._error
 
     def add(self, items: Iterable[Waiting]) -> None:
-        """Let these wait for room, behind what waits already; not when it has been stopped."""
+        """Let these wait for room, behind what waits already with the same priority.
+
+        Not when it has been stopped.
+        """
         if self.stopped:
             return
-        for limits, work in items:
-            queue = self._queues.setdefault(limits, deque())
+        for limits, work, priority in items:
+            queue = self._queues.setdefault(_Queue(priority, limits), deque())
             queue.append((next(self._places), work))
         self._start_what_fits()
 
@@ -11775,25 +12000,30 @@ class Scheduler:
 
     def _take_next(self) -> Waiting | None:
         """The first waiting item that may start now, taken out of its queue."""
-        by_place = sorted(self._queues, key=lambda limits: self._queues[limits][0][0])
-        if not by_place:
-            return None
         # Within a queue nobody overtakes: only its first may start.
-        first_place = self._queues[by_place[0]][0][0]
-        if self._is_starving(first_place, by_place[0].timeout_s):
-            del by_place[1:]
-        for limits in by_place:
-            if not self.room.fits(limits):
+        kinds = sorted(self._queues, key=self._order_of)
+        if not kinds:
+            return None
+        first_place = self._queues[kinds[0]][0][0]
+        if self._is_starving(first_place, kinds[0].limits.timeout_s):
+            del kinds[1:]
+        for kind in kinds:
+            if not self.room.fits(kind.limits):
                 continue
-            queue = self._queues[limits]
+            queue = self._queues[kind]
             place, work = queue.popleft()
             if not queue:
-                del self._queues[limits]
+                del self._queues[kind]
             if place != first_place and self._overtaken_place != first_place:
                 self._overtaken_place = first_place
                 self._overtaken_since = time.monotonic()
-            return Waiting(limits, work)
+            return Waiting(kind.limits, work, kind.priority)
         return None
+
+    def _order_of(self, kind: _Queue) -> tuple[int, int]:
+        """The highest priority comes first, then what was added first."""
+        place, _ = self._queues[kind][0]
+        return -kind.priority, place
 
     def _is_starving(self, place: int, timeout_s: float) -> bool:
         """Whether the first waiting item has been overtaken for as long as its own timeout."""
@@ -11945,7 +12175,6 @@ class Runner:
         held = [each.task for hits in loads for each in hits]
         self.past = await self._look_up_past([*missing, *held])
         ordered = in_order(missing, self.batch.header.scheduler, self.past)
-        # Loads come first: many results may wait for one.
         waiting = itertools.chain(map(self._loading, loads), self._waiting(ordered))
         await self.scheduler.run(waiting)
 
@@ -12006,16 +12235,20 @@ class Runner:
         return plan is not None
 
     def _proving(self, task: Task) -> Waiting:
-        return Waiting(task.plan.limits, lambda: self._work(self._prove(task)))
+        plan = task.plan
+        return Waiting(plan.limits, lambda: self._work(self._prove(task)), plan.priority)
 
     def _sharing(self, tasks: Sequence[Task]) -> Waiting:
-        return Waiting(tasks[0].plan.limits, lambda: self._work(self._share(tasks)))
+        plan = tasks[0].plan
+        return Waiting(plan.limits, lambda: self._work(self._share(tasks)), plan.priority)
 
     def _proving_part(self, tasks: Sequence[Task]) -> Waiting:
-        return Waiting(tasks[0].plan.limits, lambda: self._work(self._prove_part(tasks)))
+        plan = tasks[0].plan
+        return Waiting(plan.limits, lambda: self._work(self._prove_part(tasks)), plan.priority)
 
     def _loading(self, hits: list[TaskHit]) -> Waiting:
-        return Waiting(hits[0].task.plan.limits, lambda: self._work(self._load(hits)))
+        limits = hits[0].task.plan.limits
+        return Waiting(limits, lambda: self._work(self._load(hits)), BEFORE_ALL_PROOFS)
 
     async def _work(self, job: Awaitable[Outcome]) -> bool:
         """Await a job, and all that its outcome brings; whether its room is free again."""
@@ -12040,7 +12273,7 @@ class Runner:
         if self.cached:
             self.cached.keep(run, result)
         if self._raise_limit(task):
-            self.scheduler.add([self._proving(task)])  # behind all that waits
+            self.scheduler.add([self._proving(task)])  # behind what waits already
         return outcome
 
     async def _share(self, tasks: Sequence[Task]) -> Outcome:
@@ -12134,7 +12367,7 @@ class StopSignals:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOPPING_SIGNALS:
             if not is_ignored(number):
                 loop.add_signal_handler(number, self._interrupt, number)
         if not is_ignored(signal.SIGTSTP):
@@ -12157,11 +12390,6 @@ class StopSignals:
         # Not SIGTSTP: our own handler has taken its place.
         os.kill(os.getpid(), signal.SIGSTOP)
         self.executor.resume()
-
-
-def is_ignored(number: signal.Signals) -> bool:
-    """Whether whoever started us wants this signal to be ignored (`nohup`, a script's `&`)."""
-    return signal.getsignal(number) == signal.SIG_IGN
 
 
 class Recorder:
@@ -12326,12 +12554,14 @@ async def within_budget(executor: Executor, job: Job, work: Awaitable[Outcome]) 
 
 
 async def _hold_to_budget(executor: Executor, job: Job) -> None:
-    size = -1
+    before: list[str] = []
+    told: list[str] = []
     loaded_s = 0.0
     # Sources are computed more than once: it has loaded when it has said so, and then nothing.
-    while _size_of(job.stderr) != size or phase(job.stderr) != PROVING:
-        size = _size_of(job.stderr)
+    while told != before or not told or told[-1] != SOURCES_DONE:
         loaded_s = await _seconds_run(executor, job)
+        before = told
+        told = phases_told(job.stderr)
     budget_s = budget_of(loaded_s, job.limits)
     while await _seconds_run(executor, job) < budget_s:
         pass
@@ -12347,14 +12577,6 @@ async def _seconds_run(executor: Executor, job: Job) -> float:
         live = executor.live.get(job.id)
         if live:  # it has begun
             return time.monotonic() - live.started
-
-
-def _size_of(path: str) -> int:
-    """The size of a file; 0 of one that can't be looked at."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
 
 
 class SharedRun(NamedTuple):
@@ -12726,20 +12948,20 @@ class AttemptFiles:
         for task in batch.tasks.values():
             if task.record is None:
                 if task.id in present:
-                    self._move_away(task.id, task.attempts)
+                    self._move_away(task.id, task.left_by)
                 continue
             own = f"{task.id}~{task.record.attempt}"
             endings = kept.get(own, [])
             # Its log can't be in two places: what stands in its place is of another attempt. If it
             # isn't, a driver died when it had moved some of the files.
             if any(os.path.lexists(self._path(task.id, ending)) for ending in endings):
-                self._move_away(task.id, _last_other_attempt(task))
+                self._move_away(task.id, task.left_by)
             for ending in endings:
                 os.rename(self._earlier_path(own, ending), self._path(task.id, ending))
 
     def set_aside(self, task: Task) -> None:
         """Make room for another attempt at a task. Raises OSError."""
-        self._move_away(task.id, task.record.attempt if task.record else task.attempts)
+        self._move_away(task.id, task.record.attempt if task.record else task.left_by)
 
     def put_away(self, shared: SharedRun, results: Iterable[Result]) -> None:
         """Take away what a shared process left: each result has copies. Raises OSError.
@@ -12795,13 +13017,6 @@ class AttemptFiles:
 # How the files of an attempt are called. The drawings of a second graph and on are ID~graph2.svg.
 _EVIDENCE = re.compile(r"(?P<stem>.+?)(?P<ending>(?:~graph\d+)?\.(?:out|err|spthy|json|dot|svg))")
 _FOLDERS = {"out": "logs", "err": "logs", "spthy": "proofs"}  # of others: traces
-
-
-def _last_other_attempt(task: Task) -> int:
-    """The last attempt at a task but that of its result."""
-    if task.record is None or task.record.attempt != task.attempts:
-        return task.attempts
-    return max((record.attempt for record in task.earlier), default=0)
 
 
 def _free_name(path: str) -> str:
@@ -13034,7 +13249,6 @@ class TheoryMaker:
 
     def make(self, preparations: Sequence[Preparation], room: Limits) -> dict[str, str]:
         """Make what is not there. Why something could not be made, by the theory's name."""
-        import asyncio
 
         waiting: list[Waiting] = []
         reasons: dict[str, str] = {}
@@ -13053,7 +13267,7 @@ class TheoryMaker:
                 start = functools.partial(work, each)
                 waiting.append(Waiting(each.limits, start))
             scheduler = Scheduler(Room(room.cores, room.memory_mb))
-            asyncio.run(scheduler.run(waiting))
+            run_unless_stopped(scheduler.run(waiting))
         made = len(to_make) - len(reasons)
         wanted = plural(len(to_make), "theory file")
         say(f"made {made:,} of {wanted}")
@@ -13674,8 +13888,8 @@ def restore_result_files(directory: str, batch: Batch, derived: DerivedFiles) ->
         home = _result_folder(task)
         success_is_right = (name in succeeded) == (home == "success")
         failure_is_right = (name in failed) == (home == "failed")
-        # Of several results that a task has had, the file may tell of another one.
-        if task.earlier or not (success_is_right and failure_is_right):
+        # Of several attempts the file may tell of another one.
+        if task.attempts > 1 or not (success_is_right and failure_is_right):
             with derived.making(home):
                 write_result_file(directory, task)
     # What is no longer planned may be of a text that is no longer there.
@@ -14375,10 +14589,12 @@ def rows_of(
     closure: Closure,
     older: Collection[str] = (),
     advisories: AppliedAdvisories | None = None,
+    directory: str = "",
 ) -> Iterator[Row]:
     """Tasks as people see them; `closure` knows all tasks of the batch.
 
     `older`: the ids of those whose theory has changed since. `advisories`: by task id what applies.
+    `directory`: where their batch stands.
     """
     applied = advisories or {}
     for task in tasks:
@@ -14399,6 +14615,7 @@ def rows_of(
             rests_on_false=tuple(false),
             against=against,
             on_older_text=on_older_text,
+            directory=directory,
             advisories=applied.get(task.id, ()),
         )
 
@@ -14746,6 +14963,7 @@ class _ProvenTexts:
 
 UNKNOWN = "what the verdicts assume is unknown"
 NO_PROOF_FILE = "no proof file"
+NO_RESULT_OF_CHECK = "the result that was checked is not here"
 
 # Of every kind of finding what to do about it, in the order in which they are told.
 ADVICE = {
@@ -14781,8 +14999,9 @@ ADVICE_ON = {
     "no complete summary": "see why it ended, and run it again",
     "empty: ": "see why the prover did not start, or was ended, and run it again",
     "no summary, the theory has a parse error": "correct the theory there, and run it again",
-    "can't be read as a theory": "keep the file whole: what a prover had not written to its end "
-    "proves nothing",
+    "can't be read as a theory": "see that the file is whole, and let a prover check it: what one "
+    "had not written to its end proves nothing",
+    NO_RESULT_OF_CHECK: "audit the results directory with the recheck in it",
     NO_PROOF_FILE: "bring back what was lost, or prove it again (`run RECIPE --again -t ID`)",
 }
 
@@ -14845,13 +15064,21 @@ def finding(kind: str, task: Task, message: str, rank: int = WRONG, source: str 
     )
 
 
-def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
-    """What results say about themselves and about each other; `batches` by where they stand."""
+def audit_rows(batches: Mapping[str, Batch], problems: KnownProblems) -> Iterator[Row]:
+    """All tasks as an audit sees them; `batches` by where they stand."""
     closures = audit_closures(batches)
     for source, batch in batches.items():
-        for row in rows_of(batch.tasks.values(), closures[source]):
-            for each in _findings_of_task(row):
-                yield _placed(each, source)
+        older = sources_now(batch).older
+        tasks = batch.tasks.values()
+        yield from rows_of(tasks, closures[source], older, problems.within(source), source)
+
+
+def audit(batches: Mapping[str, Batch], rows: Iterable[Row]) -> Iterator[Finding]:
+    """What results say about themselves and about each other; `rows`: all of `audit_rows`."""
+    for row in rows:
+        for each in _findings_of_task(row):
+            yield _placed(each, row.directory)
+    for source, batch in batches.items():
         yield from _silent_lemmas(source, batch)
     yield from _vacuous_models(batches)
     yield from _disagreements(batches)
@@ -15115,6 +15342,8 @@ def read_expectations(path: str) -> list[Reference]:
     try:
         read = _expected_json if text.lstrip().startswith("{") else _expected_rows
         expected = [_reference(row, path) for row in read(text)]
+    except json.JSONDecodeError as error:
+        raise no_json(text, error, path) from None
     except (ValueError, RecursionError, csv.Error) as error:
         forms = "a JSON object, or a table with the columns theory, lemma and verdict"
         raise InputError(f"{printable(str(error))} (expected is {forms})", path) from None
@@ -15185,7 +15414,8 @@ def _expected_rows(text: str) -> Iterator[_Expected]:
             columns = [cell.strip().lower() for cell in cells]
             _refuse_columns(columns, number)
             continue
-        if len(cells) > len(columns):
+        # Behind the last column some programs write empty cells.
+        if any(cells[len(columns) :]):
             raise ValueError(f"row {number} has {len(cells)} cells, the heading {len(columns)}")
         # What `audit --format csv` writes is a pinned expectation: some of its rows are findings.
         row = dict(zip(columns, map(_cell_text, cells)))
@@ -15271,19 +15501,25 @@ def _refuse_unclear_rows(compared: Iterable[Compared]) -> None:
     A pattern means all that fit it, and a lemma without a theory those of any theory.
     """
     fitting: dict[tuple[str, str], list[Located]] = {}
+    rows: dict[str, Reference] = {}
     for located, references in compared:
         theory = os.path.basename(located.task.plan.theory)
         for reference in references:
             if located.task.is_answered and not reference.is_pattern:
+                rows[reference.place] = reference
                 fitting.setdefault((reference.place, theory), []).append(located)
     for (place, _), results in fitting.items():
-        _refuse_unclear_row(place, results)
+        _refuse_unclear_row(rows[place], results)
 
 
-def _refuse_unclear_row(place: str, results: Iterable[Located]) -> None:
+def _refuse_unclear_row(row: Reference, results: list[Located]) -> None:
     """Raise InputError if these results, which a row fits, are of two models and differ."""
     verdicts: dict[str, str] = {}
     models: set[Model] = set()
+    # Where the row's own words single out some, it is those that it means.
+    for pin, value in row.pins.items():
+        named = [each for each in results if pins_of(each).get(pin) == value]
+        results = named or results
     for each in results:
         verdicts[each.task.outcome] = _told_result(each)
         models.add(model_of(each.task.plan).of_any_prover)
@@ -15291,8 +15527,8 @@ def _refuse_unclear_row(place: str, results: Iterable[Located]) -> None:
         told = listed((f"{result}: {verdict}" for verdict, result in verdicts.items()), 2, "; ")
         columns = ", ".join(PINS)
         raise InputError(
-            f"{place}: fits results with different verdicts ({told}): say which one is meant, in "
-            f"columns {columns}, as `audit --format csv` writes them"
+            f"{row.place}: fits results with different verdicts ({told}): say which one is meant, "
+            f"in columns {columns}, as `audit --format csv` writes them"
         )
 
 
@@ -15334,7 +15570,8 @@ class _Baseline:
         self.exact: dict[tuple[str, str], list[Reference]] = {}  # by theory and lemma
         self.patterns: list[Reference] = []
         # A task is no key: it can change.
-        self.met: set[int] = set()  # ids of the tasks whose lemma is in the results, too
+        # What the results say, whoever says it, of the lemma of each of these tasks.
+        self.met: dict[int, set[Verdict | None]] = {}
         self.used: set[int] = set()  # of those that were compared with something
         for reference in self.references:
             plan = reference.task.plan
@@ -15372,7 +15609,8 @@ class _Baseline:
         # the other.
         for is_nearer in (_same_place, _same_text):
             known = _preferred(known, functools.partial(is_nearer, plan))
-        self.met.update(id(each.task) for each in known)
+        for each in known:
+            self.met.setdefault(id(each.task), set()).add(located.task.verdict)
         for pin in ("source", "entry"):
             known = _with_most_of_the_way(known, pin, pins[pin])
         for pin in ("options", "prover"):
@@ -15386,8 +15624,10 @@ class _Baseline:
                 continue
             message = f"{told_outcome(task)} {where}, not in these results"
             rank = WRONG if task.is_answered else NOTE
-            if id(task) in self.met:
+            said = self.met.get(id(task), ())
+            if said:
                 message += ": they have the lemma from elsewhere"
+            if task.verdict in said:
                 rank = NOTE
             yield finding("missing", task, message, rank)._replace(
                 source=place,
@@ -15846,10 +16086,11 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         with open(path, "rb") as file:
             # Some editors begin a file with a byte order mark.
             head = file.read(65_536).removeprefix(b"\xef\xbb\xbf")
+        _refuse_encoded(head)
         summary: list[str] = []
         # Binary files are of no prover, and may be huge: they are not searched for a summary.
         if b"\0" not in head:
-            summary = last_part(path, SUMMARY_HEADING)
+            summary = _last_summary(path, head)
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or error
         raise InputError(f"can't be read: {problem}", printable(path)) from None
@@ -15894,6 +16135,37 @@ def _refusal_in(path: str) -> str:
     """The parse error that a log ends with, or ""."""
     last_words = read_from_end(path, MB).decode("utf-8", "replace")
     return _parse_error(last_words.splitlines())
+
+
+def _refuse_encoded(head: bytes) -> None:
+    """Raise ValueError for what a prover wrote, if it was encoded or packed since.
+
+    `head`: the beginning of the file.
+    """
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = head.decode("utf-16", "replace").encode()
+        problem = "UTF-16: make it UTF-8, e.g. with iconv -f utf-16 -t utf-8"
+    elif head.startswith(b"\x1f\x8b"):
+        import zlib
+
+        text = b""
+        with suppress(zlib.error):  # also of a file that is cut
+            text = zlib.decompressobj(wbits=31).decompress(head, 65_536)
+        problem = "packed: unpack it with gunzip"
+    else:
+        return
+    if _BEGINS_THEORY.match(text) or _OF_A_PROVER.search(text):
+        raise ValueError(problem)
+
+
+def _last_summary(path: str, head: bytes) -> list[str]:
+    """The lines of the last summary in a file, with the two of its heading. Raises OSError."""
+    _, words = SUMMARY_HEADING.splitlines()
+    summary = last_part(path, SUMMARY_HEADING)
+    # Who cuts the summary out of a log may begin behind the line of `=`.
+    if not summary and head.startswith(words.encode()):
+        summary = ["=", *last_part(path, words + "\n")]
+    return summary
 
 
 def _text_in_log(path: str, head: bytes) -> TheoryText | None:
@@ -16046,8 +16318,8 @@ def _behind(words: str, lines: Iterable[str]) -> str:
 # that people wrote. Each is taken by the strongest evidence that there is for one:
 #   1. The log holds the printed text: one process wrote both (`TextIndex.text_in`).
 #   2. A printed text has the lemmas that the log lists, and the name that the log says of its
-#      output, or else those lemmas alone, unless another log says that it is its own
-#      (`_printed_text`).
+#      output, or else those lemmas alone, unless the two contradict each other, or another log
+#      says that it is its own (`_printed_text`).
 #   3. A source stands where the log says, or has the file name that it says (`_source_by_name`).
 #   4. A source has those lemmas, and the printed text's theory name where that is known
 #      (`_source_by_lemmas`). So the source of a printed text without a log is found, too.
@@ -16125,6 +16397,14 @@ class Match(NamedTuple):
         return self.printed or self.source_text
 
     @property
+    def has_own_proofs(self) -> bool:
+        """Whether the printed text is known to be of the log's process: its proofs are, too."""
+        if not self.printed:
+            return False
+        files = (self.log.file, self.log.output)
+        return os.path.basename(self.printed.path) in map(os.path.basename, files)
+
+    @property
     def prover(self) -> str:
         """Who proved, as far as the log or the text tells: "Tamarin 1.11.0", or ""."""
         if self.log.prover or not self.printed:
@@ -16173,7 +16453,23 @@ def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
     output = os.path.basename(log.output)
     named = [text for text in texts if os.path.basename(text.path) == output]
     others = [text for text in texts if os.path.basename(text.path) not in index.outputs]
-    return _nearest(named, log.folder) or _nearest(others, log.folder)
+    fitting = [text for text in others if not _contradicts(log, text)]
+    return _nearest(named, log.folder) or _nearest(fitting, log.folder)
+
+
+def _contradicts(log: ProverLog, text: TheoryText) -> bool:
+    """Whether a text has a proof of what a log says to be false, or a trace against what it proves.
+
+    Then they are of two runs: with other flags, say.
+    """
+    claims: dict[Hashable, Verdict | None] = {}
+    for lemma in text.theory.lemmas:
+        claims[(_lemma_key(lemma), lemma.side)] = lemma.claim
+    for line in log.said.lines:
+        key = (LemmaKey(line.name, line.trait == Trait.DIFF), line.side)
+        if {line.verdict, claims.get(key)} == ANSWERS:
+            return True
+    return False
 
 
 def _source_by_name(log: ProverLog, index: TextIndex, printed: TheoryText | None) -> str:
@@ -16655,7 +16951,10 @@ def _findings_of_rechecks(
             task = batch.tasks.get(own_id)
             if not check.result:
                 continue
-            if not task:
+            if not task and check.verdict == check.plan.expect:
+                words = f"{NO_RESULT_OF_CHECK}: {check.plan.prover} confirms it"
+                yield finding("unconfirmed", check, words, NOTE, folder)
+            elif not task:
                 yield from _finding_of_check(check, check)
             elif not may_check(_prover_of(recheck, check), _prover_of(batch, task)):
                 continue
@@ -16720,7 +17019,7 @@ def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
         if file.problem:
             message = f"can't be read as a theory: {file.problem}"
             # Of what people write provers may read more than we; half of a proof is none.
-            rank = WRONG if file.is_printed else NOTE
+            rank = WRONG if file.is_printed and is_cut(file.path) else NOTE
             yield Finding("invalid", file.path, "", message, rank)
 
 
@@ -16780,11 +17079,40 @@ def _runs_without_summary(
             yield Finding("missing", file.path, "", NO_SUMMARY)
         if file.logs or file.is_cut or file.is_talk or file.is_empty:
             words = [word for word in _words_of_name(file) if word not in _OF_STREAMS]
-            runs = folders.setdefault(os.path.dirname(file.path), {})
+            runs = folders.setdefault(_real_folder(file), {})
             runs.setdefault(tuple(words), _LoggedRun()).files.append(file)
+    twins = _files_with_summaries(folders.values())
     for by_name in folders.values():
-        yield from _unfinished_runs(list(by_name.values()))
-        yield from _empty_logs(list(by_name.values()), named)
+        alone: list[_LoggedRun] = []
+        for name, run in by_name.items():
+            # A file of the same name in another folder is of another run.
+            others = twins.get(name, set()) - {os.path.basename(run.main_file.path)}
+            if run.has_summary or not others:
+                alone.append(run)
+        yield from _unfinished_runs(alone)
+        yield from _empty_logs(alone, named)
+
+
+def _files_with_summaries(
+    folders: Iterable[Mapping[tuple[str, ...], _LoggedRun]],
+) -> dict[tuple[str, ...], set[str]]:
+    """The names of files whose stderr may be in another folder, by the name of the run.
+
+    `out/7.out` has the summary of what says `err/7.err`.
+    """
+    names: dict[tuple[str, ...], set[str]] = {}
+    for by_name in folders:
+        if any(run.has_talk for run in by_name.values()):
+            continue
+        for name, run in by_name.items():
+            if name and run.has_summary:
+                names.setdefault(name, set()).add(os.path.basename(run.main_file.path))
+    return names
+
+
+def _real_folder(file: EvidenceFile) -> str:
+    """Where it lies: it may have been reached first by a link from elsewhere."""
+    return os.path.dirname(os.path.realpath(file.path))
 
 
 def _unfinished_runs(runs: Sequence[_LoggedRun]) -> Iterator[Finding]:
@@ -16843,7 +17171,8 @@ def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> It
                 yield finding("assumption", task, message, NOTE)
             # Where several processes wrote to one file it is not known whose proof is left.
             if match.printed and writers[match.printed.path] == 1:
-                yield from judge_proof(task, known.get(key, ()))
+                rank = WRONG if match.has_own_proofs else NOTE
+                yield from judge_proof(task, known.get(key, ()), rank)
     for task in results:
         if not_asked_for(task):
             yield finding("missing", task, "nobody asked for a proof of it", NOTE)
@@ -16947,15 +17276,15 @@ def _newer_source(source: str, file: str, theory: str) -> Iterator[Finding]:
         yield Finding("stale", theory, "", NEWER_BY_DATE, HINT, source=file)
 
 
-def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
+def judge_proof(task: Task, stored: Sequence[Lemma], rank: int = WRONG) -> Iterator[Finding]:
     """Whether the stored proof of a task's lemma (in diff mode of both sides) says what it should.
 
-    That is what the prover said, if it said anything.
+    That is what the prover said, if it said anything. `rank`: of a finding that it is not.
     """
     claim = stored_claim(stored)
     if task.is_answered and claim != task.verdict:
         message = f"the prover's summary says {task.verdict}, the stored proof {_words(stored)}"
-        yield finding("invalid", task, message)
+        yield finding("invalid", task, message, rank)
     elif claim is Verdict.INCOMPLETE:
         yield finding("sorry", task, "the stored proof is unfinished", NOTE)
     elif task.verdict is None and claim:
@@ -17165,7 +17494,9 @@ def is_cut(path: str) -> bool:
     """Whether a file that can't be read as a theory is the beginning of one, or empty."""
     with suppress(OSError), open(path, "rb") as file:
         head = file.read(65_536)
-        return not head or _BEGINS_THEORY.match(head) is not None
+        begins_theory = _BEGINS_THEORY.match(head) is not None
+        # What is whole may be too large for us, or of a prover that knows more.
+        return not head or (begins_theory and not _who_printed(read_from_end(path, 2 * MB)))
     return False
 
 
@@ -17454,8 +17785,7 @@ def rows_of_batches(batches: Batches, problems: KnownProblems | None = None) -> 
         tasks = batch.tasks.values()
         # What a verdict rests on is looked for in its own batch only: others may be of other texts.
         older = sources_now(batch).older
-        for row in rows_of(tasks, Closure(tasks), older, problems.within(directory)):
-            yield row._replace(directory=directory)
+        yield from rows_of(tasks, Closure(tasks), older, problems.within(directory), directory)
 
 
 # --- The final table ------------------------------------------------------------------------------
@@ -17496,13 +17826,19 @@ def final_table(
     closure = Closure(batch.tasks.values())
     problems = KnownProblems({directory: batch}).within(directory)
     rows = rows_of(begun, closure, older, problems)
+    left_out = ""
     if len(begun) > TABLE_ROWS:
         chosen = [row for row in rows if row.is_problem]
         # A wrong result must not hide among timeouts: failures first.
         chosen.sort(key=lambda row: not row.is_failure)
+        answered = plural(len(begun) - len(chosen), "task")
+        command = f"batch_tamarin.py report {quoted([printable(directory)])}"
+        left_out = f"{answered} with an answer not shown: {command} shows all"
     else:
         chosen = list(rows)
     lines = list(_task_lines(chosen, _variants_of(tasks, chosen)))
+    if left_out:
+        lines.append(left_out)
     lines.append("")
     lines.append(_totals_line(tasks, chosen))
     lines.append(f"results: {printable(directory)}")
@@ -17660,11 +17996,30 @@ def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[st
     recipe = os.path.basename(batch.header.recipe_file) or "the recipe"
     limits = listed(filter(None, keys), 3) or "the limits"
     yield (
-        f"more:  raise {printable(limits)} ({printable(recipe)}) and run it again: "
-        "only what met its limit runs again"
+        f"more:  raise {printable(limits)} ({printable(recipe)}){_above_what_was_met(met)} and run "
+        "it again: only what met its limit runs again"
     )
     if any(may_be_raised(batch.header, task) for task in met):
         yield f"       or batch_tamarin.py retry {where}: the same with doubled limits"
+
+
+def _above_what_was_met(tasks: Iterable[Task]) -> str:
+    """` above 30 s`, where limits were raised over what the recipe says, and met again."""
+    timeouts: list[float] = []
+    memories_mb: list[int] = []
+    for task in tasks:
+        if task.record and task.record.plan.raised_from:
+            limits = task.record.plan.limits
+            if task.status is Status.TIMEOUT:
+                timeouts.append(limits.timeout_s)
+            else:
+                memories_mb.append(limits.memory_mb)
+    told: list[str] = []
+    if timeouts:
+        told.append(f"{max(timeouts):g} s")
+    if memories_mb:
+        told.append(f"{max(memories_mb) / 1024:.3g} GB")
+    return f" above {' and '.join(told)}" if told else ""
 
 
 class LoadingCost(NamedTuple):
@@ -18181,7 +18536,7 @@ def _answers_of(rows: Iterable[Row]) -> list[Row]:
 
 def _noun(rows: Sequence[Row]) -> str:
     """What rows are: lemmas, unless some are results of the same one."""
-    lemmas = {(row.directory, row.plan.theory, row.plan.lemma) for row in rows}
+    lemmas = {(row.plan.theory, row.plan.lemma) for row in rows}
     return "lemma" if len(lemmas) == len(rows) else "result"
 
 
@@ -18225,10 +18580,11 @@ def _names_of_problems(rows: Sequence[Row]) -> Iterator[Fact]:
     }
     unanswered: dict[str, None] = {}
     ambiguous = _ambiguous_lemmas(rows)
+    theories = told_apart(row.plan.theory for row in rows)
     for row in rows:
         if row.is_problem:
             chosen = problems.get(row.standing, unanswered)
-            chosen[_lemma_told_apart(row, ambiguous)] = None
+            chosen[_lemma_told_apart(row, ambiguous, theories)] = None
     problems["without an answer"] = unanswered
     for word, lemmas in problems.items():
         yield word, listed(lemmas, LISTED_LEMMAS)
@@ -18456,9 +18812,9 @@ def _ambiguous_lemmas(rows: Iterable[Row]) -> set[str]:
     return {lemma for lemma, count in counts.items() if count > 1}
 
 
-def _lemma_told_apart(row: Row, ambiguous: Collection[str]) -> str:
+def _lemma_told_apart(row: Row, ambiguous: Collection[str], theories: Mapping[str, str]) -> str:
     """A lemma; with its theory where the name alone doesn't tell which."""
-    theory = os.path.basename(row.plan.theory)
+    theory = theories[row.plan.theory]
     if row.plan.unreadable:
         return f"all of {theory} (it can't be read)"
     if row.plan.lemma in ambiguous:
@@ -18890,9 +19246,11 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
     aspects = [Aspect("result", _told_shortly, Kind.OUTCOME)]
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
     aspects += _differing(_some(_settings(rows), "theory", "prover", *VARIANTS), rows)
-    aspects.append(Aspect("not verified here", lambda row: listed(row.assuming)))
-    aspects.append(Aspect("verified here", _verified_assumptions))
-    _fill(table, aspects, filter(_assumes, rows))
+    assuming = list(filter(_assumes, rows))
+    verified = Aspect("verified here", _verified_assumptions)
+    unverified = Aspect("not verified here", lambda row: listed(row.assuming))
+    aspects += _with_words([unverified, verified], assuming)
+    _fill(table, aspects, assuming)
     return table
 
 
@@ -20142,18 +20500,16 @@ def xml_text(text: str) -> str:
 def audit_report(
     form: str,
     ok: bool,
-    batches: Mapping[str, Batch],
+    rows: Sequence[Row],
     findings: Sequence[Finding],
+    not_judged: Sequence[str],
     details: bool,
-    problems: KnownProblems | None = None,
 ) -> str:
     """What an audit found, as a table for a terminal or in one of the formats of REPORTS.
 
     CSV: a line for each result, then one for each finding. `details`: pages show every lemma.
+    `not_judged`: as of KnownProblems.
     """
-    problems = problems or KnownProblems(batches)
-    rows = list(audit_rows(batches, problems))
-    not_judged = problems.not_judged
     if form == "json":
         return _audit_json(ok, rows, findings, not_judged)
     if form == "csv":
@@ -20173,16 +20529,6 @@ def _audit_writer(form: str, details: bool) -> Writer:
     if isinstance(page, PlainText) and sys.stdout.isatty() and not details:
         page.columns, _ = terminal_size()
     return page
-
-
-def audit_rows(batches: Mapping[str, Batch], problems: KnownProblems) -> Iterator[Row]:
-    """All tasks as an audit sees them; `batches` by where they stand."""
-    closures = audit_closures(batches)
-    for source, batch in batches.items():
-        older = sources_now(batch).older
-        tasks = batch.tasks.values()
-        for row in rows_of(tasks, closures[source], older, problems.within(source)):
-            yield row._replace(directory=source)
 
 
 def _place(row: Row) -> str:
@@ -20269,8 +20615,7 @@ def _audit_suite(rows: Sequence[Row], findings: Iterable[Finding]) -> JUnitSuite
         """The case of what stands there, whatever was found."""
         by = names.told(place)
         case = JUnitCase(f"{place.lemma or place.theory} [{by}]", place.theory)
-        where = place._replace(kind="", message="", rank=WRONG)
-        return cases.setdefault(where, case)
+        return cases.setdefault(_place_alone(place), case)
 
     for row in rows:
         case = case_of(finding("", row.task, "", source=row.directory))
@@ -20288,6 +20633,11 @@ def _audit_suite(rows: Sequence[Row], findings: Iterable[Finding]) -> JUnitSuite
             text = f"{each.kind}: {each.problem.in_full}"
             case.notes.append(JUnitNote("system-out", text=text))
     return JUnitSuite("audit", list(cases.values()))
+
+
+def _place_alone(each: Finding) -> Finding:
+    """Where a finding is, without what was found."""
+    return each._replace(kind="", message="", rank=WRONG, problem=None)
 
 
 class _Command(NamedTuple):
@@ -20341,7 +20691,7 @@ def _audit_page(
     # Apart: notes may be many, and must not hide what is wrong.
     names = WhoAndHow(rows)
     yield from _findings_part(page, "Findings", wrong, names, details)
-    yield page.section(_known_problems_table(known, details))
+    yield page.section(_known_problems_table(known, names, details))
     for reason in not_judged:
         yield page.paragraph(f"Known problems of provers are not judged for {reason}.")
     yield from _findings_part(page, "Notes", notes, names, details)
@@ -20362,29 +20712,35 @@ def _findings_part(
 
     `details`: with every place where they are.
     """
-    most = len(findings) if details else 3
     lines: dict[tuple[str, str], list[Finding]] = {}
     for each in findings:
         lines.setdefault((each.kind, each.message), []).append(each)
     table = Table(title)
     table.add_columns("kind", "what", "where")
     for (kind, message), same in lines.items():
-        table.add_row(kind, message, listed(_told_places(same, names), most, "; "))
+        table.add_row(kind, message, _told_places(same, names, details))
     yield page.section(table)
     for kind, advice in dict.fromkeys((each.kind, advice_on(each)) for each in findings):
         yield page.paragraph(f"{kind}: {advice}")
 
 
-def _told_places(findings: Iterable[Finding], names: WhoAndHow) -> Iterator[str]:
-    """Where findings are: `results: t.spthy: safe, live (rs -D=LEAK)`."""
+def _told_places(findings: Iterable[Finding], names: WhoAndHow, details: bool) -> str:
+    """Where findings are: `results: t.spthy: safe, live (rs -D=LEAK); old.log and 3 more`.
+
+    `details`: all places and lemmas.
+    """
+    most = sys.maxsize if details else 3
+    most_lemmas = sys.maxsize if details else LISTED_LEMMAS
     places: dict[tuple[str, str], dict[str, None]] = {}
     for each in findings:
         files = dict.fromkeys(filter(None, (each.source, each.theory)))
         key = (": ".join(files), names.told(each))
         places.setdefault(key, {})[each.lemma] = None
+    words: list[str] = []
     for (place, by), lemmas in places.items():
-        told = ": ".join(filter(None, (place, listed(filter(None, lemmas)))))
-        yield f"{told} ({by})" if by else told
+        told = ": ".join(filter(None, (place, listed(filter(None, lemmas), most_lemmas))))
+        words.append(f"{told} ({by})" if by else told)
+    return listed(words, most, "; ")
 
 
 class _ProblemOfTheory(NamedTuple):
@@ -20395,42 +20751,34 @@ class _ProblemOfTheory(NamedTuple):
     theory: str
 
 
-@dataclass
-class _Touched:
-    """The lemmas of a theory that a known problem touches, and where its condition is met."""
-
-    places: dict[str, None] = field(default_factory=dict)
-    lemmas: dict[str, None] = field(default_factory=dict)
-
-
-def _known_problems_table(findings: Iterable[Finding], details: bool) -> Table:
+def _known_problems_table(findings: Iterable[Finding], names: WhoAndHow, details: bool) -> Table:
     """A line for each known problem and theory; theories of which all else is the same share one.
 
     `details`: with every place, theory and lemma.
     """
-    touched: dict[_ProblemOfTheory, _Touched] = {}
+    touched: dict[_ProblemOfTheory, list[Finding]] = {}
     for each in findings:
         if each.problem:
-            met = each.problem.met
-            problem = each.problem._replace(met=met._replace(where="", lemma=""))
-            here = touched.setdefault(_ProblemOfTheory(each.kind, problem, each.theory), _Touched())
-            here.places[met.where] = None
-            here.lemmas[each.lemma] = None
-    most = sys.maxsize if details else 3
-    most_lemmas = sys.maxsize if details else LISTED_LEMMAS
-    theories: dict[tuple[str, Applied], list[str]] = {}
-    for (kind, problem, theory), here in touched.items():
-        where = listed(filter(None, here.places), most)
-        told = problem._replace(met=problem.met._replace(where=where))
-        lemmas = listed(here.lemmas, most_lemmas)
-        theories.setdefault((kind, told), []).append(f"{theory}: {lemmas}")
+            problem = _met_at(each.problem, "")
+            of_theory = _ProblemOfTheory(each.kind, problem, each.theory)
+            touched.setdefault(of_theory, []).append(each)
+    lines: dict[tuple[str, Applied], list[Finding]] = {}
+    for (kind, problem, _), several in touched.items():
+        met = dict.fromkeys(each.problem.met.where for each in several if each.problem)
+        where_met = listed(filter(None, met), sys.maxsize if details else 3)
+        lines.setdefault((kind, _met_at(problem, where_met)), []).extend(several)
     table = Table("Known problems of provers")
     table.add_columns("kind", "known problem", "what", "where", "reference", "what to do")
-    for (kind, problem), places in theories.items():
-        where = listed(places, most, "; ")
+    for (kind, problem), same in lines.items():
+        where = _told_places(same, names, details)
         advice = problem.advisory.advice
         table.add_row(kind, problem.name, problem.message, where, problem.references, advice)
     return table
+
+
+def _met_at(problem: Applied, where: str) -> Applied:
+    """A known problem whose condition is met there, of whatever lemma."""
+    return problem._replace(met=problem.met._replace(where=where, lemma=""))
 
 
 def advisories_report(form: str, details: bool = False) -> str:
@@ -20572,7 +20920,7 @@ body {
   overflow-wrap: anywhere;
 }
 main {
-  max-width: 1240px;
+  max-width: 1400px;
   margin: auto;
   padding: 1.5rem 1rem 4rem;
 }
@@ -20655,7 +21003,7 @@ table {
   line-height: 1.4;
 }
 th, td {
-  padding: .26em .5em;
+  padding: .26em .4em;
   border-bottom: 1px solid var(--line);
   text-align: left;
   vertical-align: top;
@@ -20699,7 +21047,7 @@ tbody th {
 }
 .name a {
   display: inline-block;
-  max-width: 19rem;
+  max-width: 13rem;
   overflow-wrap: break-word;
 }
 .remark {
@@ -20715,7 +21063,7 @@ tbody th {
 
 /* Time and memory: below the number a line for the share of the column's largest. */
 .bar {
-  min-width: 4.5em;
+  min-width: 3.6em;
   background: linear-gradient(var(--accent), var(--accent)) no-repeat right .5em top 1.69em;
   background-size: calc(var(--share) - var(--share) * .2) 2px;
 }
@@ -20764,7 +21112,7 @@ tbody th {
   --sign: "~";
 }
 .w.qualified, .w.false {
-  min-width: 11rem;
+  min-width: 9rem;
 }
 .w.other {
   --sign: "";
@@ -21811,6 +22159,13 @@ INSTEAD = {
     **{f"--{form}": f"`report RESULTS -f {form}`" for form in REPORTS},
 }
 
+# What only some commands have in place of an option.
+RAISE_IN_RECIPE = "raise the limit in the recipe; retry doubles it"
+INSTEAD_IN = {
+    "retry": {"--timeout": RAISE_IN_RECIPE, "--memory": RAISE_IN_RECIPE},
+    "lemmas": {"--prove": "it proves nothing: `init THEORY` writes a recipe for `run`"},
+}
+
 # Other names of what `-f` takes.
 FORMATS_MEANT = {"markdown": "md", "latex": "tex", "typst": "typ", "xml": "junit", "text": "md"}
 
@@ -21907,27 +22262,52 @@ def open_missing_streams() -> None:
 class Parser(argparse.ArgumentParser):
     """Names the nearest word for a mistyped one, and doesn't bury the error under the usage."""
 
+    _words: Sequence[str] = ()  # that are being parsed
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         # argparse tells of unknown arguments in the main parser, which doesn't know the options of
         # the command. The command's parser is asked by this method, so that it can.
+        self._words = list(args or ())
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            options = [option for option in self._option_string_actions if option.startswith("--")]
-            name = unknown[0].partition("=")[0]
-            hint = ""
-            if name in INSTEAD:
-                hint = f": {INSTEAD[name]}"
-            elif name.startswith("--"):
-                hint = did_you_mean(name, options)
-            elif name in REPORTS:
-                hint = f" (did you mean '-f {name}'?)"
-            elif not name.startswith("-"):
-                hint = ": one at a time"
-            self.error(f"unknown argument '{printable(unknown[0])}'{hint}")
+            word = unknown[0]
+            self.error(f"unknown argument '{printable(word)}'{self._hint_at(word)}")
         return parsed, unknown
+
+    def _hint_at(self, word: str) -> str:
+        """What could be meant by a word that this command does not know, or ""."""
+        command = self.prog.rpartition(" ")[2]
+        name = word.partition("=")[0]
+        instead = INSTEAD_IN.get(command, {}).get(name) or INSTEAD.get(name, "")
+        has_tasks = "-t" in self._option_string_actions
+        if instead and (has_tasks or not instead.startswith("-t ")):
+            return f": {instead}"
+        if name.startswith("--"):
+            options = [option for option in self._option_string_actions if option.startswith("--")]
+            return did_you_mean(name, options)
+        if name in REPORTS:
+            return f" (did you mean '-f {name}'?)"
+        if name.startswith("-"):
+            return ""
+        if command == "run" and not name.endswith(".json"):
+            return f" (did you mean '-o {printable(word)}'?)"
+        return ": one at a time"
+
+    def _hint_at_value(self, message: str) -> str:
+        """How to give an option a value that looks like an option; "" if that isn't the problem."""
+        found = re.match(r"argument (\S+): expected one argument", message)
+        if not found:
+            return ""
+        names = found[1].split("/")
+        for name, value in zip(self._words, self._words[1:]):
+            if name in names and value.startswith("-"):
+                joined = f"{name}={value}" if name.startswith("--") else f"{name}{value}"
+                return f": write {printable(joined)}"
+        return ""
 
     def error(self, message: str) -> NoReturn:
         # argparse has put the choices into the message already.
+        message += self._hint_at_value(message)
         problem, _, rest = message.partition("(choose from ")
         if rest:
             choices = rest.rstrip(")")
@@ -21935,6 +22315,8 @@ class Parser(argparse.ArgumentParser):
             hint = command_meant(word) or did_you_mean(word, re.findall("[a-z-]+", choices))
             if word in FORMATS_MEANT:
                 hint = f" (did you mean '{FORMATS_MEANT[word]}'?)"
+            if word == "prune":
+                hint = " (the cache prunes itself: --cache-size GB)"
             message = f"{problem.rstrip()}{hint}; it is one of {choices}"
         self.exit(2, f"{self.prog}: error: {message}\ntype '{self.prog} --help' for help\n")
 
@@ -22817,7 +23199,6 @@ def largest_limits(limits: Collection[Limits]) -> Limits:
 
 def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
     """Run the jobs side by side, within the limits of the batch; on a terminal, show which."""
-    import asyncio
 
     ended = 0
     with Supervisor(batch.id) as supervisor:
@@ -22845,7 +23226,7 @@ def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
             start = functools.partial(work, check)
             waiting.append(Waiting(check.job.limits, start))
         with screen or nullcontext():
-            asyncio.run(scheduler.run(waiting))
+            run_unless_stopped(scheduler.run(waiting))
 
 
 def check_notes(batch: Batch, check: CheckJob) -> Iterator[str]:
@@ -23010,11 +23391,7 @@ def command_init(args: argparse.Namespace) -> int:
         )
     refuse_existing(args.output, args.force)
     room = Limits(available_cores(), available_memory_mb(), math.inf)
-    if args.measured:
-        data = measured_recipe(args)
-    else:
-        data = recipe_of_theories(args, paths, room)
-        leave_out_refused(args.output, data, room)
+    data = measured_recipe(args) if args.measured else recipe_of_theories(args, paths, room)
     write_recipe(args, data, room)
     return 0
 
@@ -23032,20 +23409,25 @@ def recipe_of_theories(args: argparse.Namespace, paths: Sequence[str], room: Lim
         tasks[name] = ask_task(args, source, name, provers, resources)
     config["output_directory"] = ask(args, "directory for the results", args.results, str)
     versions = recipe_versions(provers, args.output)
-    return {"config": config, "tamarin_versions": versions, "tasks": tasks}
+    data = {"config": config, "tamarin_versions": versions, "tasks": tasks}
+    leave_out_refused(args.output, data, provers, room)
+    return data
 
 
 # Of a prover that only parses a theory.
 PARSE_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=60)
 
 
-def leave_out_refused(recipe_file: str, data: Json, room: Limits) -> None:
+def leave_out_refused(
+    recipe_file: str, data: Json, provers: dict[str, Prover], room: Limits
+) -> None:
     """Take from a recipe what its provers can't parse, and say so: our reader sees no terms.
 
-    Raises InputError when nothing is left.
+    `provers`: that have told their versions, as command lines depend on these. Raises InputError
+    when nothing is left.
     """
     recipe = Recipe(recipe_file, json.dumps(data))
-    batch = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), lambda message: None)
+    batch = plan_batch(recipe, provers, room, PlanOptions(), lambda message: None)
     refusals = list(parse_errors(batch))
     for plan, _ in refusals:
         leave_out_prover(data["tasks"], plan.entry, plan.prover)
@@ -23154,7 +23536,6 @@ def ask_provers(args: argparse.Namespace) -> dict[str, Prover]:
 
 def provers_named(text: str) -> dict[str, Prover]:
     """The provers that some words mean, by alias, asked for their versions. Raises InputError."""
-    import asyncio
     import shlex
 
     try:
@@ -23169,7 +23550,7 @@ def provers_named(text: str) -> dict[str, Prover]:
     for prover in nameless:
         prover.alias = by_folder[prover.command[0]]
     refuse_equal_aliases(provers)
-    asyncio.run(ask_versions(provers))
+    run_unless_stopped(ask_versions(provers))
     for prover, alias in zip(nameless, aliases_of_programs(nameless)):
         prover.alias = alias
     refuse_equal_aliases(provers)
@@ -23239,11 +23620,12 @@ def default_resources(config: Json, room: Limits) -> Json:
 
 
 def recipe_versions(provers: Mapping[str, Prover], recipe_file: str) -> Json:
-    """The recipe's `tamarin_versions`: files by their paths, commands on PATH by their names."""
+    """The recipe's `tamarin_versions`: files by paths, commands on PATH by their names."""
     versions: Json = {}
     for alias, prover in provers.items():
         path = prover.command[0]
-        if os.sep in path:
+        # Who gave an absolute path means it, wherever the recipe goes.
+        if os.sep in path and not os.path.isabs(path):
             path = recipe_path(path, recipe_file)
         versions[alias] = {"path": path}
     return versions
@@ -23311,15 +23693,8 @@ def sources_to_prove(
 
     Raises InputError when there is none.
     """
-    sources: list[SourceTheory] = []
     left_out: dict[str, InputError] = {}  # by path
-    for path in paths:
-        try:
-            source = read_source(path, args.define)
-            refuse_results(path)
-            sources.append(source)
-        except InputError as error:
-            left_out[path] = error
+    sources = read_sources(args, paths, left_out)
     includers = {file: source.path for source in sources for file in source.includes}
     for path in paths:
         includer = includers.get(os.path.realpath(path))
@@ -23335,9 +23710,37 @@ def sources_to_prove(
         raise InputError("\n".join(map(str, left_out.values())))
     for reason in left_out.values():
         say(f"left out: {reason}")
-    refuse_idle_words(args, left)
+    refuse_left_out_words(args, left)
     say_notes(left)
     return left
+
+
+def read_sources(
+    args: argparse.Namespace, paths: Iterable[str], left_out: dict[str, InputError]
+) -> list[SourceTheory]:
+    """The theories among some files that can be read and are no results; the others are noted.
+
+    Raises InputError for words of the command line that mean nothing in any of them.
+    """
+    sources: list[SourceTheory] = []
+    unreadable: list[InputError] = []
+    for path in paths:
+        try:
+            source = read_source(path, args.define)
+        except InputError as error:
+            left_out[path] = error
+            unreadable.append(error)
+            continue
+        try:
+            refuse_results(path)
+            sources.append(source)
+        except InputError as error:
+            left_out[path] = error
+    messages = list(idle_words(args, sources)) if sources else []
+    if messages:
+        # A word may mean something in what can't be read.
+        raise InputError("\n".join([*messages, *map(str, unreadable)]))
+    return sources
 
 
 # Folders of a results directory in which theories lie.
@@ -23381,9 +23784,17 @@ def read_source(path: str, given: Sequence[str]) -> SourceTheory:
             if name not in names:
                 # Readings with few flags come first.
                 hidden.setdefault(name, reading)
-    flags = tuple(flag for flag in given if flag in known_flags)
+    # What nothing asks for changes nothing: it belongs in no recipe.
+    for name, reading in hidden.items():
+        hidden[name] = reading._replace(flags=among(reading.flags, known_flags))
+    flags = among(given, known_flags)
     includes = frozenset(files - {os.path.realpath(path)})
     return SourceTheory(path, first.theory, flags, tuple(known_flags), hidden, includes)
+
+
+def among(flags: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
+    """Those of some flags that are known."""
+    return tuple(flag for flag in flags if flag in known)
 
 
 def refuse_unprovable(
@@ -23395,7 +23806,9 @@ def refuse_unprovable(
         lemma_items(args.lemma, source)  # tells what is wrong with the first
     if not source.theory.lemmas and not wishes:
         needs = hidden_words(source)
-        raise InputError(needs or "has no lemmas: nothing to prove", source.path)
+        # On a terminal we ask for them.
+        if args.yes or not needs:
+            raise InputError(needs or "has no lemmas: nothing to prove", source.path)
     if source.theory.diff:
         provers_with_diff(provers, source.path)
     for prover in provers.values():
@@ -23406,17 +23819,32 @@ def refuse_unprovable(
                 raise InputError(f"its oracle {oracle} {problem}", source.path)
 
 
-def refuse_idle_words(args: argparse.Namespace, sources: Collection[SourceTheory]) -> None:
-    """Raise InputError for a flag or a lemma of the command line that no theory knows."""
+def idle_words(args: argparse.Namespace, sources: Sequence[SourceTheory]) -> Iterator[str]:
+    """What to say of each flag and lemma of the command line that no theory knows."""
     known_flags = {flag for source in sources for flag in source.known_flags}
     for flag in args.define:
         if flag not in known_flags:
-            hint = did_you_mean(flag, known_flags)
-            raise InputError(f"-D {flag}: no theory asks for this flag{hint}")
-    used = {wish.text for source in sources for wish in wishes_for(args, source)}
+            yield idle_flag(flag, "theory", known_flags)
     for wish in args.lemma:
-        if wish.text not in used:
-            raise InputError(f"--lemma '{wish.text}': no theory has such a lemma")
+        if not any(selects_something(wish, source) for source in sources):
+            yield no_lemma_anywhere(wish, sources)
+
+
+def refuse_left_out_words(args: argparse.Namespace, left: Sequence[SourceTheory]) -> None:
+    """Raise InputError for a lemma that only theories have that are left out; warn of a flag."""
+    known_flags = {flag for source in left for flag in source.known_flags}
+    for flag in dict.fromkeys(args.define):
+        if flag not in known_flags:
+            warn(f"-D {flag}: only theories that are left out ask for this flag")
+    for wish in args.lemma:
+        if not any(selects_something(wish, source) for source in left):
+            message = f"--lemma '{wish.text}': only theories that are left out have such a lemma"
+            raise InputError(message)
+
+
+def idle_flag(flag: str, place: str, known: Iterable[str]) -> str:
+    """What to say of a flag of the command line that is not among the known ones."""
+    return f"-D {flag}: no {place} asks for this flag{did_you_mean(flag, known)}"
 
 
 def say_notes(sources: Iterable[SourceTheory]) -> None:
@@ -23425,7 +23853,7 @@ def say_notes(sources: Iterable[SourceTheory]) -> None:
     with_parts: list[str] = []
     for source in sources:
         if source.hidden:
-            say(f"note: {source.path} has {hidden_words(source)}")
+            say(f"note: {source.path}: {hidden_words(source)}")
         if source.theory.diff:
             with_diff.append(source.path)
         if any(lemma.parent for lemma in source.theory.lemmas):
@@ -23458,7 +23886,10 @@ def hidden_words(source: SourceTheory) -> str:
     for name, reading in source.hidden.items():
         groups.setdefault(needed_words(reading, source), []).append(name)
     parts = [f"{listed(names, 6)} ({' '.join(words)})" for words, names in groups.items()]
-    return f"lemmas that need flags: {'; '.join(parts)}" if parts else ""
+    if not parts:
+        return ""
+    need = "needs" if len(source.hidden) == 1 else "need"
+    return f"{plural(len(source.hidden), 'lemma')} {need} flags: {'; '.join(parts)}"
 
 
 def needed_words(reading: Reading, source: SourceTheory) -> tuple[str, ...]:
@@ -23536,9 +23967,12 @@ def ask_flags(args: argparse.Namespace, source: SourceTheory) -> SourceTheory:
         for flag in flags:
             if flag not in source.known_flags:
                 raise InputError(f"{source.path} asks for {known}, and not for '{flag}'")
-        if tuple(flags) == source.flags:
-            return source
-        return read_source(source.path, flags)
+        wanted = source
+        if tuple(flags) != source.flags:
+            wanted = read_source(source.path, flags)
+        if not wanted.theory.lemmas and not wishes_for(args, wanted):
+            raise InputError(f"with these flags there is no lemma: {hidden_words(wanted)}")
+        return wanted
 
     return ask(args, question, " ".join(source.flags) or NONE, check)
 
@@ -23652,6 +24086,17 @@ def no_lemma_for(wish: LemmaWish, source: SourceTheory) -> str:
         flags = " ".join(needed_words(source.hidden[matching[0]], source))
         return f"{message}; {matching[0]} needs {flags}"
     return message + did_you_mean(pattern, [*lemmas_by_name(source.theory), *source.hidden])
+
+
+def no_lemma_anywhere(wish: LemmaWish, sources: Sequence[SourceTheory]) -> str:
+    """What to say of a name or a pattern that selects nothing of any theory."""
+    pattern = wish.pattern.lstrip("!")
+    names: dict[str, None] = {}
+    for source in sources:
+        if len(sources) == 1 or fnmatch.filter(source.hidden, pattern):
+            return no_lemma_for(wish, source)
+        names.update(dict.fromkeys([*lemmas_by_name(source.theory), *source.hidden]))
+    return f"--lemma '{wish.text}': no theory has such a lemma{did_you_mean(pattern, names)}"
 
 
 def ask_resources(args: argparse.Namespace, file: str, resources: Json) -> Json:
@@ -24035,7 +24480,8 @@ def command_audit(args: argparse.Namespace) -> int:
     batches = evidence.batches
     tasks = list(located_tasks(batches))
     problems = KnownProblems(batches, evidence.rechecks, evidence.texts, accepted)
-    findings = [*audit(batches), *evidence.findings]
+    rows = list(audit_rows(batches, problems))
+    findings = [*audit(batches, rows), *evidence.findings]
     findings += findings_of_known_problems(batches, problems)
     if args.expect:
         findings += check_expectations(tasks, args.expect)
@@ -24050,7 +24496,8 @@ def command_audit(args: argparse.Namespace) -> int:
     kinds = list(ADVICE)
     findings.sort(key=lambda finding: (finding.rank, kinds.index(finding.kind)))
     code = audit_code(tasks, findings, args.strict)
-    text = audit_report(args.format, code == 0, batches, findings, args.details, problems)
+    told = problems.not_judged
+    text = audit_report(args.format, code == 0, rows, findings, told, args.details)
     _print_audit(text, args.format)
     return code
 
@@ -24237,14 +24684,34 @@ def rebuild(batch: Batch, directory: str) -> None:
 def command_lemmas(args: argparse.Namespace) -> int:
     """List what Tamarin would list in a theory, and what each lemma takes for granted."""
     flags = [flag.lstrip("=") for flag in args.define]
+    if os.path.isdir(args.theory):
+        first = theories_below(args.theory)[:1]
+        such_as = f", such as {quoted(first)}" if first else ""
+        raise InputError(f"is a folder: name a theory (.spthy) in it{such_as}", args.theory)
     theory = load_theory(args.theory, flags, args.diff, args.auto_sources)
     if args.json:
         lemmas = [lemma_json(lemma) for lemma in theory.lemmas]
         print_out(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2) + "\n")
-        return 0
-    columns = terminal_size()[0] if sys.stdout.isatty() else PIPE_COLUMNS
-    print_out(lemma_table(theory.lemmas, columns) + "\n")
+    else:
+        columns = terminal_size()[0] if sys.stdout.isatty() else PIPE_COLUMNS
+        print_out(lemma_table(theory.lemmas, columns) + "\n")
+    say_what_flags_do(theory, flags)
     return 0
+
+
+def say_what_flags_do(theory: Theory, flags: Sequence[str]) -> None:
+    """Say which lemmas need more flags, and which of these flags do nothing."""
+    try:
+        source = read_source(theory.path, flags)
+    except InputError:
+        return  # only with the options that were given it can be read
+    for flag in flags:
+        if flag not in source.known_flags:
+            warn(idle_flag(flag, "#ifdef", source.known_flags))
+    needs = hidden_words(source)
+    # Lemmas that only --diff shows stand in the table then.
+    if needs and theory.diff == source.theory.diff:
+        say(f"note: {needs}")
 
 
 def lemma_table(lemmas: Sequence[Lemma], columns: int) -> str:
@@ -24353,7 +24820,8 @@ def command_run(args: argparse.Namespace) -> int:
     options = replace(asked, retry=args.retry or 0)
     directory = args.output or recipe_results(recipe)
     note_upstream_results(directory, say)
-    return run_recipe(recipe, options, directory, args, args.fresh)
+    place = Place.FRESH if args.fresh else Place.NEWEST
+    return run_recipe(recipe, options, directory, asked_run(args, place), args)
 
 
 def command_resume(args: argparse.Namespace) -> int:
@@ -24381,8 +24849,7 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
     if header.recheck_of:
         command = f"batch_tamarin.py recheck {quoted([header.recheck_of])}"
         raise InputError(f"this is a recheck: {command} goes on with it", args.results)
-    if args.cache_dir:
-        args.cache_dir = os.path.abspath(args.cache_dir)
+    asked = asked_run(args, Place.THERE)._replace(doubled=doubled)
     # The recipe's names mean what they meant when the batch began; the command line's don't.
     try:
         os.chdir(header.cwd)
@@ -24396,12 +24863,11 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
     options = header.options
     if args.retry is not None:
         options = replace(options, retry=args.retry)
-    return run_recipe(recipe, options, directory, args, resumed=True, doubled=doubled)
+    return run_recipe(recipe, options, directory, asked, args)
 
 
 def command_recheck(args: argparse.Namespace) -> int:
     """Let another prover check stored proofs, without a search: it must reach the same verdicts."""
-    import asyncio
 
     directory = own_results(args.results)
     journal_path = os.path.join(directory, JOURNAL)
@@ -24413,7 +24879,7 @@ def command_recheck(args: argparse.Namespace) -> int:
     asked = args.prover or recipe.config.get("recheck_with", "")
     prover = _checking_prover(recipe, asked)
     recipe.raise_problems()
-    asyncio.run(ask_versions([prover]))
+    run_unless_stopped(ask_versions([prover]))
     is_program = asked not in recipe.data["tamarin_versions"]
     if is_program and prover.flavour not in set(Flavour):
         prover.alias = prover.flavour  # it tells more than its file's name
@@ -24422,7 +24888,11 @@ def command_recheck(args: argparse.Namespace) -> int:
     planned = recheck.plan(warn)
     if not planned.tasks:
         raise InputError("no proof of these results can be checked", printable(args.results))
-    done = run_batch(planned, recheck.directory, args, args.task)
+    answered = sum(task.is_answered for task in batch.tasks.values())
+    if len(planned.tasks) < answered:
+        say(f"{len(planned.tasks):,} of {plural(answered, 'proof')} can be checked")
+    asked_checks = RunAsked(args.task, take_over=args.take_over)
+    done = run_batch(planned, recheck.directory, asked_checks, args)
     tell_of_rechecks(batch, directory)
     if args.prove_rejected and not done.was_stopped:
         return prove_rejected(recheck, done, args)
@@ -24449,7 +24919,8 @@ def prove_rejected(recheck: Recheck, checks: BatchRun, args: argparse.Namespace)
     proofs = recheck.plan_proofs(unconfirmed, warn)
     if not proofs.tasks:
         return checks.exit_code
-    done = run_batch(proofs, recheck.proofs_directory, args)
+    asked = RunAsked(take_over=args.take_over)
+    done = run_batch(proofs, recheck.proofs_directory, asked, args)
     codes = {done.exit_code, exit_code(others, Closure(()))}
     # A wrong result is worse news than any number of missing ones.
     return 1 if 1 in codes else max(codes)
@@ -24468,8 +24939,9 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
     program = find_program(asked)
     if not program:
         aliases = ", ".join(known)
+        hint = did_you_mean(asked, known)
         raise InputError(
-            f"--prover '{printable(asked)}' is none of the recipe's provers ({aliases}), and "
+            f"--prover '{printable(asked)}' is none of the recipe's provers ({aliases}){hint}, and "
             + no_program(asked)
         )
     return Prover(safe_name(asked), (program,))
@@ -24477,10 +24949,9 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
 
 def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     """The Batch that `run` would run here, its provers asked for their versions."""
-    import asyncio
 
     provers = recipe_provers(recipe)
-    asyncio.run(ask_versions(provers.values()))
+    run_unless_stopped(ask_versions(provers.values()))
     machine = Limits(available_cores(), available_memory_mb(), math.inf)
     make_theories(recipe, machine, options)
     return plan_batch(recipe, provers, machine, options, warn)
@@ -24496,16 +24967,31 @@ def make_theories(recipe: Recipe, machine: Limits, options: PlanOptions) -> None
             recipe.not_made.update(TheoryMaker(folder).make(preparations, room))
 
 
+class RunAsked(NamedTuple):
+    """What is asked of a run of a batch, beside what the plan says."""
+
+    patterns: Sequence[str] = ()  # of the tasks that are to run; none: all
+    place: Place = Place.NEWEST
+    again: bool = False  # also what has a result, and without asking the cache
+    doubled: bool = False  # the limits that results have met, once
+    cache: Cache | None = None
+    take_over: bool = False  # another run is known to be dead, where no lock can tell
+
+
+def asked_run(args: argparse.Namespace, place: Place) -> RunAsked:
+    """What the command line asks of a run; relative to where the user is, so call it there."""
+    cache = None if args.no_cache else cache_to_use(args)
+    return RunAsked(args.task, place, args.again, cache=cache, take_over=args.take_over)
+
+
 def run_recipe(
     recipe: Recipe,
     options: PlanOptions,
     directory: str,
+    asked: RunAsked,
     args: argparse.Namespace,
-    fresh: bool = False,
-    resumed: bool = False,
-    doubled: bool = False,
 ) -> int:
-    """Plan, run and report; returns the exit code.
+    """Plan, run and report; returns the exit code. `args`: how it is shown.
 
     With `recheck_with` in the recipe's config, the proofs are checked when the batch has ended, in
     a batch of their own. A check that does not confirm a verdict, or a stop, decides the exit code.
@@ -24514,9 +25000,7 @@ def run_recipe(
     checker = recipe.config.get("recheck_with", "")
     if checker:
         refuse_strange_checker(planned.provers[checker], planned)
-    cache = None if args.no_cache else cache_to_use(args)
-    again = args.again
-    done = run_batch(planned, directory, args, args.task, fresh, cache, again, resumed, doubled)
+    done = run_batch(planned, directory, asked, args)
     if not checker or done.was_stopped:
         return done.exit_code
     # All answers that there are: from the cache, of earlier runs, and not chosen by -t as well.
@@ -24524,7 +25008,8 @@ def run_recipe(
     checks = recheck.plan(warn)
     if not checks.tasks:
         return done.exit_code
-    checked = run_batch(checks, recheck.directory, args)
+    asked_checks = RunAsked(take_over=asked.take_over)
+    checked = run_batch(checks, recheck.directory, asked_checks, args)
     tell_of_rechecks(done.batch, done.directory)
     if checked.was_stopped or checked.exit_code == 1:
         return checked.exit_code
@@ -24553,46 +25038,35 @@ class BatchRun(NamedTuple):
 
 
 def run_batch(
-    planned: Batch,
-    directory: str,
-    args: argparse.Namespace,
-    patterns: Sequence[str] = (),
-    fresh: bool = False,
-    cache: Cache | None = None,
-    again: bool = False,
-    resumed: bool = False,
-    doubled: bool = False,
+    planned: Batch, directory: str, asked: RunAsked, args: argparse.Namespace
 ) -> BatchRun:
-    """Run what is left of a batch, and show what came out. `patterns` choose tasks; none: all.
+    """Run what is left of a batch, and show what came out. `args`: how it is shown.
 
-    `again`: also what has a result, and without asking the cache. `resumed`: the batch in this very
-    directory. `doubled`: the limits that its results have met, once. Raises InputError when a
-    pattern chooses nothing, StorageError when the results can't be kept.
+    Raises InputError when a pattern chooses nothing, StorageError when the results can't be kept.
     """
-    chosen_ids = select_ids(planned, patterns)
-    journal = open_results(directory, planned, fresh, say, args.take_over, resumed)
+    chosen_ids = select_ids(planned, asked.patterns)
+    journal = open_results(directory, planned, asked.place, say, asked.take_over)
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:
-        times = math.inf if doubled else planned.header.options.retry
+        times = math.inf if asked.doubled else planned.header.options.retry
         raise_limits(batch, planned, chosen_ids, times)
-        changes = changes_of(batch, planned, chosen_ids, again)
+        changes = changes_of(batch, planned, chosen_ids, asked.again)
         batch.dependencies = planned.dependencies
         if not changes.differs:
             journal.close()
-            hint = "no limit that was met can be doubled" if doubled else "--again proves anew"
-            return _nothing_to_do(batch, directory, chosen_ids, hint)
+            return _nothing_to_do(batch, directory, chosen_ids, asked)
         bring_up_to_plan(journal, changes, say)
     prepare_directory(batch, directory)
     derived = DerivedFiles(directory)
     if not journal.is_new:
         show_as_it_is_now(batch, directory, derived)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
-    stopped_by = _run_tasks(tasks, journal, derived, args, cache, again)
+    stopped_by = _run_tasks(tasks, journal, derived, asked, args)
     # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
     journal.close()
-    if cache and cache.prune():
-        warn(cache.problem)
+    if asked.cache and asked.cache.prune():
+        warn(asked.cache.problem)
     note_rechecks(batch, directory, warn)
     write_reports(batch, directory, derived)
     return conclude(batch, directory, tasks, stopped_by)
@@ -24602,9 +25076,8 @@ def _run_tasks(
     tasks: Sequence[Task],
     journal: Journal,
     derived: DerivedFiles,
+    asked: RunAsked,
     args: argparse.Namespace,
-    cache: Cache | None,
-    again: bool,
 ) -> int:
     """Run those of the chosen tasks that need it; the number of the signal that ended it, or 0."""
     import asyncio
@@ -24622,19 +25095,22 @@ def _run_tasks(
         report = LiveReport(batch, derived)
         journal.observers.append(report.note)
         tell = say if args.debug else None
-        runner = Runner(directory, journal, supervisor, cache, tell)
-        asyncio.run(progress.beside(report.beside(runner.run(waiting, again))))
+        runner = Runner(directory, journal, supervisor, asked.cache, tell)
+        work = runner.run(waiting, asked.again)
+        asyncio.run(progress.beside(report.beside(work)))
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
     return stopped_by
 
 
-def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], hint: str) -> BatchRun:
+def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], asked: RunAsked) -> BatchRun:
     """Every result that is asked for is there, and holds: nothing is written."""
+    hint = "no limit that was met can be doubled" if asked.doubled else "--again proves anew"
     tasks = [batch.tasks[task_id] for task_id in ids]
     results = plural(len(tasks), "result")
-    say(f"nothing to do: {results} in {directory} still hold ({hint})")
+    holds = "holds" if len(tasks) == 1 else "hold"
+    say(f"nothing to do: {results} in {directory} still {holds} ({hint})")
     note_rechecks(batch, directory, warn)
     return conclude(batch, directory, tasks, stopped_by=0)
 

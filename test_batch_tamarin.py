@@ -25,6 +25,7 @@ import errno
 import fcntl
 import functools
 import gc
+import gzip
 import io
 import itertools
 import json
@@ -4267,6 +4268,20 @@ macros: m(x) = <x, x>
 rule R: [ In(x) ]--[ A(m(x)) ]->[ ]
 lemma a: "All m #i. A(<m, 'm(x)'>)@i ==> F // m(x)
 "
+--- a restriction of an action that is misspelt: unknown-action!
+rule R: [ In(<x, y>) ]--[ Equal(x, y) ]->[ ]
+restriction r: "All x y #i. Equals(x, y)@i ==> x = y"
+--- a restriction of an action with another number of arguments: unknown-action!
+process: in(<x, y>); event Equal(x, y)
+restriction r: "All x #i. Equal(x)@i ==> F"
+--- a restriction that nobody uses, and one of the intruder's facts:
+rule R: [ In(<x, y>) ]--[ Equal(x, y), Key(x) ]->[ ]
+restriction r: "All x y #i. Neq(x, y)@i ==> not(x = y)"
+restriction s: "All x #i #j. KU(x)@i & Key(x)@j ==> F"
+--- a restriction by way of a predicate, and an action in a comment:
+predicates: P(x) <=> x = 'a'
+rule R: [ In(x) ]--[ Equal(x) ]->[ ]
+restriction r: "All x #i. Equal(x)@i ==> P(x)" // Equals(x)@i
 --- states that are optimised: sapic-state-optimisation
 options: translation-state-optimisation
 process: 0
@@ -4390,7 +4405,7 @@ functions: f/1 [private]
 functions: private/1, f/1 // [private]
 """
 # These need no text.
-OF_ANY_THEORY = ("diff-old", "old-prover", "tamarin-rs", "unknown-action")
+OF_ANY_THEORY = ("diff-old", "old-prover", "tamarin-rs")
 
 
 def conditions_of(theory, options=(), **known):
@@ -5775,6 +5790,72 @@ def test_bad_variants_are_refused_with_a_reason(one_lemma, changes, wanted):
         assert words in told
 
 
+# A list of two theories, of which the second has the lemma `other` in place of `two`.
+TWO_THEORIES = """
+--- patterns that one theory lacks: two, other, one, one
+tasks.task.lemmas = [{"name": "t*"}, {"name": "o*"}, {"name": "!three"}]
+--- a name that one theory lacks: one, two, one
+tasks.task.lemmas = [{"name": "one"}, {"name": "two"}]
+--- an exclusion that one theory lacks: one, three, one, three
+tasks.task.lemmas = [{"name": "*"}, {"name": "!two"}, {"name": "!oth*"}]
+--- an exclusion that leaves nothing of one theory: two
+tasks.task.lemmas = [{"name": "one"}, {"name": "two"}, {"name": "!one"}]
+--- what is expected of a lemma that one theory lacks: one, one
+tasks.task.lemmas = [{"name": "one"}]
+tasks.task.expect = {"one": "verified"}
+"""
+
+
+@pytest.fixture
+def theory_list(lab):
+    """A recipe of one entry for two theories."""
+    lab.prover(VERIFY)
+    lab.write("u.spthy", THEORY.replace("lemma two", "lemma other"))
+    lab.recipe(theory_file=["t.spthy", "u.spthy"], output_file_prefix="{theory}")
+    return lab
+
+
+@pytest.mark.parametrize("changes, wanted", cases(TWO_THEORIES))
+def test_of_several_theories_one_must_have_what_a_word_means(theory_list, changes, wanted):
+    change_recipe(theory_list, changes.strip())
+    planned = plan_recipe(theory_list, warn=lambda message: None)
+    lemmas = [task.plan.lemma for task in planned.tasks.values()]
+    assert sorted(lemmas) == sorted(wanted.split(", "))
+
+
+def test_what_is_expected_of_a_lemma_that_one_of_several_theories_has(theory_list):
+    change_recipe(theory_list, 'tasks.task.expect = {"two": "falsified"}')
+    planned = plan_recipe(theory_list)
+    assert [task.plan.lemma for task in planned.tasks.values() if task.plan.expect] == ["two"]
+
+
+# What no theory has.
+IN_NO_THEORY = """
+--- a name: no lemma of 2 theories (t.spthy, u.spthy) matches 'otter' (did you mean 'other'?)
+tasks.task.lemmas = [{"name": "otter"}, {"name": "*"}]
+--- what is expected: matches no planned lemma of 2 theories (t.spthy, u.spthy) (did you mean
+tasks.task.expect = {"otter": "falsified"}
+--- an exclusion: lemmas.0.name: '!otter' takes no lemma away
+tasks.task.lemmas = [{"name": "!otter"}]
+--- an exclusion that takes all away: lemmas.0.name: '!*' leaves no lemma
+tasks.task.lemmas = [{"name": "!*"}]
+"""
+
+
+@pytest.mark.parametrize("changes, wanted", cases(IN_NO_THEORY))
+def test_what_fits_in_none_of_several_theories_is_one_error(theory_list, changes, wanted):
+    change_recipe(theory_list, changes.strip())
+    told = complaints(theory_list)
+    assert wanted in told
+    assert len(told.splitlines()) == 1
+
+
+def test_a_theory_of_which_nothing_is_selected_is_told(theory_list):
+    change_recipe(theory_list, 'tasks.task.lemmas = [{"name": "two"}]')
+    done = theory_list.run("run", "recipe.json", code=0)
+    assert "tasks.task: none of its names and patterns selects a lemma of u.spthy" in done.stderr
+
+
 def test_more_than_100_000_tasks_need_a_yes(one_lemma, monkeypatch):
     monkeypatch.setattr(bt, "MOST_TASKS", 3)
     change_recipe(one_lemma, 'tasks.task.variants = {"a": {}, "b": {}, "c": {}, "d": {}}')
@@ -6580,6 +6661,21 @@ def test_result_files_are_what_the_journal_says_after_going_on(lab):
     assert sorted(os.listdir(success)) == ["t--one--fake.json", "t--two--fake.json"]
 
 
+def test_a_result_file_of_an_attempt_that_counts_no_more_is_made_again(lab):
+    """A driver was killed when it had written the second result to the journal only."""
+    lab.prover("[ -e well ] || exit 3\n" + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    success = lab.results / "success" / "t--one--fake.json"
+    lab.run("run", "recipe.json", code=3)
+    lab.write("well", "")
+    lab.run("run", "recipe.json", code=0)
+    right = success.read_text()
+    success.write_text("of an earlier attempt")
+    change_lines(lab.journal, lambda lines: lines.pop())
+    lab.run("run", "recipe.json", code=0)
+    assert success.read_text() == right
+
+
 def test_larger_limits_run_again_what_failed_by_limits(lab):
     hang = "[ $LEMMA = three ] && [ ! -e quick ] && exec sleep 600\n"
     lab.prover(hang + NOTE_RUNS + VERIFY)
@@ -6594,7 +6690,6 @@ def test_larger_limits_run_again_what_failed_by_limits(lab):
     assert runs_of(lab) == ["one", "three", "two"]
 
 
-VERIFIED_ONCE = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
 PARSE_ERROR = bt.Result(bt.Status.FAILED, refused=True)  # a parse error
 TIMED_OUT = bt.Result(bt.Status.TIMEOUT)
 # Cores, MB and seconds.
@@ -6626,24 +6721,27 @@ def test_a_timeout_holds_under_no_larger_limit(limits):
     assert not old.holds(under_limits(old.plan, limits), "here")
 
 
-def test_a_timeout_holds_on_no_other_host():
-    old = timed_out()
-    assert not old.holds(old.plan, "there")
+# How a task ended, and what that is to: the same plan, one with larger limits, the same on another
+# host, one of another key.
+STANDINGS = """
+completed    : holds : holds : holds : kept
+superseded   : holds : holds : holds : kept
+refused      : holds : holds : holds : kept
+timeout      : holds : kept  : kept  : kept
+memory_limit : holds : kept  : kept  : kept
+failed       : shown : shown : shown : lost
+interrupted  : shown : shown : shown : lost
+"""
 
 
-@pytest.mark.parametrize(
-    "result", [VERIFIED_ONCE, bt.Result(bt.Status.SUPERSEDED), PARSE_ERROR, TIMED_OUT]
-)
-def test_no_result_holds_under_another_key(result):
-    old = bt.Record(result, a_plan(), host="here")
-    assert old.holds(old.plan, "here")
-    assert not old.holds(dataclasses.replace(old.plan, key="other"), "here")
-
-
-@pytest.mark.parametrize("status", ["failed", "interrupted"])
-def test_what_another_attempt_may_mend_does_not_hold(status):
-    old = bt.Record(bt.Result(bt.Status(status)), a_plan())
-    assert not old.holds(old.plan, "")
+@pytest.mark.parametrize("ended, same, larger, elsewhere, other", rows(STANDINGS))
+def test_what_a_result_is_to_a_plan(ended, same, larger, elsewhere, other):
+    result = PARSE_ERROR if ended == "refused" else bt.Result(bt.Status(ended))
+    record = bt.Record(result, a_plan(), host="here")
+    more = under_limits(a_plan(), "1 1024 61")
+    found = [record.standing(plan, "here") for plan in (a_plan(), more, a_plan(key="other"))]
+    found.insert(2, record.standing(a_plan(), "there"))
+    assert [standing.value for standing in found] == [same, larger, elsewhere, other]
 
 
 def test_resuming_a_finished_batch_runs_nothing(lab):
@@ -6890,6 +6988,40 @@ def test_evidence_goes_and_comes_with_its_result(proven_lab):
     assert (earlier / "t--one--fake~2.spthy").read_text() == "theory proof\n"
 
 
+@pytest.mark.parametrize("letters", ["ABCABA", "ABABAB"])
+def test_evidence_comes_back_however_often_its_result_does(lab, letters):
+    text = "rule $(sed -n 's/^rule \\(.\\).*/\\1/p' t.spthy)"
+    lab.prover(f'echo "{text}" > "$OUT"\nsummary "  one (all-traces): verified (7 steps)"\n')
+    lab.recipe(lemmas=[{"name": "one"}])
+    for letter in letters:
+        lab.write("t.spthy", THEORY.replace("rule A:", f"rule {letter}:"))
+        lab.run("run", "recipe.json", "--no-cache", code=0)
+        proof = lab.results / "proofs" / "t--one--fake.spthy"
+        assert proof.read_text() == f"rule {letter}\n"
+    assert len(lab.events("start")) == len(set(letters))
+
+
+@needs_linux
+def test_evidence_comes_back_however_often_something_else_was_killed(proven_lab):
+    hang = "grep -q 'rule A:' t.spthy || exec sleep 600\n"
+    proven_lab.prover(hang + VERIFY)
+    proven_lab.recipe(lemmas=[{"name": "one"}])
+    proven(proven_lab)
+    proof = proven_lab.results / "proofs" / "t--one--fake.spthy"
+    proof.write_text("of the first text")
+    for _ in range(2):
+        edit_theory(proven_lab, "rule A:", "rule B:")
+        starts = len(proven_lab.events("start"))
+        process = proven_lab.start("run", "recipe.json")
+        wait_for(lambda starts=starts: len(proven_lab.events("start")) > starts)
+        process.kill()
+        end_of(process)
+        wait_for(lambda: lock_is_free(proven_lab.journal))
+        edit_theory(proven_lab, "rule B:", "rule A:")
+        assert proven(proven_lab) == ""
+        assert proof.read_text() == "of the first text"
+
+
 def test_nothing_in_earlier_is_written_over(proven_lab):
     proven_lab.write("results/earlier/t--one--fake~1.spthy", "of an older program")
     proof = proven_lab.results / "proofs" / "t--one--fake.spthy"
@@ -7085,6 +7217,12 @@ def test_a_second_run_at_once_is_refused(lab):
     first.send_signal(signal.SIGINT)
     end_of(first)
     assert first.returncode == 130
+
+
+def test_a_mistyped_alias_of_a_checking_prover_gets_a_suggestion(lab):
+    journal_of(lab)
+    done = lab.run("recheck", "results", "--prover", "fkae", code=2)
+    assert "none of the recipe's provers (fake) (did you mean 'fake'?)" in done.stderr
 
 
 def test_ids_that_would_leave_the_results_are_refused(lab):
@@ -7717,7 +7855,7 @@ def assert_refused(path, told):
     with pytest.raises(bt.StorageError, match=told):
         bt.Journal(str(path))
     with pytest.raises(bt.StorageError, match=told):
-        bt.open_results(str(path.parent), bt.Batch(a_driver()), False, pytest.fail)
+        bt.open_results(str(path.parent), bt.Batch(a_driver()), bt.Place.NEWEST, pytest.fail)
     assert path.read_bytes() == written, "no line is cut before it is known that nobody is at work"
 
 
@@ -7768,7 +7906,8 @@ def test_the_user_may_take_over_where_nobody_can_tell(tmp_path, no_locks, where)
     path = journal_by(tmp_path, a_driver(**UNKNOWN[where]))
     batch = bt.Batch(a_driver())
     told = []
-    journal = bt.open_results(str(tmp_path), batch, False, told.append, take_over=True)
+    place = bt.Place.NEWEST
+    journal = bt.open_results(str(tmp_path), batch, place, told.append, take_over=True)
     bt.bring_up_to_plan(journal, bt.changes_of(journal.batch, batch, (), again=False), told.append)
     journal.close()
     skipped = []
@@ -9216,6 +9355,7 @@ class MadeUp(typing.NamedTuple):
     seconds: float
     memory_mb: int = 1
     timeout_s: float = 100
+    priority: int = 0
 
 
 class LeapingSelector(selectors.DefaultSelector):
@@ -9238,6 +9378,7 @@ class Simulation:
         self.began = {}
         self.stuck = set()  # jobs that leave processes which can't be killed
         self.failing = set()
+        self.added = {}  # by the name of a job: what is added when it ends
         self.selector = LeapingSelector()
         monkeypatch.setattr(bt.time, "monotonic", self.now)
 
@@ -9256,13 +9397,14 @@ class Simulation:
 
     def waiting(self, job):
         limits = bt.Limits(job.cores, job.memory_mb, job.timeout_s)
-        return bt.Waiting(limits, lambda: self.work(job))
+        return bt.Waiting(limits, lambda: self.work(job), job.priority)
 
     async def work(self, job):
         self.began[job.name] = self.now()
         await asyncio.sleep(job.seconds)
         if job.name in self.failing:
             raise OSError("disk full")
+        self.scheduler.add(map(self.waiting, self.added.get(job.name, ())))
         return job.name not in self.stuck
 
 
@@ -9289,6 +9431,18 @@ def test_nothing_waits_for_ever(simulation):
     wide = MadeUp("wide", cores=4, seconds=1, timeout_s=5)
     simulation.run(*small[:2], wide, *small[2:])
     assert 5 <= simulation.began["wide"] <= 8
+
+
+def test_what_is_added_later_waits_behind_those_of_its_priority_only(simulation):
+    urgent = MadeUp("urgent", cores=4, seconds=1, priority=5)
+    other = MadeUp("other", cores=2, seconds=1)
+    simulation.added = {"a": [other, urgent]}
+    order = simulation.run(
+        MadeUp("a", cores=4, seconds=1, priority=9),
+        MadeUp("b", cores=4, seconds=1, priority=5),
+        MadeUp("c", cores=4, seconds=1),
+    )
+    assert [name for name, _ in order] == ["a", "b", "urgent", "c", "other"]
 
 
 def test_cores_and_memory_are_taken_together(monkeypatch):
@@ -9973,6 +10127,19 @@ def test_a_shared_process_that_meets_its_budget_tells_nothing_of_its_lemmas(lab,
     assert [result.status for result in kept] == ["completed"] * 3
 
 
+def test_a_shared_process_is_held_to_its_budget_whatever_an_oracle_says(lab, monkeypatch):
+    monkeypatch.setattr(bt, "BUDGET_LOADS", 0)
+    monkeypatch.setattr(bt, "BUDGET_S", 0.0)
+    monkeypatch.setattr(bt, "PAUSE_S", 0.01)
+    chat = "head -c 3000 /dev/zero | tr '\\0' x >&2; echo >&2; sleep 0.005"
+    talk = f'[ "$LEMMAS" = " $LEMMA" ] || while :; do {chat}; done\n'
+    resources = {"max_cores": 1, "max_memory": 0.2, "timeout": 30}
+    body = SAYS_IT_HAS_LOADED + talk + TOGETHER
+    recipe_to_share(lab, body, count=2, resources=resources)
+    done = lab.run("run", "recipe.json", code=0)
+    assert "in a process shared by 2, it met its budget of 0 s" in done.stderr
+
+
 def test_a_prover_that_never_tells_that_it_has_loaded_is_held_to_the_limit_of_one_lemma(lab):
     hang = '[ "$LEMMAS" = " $LEMMA" ] || exec sleep 600\n'
     resources = {"max_cores": 1, "max_memory": 0.2, "timeout": 1}
@@ -9985,6 +10152,14 @@ def test_a_prover_that_never_tells_that_it_has_loaded_is_held_to_the_limit_of_on
 @pytest.mark.parametrize("load_s, budget_s", [(0, 60), (10, 80), (500, 300)])
 def test_the_budget_is_twice_the_load_and_a_minute_and_never_more_than_a_limit(load_s, budget_s):
     assert bt.budget_of(load_s, bt.Limits(1, 1, 300)) == budget_s
+
+
+def test_lemmas_that_run_alone_keep_their_priority(lab):
+    crash = 'case $LEMMAS in " l0 l1") exit 3;; esac\n'
+    urgent = {"name": "l[01]", "priority": 1}
+    recipe_to_share(lab, crash + TOGETHER, count=4, lemmas=[urgent, {"name": "l[23]"}])
+    lab.run("run", "recipe.json", code=0)
+    assert (lab.path / "runs").read_text() == " l0\n l1\n l2 l3\n"
 
 
 def test_lemmas_run_alone_also_when_the_batch_goes_on(lab):
@@ -10980,6 +11155,11 @@ def printed_theory(theory=BELL, version="1.11.0", **proofs):
     return f"{text}\n{made_by}\nend\n"
 
 
+def all_rows(batches):
+    """All tasks of some batches as an audit sees them."""
+    return list(bt.audit_rows(batches, bt.KnownProblems(batches)))
+
+
 class Audit:
     """What `audit --format json` says."""
 
@@ -11505,6 +11685,27 @@ def test_a_proof_file_that_is_cut_is_a_finding(bell_proofs, audit):
     assert "the theory has no 'end'" in message
 
 
+def test_whole_proofs_that_are_too_large_for_us_are_a_note(bell_proofs, audit, monkeypatch):
+    proof = printed_theory()
+    (bell_proofs / "t--quiet--fake.spthy").write_text(proof)
+    (bell_proofs / "t--still--fake.spthy").write_text(proof[:-60])
+    monkeypatch.setattr(bt, "MAX_THEORY_BYTES", len(proof) - 61)
+    told = audit("results", code=1)
+    (whole,) = (each for each in told.notes("invalid") if "too large" in each)
+    (cut,) = told.findings("invalid")
+    assert (whole.partition(":")[0], cut.partition(":")[0]) == ("quiet", "still")
+
+
+def test_whole_printed_theories_that_are_too_large_for_us_are_a_note(artifact, audit, monkeypatch):
+    proof = printed_theory().replace("begin\n", "begin\nrule (modulo E) R: [ ]-->[ ]\n")
+    artifact.write("whole.log", proof + BELL_LOG)
+    artifact.write("cut.spthy", proof[:-60])
+    monkeypatch.setattr(bt, "MAX_THEORY_BYTES", len(proof) - 61)
+    told = audit(".", code=1)
+    assert [each.split(": ")[1] for each in told.notes("invalid")] == ["./whole.log"]
+    assert [each.split(": ")[1] for each in told.findings("invalid")] == ["./cut.spthy"]
+
+
 def test_a_printed_theory_that_is_cut_is_a_finding_and_a_source_a_note(lab, audit):
     cut = BELL.removesuffix("end\n")
     lab.write("d/source.spthy", cut)
@@ -11854,9 +12055,29 @@ def test_an_empty_log_is_a_finding_and_the_rest_is_audited(artifact, audit, path
 def test_a_log_belongs_to_the_analyzed_theory_with_its_lemmas(lab, audit):
     lab.write("run/log", BELL_LOG)
     lab.write("run/out.spthy", printed_theory(version="1.9.0", quiet="by sorry"))
-    told = audit("run", code=1)
-    assert told.found_of("invalid") == ["quiet"]
+    told = audit("run", code=0)
+    (note,) = told.notes("invalid")
+    assert note.startswith("quiet: the prover's summary says verified, the stored proof")
     assert told.by_lemma["calm"]["prover"] == "Tamarin 1.9.0"
+
+
+def test_proofs_convict_a_log_that_says_them_to_be_its_own(lab, audit):
+    lab.write("run/log", a_log(CALM, QUIET, STILL, HEARD, output="/gone/out.spthy"))
+    lab.write("run/out.spthy", printed_theory(quiet="by sorry"))
+    assert audit("run", code=1).found_of("invalid") == ["quiet"]
+
+
+def test_a_log_and_proofs_that_contradict_each_other_are_of_two_runs(lab, audit):
+    """As those with other flags are."""
+    lab.write("run/log", FALSE_BELL_LOG)
+    lab.write("run/out.spthy", printed_theory())
+    told = audit("run", code=3)
+    assert told.found_of("invalid") == []
+    provers = sorted((row["prover"], row["state"]) for row in told.rows if row["lemma"] == "calm")
+    assert provers == [
+        ("Tamarin 1.11.0", "claimed verified by a stored proof, unchecked"),
+        ("unknown prover", "falsified"),
+    ]
 
 
 def test_a_proof_file_that_two_processes_wrote_convicts_neither(lab, audit):
@@ -12354,7 +12575,8 @@ def test_lemmas_of_one_name_in_two_theories_do_not_disagree(lab, audit):
 def disagreements(*tasks):
     """What an audit of a batch with these tasks says of disagreement."""
     batch = bt.Batch(tasks={str(number): task for number, task in enumerate(tasks)})
-    found = bt.audit({"here": batch})
+    batches = {"here": batch}
+    found = bt.audit(batches, all_rows(batches))
     return [each for each in found if each.kind == "disagreement"]
 
 
@@ -12561,6 +12783,12 @@ def test_expectations_that_are_met(audit_expecting, text):
     assert told.kinds.isdisjoint({"expectation", "missing"})
 
 
+def test_expectations_that_are_no_json_are_refused_in_the_words_of_recipes(lab, run_here):
+    (lab.path / "pinned.json").write_text('{\n"calm": "verified",\n}')
+    told = run_here("audit", "t.spthy", "--expect", "pinned.json", code=2)
+    assert "this is no valid JSON: no comma before '}'" in told.err
+
+
 def test_a_missed_expectation_is_a_finding(audit_expecting):
     told = audit_expecting('{"calm": "incomplete", "heard": "falsified"}', code=1)
     assert told.findings("expectation") == [
@@ -12697,7 +12925,7 @@ SEPARATORS = pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["comma"
 @SEPARATORS
 @pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
 def test_tables_of_expectations_are_read(audit_expecting, separator, ending):
-    rows = ["Theory,Lemma,Verdict,note", "bell,calm,falsified,x", "", ",heard,verified"]
+    rows = ["Theory,Lemma,Verdict,note", "bell,calm,falsified,x", "", ",heard,verified,,,"]
     text = ending.join(rows).replace(",", separator)
     told = audit_expecting(text, code=1)
     assert told.findings("expectation") == ["calm: falsified expected, verified now"]
@@ -12720,6 +12948,27 @@ def test_expectations_that_do_not_say_which_result_is_meant_are_refused(
 ):
     lab.write("expect", text)
     assert problem in run_here("audit", "results", "--expect", "expect", code=2).err
+
+
+def test_pinned_logs_of_one_folder_that_contradict_each_other_since_are_found(lab, run_here, audit):
+    """Two logs that say the same are one row of what is pinned."""
+    lab.write("logs/a", a_log(CALM_IS_FALSE))
+    lab.write("logs/b", a_log(CALM_IS_FALSE))
+    lab.write("pinned.csv", run_here("audit", "logs", "--format", "csv", code=0).out)
+    lab.write("logs/a", a_log(CALM))
+    told = audit("logs", "--expect", "pinned.csv", code=1)
+    assert told.findings("expectation") == ["calm: falsified expected, verified now"]
+
+
+def test_a_pinned_verdict_that_nobody_says_any_more_is_a_finding(lab, run_here, audit):
+    """Two logs that contradict each other are two rows of what is pinned."""
+    lab.write("logs/a", a_log(CALM))
+    lab.write("logs/b", a_log(CALM_IS_FALSE))
+    lab.write("pinned.csv", run_here("audit", "logs", "--format", "csv", code=0).out)
+    lab.write("logs/b", a_log(CALM))
+    told = audit("logs", "--expect", "pinned.csv", code=1)
+    message = "calm: falsified expected, not in these results: they have the lemma from elsewhere"
+    assert told.findings("missing") == [message]
 
 
 CLEAR_ROWS = {
@@ -13031,9 +13280,10 @@ def test_a_damaged_or_hostile_file_hides_nothing_and_stays_text(lab, monkeypatch
     monkeypatch.chdir(lab.path)
     warnings = []
     evidence = bt.read_evidence(["dir"], warnings.append)
-    findings = [*bt.audit(evidence.batches), *evidence.findings]
+    rows = all_rows(evidence.batches)
+    findings = [*bt.audit(evidence.batches, rows), *evidence.findings]
     for form in ("table", *bt.REPORTS):
-        told = bt.audit_report(form, False, evidence.batches, findings, True)
+        told = bt.audit_report(form, False, rows, findings, (), True)
         assert "heard" in told, form
         assert "\x1b" not in told, form
         assert "\x07" not in told, form
@@ -13099,6 +13349,68 @@ def test_a_broken_results_directory_does_not_hide_the_rest(lab, run_here):
     told = run_here("audit", "all", code=0)
     assert "not what batch-tamarin 1.2 writes" in told.err
     assert "4 results" in told.out
+
+
+def test_a_run_without_a_summary_is_counted_where_its_files_lie(artifact, audit):
+    """Also where a link leads to one of them from another folder, and is followed first."""
+    artifact.write("runs/out", a_log(CALM))
+    artifact.write("runs/err", "[Theory Bell] Theory loaded\n")
+    (artifact.path / "newest").symlink_to("runs/out")
+    assert audit(".", code=0).findings("missing") == []
+
+
+SAID = "[Theory Bell] Theory loaded\n"
+RUNS = {
+    "stdout and stderr in two folders": ({"out/7.out": BELL_LOG, "err/7.err": SAID}, []),
+    "another run": ({"out/7.out": BELL_LOG, "err/8.err": SAID}, ["./err/8.err"]),
+    "two folders, the same names": ({"a/x.log": BELL_LOG, "b/x.log": SAID}, ["./b/x.log"]),
+    "a folder for each run": (
+        {"a/x.out": BELL_LOG, "a/x.err": SAID, "b/x.out": "", "b/x.err": SAID},
+        ["./b/x.out"],
+    ),
+}
+
+
+@pytest.mark.parametrize("files, ended", RUNS.values(), ids=RUNS)
+def test_what_a_prover_says_beside_its_summary_may_be_in_another_folder(
+    artifact, audit, files, ended
+):
+    for name, text in files.items():
+        artifact.write(name, text)
+    told = audit(".", code=int(bool(ended)))
+    found = [each["theory"] for each in told.told if each["message"].startswith("no complete")]
+    assert found == ended
+
+
+def test_a_summary_may_be_cut_out_of_its_log(artifact, audit):
+    artifact.write("log", a_log(CALM).partition("\n")[2])
+    assert audit("log", code=0).states == {"calm": "verified"}
+
+
+ENCODINGS = {
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "UTF-16, from the other end": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+    "gunzip": lambda text: gzip.compress(text.encode()),
+    "gunzip, of a part": lambda text: gzip.compress(text.encode())[:-9],
+}
+
+
+@pytest.mark.parametrize("problem", ENCODINGS)
+@pytest.mark.parametrize("text", [BELL, BELL_LOG, BELL_LOG.replace("\n", "\r\n")])
+def test_what_a_prover_wrote_and_cannot_be_read_is_told(artifact, run_here, problem, text):
+    artifact.write("log", BELL_LOG)
+    data = ENCODINGS[problem](text)
+    artifact.write("other", "").write_bytes(data)
+    told = run_here("audit", ".", code=0)
+    assert "passed over: ./other: can't be read: " in told.err
+    assert problem.partition(",")[0] in told.err
+
+
+def test_what_no_prover_wrote_is_passed_over_in_silence_however_encoded(artifact, run_here):
+    artifact.write("log", BELL_LOG)
+    for name, encode in ENCODINGS.items():
+        artifact.write(name, "").write_bytes(encode("a theory of bells begins here"))
+    assert run_here("audit", ".", code=0).err == ""
 
 
 # --- Verdicts touched by known problems -----------------------------------------------------------
@@ -13382,6 +13694,7 @@ def test_what_is_accepted_must_be_a_known_problem(lab, run_here):
     lab.recipe(config={"accept_advisories": ["xer"]})
     told = run_here("run", "recipe.json", code=2)
     assert "config.accept_advisories.0: must be one of xor, iff-negated" in told.err
+    assert "not \"xer\" (did you mean 'xor'?)" in told.err
 
 
 def test_a_lemma_may_be_called_accept(lab, audit):
@@ -13442,6 +13755,17 @@ def test_known_problems_come_first_after_findings_one_line_each(lab, run_here):
     assert "frail.spthy: a, b" in line
     assert "#770, PR #837" in line
     assert "before citing it" in line
+
+
+def test_touched_verdicts_are_counted_and_named_with_their_place_and_prover(lab, run_here):
+    """A theory of one name lies in two folders; two problems touch one of its lemmas."""
+    for folder in ("old", "new"):
+        lab.write(f"{folder}/frail.log", frail_log("1.12.0"))
+    told = run_here("audit", "old", "new", code=0).out
+    assert "0 findings, 4 verdicts touched by known problems" in told
+    (line,) = [line for line in told.splitlines() if " xor " in line]
+    places = [f"{each}/frail.log: frail.spthy: a, b (Tamarin 1.12.0)" for each in ("old", "new")]
+    assert "; ".join(places) in line
 
 
 def test_the_list_of_known_problems_can_be_read(run_here):
@@ -13908,6 +14232,18 @@ def test_problems_of_one_name_are_told_apart_by_their_theories():
     broken = ended_task("c", "failed", lemma="*", theory="x/c.spthy", unreadable="no end")
     (words,) = page_of(one, two, broken).problems.values()
     assert words == "same (a.spthy), same (b.spthy), all of c.spthy (it can't be read)"
+
+
+def test_problems_in_theories_of_one_name_are_told_apart_by_their_folders():
+    one = ended_task("a", "timeout", lemma="same", theory="x/t.spthy")
+    two = ended_task("b", "timeout", lemma="same", theory="y/t.spthy")
+    assert list(page_of(one, two).problems.values()) == ["same (x/t.spthy), same (y/t.spthy)"]
+
+
+def test_one_lemma_in_two_batches_is_two_results():
+    batches = {"old": batch_with(ended_task("a")), "new": batch_with(ended_task("a"))}
+    page = "".join(bt.REPORTS["md"](batches, "."))
+    assert "2 of 2 results answered" in page
 
 
 def test_what_was_not_as_expected_is_an_answer_and_what_rests_on_it_is_none():
@@ -15529,6 +15865,21 @@ def test_the_totals_of_a_terminal_count_no_answer_that_rests_on_a_falsified_lemm
     assert "2 tasks: 1 falsified, 1 resting on a falsified lemma\n" in text
 
 
+def test_the_table_of_a_large_batch_says_what_it_leaves_out():
+    tasks = [ended_task(f"t{number}", lemma=f"l{number}") for number in range(42)]
+    tasks.append(ended_task("late", "timeout", lemma="late"))
+    text = bt.final_table(batch_with(*tasks), "results", tasks)
+    assert text.count("verified  ") == 0
+    assert "42 tasks with an answer not shown: batch_tamarin.py report results shows all" in text
+
+
+def test_a_limit_that_was_raised_in_vain_is_told_with_what_it_was():
+    limits = bt.Limits(1, 1024, 30)
+    task = ended_task("a", "timeout", limits=limits, raised_from=bt.Limits(1, 1024, 15))
+    text = bt.final_table(batch_with(task), "results", [task])
+    assert "(recipe.json) above 30 s and run it again" in text
+
+
 def test_a_report_needs_results(run_here):
     told = run_here("report", "nowhere", code=2)
     assert "nowhere: there is no such results directory" in told.err
@@ -16695,6 +17046,23 @@ def test_a_recheck_counts_for_the_proof_that_was_checked_only(lab, audit):
     assert told.notes("unconfirmed") == [f"one: {words}"]
 
 
+@pytest.mark.parametrize("path", ["results/recheck-trusted", "moved"])
+def test_a_recheck_without_its_results_contradicts_nothing(lab, audit, path):
+    found_proofs(lab)
+    recheck(lab, code=0)
+    shutil.copytree(lab.results / "recheck-trusted", lab.path / "moved" / "recheck-trusted")
+    told = audit(path, code=3)
+    words = "the result that was checked is not here: trusted confirms it"
+    assert told.notes("unconfirmed") == [f"one: {words}", f"three: {words}"]
+    assert all(each["note"] for each in told.told)
+
+
+def test_a_recheck_without_its_results_tells_what_it_rejects(lab, audit):
+    found_proofs(lab, checker=UNSURE)
+    recheck(lab, code=1)
+    assert audit("results/recheck-trusted", code=1).found_of("invalid") == ["three"]
+
+
 def test_a_step_that_a_prover_cannot_replay_says_nothing_against_the_proof(lab, audit):
     found_proofs(lab, checker=FOREIGN)
     done = recheck(lab, code=3)
@@ -16971,6 +17339,11 @@ def test_a_mistyped_id_is_compared_with_its_neighbours_only(monkeypatch):
         ("run r.json -n", "'-n': `check RECIPE`"),
         ("audit r -o x.md", "'-o': `> FILE`"),
         ("run a.json b.json", "'b.json': one at a time"),
+        ("run a.json results", "'results' (did you mean '-o results'?)"),
+        ("retry r --timeout 30", "'--timeout': raise the limit in the recipe; retry doubles it"),
+        ("lemmas t.spthy --prove", "'--prove': it proves nothing: `init THEORY`"),
+        ("init t.spthy --option --auto-sources", "argument: write --option=--auto-sources\n"),
+        ("cache prune", "'prune' (the cache prunes itself: --cache-size GB)"),
         ("report r -f tex md", "'md' (did you mean '-f md'?)"),
         ("report r -f xml", "did you mean 'junit'?"),
         ("r.json", "did you mean 'run r.json'?"),
@@ -17272,7 +17645,8 @@ def test_init_takes_a_prover_with_blanks_in_its_path(lab):
     lab.write("my tools/tp", PRELUDE + VERIFY, 0o755)
     program = f"{lab.path}/my tools/tp"
     lab.run("init", "t.spthy", "--yes", "--prover", program, "-o", "r.json", code=0)
-    assert written_recipe(lab, "r.json")["tamarin_versions"]["tp"]["path"] == "my tools/tp"
+    # Who gives an absolute path means it.
+    assert written_recipe(lab, "r.json")["tamarin_versions"]["tp"]["path"] == program
     done = lab.run("init", "t.spthy", "--yes", "--prover", "nope'", "-o", "s.json", code=2)
     assert "there is no command 'nope'' on PATH" in done.stderr
 
@@ -17496,6 +17870,17 @@ def test_init_writes_nothing_where_the_prover_refuses_all(lab):
     assert not (lab.path / "recipe.json").exists()
 
 
+def test_init_lets_each_prover_parse_with_its_own_command_line(lab):
+    """tamarin-rs refuses `+RTS`, so that it said nothing of the theory."""
+    lab.write("bad.spthy", THEORY.replace("begin", "begin // refuse me"))
+    lab.prover('case "$*" in *+RTS*) exit 2;; esac\n' + REFUSING)
+    script = lab.path / "fake.sh"
+    script.write_text(script.read_text().replace("tamarin-prover 1.11.0", "tamarin-rs 1.13.0"))
+    done = lab.run("init", "t.spthy", "bad.spthy", "--yes", "--prover", "./fake.sh", code=0)
+    assert "left out: bad.spthy: fake.sh refuses it" in done.stderr
+    assert list(written_recipe(lab)["tasks"]) == ["t"]
+
+
 def test_a_theory_that_one_of_two_provers_refuses_stays_with_the_other(lab):
     lab.write("t.spthy", THEORY.replace("begin", "begin // refuse me"))
     lab.prover(REFUSING, "strict")
@@ -17587,8 +17972,14 @@ INIT_REFUSALS = """
 t.spthy -D AA
 --- a pattern for lemmas behind flags: no lemma of t.spthy matches 'de*'; deep needs -D A -D C
 t.spthy --lemma de*
---- a lemma of no theory: --lemma 'zz': no theory has such a lemma
+--- a lemma of no theory: error: no lemma of t.spthy matches 'zz'
 t.spthy --lemma always --lemma zz
+--- a pattern for no lemma of many theories: error: --lemma 'alwys*': no theory has such a lemma
+. --lemma alwys*
+--- a flag for lemmas that need others: error: -D AA: no theory asks for this flag (did you mean
+idle.spthy -D AA
+--- a lemma of what is left out: error: --lemma 'one': only theories that are left out have such
+other.spthy t.spthy --lemma one --lemma always
 --- limits of another kind: 'memry=3' is none of cores=, memory=, timeout= (did you mean 'memory'?)
 t.spthy --lemma always:memry=3
 --- half a core: cores: must be a positive whole number
@@ -17619,6 +18010,8 @@ def test_init_refuses_with_a_reason(branches, text, wanted):
     branches.prover(CHECKED, "fake")
     branches.prover(CHECKED, "other")
     (branches.path / "empty").mkdir()
+    branches.write("idle.spthy", 'theory I begin\n#ifdef A\nlemma a: "T"\n#endif\nend\n')
+    branches.write("other.spthy", THEORY.replace("begin", "begin\nheuristic: o"))
     words = text.split(" ") if text.strip() else []
     words = [word.replace("\u00a0", " ").strip() for word in words]
     if not any("--prover" in word for word in words):
@@ -17626,6 +18019,44 @@ def test_init_refuses_with_a_reason(branches, text, wanted):
     done = branches.run("init", *words, "--yes", code=2)
     assert wanted in done.stderr.replace("\u00a0", " ")
     assert not (branches.path / "recipe.json").exists()
+
+
+def test_init_forgets_flags_that_a_theory_does_not_ask_for(branches):
+    branches.write("idle.spthy", 'theory I begin\n#ifdef Z\nlemma z: "T"\n#endif\nend\n')
+    done = init(branches, "t.spthy", "idle.spthy", "-D", "B", "-D", "A")
+    assert "idle.spthy: 1 lemma needs flags: z (-D Z)" in done.stderr
+    assert "deep (-D C)" in done.stderr
+    assert written_recipe(branches)["tasks"]["t"]["preprocess_flags"] == ["B", "A"]
+
+
+def test_a_flag_that_only_theories_ask_for_that_are_left_out(branches):
+    branches.write("idle.spthy", 'theory I begin\n#ifdef Z\nlemma z: "T"\n#endif\nend\n')
+    done = init(branches, "t.spthy", "idle.spthy", "--lemma", "always", "-D", "Z")
+    assert "warning: -D Z: only theories that are left out ask for this flag" in done.stderr
+
+
+# Of a theory all whose lemmas stand in an #ifdef.
+IDLE_DIALOGUE = """
+provers (commands or files; | ./fake.sh
+cores for all |
+GB for all jobs | 1.5
+seconds for one lemma |
+flags of t.spthy (it asks for Z) [none] |
+error: with these flags there is no lemma: 1 lemma needs flags: z (-D Z) | Z
+options of the provers |
+lemmas of t.spthy: z |
+limits of one job |
+directory for the results |
+write this to recipe.json? |
+"""
+
+
+def test_init_asks_for_the_flags_without_which_a_theory_has_no_lemmas(lab):
+    lab.write("t.spthy", 'theory I begin\n#ifdef Z\nlemma z: "T"\n#endif\nend\n')
+    terminal = init_on_terminal(lab)
+    answer(terminal, IDLE_DIALOGUE)
+    assert terminal.end() == 0
+    assert written_recipe(lab)["tasks"]["t"]["preprocess_flags"] == ["Z"]
 
 
 def test_init_takes_options_and_limits(lab):
@@ -18047,6 +18478,36 @@ def test_lemmas_knows_the_flags_of_the_preprocessor(lab, options, names):
     lab.write("t.spthy", f"theory T begin\n#ifdef X\n{sometimes}#endif\n{always}end\n")
     told = json.loads(lab.run("lemmas", "t.spthy", "--json", *options, code=0).stdout)
     assert [lemma["name"] for lemma in told["lemmas"]] == names
+
+
+def test_lemmas_of_a_folder_wants_a_file(lab):
+    lab.write("models/a.spthy", THEORY)
+    done = lab.run("lemmas", "models", code=2)
+    assert (
+        "models: is a folder: name a theory (.spthy) in it, such as models/a.spthy" in done.stderr
+    )
+
+
+def test_lemmas_says_which_lemmas_need_which_flags(branches):
+    done = branches.run("lemmas", "t.spthy", code=0)
+    assert "in_a" not in done.stdout
+    assert "note: 3 lemmas need flags: in_a (-D A); " in done.stderr
+    assert "deep (-D A -D C)" in done.stderr
+
+
+def test_lemmas_lists_what_can_be_read_only_with_diff(lab):
+    sides = "".join(f'lemma one [{side}]: "T"\n' for side in ("left", "right"))
+    lab.write("t.spthy", f"theory T begin\n{sides}end\n")
+    done = lab.run("lemmas", "t.spthy", "--diff", code=0)
+    assert "LHS one" in done.stdout
+    assert done.stderr == ""
+
+
+def test_lemmas_warns_of_a_flag_that_does_nothing(branches):
+    done = branches.run("lemmas", "t.spthy", "-D", "AA", "-D", "D", code=0)
+    assert "warning: -D AA: no #ifdef asks for this flag (did you mean 'A'?)" in done.stderr
+    assert "-D D" not in done.stderr
+    assert "2 lemmas need flags: in_a (-D A); deep (-D A -D C)" in done.stderr
 
 
 def run_for_nobody(lab, *args):
@@ -18550,14 +19011,25 @@ def living_provers(path):
 # --- Walks over one results directory: edits, undone edits, limits, kills, other provers ----------
 
 # Its answer is a function of the three versions that it sees: of the rule, the lemma and itself. It
-# notes down each answer, and writes it in the proof as well.
+# notes down each answer, and writes it in the proof as well. A lemma of a version that ends with 9
+# has no end; others do harm to a process that they share: 8 lets it crash, of 7 it says nothing.
 WALK_PROVER = r"""
 rule=$(sed -n 's/^rule R\([0-9]*\):.*/\1/p' t.spthy)
-lemma=$(sed -n "s/^lemma ${LEMMA:-l0}: .*S\([0-9]*\)(.*/\1/p" t.spthy)
-steps="1$rule$lemma$PROVER"
-case "$lemma" in *9) exec sleep 600;; esac
-[ -z "$LEMMA" ] || { echo "$LEMMA $steps" >> runs; echo "$steps" > "$OUT"; }
-summary "  ${LEMMA:-l0} (all-traces): verified ($steps steps)"
+said=
+for LEMMA in ${LEMMAS:-l0}; do
+    lemma=$(sed -n "s/^lemma $LEMMA: .*S\([0-9]*\)(.*/\1/p" t.spthy)
+    steps="1$rule$lemma$PROVER"
+    case "$LEMMAS $lemma" in
+        *9) exec sleep 600;;
+        " "[0-9]*|" l"[0-9]" "[0-9]*) ;;  # it loads only, or proves one lemma
+        *8) exit 3;;
+        *7) continue;;
+    esac
+    [ -z "$LEMMAS" ] || { echo "$LEMMA $steps" >> runs; echo "$LEMMA $steps" >> "$OUT"; }
+    said="$said  $LEMMA (all-traces): verified ($steps steps)
+"
+done
+printf %s "$said" | summary
 """
 WALK_LEMMAS = ("l0", "l1", "l2", "l3")
 
@@ -18573,6 +19045,8 @@ class Walk:
         self.prover = 10
         self.planned = list(WALK_LEMMAS)
         self.timeout_s = 0.3
+        self.granularity = "lemma"
+        self.is_journalled = False  # whether the journal has the recipe as it is
         # All answers that the journal has had, as (lemma, text): none is ever proven once more.
         self.answers = set()
         self.history = []  # what was done, for the message of a failed assertion
@@ -18587,7 +19061,7 @@ class Walk:
         self.lab.write("t.spthy", f"theory T begin\n{rule}{lemmas}end\n")
         self.lab.prover(f"PROVER={self.prover}\n{WALK_PROVER}")
         self.lab.recipe(
-            config={"global_max_cores": 2},
+            config={"global_max_cores": 2, "granularity": self.granularity},
             lemmas=[{"name": name} for name in self.planned],
             resources={"max_cores": 1, "max_memory": 1, "timeout": self.timeout_s},
         )
@@ -18607,13 +19081,18 @@ class Walk:
 
     def step(self):
         """Change something, run, perhaps break it off, and look at everything."""
-        edits = [self.edit_lemma, self.edit_rule, self.edit_prover, self.edit_plan]
-        edit = self.numbers.choice(edits)
-        if self.numbers.random() < 0.7:
-            edit()
-        self.timeout_s = self.numbers.choice([0.2, 0.3, 0.4])
-        self.write()
         args = ["run", "recipe.json", "-q"]
+        edits = [self.edit_lemma, self.edit_rule, self.edit_prover]
+        if self.is_journalled and self.numbers.random() < 0.3:
+            # They take the recipe from the journal.
+            args = [self.numbers.choice(["resume", "retry"]), "results", "-q"]
+        else:
+            edits.append(self.edit_plan)
+            self.timeout_s = self.numbers.choice([0.2, 0.3, 0.4])
+            self.granularity = self.numbers.choice(["lemma", "theory"])
+        if self.numbers.random() < 0.7:
+            self.numbers.choice(edits)()
+        self.write()
         if self.numbers.random() < 0.7:
             args.append("--no-cache")
         chosen = list(self.planned)
@@ -18624,17 +19103,20 @@ class Walk:
         if again:
             args.append("--again")
         if self.numbers.random() < 0.3:
-            args += ["--retry", "1"]
+            args += ["--retry", self.numbers.choice("12")]
         runs = len(self.runs())
         drivers = self.kinds().count("batch")
-        ended = self.run(args)
+        ended = self.run(args, chosen)
+        self.is_journalled = ended
         if self.lab.journal.exists():
             self.look_at_runs(runs, again)
             self.look(chosen, drivers, ended)
+        self.look_at_jobs()
+        look_at_limits_in_cache()
 
     def edit_lemma(self):
         # Few versions, so that many an edit is undone.
-        self.lemmas[self.numbers.choice(WALK_LEMMAS)] = self.numbers.choice([10, 11, 12, 19])
+        self.lemmas[self.numbers.choice(WALK_LEMMAS)] = self.numbers.choice([10, 11, 17, 18, 19])
 
     def edit_rule(self):
         self.rule = self.numbers.choice([10, 11])
@@ -18646,13 +19128,14 @@ class Walk:
         number = self.numbers.randint(1, len(WALK_LEMMAS))
         self.planned = sorted(self.numbers.sample(WALK_LEMMAS, number))
 
-    def run(self, args):
+    def run(self, args, chosen):
         """Run the program to its end, or kill it after some events; whether it ended by itself."""
         number = self.numbers.choice([0, 0, 0, signal.SIGKILL, signal.SIGTERM])
         self.history.append((self.text(), self.timeout_s, args, number))
         if not number:
             done = self.lab.run(*args)
-            assert done.returncode in (0, 3), (self.history, done.stderr)
+            wanted = 3 if any(map(self.hangs, chosen)) else 0
+            assert done.returncode == wanted, (self.history, done.stderr)
             return True
         wanted = self.journal_size() + self.numbers.choice([1, 2, 1000, 3000])
         with tempfile.TemporaryFile() as told:
@@ -18710,7 +19193,31 @@ class Walk:
         if ended:
             assert proof.exists() == bool(task.verdict), told
         if proof.exists() and task.verdict:
-            assert int(proof.read_text()) == task.result.steps, told
+            lines = proof.read_text().splitlines()
+            own = [line for line in lines if line.startswith(f"{lemma} ")]
+            assert own == [f"{lemma} {task.result.steps}"], (lines, told)
+            assert len(lines) <= task.result.shared_by, (lines, told)
+
+    def look_at_jobs(self):
+        """No task runs twice at once, and none shares a process after one that ended badly."""
+        keys = {}
+        alone = set()
+        running = set()
+        for event in self.lab.events():
+            if event["event"] == "batch":
+                running = set()
+            elif event["event"] == "task":
+                keys[event["id"]] = event["key"]
+            elif event["event"] == "finish":
+                running.discard(event["id"])
+                if event.get("runs_alone"):
+                    alone.add((event["id"], keys[event["id"]]))
+            elif event["event"] == "start":
+                ids = event["ids"]
+                assert not running & set(ids), (event, self.history)
+                running |= set(ids)
+                shares = {(task_id, keys[task_id]) for task_id in ids if len(ids) > 1}
+                assert not shares & alone, (event, self.history)
 
     def kinds(self):
         """The words of all events in the journal."""
@@ -18744,6 +19251,13 @@ class Walk:
             assert steps in page, (task.id, self.history)
             (line,) = [line for line in table.splitlines() if f" {task.id} " in f"{line} "] or [""]
             assert steps in line or task.status == "pending", (task.id, table, self.history)
+
+
+def look_at_limits_in_cache():
+    """What a shared process came to is no limit of any lemma."""
+    for path in cache_entries("*.limit-*"):
+        entry = bt.Cache().read(str(path))
+        assert not entry or entry.result.shared_by == 1
 
 
 def play_walk(steps, numbers):
