@@ -435,6 +435,23 @@ def duration(seconds: float) -> str:
     return f"{rest} s"
 
 
+@contextmanager
+def making_what_stays() -> Iterator[None]:
+    """Leave the collector of garbage out while a large batch is made, which stays until the end.
+
+    Nothing of it is cyclic. To look for that takes an eighth of the time, and to look through the
+    batch again and again half as long again.
+    """
+    import gc
+
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def sha256(data: bytes) -> str:
     """SHA-256 in hexadecimal."""
     import hashlib
@@ -1717,7 +1734,6 @@ class Theory:
         """
         return all(_is_plain(segment.text) for segment in self.segments if segment.lemma)
 
-    @functools.cached_property
     def split_digests(self) -> SplitDigests:
         """Digests of what is no lemma, and of each lemma."""
         rest: list[str] = []
@@ -3189,12 +3205,12 @@ class Cursor(SourceText):
             blanks = _BLANKS.match(self.text, self.pos)
             if blanks:
                 self.pos = blanks.end()
+            if not self.text.startswith(("//", "/*"), self.pos):
+                return
             if self.next_is("//"):
                 self._pass_comment(self._end_of_line())
-            elif self.next_is("/*"):
-                self._pass_comment(self._end_of_comment())
             else:
-                return
+                self._pass_comment(self._end_of_comment())
 
     def _end_of_line(self) -> int:
         end = self.text.find("\n", self.pos)
@@ -3390,8 +3406,7 @@ class RuleText:
     conclusions: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Statement:
+class Statement(NamedTuple):
     """A lemma, a restriction or a case test."""
 
     kind: str  # `lemma`, `diffLemma`, `restriction` or `test`
@@ -8669,9 +8684,10 @@ def plan_batch(
     tasks: dict[str, Task] = {}
     # All of them, whatever -t chooses later: an id must not depend on what else runs today. And on
     # after a problem: a user wants to hear of all at once.
-    for name, entry in recipe.data["tasks"].items():
-        for plan in planner.plans_of(name, entry):
-            tasks[plan.id] = Task(plan)
+    with making_what_stays():
+        for name, entry in recipe.data["tasks"].items():
+            for plan in planner.plans_of(name, entry):
+                tasks[plan.id] = Task(plan)
     recipe.raise_problems()
     if all(task.plan.unreadable for task in tasks.values()):
         raise_unreadable(tasks.values())
@@ -10531,7 +10547,7 @@ def lemma_parts(theory: Theory) -> dict[str, LemmaParts]:
     The three parts together fix the text without all other lemmas, everything left in its place:
     Tamarin goes by positions.
     """
-    rest, placed = theory.split_digests
+    rest, placed = theory.split_digests()
     parts: dict[str, LemmaParts] = {}
     for lemma in theory.lemmas:
         own = placed[lemma.name]
@@ -10541,14 +10557,16 @@ def lemma_parts(theory: Theory) -> dict[str, LemmaParts]:
         for name in lemma.assumes:
             assumed += placed[name]
         assumed_from_here = _seen_from(own, sorted(assumed))
-        around_digest = json_digest([rest, rest_before])
-        own_digest = json_digest(digests)
-        assumed_digest = json_digest(assumed_from_here)
-        # Neighbours stand at the same place in the rest, and assume the same.
         parts[lemma.name] = LemmaParts(
-            around=share(around_digest), own=own_digest, assumed=share(assumed_digest)
+            around=_digest_of_many((rest, tuple(rest_before))),
+            own=json_digest(digests),
+            assumed=_digest_of_many(tuple(assumed_from_here)),
         )
     return parts
+
+
+# Neighbours stand at the same place in the rest, and assume the same: they share one digest.
+_digest_of_many = functools.lru_cache(maxsize=64)(json_digest)
 
 
 def _seen_from(own: Sequence[PlacedDigest], assumed: Iterable[PlacedDigest]) -> list[PlacedDigest]:
@@ -10854,21 +10872,36 @@ def load_batch(path: str, tell: Callable[[str], None]) -> tuple[Batch, int]:
 
     tell: is told of lines that are skipped. Raises InputError when there is no journal.
     """
-    import gc
-
     batch = Batch()
-    # Nothing here is cyclic, and looking for that would take an eighth of the time.
-    gc.disable()
+    with making_what_stays(), _open_journal(path) as file:
+        deque(journal_events(file, path, tell, batch.apply), maxlen=0)
+        return batch, file.tell()
+
+
+def load_header(path: str) -> Header:
+    """The last header in a journal, or an empty one; its tasks are not read.
+
+    Raises InputError when there is no journal.
+    """
+    import io
+
+    with _open_journal(path) as file:
+        headers = b"".join(line for line in file if b'"batch"' in line)
+    header = Header()
+    for event in journal_events(io.BytesIO(headers), path, lambda _: None, lambda _: None):
+        if isinstance(event, Header):
+            header = event
+    return header
+
+
+@contextmanager
+def _open_journal(path: str) -> Iterator[BinaryIO]:
+    """A journal to read from. Raises InputError where it can't be read."""
     try:
         with open_file(path) as file:
-            deque(journal_events(file, path, tell, batch.apply), maxlen=0)
-            return batch, file.tell()
+            yield file
     except OSError as error:
         raise InputError(f"the journal can't be read: {error.strerror}", path) from None
-    finally:
-        # What was read stays: who looks through it again and again takes half as long again.
-        gc.freeze()
-        gc.enable()
 
 
 def journal_events(
@@ -24841,9 +24874,8 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
     """Go on with a batch; `doubled`: the limits that its results have met, once."""
     directory = os.path.abspath(own_results(args.results))
     journal_path = os.path.join(directory, JOURNAL)
-    batch, _ = load_batch(journal_path, warn)
-    header = batch.header
-    if not batch.has_begun:
+    header = load_header(journal_path)
+    if not header.recipe_file:
         path = os.path.join(args.results, JOURNAL)
         raise InputError("this journal tells of no batch: run the recipe again", path)
     if header.recheck_of:

@@ -39,6 +39,7 @@ import re
 import resource
 import select
 import selectors
+import shlex
 import shutil
 import signal
 import socketserver
@@ -52,6 +53,7 @@ import threading
 import time
 import traceback
 import typing
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -1484,7 +1486,7 @@ def test_what_a_lemma_depends_on_leaves_other_lemmas_out(load):
     both = load(PLAIN)
     only_a = load(PLAIN.replace(LEMMA_B, ""))
     assert bt.lemma_parts(only_a)["a"] == bt.lemma_parts(both)["a"]
-    assert only_a.split_digests.rest == both.split_digests.rest
+    assert only_a.split_digests().rest == both.split_digests().rest
     assert only_a.digest != both.digest
 
 
@@ -1493,12 +1495,12 @@ def test_the_place_of_a_lemma_in_the_rest_counts(load):
     earlier = load(without_b.replace(LEMMA_A, LEMMA_B + LEMMA_A))
     plain = load(PLAIN)
     assert bt.lemma_parts(earlier)["b"] != bt.lemma_parts(plain)["b"]
-    assert earlier.split_digests.rest == plain.split_digests.rest
+    assert earlier.split_digests().rest == plain.split_digests().rest
 
 
 def test_a_blank_in_a_constant_counts(load):
     changed = load(PLAIN.replace("a  b", "a b"))
-    assert changed.split_digests.rest != load(PLAIN).split_digests.rest
+    assert changed.split_digests().rest != load(PLAIN).split_digests().rest
 
 
 def test_the_token_text_has_a_segment_for_each_item(load):
@@ -10482,6 +10484,99 @@ async def nothing_to_draw(directory, executor, room):
     """Leaves traces as they are: `dot` would take its time for such."""
 
 
+# --- What a task costs ----------------------------------------------------------------------------
+#
+# In counts, which are the same on every machine: what grows with the tasks decides how many can be.
+
+# What a run does is counted in its own process. Files: those below its own directory.
+COUNTED = """
+import collections, functools, json, os, sys
+counts = collections.Counter()
+home = os.getcwd()
+
+def count_calls(name):
+    call = getattr(os, name)
+    @functools.wraps(call)
+    def counting(*args, **options):
+        counts[name] += 1
+        return call(*args, **options)
+    setattr(os, name, counting)
+
+def note(event, args):
+    if event == "open" and str(args[0]).startswith(home):
+        counts["open"] += 1
+
+for name in ("posix_spawn", "fork", "fdatasync", "rename", "replace"):
+    count_calls(name)
+sys.addaudithook(note)
+sys.path.insert(0, sys.argv[1])
+import script
+script.main(sys.argv[2:])
+with open("counts.json", "w") as file:
+    json.dump(counts, file)
+"""
+
+
+def costs_of(lab, *args):
+    """How often a command did what costs, and how many bytes its results directory holds then."""
+    folder = os.path.dirname(compiled_script())
+    command = [sys.executable, "-c", COUNTED, folder, *args]
+    subprocess.run(command, cwd=lab.path, check=True, capture_output=True, timeout=RUN_S)
+    counts = Counter(json.loads((lab.path / "counts.json").read_text()))
+    counts["bytes"] = sum(file.stat().st_size for file in lab.results.rglob("*"))
+    counts["journal"] = lab.journal.stat().st_size
+    return counts
+
+
+def cost_of_a_task(lab, monkeypatch, *args):
+    """What a run of 60 tasks costs more than one of 20, for each of these 40."""
+    lab.prover(VERIFY)
+    costs = []
+    for tasks in (20, 60):
+        lab.write("t.spthy", many_lemmas(tasks))
+        lab.recipe(config={"global_max_cores": 2})
+        monkeypatch.setenv("XDG_CACHE_HOME", str(lab.path / f"cache-{tasks}"))
+        shutil.rmtree(lab.results, ignore_errors=True)
+        costs.append(costs_of(lab, "run", "recipe.json", *args))
+    few, many = costs
+    return Counter({name: (many[name] - few[name]) / 40 for name in many})
+
+
+@needs_linux
+@pytest.mark.parametrize(
+    ("args", "files", "names"),
+    [
+        (["--no-cache"], 8, 1.5),
+        ([], 15, 3.5),
+    ],
+)
+def test_a_task_costs_one_process_and_few_files(lab, monkeypatch, args, files, names):
+    cost = cost_of_a_task(lab, monkeypatch, *args)
+    assert (cost["posix_spawn"], cost["fork"]) == (1, 0)
+    # Its proof, and one of the journal, which several results may share.
+    assert cost["fdatasync"] <= 2
+    assert cost["open"] <= files
+    assert cost["rename"] + cost["replace"] <= names
+    # Its files and the command line name it by absolute paths.
+    path = len(str(lab.results))
+    assert cost["journal"] <= 1_300 + 5 * path
+    assert cost["bytes"] <= 4_500 + 10 * path
+
+
+@needs_linux
+@pytest.mark.parametrize("command", ["status", "resume", "report", "audit"])
+def test_to_look_at_results_costs_no_file_for_each(lab, command):
+    lab.prover(VERIFY)
+    opened = []
+    for tasks in (20, 60):
+        lab.write("t.spthy", many_lemmas(tasks))
+        lab.recipe(config={"global_max_cores": 2})
+        lab.run("run", "recipe.json", code=0)
+        opened.append(costs_of(lab, command, "results")["open"])
+    few, many = opened
+    assert many <= few + 5
+
+
 # === Interchange with batch-tamarin ===============================================================
 
 # What batch-tamarin 1.2.0 writes, after its sources (see "Interchange" in the program): a report, a
@@ -18673,6 +18768,15 @@ def test_signals_that_were_ignored_at_the_start_stay_ignored(lab):
     assert lab.only_finish()["verdict"] == "verified"
 
 
+def test_python_can_run_it_as_a_module_and_keep_what_it_compiled(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    command = [sys.executable, "-m", "batch_tamarin", "run", "recipe.json"]
+    subprocess.run(command, cwd=lab.path, env=environment, check=True, timeout=RUN_S)
+    assert len(lab.finishes()) == 3
+
+
 # === Soak =========================================================================================
 #
 # What takes long, with random input: of each kind a few rounds with the same seed in every run of
@@ -19861,15 +19965,29 @@ def rounds_in_turn(names):
 
 # === Benchmark ====================================================================================
 #
-# A prover that answers at once and two slots: what is measured is what is spent beside proofs. What
-# other programs do with the very same commands is measured in turn with it.
+# What is spent beside proofs: provers that answer at once, or after a while, and two slots. What
+# other programs do with the very same commands is measured in turn with it. `done` counts answers:
+# who is fast because it stops early shows it there.
 
-INSTANT = """
-printf '%s\\nsummary of summaries:\\n\\n' $RULE
-printf '  %s (all-traces): verified (1 steps)\\n\\n%s\\n' $LEMMA $RULE
+SLOTS = 2
+C_PROVER = r"""
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    const char *lemma = "", *out = 0;
+    for (int i = 1; i < count; i++) {
+        if (!strcmp(words[i], "--version")) { puts("tamarin-prover 1.11.0, (C) nobody"); return 0; }
+        if (!strncmp(words[i], "--prove=", 8)) lemma = words[i] + 8;
+        if (!strncmp(words[i], "--output=", 9)) out = words[i] + 9;
+    }
+    usleep(SLEEP_MS * 1000);
+    FILE *proof = out ? fopen(out, "w") : 0;
+    if (proof) { fputs("theory T begin end\n", proof); fclose(proof); }
+    puts(RULE "\nsummary of summaries:\n\nanalyzed: t.spthy\n\n  processing time: 0.01s\n  ");
+    printf("  %s (all-traces): verified (2 steps)\n\n" RULE "\n", lemma);
+}
 """
-BENCH_TASKS = 200
-BENCH_ROUNDS = 5
 
 
 class Measurement(typing.NamedTuple):
@@ -19878,6 +19996,7 @@ class Measurement(typing.NamedTuple):
     wall_s: float
     cpu_s: float
     peak_mb: float  # of the largest process
+    done: int  # answers that are there after it
 
 
 # The kernel counts the memory of who starts a process as that process's own: a small Python does.
@@ -19885,7 +20004,7 @@ MEASURE = """
 import os, subprocess, sys, time
 begun = time.monotonic()
 null = subprocess.DEVNULL
-process = subprocess.Popen(sys.argv[1:], stdout=null, stderr=null)
+process = subprocess.Popen(sys.argv[1:], stdin=null, stdout=null, stderr=null)
 _, _, usage = os.wait4(process.pid, 0)
 print(time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 """
@@ -19895,46 +20014,276 @@ def measured(command, folder):
     """Run a command in a folder; its Measurement."""
     measure = [sys.executable, "-c", MEASURE, *command]
     told = subprocess.check_output(measure, cwd=folder, text=True)
-    return Measurement(*map(float, told.split()))
+    return Measurement(*map(float, told.split()), done=answers_in(folder))
 
 
-def contestants():
-    """The command of each contestant."""
-    prove = "./fake.sh +RTS -N1 -RTS t.spthy --prove=l@ --output=x > /dev/null"
-    with_xargs = f"seq 0 {BENCH_TASKS - 1} | xargs -P2 -I@ {prove}"
-    ours = [sys.executable, str(SCRIPT)]
-    commands = {
-        "xargs -P2": ["sh", "-c", with_xargs],
-        "batch_tamarin.py": [*ours, "run", "recipe.json", "-q"],
-        "batch_tamarin.py --version": [*ours, "--version"],
-        "python -c pass": [sys.executable, "-c", "pass"],
-    }
-    peer = shutil.which("batch-tamarin")
-    if peer:
-        commands["batch-tamarin (peer)"] = [peer, "run", "recipe.json"]
-    return commands
+def answers_in(folder):
+    """How many tasks have an answer: as files of success/, or of one prover each."""
+    answered = folder / "results" / "success"
+    if answered.is_dir():
+        return sum(1 for _ in os.scandir(answered))
+    return sum(1 for _ in (folder / "answers").glob("*.spthy"))
 
 
-def benchmark(folder):
-    """Measure all contestants in turn, and print the medians of some rounds."""
-    lab = Lab(folder)
-    lab.write("t.spthy", many_lemmas(BENCH_TASKS))
-    lab.prover(INSTANT)
-    lab.recipe(config={"global_max_cores": 2, "global_max_memory": 2, "default_timeout": 60})
-    commands = contestants()
-    measurements = {name: [] for name in commands}
-    for number in range(BENCH_ROUNDS):
-        # A cache of its own for every round: proofs are started, not copied.
-        os.environ["XDG_CACHE_HOME"] = str(folder / f"cache-{number}")
-        for name, command in commands.items():
-            shutil.rmtree(lab.results, ignore_errors=True)
-            measurements[name].append(measured(command, folder))
+class Contests:
+    """A folder with a recipe, the programs that run it, and the table of what they took."""
+
+    def __init__(self, folder, args):
+        self.folder = folder
+        self.lab = Lab(folder)
+        self.rounds = 3 if args.quick else 5
+        self.peer = args.batch_tamarin
+        self.module = folder / "module"
+        self.module.mkdir()
+        shutil.copy(SCRIPT, self.module)
+        py_compile.compile(str(self.module / SCRIPT.name), doraise=True)
+
+    def recipe(self, prover, config=None, **entry):
+        """Write the recipe of a contest; the other programs need an absolute path."""
+        self.lab.provers = {"fake": {"path": str(prover)}}
+        limits = {"global_max_cores": SLOTS, "global_max_memory": 8, "default_timeout": 600}
+        self.lab.recipe(config={**limits, **(config or {})}, **entry)
+
+    def prover(self, sleep_ms):
+        """A prover that answers after so many milliseconds."""
+        path = self.folder / f"after-{sleep_ms}-ms"
+        compiler = shutil.which("cc")
+        if compiler:
+            values = {"SLEEP_MS": sleep_ms, "RULE": f'"{78 * "="}"'}
+            defines = [f"-D{name}={value}" for name, value in values.items()]
+            command = [compiler, "-x", "c", *defines, "-", "-o", str(path)]
+            subprocess.run(command, input=C_PROVER, text=True, check=True)
+        else:
+            body = f'{PRELUDE}sleep {sleep_ms / 1000}; echo "theory T begin end" > "$OUT"\n{VERIFY}'
+            self.lab.write(path.name, body, 0o755)
+        return path
+
+    def ours(self, *args):
+        """The program as users start it: Python compiles it first."""
+        return [sys.executable, str(SCRIPT), *args]
+
+    def ours_compiled(self, *args):
+        """The same as `python -m`, which keeps what it has compiled."""
+        return ["env", f"PYTHONPATH={self.module}", sys.executable, "-m", "batch_tamarin", *args]
+
+    def runners(self, prover, names):
+        """Who can run a prover on these lemmas of t.spthy: a command by name."""
+        self.lab.write("names", "".join(f"{name}\n" for name in names))
+        prove = f"{prover} +RTS -N1 -RTS t.spthy --prove={{}} --output=answers/{{}}.spthy"
+        shell = f"xargs -P{SLOTS} -I{{}} {prove} < names"
+        commands = {f"xargs -P{SLOTS}": ["sh", "-c", shell]}
+        if shutil.which("parallel"):
+            jobs = ["parallel", f"-j{SLOTS}", "--joblog", "joblog", "-a", "names"]
+            commands["GNU parallel, job log"] = [*jobs, prove]
+        commands["batch_tamarin.py"] = self.ours("run", "recipe.json", "-q")
+        commands["python -m batch_tamarin"] = self.ours_compiled("run", "recipe.json", "-q")
+        if self.peer:
+            commands["batch-tamarin"] = [self.peer, "run", "recipe.json"]
+        return commands
+
+    def contest(self, title, commands, rounds=None, keep=False):
+        """Measure these in turn, each from nothing (or from what is there: keep); the medians."""
+        taken = {name: [] for name in commands}
+        for _ in range(rounds or self.rounds):
+            for name, command in commands.items():
+                if not keep:
+                    self.clear()
+                taken[name].append(measured(command, self.folder))
+        medians = {}
+        for name, each in taken.items():
+            medians[name] = Measurement(*map(statistics.median, zip(*each)))
+        self.tell(title, medians)
+
+    def clear(self):
+        """Take away results, and the caches of all programs."""
+        for name in ("results", "answers", "home"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            (self.folder / name).mkdir()
+        self.lab.results.rmdir()
+        (self.folder / "joblog").unlink(missing_ok=True)
+        os.environ["HOME"] = os.environ["XDG_CACHE_HOME"] = str(self.folder / "home")
+
+    def tell(self, title, medians):
+        """Print the lines of one contest; ratios are to its first."""
+        print(f"\n| {title} | wall s | ratio | CPU s | peak MB | done |")
+        print("|---|---:|---:|---:|---:|---:|")
+        first = next(iter(medians.values())).wall_s
+        for name, (wall_s, cpu_s, peak_mb, done) in medians.items():
+            ratio = wall_s / first
+            print(
+                f"| {name} | {wall_s:.2f} | {ratio:.2f} | {cpu_s:.2f} | {peak_mb:.0f} | {done:g} |",
+                flush=True,
+            )
+
+    # --- The contests
+
+    def start_up(self):
+        """Nothing but starting."""
+        commands = {
+            "python -c pass": [sys.executable, "-c", "pass"],
+            "batch_tamarin.py --version": self.ours("--version"),
+            "python -m batch_tamarin --version": self.ours_compiled("--version"),
+        }
+        if self.peer:
+            commands["batch-tamarin --version"] = [self.peer, "--version"]
+        self.contest("start-up", commands, rounds=2 * self.rounds)
+
+    def waits(self, sleep_ms, tasks):
+        """A batch whose provers answer after so many milliseconds."""
+        self.lab.write("t.spthy", many_lemmas(tasks))
+        prover = self.prover(sleep_ms)
+        self.recipe(prover)
+        runners = self.runners(prover, [f"l{number}" for number in range(tasks)])
+        self.contest(f"{tasks:,} tasks of {sleep_ms} ms, {SLOTS} slots", runners)
+
+    def size(self, tasks):
+        """One run of a large batch."""
+        self.lab.write("t.spthy", many_lemmas(tasks))
+        prover = self.prover(0)
+        self.recipe(prover)
+        runners = self.runners(prover, [f"l{number}" for number in range(tasks)])
+        runners.pop("batch-tamarin", None)  # it would take hours
+        self.contest(f"{tasks:,} instant tasks", runners, rounds=1)
+
+    def looks(self, tasks):
+        """Commands on a large batch that has ended."""
+        self.lab.write("t.spthy", many_lemmas(tasks))
+        self.recipe(self.prover(0))
+        self.clear()
+        finished_batch(self.folder)
+        commands = {
+            "check (plans, one load)": self.ours("check", "recipe.json"),
+            "status": self.ours("status", "results"),
+            "report -f json": self.ours("report", "results", "-f", "json"),
+            "audit": self.ours("audit", "results"),
+            "resume (nothing to do)": self.ours("resume", "results"),
+        }
+        self.contest(f"a batch of {tasks:,} results", commands, rounds=1, keep=True)
+
+    def edits(self, lemmas):
+        """How many provers start after an edit: a count, and no time."""
+        print(f"\n| {lemmas} lemmas with results, then | proofs | loads |\n|---|---:|---:|")
+        theory = many_lemmas(lemmas)
+        body = 'echo "${LEMMA:-load}" >> runs; ' + VERIFY
+        for name, edited in {
+            "nothing changes": theory,
+            "a comment is added": theory.replace("lemma l1:", "/* more */ lemma l1:"),
+            "one lemma is edited": theory.replace("lemma l1:", "lemma l1 [use_induction]:"),
+            "a rule is edited": theory.replace("rule A: [", "rule A: [ In('1'),"),
+        }.items():
+            self.clear()
+            self.lab.write("t.spthy", theory)
+            self.lab.prover(body)
+            self.recipe(self.folder / "fake.sh")
+            measured(self.ours("run", "recipe.json"), self.folder)
+            (self.folder / "runs").write_text("")
+            self.lab.write("t.spthy", edited)
+            measured(self.ours("run", "recipe.json"), self.folder)
+            started = (self.folder / "runs").read_text().split()
+            loads = started.count("load")
+            print(f"| {name} | {len(started) - loads} | {loads} |", flush=True)
+
+    def real(self, prover, theories):
+        """A real prover on theories, one process for each lemma, and one for each theory."""
+        self.lab.provers = {"real": {"path": os.path.abspath(prover)}}
+        entries = {}
+        for number, theory in enumerate(theories):
+            name = f"{number}-{Path(theory).name}"
+            shutil.copy(theory, self.folder / name)
+            entries[f"t{number}"] = {
+                "theory_file": name,
+                "tamarin_versions": ["real"],
+                "output_file_prefix": f"t{number}",
+                "resources": {"max_cores": 1, "max_memory": 2, "timeout": 600},
+            }
+        config = {"global_max_cores": SLOTS, "global_max_memory": 8, "default_timeout": 600}
+        self.lab.recipe(config, "lemma.json", tasks=entries)
+        self.lab.recipe({**config, "granularity": "theory"}, "theory.json", tasks=entries)
+        lemmas = self.write_commands("lemma.json")
+        shell = f"xargs -P{SLOTS} -d '\\n' -I{{}} sh -c '{{}}' < commands"
+        commands = {
+            f"xargs -P{SLOTS}": ["sh", "-c", shell],
+            "granularity lemma": self.ours("run", "lemma.json", "-q"),
+            "granularity theory": self.ours("run", "theory.json", "-q"),
+        }
+        if self.peer:
+            commands["batch-tamarin"] = [self.peer, "run", "lemma.json"]
+        title = f"a real prover, {len(theories)} theories, {lemmas} lemmas"
+        self.contest(title, commands, rounds=min(3, self.rounds))
+
+    def write_commands(self, recipe):
+        """Write the command lines of a recipe for a shell; how many there are."""
+        with working_in(self.folder):
+            batch = bt.plan_recipe(bt.Recipe(recipe), bt.PlanOptions())
+        lines = []
+        for task in batch.tasks.values():
+            endings = ("out", "err", "spthy", "json", "dot")
+            outputs = bt.Outputs(*(f"answers/{task.id}.{ending}" for ending in endings))
+            command = bt.prover_command(batch.provers["real"], task.plan, outputs)
+            lines.append(shlex.join(command) + "\n")
+        self.lab.write("commands", "".join(lines))
+        return len(lines)
+
+
+@contextlib.contextmanager
+def working_in(folder):
+    """Be in a folder for a while."""
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def finished_batch(folder):
+    """The results of a batch as a run would leave them, of which nothing was run."""
+    with working_in(folder):
+        batch = bt.plan_recipe(bt.Recipe("recipe.json"), bt.PlanOptions())
+        journal = bt.open_results("results", batch, False, print)
+        bt.prepare_directory(batch, journal.directory)
+        usage = bt.Usage(0.01, 0.01, 3.0, 2.0)
+        for plan in [task.plan for task in batch.tasks.values()]:
+            command = ("./fake", plan.theory, f"--prove={plan.lemma}")
+            started = bt.Started((plan.id,), plan.id, 1, 1, 1, "host", "boot", command)
+            journal.record(started)
+            line = bt.SummaryLine(plan.lemma, "", plan.trait, bt.Verdict.VERIFIED, 2)
+            result = bt.Result(
+                bt.Status.COMPLETED,
+                bt.Verdict.VERIFIED,
+                steps=2,
+                trait=plan.trait,
+                lemmas=(line,),
+                exit=bt.ExitStatus(0),
+                usage=usage,
+            )
+            journal.record(bt.Finished(plan.id, plan.id, 1, result))
+        journal.record(bt.Ended(0, bt.timestamp()))
+        journal.close()
+
+
+def benchmark(folder, args):
+    """Measure, and print a table of each contest."""
+    contests = Contests(folder, args)
     version = sys.version.split()[0]
-    print(f"{BENCH_TASKS} tasks, instant prover, 2 slots, Python {version}")
-    print(f"medians of {BENCH_ROUNDS} rounds; MB: of the largest process")
-    for name, taken in measurements.items():
-        wall_s, cpu_s, peak_mb = map(statistics.median, zip(*taken))
-        print(f"{name:28} {wall_s:7.3f} s   CPU {cpu_s:6.3f} s   {peak_mb:6.1f} MB")
+    print(f"Python {version}, {os.cpu_count()} cores; medians of {contests.rounds} rounds in turn.")
+    print("CPU: of all processes; MB: of the largest one; ratios: wall time to the first line.")
+    by_name = {
+        "start": contests.start_up,
+        "instant": lambda: contests.waits(0, 200),
+        "50ms": lambda: contests.waits(50, 60 if args.quick else 200),
+        "300ms": lambda: contests.waits(300, 20 if args.quick else 200),
+        "edits": lambda: contests.edits(20),
+        "sizes": lambda: list(
+            map(contests.size, [1_000] if args.quick else [1_000, 10_000, 100_000])
+        ),
+        "looks": lambda: contests.looks(10_000 if args.quick else 100_000),
+    }
+    if args.prover:
+        by_name["real"] = lambda: contests.real(args.prover, args.theories)
+    for name, contest in by_name.items():
+        if not args.only or name in args.only:
+            contest()
 
 
 # === The command line =============================================================================
@@ -19954,7 +20303,12 @@ def main():
         metavar="KIND",
         help=f"only this (repeatable): {', '.join(KINDS)}",
     )
-    commands.add_parser("bench", help="how fast it is, beside other programs")
+    bench = commands.add_parser("bench", help="how fast it is, beside other programs")
+    bench.add_argument("--quick", action="store_true", help="minutes: smaller, fewer rounds")
+    bench.add_argument("--only", action="append", metavar="CONTEST", help="only this (repeatable)")
+    bench.add_argument("--batch-tamarin", metavar="FILE", help="that program, beside it")
+    bench.add_argument("--prover", metavar="FILE", help="a real prover, to prove THEORIES with")
+    bench.add_argument("theories", nargs="*", metavar="THEORY", help="theories for --prover")
     args = parser.parse_args()
     if args.command == "soak":
         seed = args.seed
@@ -19964,7 +20318,7 @@ def main():
             os.environ["XDG_CACHE_HOME"] = folder
             return soak(args.seconds, seed, args.kind or list(KINDS))
     with tempfile.TemporaryDirectory() as folder:
-        benchmark(Path(folder))
+        benchmark(Path(folder), args)
     return 0
 
 
