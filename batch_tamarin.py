@@ -16145,12 +16145,11 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
     elif logs:
         text = _text_in_log(path, head)
     # No prover printed a summary into what people wrote.
-    is_pasted = not text.made_by if text else bool(summary) and _is_in_comment(path)
-    if is_pasted:
+    if not text.made_by if text else bool(summary) and _is_in_comment(path):
         return EvidenceFile(path, text, problem, is_pasted=bool(summary))
     complete = tuple(log for log in logs if log.said.summary)
     # One that was ended while it wrote the summary has said nothing that counts.
-    all_complete = bool(logs) and len(complete) == len(logs)
+    is_cut = bool(summary) and (not logs or len(complete) < len(logs))
     is_talk = speaks and not summary
     return EvidenceFile(
         path,
@@ -16158,7 +16157,7 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         problem,
         is_printed=_PRINTED in head,
         logs=complete,
-        is_cut=bool(summary) and not all_complete,
+        is_cut=is_cut,
         is_talk=is_talk,
         refusal=_refusal_in(path) if is_talk else "",
     )

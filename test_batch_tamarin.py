@@ -13111,7 +13111,7 @@ def test_a_lemma_that_nobody_asked_for_misses_no_expectation_that_another_log_me
 BAD_EXPECTATIONS = {
     "empty": ("", "nothing is expected here"),
     "no lemma": ("{}", "nothing is expected here"),
-    "cut": ("{", "line 1 column 2"),
+    "cut": ("{", "expect:1:2: this is no valid JSON"),
     "list": ("[1]", "row 1: the heading has no column 'lemma'"),
     "no verdict": ('{"a": "maybe"}', "'a': 'maybe' is no verdict"),
     "list of verdicts": ('{"a": ["verified"]}', "'a': '[\"verified\"]' is no verdict"),
@@ -13134,7 +13134,7 @@ def test_bad_expectations_are_refused(lab, run_here, text, problem):
     lab.write("log", BELL_LOG)
     lab.write("expect", text)
     told = run_here("audit", "log", "--expect", "expect", code=2)
-    assert "expect: " in told.err
+    assert "error: expect:" in told.err
     assert problem in told.err
 
 
