@@ -6804,7 +6804,9 @@ def affected(advisory: Advisory, flavour: str, version: str) -> Exposure:
 def reason_for_doubt(flavour: str, version: str) -> str:
     """Why a prover only may be affected, for people."""
     if flavour == Flavour.TAMARIN_RS:
-        return "tamarin-rs follows a development version"
+        followed = f"{TAMARIN_RS_FOLLOWS[0]}.{TAMARIN_RS_FOLLOWS[1]}"
+        own = f"tamarin-rs {version}".rstrip()
+        return f"{own} follows tamarin-prover's development version {followed} of mid 2025"
     number = version_number(version)
     if is_development(number):
         return f"{version} is a development version"
@@ -14237,6 +14239,7 @@ MOST_STEPS = 9  # of a chain of lemmas that is told
 # What is counted as neither verified nor falsified, although the prover said so.
 RESTING_ON_FALSE = "resting on a falsified lemma"
 ITS_OWN_PROOF = " (its own proof)"  # behind the name of who confirms a result in this way
+CONFIRMED_BY = "confirmed by "  # other provers, which checked its proof
 CONTRADICTED = "contradicted"  # another result says the opposite, or a recheck that it is no proof
 NOT_AS_EXPECTED = "not as expected"
 
@@ -14427,7 +14430,7 @@ def told_of(task: Task, assumptions: Sequence[Assumption] = (), against: Sequenc
     if assumptions:
         return f"{outcome}, assuming {listed(assumptions)}"
     if task.confirmed_by:
-        return f"{outcome}, confirmed by {listed(task.confirmed_by)}"
+        return f"{outcome}, {CONFIRMED_BY}{listed(task.confirmed_by)}"
     return outcome
 
 
@@ -14709,6 +14712,26 @@ class Applied(NamedTuple):
     def in_full(self) -> str:
         """`xor (#770, PR #837): what; what to do`."""
         return f"{self.name} ({self.references}): {self.message}; {self.advisory.advice}"
+
+
+def told_touched(verdicts: Iterable[Collection[Applied]]) -> str:
+    """`2 verdicts touched by known problems of provers, 9 proven by tamarin-rs only`, or "".
+
+    `verdicts`: what applies to each. What is accepted never counts. That one program alone has
+    proven a verdict is no problem of that verdict: it would hide those that have some.
+    """
+    touched = 0
+    by_one_program = 0
+    for applied in verdicts:
+        flavours = [each.advisory.flavour for each in applied if not each.is_accepted]
+        touched += any(flavour != Flavour.TAMARIN_RS for flavour in flavours)
+        by_one_program += Flavour.TAMARIN_RS in flavours
+    told: list[str] = []
+    if touched:
+        told.append(f"{plural(touched, 'verdict')} touched by known problems of provers")
+    if by_one_program:
+        told.append(f"{plural(by_one_program, 'verdict')} proven by {Flavour.TAMARIN_RS} only")
+    return ", ".join(told)
 
 
 # By task id.
@@ -15009,6 +15032,8 @@ ADVICE_ON = {
     "text matched by name": "put the theory as it was proven beside the log, and audit both",
     "is not there any more": "put the theory back where it was, or audit it with the results",
     "no complete summary": "see why it ended, and run it again",
+    "empty: ": "see why the prover did not start, or was ended, and run it again",
+    "no summary, the theory has a parse error": "correct the theory there, and run it again",
     "can't be read as a theory": "see that the file is whole, and let a prover check it: what one "
     "had not written to its end proves nothing",
     NO_RESULT_OF_CHECK: "audit the results directory with the recheck in it",
@@ -15892,7 +15917,7 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
         findings += _findings_of_claims(proofs)
     findings += _lemmas_without_result(tasks_of_logs, stored)
     findings += _lemmas_of_sources(claims, index)
-    findings += _runs_without_summary(files)
+    findings += _runs_without_summary(files, reader.named)
     return Evidence(batches, findings, list(reader.rechecks.values()), _touched_texts(index, logs))
 
 
@@ -15975,6 +16000,8 @@ class EvidenceFile(NamedTuple):
     logs: tuple[ProverLog, ...] = ()  # of each theory that a complete summary tells of
     is_cut: bool = False  # a summary was begun, and not ended
     is_talk: bool = False  # what a prover says beside its summary, or before it was ended
+    refusal: str = ""  # the parse error of the theory that the talk ends with
+    is_empty: bool = False
     is_pasted: bool = False  # a summary stands in a comment, or behind what no prover printed
 
 
@@ -16025,6 +16052,7 @@ class EvidenceReader:
         self.batches: dict[str, Batch] = {}  # by the results directory
         self.rechecks: dict[str, Batch] = {}  # by their directory
         self.files: dict[str, EvidenceFile | None] = {}  # by real path; None: of no prover
+        self.named: set[str] = set()  # what a user named, as it was named
         self._folders: set[str] = set()  # real paths
 
     def read(self, path: str) -> bool:
@@ -16034,7 +16062,8 @@ class EvidenceReader:
             path = os.path.dirname(path) or "."
         if os.path.isdir(path):
             return self._read_folder(path)
-        return self._read_file(path)
+        self.named.add(path)
+        return self._read_file(path) is not None
 
     def _read_folder(self, path: str) -> bool:
         something = os.path.realpath(path) in self._folders
@@ -16051,7 +16080,8 @@ class EvidenceReader:
             folders.sort()
             for name in sorted(names):
                 try:
-                    something |= self._read_file(os.path.join(folder, name))
+                    file = self._read_file(os.path.join(folder, name))
+                    something |= file is not None and not file.is_empty
                 except InputError as error:
                     # Nobody knows what is in it: it may be the log that the audit is about.
                     self._tell(error)
@@ -16076,11 +16106,11 @@ class EvidenceReader:
             self.batches[folder] = batch
         return True
 
-    def _read_file(self, path: str) -> bool:
+    def _read_file(self, path: str) -> EvidenceFile | None:
         real = os.path.realpath(path)
         if real not in self.files:
             self.files[real] = read_evidence_file(path)
-        return self.files[real] is not None
+        return self.files[real]
 
 
 def read_evidence_file(path: str) -> EvidenceFile | None:
@@ -16099,6 +16129,8 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or error
         raise InputError(f"can't be read: {problem}", printable(path)) from None
+    if not head:
+        return EvidenceFile(path, None, is_empty=True)
     begins_theory = bool(_BEGINS_THEORY.match(head))
     speaks = bool(_OF_A_PROVER.search(head))
     # Reports quote what provers said.
@@ -16115,13 +16147,11 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
     elif logs:
         text = _text_in_log(path, head)
     # No prover printed a summary into what people wrote.
-    is_pasted = not text.made_by if text else bool(summary) and _is_in_comment(path)
-    if is_pasted:
+    if not text.made_by if text else bool(summary) and _is_in_comment(path):
         return EvidenceFile(path, text, problem, is_pasted=bool(summary))
     complete = tuple(log for log in logs if log.said.summary)
     # One that was ended while it wrote the summary has said nothing that counts.
-    all_complete = bool(logs) and len(complete) == len(logs)
-    is_cut = bool(summary) and not all_complete
+    is_cut = bool(summary) and (not logs or len(complete) < len(logs))
     is_talk = speaks and not summary
     return EvidenceFile(
         path,
@@ -16131,7 +16161,14 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         logs=complete,
         is_cut=is_cut,
         is_talk=is_talk,
+        refusal=_refusal_in(path) if is_talk else "",
     )
+
+
+def _refusal_in(path: str) -> str:
+    """The parse error that a log ends with, or ""."""
+    last_words = read_from_end(path, MB).decode("utf-8", "replace")
+    return _parse_error(last_words.splitlines())
 
 
 def _refuse_encoded(head: bytes) -> None:
@@ -16926,6 +16963,14 @@ def stored_claim(lemmas: Iterable[Lemma]) -> Verdict | None:
 # Step 5: what reading showed.
 
 
+def may_check(checker: Prover, finder: Prover) -> bool:
+    """Whether a program's word on the proofs of another counts.
+
+    What calls itself neither tamarin-prover nor tamarin-rs is known to know its own proofs only.
+    """
+    return checker.flavour in set(Flavour) or checker.flavour == finder.flavour
+
+
 def _findings_of_rechecks(
     rechecks: Mapping[str, Batch], batches: Mapping[str, Batch]
 ) -> Iterator[Finding]:
@@ -16945,6 +16990,8 @@ def _findings_of_rechecks(
                 yield finding("unconfirmed", check, words, NOTE, folder)
             elif not task:
                 yield from _finding_of_check(check, check)
+            elif not may_check(_prover_of(recheck, check), _prover_of(batch, task)):
+                continue
             elif not _is_of_present_result(check, task, result_files(results, own_id).proof):
                 words = f"what {check.plan.prover} checked is not known to be what is there now"
                 yield finding("unconfirmed", task, words, NOTE)
@@ -17010,37 +17057,91 @@ def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
             yield Finding("invalid", file.path, "", message, rank)
 
 
-def _runs_without_summary(files: Sequence[EvidenceFile]) -> Iterator[Finding]:
-    """Runs that were ended, or still go on, as far as the files of a folder show for certain.
+NO_SUMMARY = "no complete summary: the prover was ended, or still runs"
+NOTHING_PRINTED = "empty: the prover printed nothing"
+NOT_PARSED = "no summary, the theory has a parse error: "
 
-    What a prover says beside its summary may be in a file of its own, also in a folder for those:
-    only where there are more of these than files with a summary, some run has none.
+# What the names of the files of one run differ in: `x.txt` and `x.err`, `stdout` and `stderr`.
+_ERROR_STREAMS = frozenset({"err", "stderr"})
+_OF_STREAMS = _ERROR_STREAMS | {"out", "stdout", "log", "txt", "spthy"}
+_LOG_ENDINGS = (".txt", ".log", ".out")
+
+
+def _words_of_name(file: EvidenceFile) -> list[str]:
+    return re.split(r"[._-]", os.path.basename(file.path))
+
+
+def _is_error_stream(file: EvidenceFile) -> bool:
+    return not _ERROR_STREAMS.isdisjoint(_words_of_name(file))
+
+
+@dataclass
+class _LoggedRun:
+    """The files of a folder that by their names are of one run of a prover: stdout and stderr."""
+
+    files: list[EvidenceFile] = field(default_factory=list)
+
+    @property
+    def main_file(self) -> EvidenceFile:
+        """Its stdout, if that is here."""
+        return min(self.files, key=_is_error_stream)
+
+    @property
+    def has_summary(self) -> bool:
+        """Whether it began one; of one that is cut off the file itself is told."""
+        return any(file.logs or file.is_cut for file in self.files)
+
+    @property
+    def has_talk(self) -> bool:
+        return any(file.is_talk for file in self.files)
+
+    @property
+    def has_empty_file(self) -> bool:
+        return any(file.is_empty for file in self.files)
+
+
+def _runs_without_summary(
+    files: Iterable[EvidenceFile], named: Collection[str]
+) -> Iterator[Finding]:
+    """Runs that were ended, or still go on, as far as files show for certain.
+
+    `named`: the files that a user named, not a folder of theirs.
     """
-    message = "no complete summary: the prover was ended, or still runs"
-    talks: dict[str, list[str]] = {}
-    summaries: Counter[str] = Counter()
+    folders: dict[str, dict[tuple[str, ...], _LoggedRun]] = {}
     for file in files:
-        folder = _real_folder(file)
         if file.is_cut:
-            yield Finding("missing", file.path, "", message)
-        elif file.is_talk:
-            talks.setdefault(folder, []).append(file.path)
-        elif file.logs:
-            summaries[folder] += 1
-    # `out/7.out` has the summary of what says `err/7.err`: names without endings.
-    twins: dict[str, set[str]] = {}
-    for file in files:
-        if file.logs and _real_folder(file) not in talks:
-            stem, name = _stem_and_name(file.path)
-            twins.setdefault(stem, set()).add(name)
-    for folder, paths in talks.items():
-        alone: list[str] = []
-        for path in paths:
-            stem, name = _stem_and_name(path)
-            if twins.get(stem, set()) <= {name}:
-                alone.append(path)
-        if len(alone) > summaries[folder]:
-            yield Finding("missing", listed(alone, 1), "", message)
+            yield Finding("missing", file.path, "", NO_SUMMARY)
+        if file.logs or file.is_cut or file.is_talk or file.is_empty:
+            words = [word for word in _words_of_name(file) if word not in _OF_STREAMS]
+            runs = folders.setdefault(_real_folder(file), {})
+            runs.setdefault(tuple(words), _LoggedRun()).files.append(file)
+    twins = _files_with_summaries(folders.values())
+    for by_name in folders.values():
+        alone: list[_LoggedRun] = []
+        for name, run in by_name.items():
+            # A file of the same name in another folder is of another run.
+            others = twins.get(name, set()) - {os.path.basename(run.main_file.path)}
+            if run.has_summary or not others:
+                alone.append(run)
+        yield from _unfinished_runs(alone)
+        yield from _empty_logs(alone, named)
+
+
+def _files_with_summaries(
+    folders: Iterable[Mapping[tuple[str, ...], _LoggedRun]],
+) -> dict[tuple[str, ...], set[str]]:
+    """The names of files whose stderr may be in another folder, by the name of the run.
+
+    `out/7.out` has the summary of what says `err/7.err`.
+    """
+    names: dict[tuple[str, ...], set[str]] = {}
+    for by_name in folders:
+        if any(run.has_talk for run in by_name.values()):
+            continue
+        for name, run in by_name.items():
+            if name and run.has_summary:
+                names.setdefault(name, set()).add(os.path.basename(run.main_file.path))
+    return names
 
 
 def _real_folder(file: EvidenceFile) -> str:
@@ -17048,10 +17149,45 @@ def _real_folder(file: EvidenceFile) -> str:
     return os.path.dirname(os.path.realpath(file.path))
 
 
-def _stem_and_name(path: str) -> tuple[str, str]:
-    """`7` and `7.err`."""
-    name = os.path.basename(path)
-    return name.partition(".")[0], name
+def _unfinished_runs(runs: Sequence[_LoggedRun]) -> Iterator[Finding]:
+    """The runs of a folder of which there is what the prover said, and no summary.
+
+    What it says beside its summary may be in a file whose name tells not of which run: only where
+    there are more of these than runs without such a file, some run has no summary.
+    """
+    doubtful: list[EvidenceFile] = []
+    for run in runs:
+        refusals = [file for file in run.files if file.refusal]
+        if run.has_summary or not run.has_talk:
+            continue
+        if refusals:
+            yield Finding("missing", refusals[0].path, "", NOT_PARSED + refusals[0].refusal)
+        elif run.has_empty_file:
+            yield Finding("missing", run.main_file.path, "", NO_SUMMARY)
+        else:
+            doubtful.append(run.main_file)
+    owners = sum(run.has_summary and not run.has_talk for run in runs)
+    if len(doubtful) <= owners:
+        return
+    if owners:
+        some = f"{NO_SUMMARY} (at least {len(doubtful) - owners:,} of {len(doubtful):,} runs here)"
+        yield Finding("missing", os.path.dirname(doubtful[0].path) or ".", "", some)
+        return
+    for file in doubtful:
+        yield Finding("missing", file.path, "", NO_SUMMARY)
+
+
+def _empty_logs(runs: Sequence[_LoggedRun], named: Collection[str]) -> Iterator[Finding]:
+    """The runs of a folder of which there is nothing but an empty log."""
+    has_logs = any(run.has_summary or run.has_talk for run in runs)
+    for run in runs:
+        if run.has_summary or run.has_talk:
+            continue
+        path = run.main_file.path
+        # Other empty files may mean anything, and nobody says anything on stderr most of the time.
+        is_log = path in named or (has_logs and path.endswith(_LOG_ENDINGS))
+        if is_log and not _is_error_stream(run.main_file):
+            yield Finding("missing", path, "", NOTHING_PRINTED)
 
 
 def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> Iterator[Finding]:
@@ -17426,9 +17562,12 @@ class Recheck:
     def plan(self, warn: Callable[[str], None]) -> Batch:
         """The checks of all answers that there are; what can't be checked is warned of."""
         planned = Batch(self._header(), dependencies=self.dependencies)
-        for task in self.batch.tasks.values():
-            if not task.is_answered:
-                continue
+        answered = [task for task in self.batch.tasks.values() if task.is_answered]
+        own = [task for task in answered if may_check(self.prover, _prover_of(self.batch, task))]
+        if len(own) < len(answered):
+            others = plural(len(answered) - len(own), "proof")
+            warn(f"{others} not checked: {self.prover.flavour} did not find them")
+        for task in own:
             try:
                 check = self.check_of(task)
             except InputError as error:
@@ -17528,6 +17667,18 @@ class Recheck:
         options = self.prover.all_options(plan.options)
         parts = [text, self.prover.identity, options, plan.flags]
         return sha256(json.dumps(parts).encode())[:32]
+
+
+def refuse_strange_checker(checker: Prover, batch: Batch) -> None:
+    """Raise InputError where a program that may check its own proofs only has found none here."""
+    finders = [_prover_of(batch, task) for task in batch.tasks.values()]
+    if finders and not any(may_check(checker, finder) for finder in finders):
+        found_by = listed(dict.fromkeys(finder.flavour for finder in finders))
+        raise InputError(
+            f"{printable(checker.alias)} calls itself '{checker.flavour}', which is neither "
+            f"{Flavour.TAMARIN_PROVER} nor {Flavour.TAMARIN_RS}: its word on proofs of "
+            f"{printable(found_by)} says nothing. Give another prover"
+        )
 
 
 def text_to_check(original: Theory, stored: Theory, lemma: str) -> str:
@@ -17729,12 +17880,10 @@ def final_table(
     if os.path.exists(page):
         lines.append(f"page:    {printable(page)}")
     lines += _next_steps(batch, directory, tasks)
-    touched = sum(task.id in problems for task in begun)
+    touched = told_touched(problems.get(task.id, ()) for task in begun)
     if touched:
         where = quoted([printable(directory)])
-        verdicts = plural(touched, "verdict")
-        command = f"batch_tamarin.py audit {where}"
-        lines.append(f"{verdicts} touched by known problems of provers, what to do: {command}")
+        lines.append(f"{touched}, what to do: batch_tamarin.py audit {where}")
     return "\n".join(lines) + "\n"
 
 
@@ -17808,8 +17957,11 @@ def told_advisories(row: Row) -> str:
     """`known problems: xor, iff-negated`, of what has some."""
     if not row.advisories:
         return ""
-    names = ", ".join(each.advisory.id for each in row.advisories)
-    return f"known problems: {names}"
+    return _told_problems(each.advisory.id for each in row.advisories)
+
+
+def _told_problems(ids: Iterable[str]) -> str:
+    return f"known problems: {', '.join(ids)}"
 
 
 def _day(at: str) -> str:
@@ -17850,6 +18002,8 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
         yield f"why:   less {shown}"
     if statuses & MET_A_LIMIT:
         yield from _next_limits(batch, where, tasks)
+    for folder in _contradicting_rechecks(batch, directory, tasks):
+        yield f"if the recheck is wrong, take it back: rm -r {quoted([printable(folder)])}"
     cost = cost_of_loading(batch, tasks)
     if cost.is_worth_sharing:
         loading = duration(cost.loading_s)
@@ -17859,6 +18013,14 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
             f"faster: loading theories took {loading} of {took}; --granularity theory (in the "
             f'recipe: "granularity": "theory") would have saved about {saved} of it'
         )
+
+
+def _contradicting_rechecks(batch: Batch, directory: str, tasks: Iterable[Task]) -> Collection[str]:
+    """The directories of the rechecks that do not confirm what is here: this one may be one."""
+    if batch.header.recheck_of:
+        return [directory] if any(task.misses_expectation for task in tasks) else []
+    by = itertools.chain.from_iterable(task.rejected_by for task in tasks)
+    return [os.path.join(directory, f"recheck-{alias}") for alias in dict.fromkeys(by)]
 
 
 def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[str]:
@@ -17966,10 +18128,11 @@ def told_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(parts)
 
 
-def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), columns: int = 0) -> str:
     """Columns as wide as they need to be; the first row is the heading. Safe for a terminal.
 
-    `right`: the numbers of the columns that are set to the right.
+    `right`: the numbers of the columns that are set to the right. `columns`: of the terminal, into
+    which the widest of the others are cut; 0: nothing is.
     """
     # Cells quote theories and provers: what controls a terminal must not reach it.
     table = [list(map(printable, row)) for row in rows]
@@ -17977,6 +18140,8 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> st
     for column in zip(*table):
         widest = max(map(display_width, column))
         widths.append(widest)
+    if columns:
+        _cut_to(columns, widths, right)
     lines: list[str] = []
     for cells in table:
         for number, width in enumerate(widths):
@@ -17986,6 +18151,20 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> st
                 cells[number] = fit(cells[number], width)
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+LEAST_CUT = 12  # no column of a table is cut to less
+
+
+def _cut_to(columns: int, widths: list[int], right: Collection[int]) -> None:
+    """Make the widest columns of a table narrower until all fit, if they can."""
+    texts = [number for number in range(len(widths)) if number not in right]
+    gaps = 2 * (len(widths) - 1)
+    while texts and sum(widths) + gaps > columns:
+        widest = max(texts, key=lambda number: widths[number])
+        if widths[widest] <= LEAST_CUT:
+            return
+        widths[widest] -= 1
 
 
 # --- What a page says, whatever its format --------------------------------------------------------
@@ -18456,6 +18635,45 @@ class Aspect(NamedTuple):
     kind: Kind = Kind.TEXT
 
 
+class SharedRemarks(NamedTuple):
+    """What all verdicts of a table share beside their figures: it is said once, above them."""
+
+    warnings: frozenset[str] = frozenset()
+    problems: frozenset[str] = frozenset()  # known ones of provers, by id
+
+    @property
+    def told(self) -> str:
+        """`All verdicts: warning: ...; known problems: xor.`, or ""."""
+        remarks = [_shortened(f"warning: {warning}") for warning in sorted(self.warnings)]
+        if self.problems:
+            remarks.append(_told_problems(sorted(self.problems)))
+        return f"All verdicts: {'; '.join(remarks)}." if remarks else ""
+
+    def without(self, row: Row) -> Row:
+        """A row without what is said above it."""
+        if not row.task.is_answered:
+            return row
+        warnings = tuple(text for text in row.result.warnings if text not in self.warnings)
+        advisories = [each for each in row.advisories if each.advisory.id not in self.problems]
+        return row._replace(result=replace(row.result, warnings=warnings), advisories=advisories)
+
+
+def _shared_remarks(rows: Sequence[Row]) -> SharedRemarks:
+    """What the prover warned of and the known problems that all verdicts share, if there are some.
+
+    What has no verdict is left aside: a run that was ended warned of what it came to.
+    """
+    answered = [row for row in rows if row.task.is_answered]
+    if len(answered) < 2:
+        return SharedRemarks()
+    warnings = [frozenset(row.result.warnings) for row in answered]
+    problems = [frozenset(each.advisory.id for each in row.advisories) for row in answered]
+    return SharedRemarks(
+        frozenset.intersection(*warnings),
+        frozenset.intersection(*problems),
+    )
+
+
 def _results_table(
     rows: Sequence[Row], total: int, lemma_kind: Kind, with_words: bool = True
 ) -> Table:
@@ -18465,7 +18683,9 @@ def _results_table(
     """
     table = Table("Results")
     settings = _settings(rows)
-    table.about = " ".join(_about_results(rows, total, settings))
+    shared = _shared_remarks(rows) if with_words else SharedRemarks()
+    about = [*_about_results(rows, total, settings), shared.told]
+    table.about = " ".join(filter(None, about))
     aspects = [Aspect("result", lambda row: row.told, Kind.OUTCOME)]
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma, lemma_kind))
     if with_words:
@@ -18475,7 +18695,8 @@ def _results_table(
     aspects.append(Aspect("time (s)", _told_seconds, Kind.AMOUNT))
     aspects.append(Aspect("memory (MB)", _told_memory, Kind.AMOUNT))
     if with_words:
-        aspects += _with_words([Aspect("remarks", _remarks, Kind.REMARK)], rows)
+        remarks = Aspect("remarks", lambda row: _remarks(shared.without(row)), Kind.REMARK)
+        aspects += _with_words([remarks], rows)
     _fill(table, aspects, rows)
     return table
 
@@ -19467,9 +19688,11 @@ def _in_frame(frame: Frame, parts: Iterable[str]) -> str:
 class PlainText(Writer):
     """For a terminal."""
 
+    columns = 0  # tables are cut to so many; 0: they are whole
+
     def table(self, table: Table) -> str:
         right = [number for number, column in enumerate(table.columns) if column.is_number]
-        return text_table(table.head_and_rows, right) + "\n\n"
+        return text_table(table.head_and_rows, right, self.columns) + "\n\n"
 
 
 class Markdown(Writer):
@@ -19996,8 +20219,8 @@ def _style_of_told(told: str) -> str:
         return "missed"
     if word not in WORDS:
         return "other"
-    # "verified, assuming ..." isn't to be taken for the plain word.
-    if more:
+    # "verified, assuming ..." isn't to be taken for the plain word. What is confirmed is no weaker.
+    if more and not more.startswith(CONFIRMED_BY):
         return "qualified"
     return _style_class(word)
 
@@ -20328,10 +20551,18 @@ def audit_report(
     if form == "junit":
         suite = _audit_suite(rows, findings)
         return "".join(junit_lines([suite]))
-    # Only traces need a place to be relative to, and an audit shows none.
-    page = WRITERS[form](".")
+    page = _audit_writer(form, details)
     parts = _audit_page(page, rows, findings, not_judged, details)
     return page.opening + "".join(parts) + page.closing
+
+
+def _audit_writer(form: str, details: bool) -> Writer:
+    """The writer of a format; with `details` a terminal's tables are whole, however wide."""
+    # Only traces need a place to be relative to, and an audit shows none.
+    page = WRITERS[form](".")
+    if isinstance(page, PlainText) and sys.stdout.isatty() and not details:
+        page.columns, _ = terminal_size()
+    return page
 
 
 def _place(row: Row) -> str:
@@ -20487,18 +20718,17 @@ def _audit_page(
     found = plural(len(wrong), "finding")
     noted = plural(len(notes), "note")
     results = plural(sum(map(_has_result, rows)), "result")
-    if known:
-        # Several problems may touch one verdict.
-        touched = {_place_alone(each) for each in known}
-        found += f", {plural(len(touched), 'verdict')} touched by known problems of provers"
+    touched = told_touched(row.advisories for row in rows)
+    if touched:
+        found += f", {touched}"
     yield page.heading(1, f"{found} and {noted} on {results}")
     # Apart: notes may be many, and must not hide what is wrong.
     names = WhoAndHow(rows)
-    yield from _findings_part(page, "Findings", wrong, names)
-    yield page.section(_known_problems_table(known, names))
+    yield from _findings_part(page, "Findings", wrong, names, details)
+    yield page.section(_known_problems_table(known, names, details))
     for reason in not_judged:
         yield page.paragraph(f"Known problems of provers are not judged for {reason}.")
-    yield from _findings_part(page, "Notes", notes, names)
+    yield from _findings_part(page, "Notes", notes, names, details)
     yield page.section(_theories_table(rows))
     if details:
         yield page.section(_lemmas_table(rows))
@@ -20510,23 +20740,31 @@ def _has_result(row: Row) -> bool:
 
 
 def _findings_part(
-    page: Writer, title: str, findings: Sequence[Finding], names: WhoAndHow
+    page: Writer, title: str, findings: Sequence[Finding], names: WhoAndHow, details: bool
 ) -> Iterator[str]:
-    """Findings, those that say the same in one line; then what to do about each kind."""
+    """Findings, those that say the same in one line; then what to do about each kind.
+
+    `details`: with every place where they are.
+    """
     lines: dict[tuple[str, str], list[Finding]] = {}
     for each in findings:
         lines.setdefault((each.kind, each.message), []).append(each)
     table = Table(title)
     table.add_columns("kind", "what", "where")
     for (kind, message), same in lines.items():
-        table.add_row(kind, message, _told_places(same, names))
+        table.add_row(kind, message, _told_places(same, names, details))
     yield page.section(table)
     for kind, advice in dict.fromkeys((each.kind, advice_on(each)) for each in findings):
         yield page.paragraph(f"{kind}: {advice}")
 
 
-def _told_places(findings: Iterable[Finding], names: WhoAndHow) -> str:
-    """Where findings are: `results: t.spthy: safe, live (rs -D=LEAK); old.log and 3 more`."""
+def _told_places(findings: Iterable[Finding], names: WhoAndHow, details: bool) -> str:
+    """Where findings are: `results: t.spthy: safe, live (rs -D=LEAK); old.log and 3 more`.
+
+    `details`: all places and lemmas.
+    """
+    most = sys.maxsize if details else 3
+    most_lemmas = sys.maxsize if details else LISTED_LEMMAS
     places: dict[tuple[str, str], dict[str, None]] = {}
     for each in findings:
         files = dict.fromkeys(filter(None, (each.source, each.theory)))
@@ -20534,28 +20772,54 @@ def _told_places(findings: Iterable[Finding], names: WhoAndHow) -> str:
         places.setdefault(key, {})[each.lemma] = None
     words: list[str] = []
     for (place, by), lemmas in places.items():
-        told = ": ".join(filter(None, (place, listed(filter(None, lemmas)))))
+        told = ": ".join(filter(None, (place, listed(filter(None, lemmas), most_lemmas))))
         words.append(f"{told} ({by})" if by else told)
-    return listed(words, 3, "; ")
+    return listed(words, most, "; ")
 
 
-def _known_problems_table(findings: Iterable[Finding], names: WhoAndHow) -> Table:
-    """The known problems of provers that touch verdicts, those that say the same in one line."""
-    lines: dict[tuple[str, Applied], list[Finding]] = {}
+class _ProblemOfTheory(NamedTuple):
+    """A known problem as it touches verdicts of one theory."""
+
+    kind: str
+    problem: Applied  # without the place where its condition is met
+    theory: str
+
+
+def _known_problems_table(findings: Iterable[Finding], names: WhoAndHow, details: bool) -> Table:
+    """A line for each known problem and theory; theories of which all else is the same share one.
+
+    `details`: with every place, theory and lemma.
+    """
+    touched: dict[_ProblemOfTheory, list[Finding]] = {}
     for each in findings:
         if each.problem:
-            lines.setdefault((each.kind, each.problem), []).append(each)
+            problem = _met_at(each.problem, "")
+            of_theory = _ProblemOfTheory(each.kind, problem, each.theory)
+            touched.setdefault(of_theory, []).append(each)
+    lines: dict[tuple[str, Applied], list[Finding]] = {}
+    for (kind, problem, _), several in touched.items():
+        met = dict.fromkeys(each.problem.met.where for each in several if each.problem)
+        where_met = listed(filter(None, met), sys.maxsize if details else 3)
+        lines.setdefault((kind, _met_at(problem, where_met)), []).extend(several)
     table = Table("Known problems of provers")
     table.add_columns("kind", "known problem", "what", "where", "reference", "what to do")
     for (kind, problem), same in lines.items():
-        where = _told_places(same, names)
+        where = _told_places(same, names, details)
         advice = problem.advisory.advice
         table.add_row(kind, problem.name, problem.message, where, problem.references, advice)
     return table
 
 
-def advisories_report(form: str) -> str:
-    """All known problems with the versions that have them, in one of the formats of an audit."""
+def _met_at(problem: Applied, where: str) -> Applied:
+    """A known problem whose condition is met there, of whatever lemma."""
+    return problem._replace(met=problem.met._replace(where=where, lemma=""))
+
+
+def advisories_report(form: str, details: bool = False) -> str:
+    """All known problems with the versions that have them, in one of the formats of an audit.
+
+    `details`: nothing is cut in a terminal.
+    """
     entries = list(map(_entry_json, ADVISORIES.values()))
     if form == "json":
         return json.dumps(entries, indent=1) + "\n"
@@ -20569,7 +20833,7 @@ def advisories_report(form: str) -> str:
         table.add_row(
             advisory.id, advisory.versions, of_what, advisory.what, references, advisory.advice
         )
-    page = WRITERS[form](".")
+    page = _audit_writer(form, details)
     return page.opening + page.section(table) + page.closing
 
 
@@ -22425,7 +22689,7 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
         default="table",
         help="default: a table for people",
     )
-    parser.add_argument("-d", "--details", action="store_true", help="show every lemma")
+    parser.add_argument("-d", "--details", action="store_true", help="all lemmas, nothing cut")
 
 
 def add_recheck_command(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -24256,7 +24520,10 @@ def command_audit(args: argparse.Namespace) -> int:
     if args.expect:
         findings += check_expectations(tasks, args.expect)
     if args.against:
-        earlier = located_tasks(read_evidence(args.against, warn).batches)
+        baseline = read_evidence(args.against, warn).batches
+        if not baseline:
+            raise InputError("here are no results to compare with", printable(args.against[0]))
+        earlier = located_tasks(baseline)
         tolerance = args.tolerance or math.inf
         findings += compare(tasks, references_of(earlier), "in the baseline", tolerance)
         findings = without_repeats(findings)
@@ -24280,7 +24547,7 @@ def _print_advisories(args: argparse.Namespace) -> int:
     """List what an audit holds against verdicts."""
     if args.format == "junit":
         raise InputError("a list of known problems is no test: use another --format")
-    _print_audit(advisories_report(args.format), args.format)
+    _print_audit(advisories_report(args.format, args.details), args.format)
     return 0
 
 
@@ -24646,6 +24913,10 @@ def command_recheck(args: argparse.Namespace) -> int:
     prover = _checking_prover(recipe, asked)
     recipe.raise_problems()
     run_unless_stopped(ask_versions([prover]))
+    is_program = asked not in recipe.data["tamarin_versions"]
+    if is_program and prover.flavour not in set(Flavour):
+        prover.alias = prover.flavour  # it tells more than its file's name
+    refuse_strange_checker(prover, batch)
     recheck = Recheck(batch, directory, prover)
     planned = recheck.plan(warn)
     if not planned.tasks:
@@ -24759,8 +25030,10 @@ def run_recipe(
     a batch of their own. A check that does not confirm a verdict, or a stop, decides the exit code.
     """
     planned = plan_recipe(recipe, options)
-    done = run_batch(planned, directory, asked, args)
     checker = recipe.config.get("recheck_with", "")
+    if checker:
+        refuse_strange_checker(planned.provers[checker], planned)
+    done = run_batch(planned, directory, asked, args)
     if not checker or done.was_stopped:
         return done.exit_code
     # All answers that there are: from the cache, of earlier runs, and not chosen by -t as well.

@@ -12085,6 +12085,68 @@ def test_a_run_that_left_no_summary_is_a_finding(lab, audit):
     assert told.findings("missing") == [CUT_OFF]
 
 
+TALK = "[Theory Bell] Theory loaded\n"
+REFUSAL = '"bell.spthy" (line 3, column 1):\nunexpected "#"\nexpecting "rule"\n'
+
+
+def test_a_finished_run_beside_one_that_failed_keeps_its_own_stderr(artifact, audit):
+    """What a shell leaves of `> logs/$f.txt 2> logs/$f.err`."""
+    for name in ("a", "b", "c"):
+        artifact.write(f"logs/{name}.txt", BELL_LOG)
+        artifact.write(f"logs/{name}.err", TALK)
+    artifact.write("logs/killed.txt", "")
+    artifact.write("logs/killed.err", TALK)
+    artifact.write("logs/lost.err", TALK)
+    told = audit("logs", code=1)
+    assert told.findings("missing") == [CUT_OFF] * 2
+    files = [each["theory"] for each in told.told if each["message"] == CUT_OFF]
+    assert files == ["logs/killed.txt", "logs/lost.err"]
+
+
+def test_the_details_of_an_audit_name_every_log_without_a_summary(artifact, run_here):
+    names = [f"logs/{number}.txt" for number in range(6)]
+    for name in names:
+        artifact.write(name, TALK)
+    told = run_here("audit", "logs", "-d", code=1).out
+    assert all(name in told for name in names)
+
+
+def test_an_empty_baseline_is_refused(artifact, run_here):
+    artifact.write("a.txt", BELL_LOG)
+    artifact.write("b.txt", "")
+    told = run_here("audit", "a.txt", "--against", "b.txt", code=2)
+    assert "b.txt: here are no results to compare with" in told.err
+
+
+def test_which_of_some_runs_has_no_summary_is_not_guessed(artifact, audit):
+    artifact.write("logs/a", BELL_LOG)
+    for number in range(3):
+        artifact.write(f"logs/run{number}", TALK)
+    told = audit("logs", code=1)
+    assert told.findings("missing") == [f"{CUT_OFF} (at least 2 of 3 runs here)"]
+
+
+def test_a_log_that_ends_with_a_parse_error_is_said_to(artifact, audit):
+    artifact.write("logs/a.txt", "")
+    artifact.write("logs/a.err", f"maude tool: 'maude'\n{REFUSAL}")
+    told = audit("logs", code=1)
+    (message,) = told.findings("missing")
+    assert message.startswith(
+        "no summary, the theory has a parse error: bell.spthy:3:1: unexpected"
+    )
+
+
+@pytest.mark.parametrize("paths", [["logs/a.txt", "logs/b.txt"], ["logs"]])
+def test_an_empty_log_is_a_finding_and_the_rest_is_audited(artifact, audit, paths):
+    artifact.write("logs/a.txt", "")
+    artifact.write("logs/b.txt", BELL_LOG)
+    artifact.write("logs/b.err", "")
+    artifact.write("logs/.keep", "")
+    told = audit(*paths, code=1)
+    assert told.findings("missing") == ["empty: the prover printed nothing"]
+    assert len(told.rows) == 4
+
+
 def test_a_log_belongs_to_the_analyzed_theory_with_its_lemmas(lab, audit):
     lab.write("run/log", BELL_LOG)
     lab.write("run/out.spthy", printed_theory(version="1.9.0", quiet="by sorry"))
@@ -13072,7 +13134,7 @@ def test_bad_expectations_are_refused(lab, run_here, text, problem):
     lab.write("log", BELL_LOG)
     lab.write("expect", text)
     told = run_here("audit", "log", "--expect", "expect", code=2)
-    assert "expect:" in told.err
+    assert "error: expect:" in told.err
     assert problem in told.err
 
 
@@ -13279,7 +13341,7 @@ binary    2
 nul       3
 latin     3
 blank     2
-nothing   2
+nothing   1
 open      3
 deep      3
 twice     3
@@ -13399,7 +13461,7 @@ RUNS = {
     "two folders, the same names": ({"a/x.log": BELL_LOG, "b/x.log": SAID}, ["./b/x.log"]),
     "a folder for each run": (
         {"a/x.out": BELL_LOG, "a/x.err": SAID, "b/x.out": "", "b/x.err": SAID},
-        ["./b/x.err"],
+        ["./b/x.out"],
     ),
 }
 
@@ -13684,6 +13746,40 @@ def test_a_recipe_can_accept_known_problems(lab, audit):
     assert touched(told) == TOUCHED_IN_1_10
 
 
+def test_that_one_program_alone_has_proven_is_counted_apart(lab, run_here):
+    lab.write("frail.log", frail_log("1.13.0", "-", FRAIL.replace("m('c')", "'c'")))
+    told = run_here("audit", "frail.log", code=0).out
+    counts = "2 verdicts touched by known problems of provers, 3 verdicts proven by tamarin-rs only"
+    assert told.startswith(f"0 findings, {counts} and 0 notes on 3 results")
+
+
+def test_what_is_accepted_is_not_counted(lab, run_here):
+    ids = ["xor", "iff-negated", "subterm-order", "macro-in-formula"]
+    told = frail_batch(lab, config={"accept_advisories": ids[1:]})
+    assert "2 verdicts touched by known problems" in told
+    lab.write("expected.json", json.dumps({"accept": ids, "*": "verified"}))
+    told = run_here("audit", "results", "--expect", "expected.json", code=0).out
+    assert "touched" not in told
+    assert "xor (accepted)" in told
+
+
+def test_a_problem_of_a_theory_has_one_line_with_all_its_lemmas(lab, run_here):
+    lemmas = [f"s{number}" for number in range(6)]
+    theory = FRAIL
+    for name in lemmas:
+        lemma = f'lemma {name}: "All x y #i. A(x)@i & x << y ==> F"\nend'
+        theory = theory.replace("\nend\n", f"\n{lemma}\n")
+    proofs = dict.fromkeys(lemmas, "by contradiction")
+    lines = [f"{name} (all-traces): verified (3 steps)" for name in lemmas]
+    printed = printed_theory(theory, "1.13.0", **FRAIL_PROOFS, **proofs)
+    printed = printed.replace("Maude version 3.4", f"Maude version 3.4\n{BUILT} UTC")
+    lab.write("frail.log", printed + a_log(*FRAIL_LINES, *lines, theory="frail.spthy"))
+    told = run_here("audit", "frail.log", "-f", "md", code=0).out.replace("\\", "")
+    (line,) = [line for line in told.splitlines() if "subterm-order" in line]
+    assert "frail.spthy: b, s0, s1, s2, s3, s4, s5" in line
+    assert "tamarin-rs 1.13.0 follows tamarin-prover's development version 1.11" in line
+
+
 def test_what_is_accepted_must_be_a_known_problem(lab, run_here):
     lab.write("frail.log", frail_log("1.12.0"))
     lab.write("expected.json", '{"accept": ["xer"]}')
@@ -13819,6 +13915,26 @@ def test_a_table_names_the_file_the_theory_and_the_prover(lab, run_here):
     assert "d/runs/one.log: bell.spthy: quiet (Tamarin 1.10.0)" in told
 
 
+def test_a_table_is_cut_to_the_width_of_a_terminal_but_with_details(lab, run_here, monkeypatch):
+    folder = "a/" * 40
+    lab.write(f"{folder}log", FALSE_BELL_LOG)
+    write_old(lab, f"{folder}bell.spthy", BELL)
+    monkeypatch.setattr(bt, "terminal_size", lambda: (100, 40))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def tables(*options):
+        told = run_here("audit", "a", *options, code=1).out
+        return [line for line in told.splitlines() if "  " in line]
+
+    assert max(map(len, tables())) == 100
+    assert any("…" in line for line in tables())
+    assert max(map(len, tables("-d"))) > 150
+    assert not any("…" in line for line in tables("-d"))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    assert max(map(len, tables())) > 150
+
+
 def test_a_table_names_directory_prover_and_variant(lab, run_here):
     write_variants(lab, plain={}, leak=LEAK, again=LEAK)
     lab.write("expect", '{"*": "incomplete"}')
@@ -13945,7 +14061,11 @@ def test_a_real_run_shows_nothing_wrong(audit, line):
 @pytest.mark.parametrize("name", ENDED_RUNS.split())
 def test_a_real_run_without_a_summary_is_a_finding(audit, name):
     told = audit(str(TRANSCRIPTS / name), code=1)
-    assert told.findings("missing") == [CUT_OFF]
+    (message,) = told.findings("missing")
+    if name in ("diff-without-flag", "parse-error"):
+        assert message.startswith("no summary, the theory has a parse error: ")
+    else:
+        assert message == CUT_OFF
     assert told.rows == []
 
 
@@ -14431,6 +14551,25 @@ def test_results_tell_reasons_and_warnings_but_no_novels():
     first, second = page_of(failed, warned).column("Results", "remarks")
     assert first == "exit code 1"
     assert re.fullmatch(r"warning: x{140,150} \.\.\.; warning: y", second)
+
+
+def test_what_all_verdicts_share_is_no_remark_of_each():
+    old = "Maude 3.2 is not supported"
+    first = ended_task("a", result={"warnings": (old,)})
+    second = ended_task("b", result={"warnings": ("y", old)})
+    ended = ended_task("c", "timeout")
+    page = page_of(first, second, ended)
+    assert page.column("Results", "remarks") == ["", "warning: y", ""]
+    assert f"All verdicts: warning: {old}." in page.text
+
+
+def test_a_known_problem_of_all_verdicts_is_no_remark_of_each(lab):
+    frail_batch(lab, lemmas=[{"name": "a"}, {"name": "b"}])
+    text = lab.run("report", "results", "-f", "html", code=0).stdout
+    page = PageReader(text)
+    assert "All verdicts: known problems: xor." in page.text
+    told = ["known problems: iff-negated", "known problems: subterm-order"]
+    assert page.column("Results", "remarks") == told
 
 
 def test_results_have_columns_only_for_what_differs():
@@ -16897,6 +17036,61 @@ def test_recheck_is_a_batch_of_its_own_that_expects_the_same_verdicts(lab):
     assert three["expect"] == "verified"
 
 
+STRANGER = "case \"$*\" in *--version*) echo 'demo 1.0: no tamarin'; exit 0;; esac\n"
+
+
+def strange_checker(lab):
+    """A program that calls itself `demo`, at the place of the prover `trusted`."""
+    lab.write("trusted.sh", f"#!/bin/sh\n{STRANGER}{PRELUDE}{CHECKER}", 0o755)
+
+
+@pytest.mark.parametrize("checker", ["trusted", "./trusted.sh"])
+def test_a_program_of_another_name_checks_no_proofs_of_tamarin(lab, checker):
+    found_proofs(lab)
+    strange_checker(lab)
+    done = lab.run("recheck", "results", "--prover", checker, code=2)
+    assert "calls itself 'demo'" in done.stderr
+    assert rechecks(lab) == []
+
+
+def test_recheck_with_a_program_of_another_name_is_refused_before_the_run(lab):
+    recipe_to_recheck(lab, recheck_with="trusted")
+    strange_checker(lab)
+    assert "calls itself 'demo'" in lab.run("run", "recipe.json", code=2).stderr
+    assert not lab.results.exists()
+
+
+def test_what_a_program_of_another_name_has_checked_before_does_not_count(lab, audit):
+    found_proofs(lab)
+    recheck(lab, code=0)
+    journal = lab.results / "recheck-trusted" / "batch.jsonl"
+    text = journal.read_text()
+    assert '"flavour":"tamarin-prover"' in text.replace(" ", "")
+    journal.write_text(re.sub(r'"flavour": ?"tamarin-prover"', '"flavour":"demo"', text))
+    assert audit("results", code=0).states["one"] == "verified"
+
+
+def test_a_program_is_called_by_its_own_name_when_it_checks_its_own_proofs(lab):
+    recipe_to_recheck(lab)
+    for name in ("fake", "trusted"):
+        script = lab.path / f"{name}.sh"
+        script.write_text(script.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\n{STRANGER}"))
+    lab.run("run", "recipe.json", code=0)
+    lab.run("recheck", "results", "--prover", "./trusted.sh", code=0)
+    assert rechecks(lab) == ["recheck-demo"]
+
+
+def test_a_recheck_that_contradicts_says_how_to_take_it_back(lab):
+    found_proofs(lab, checker=UNSURE)
+    told = recheck(lab, code=1).stdout
+    folder = lab.results / "recheck-trusted"
+    (line,) = [line for line in told.splitlines() if "take it back: rm -r " in line]
+    assert line.endswith((f"rm -r {folder}", "rm -r results/recheck-trusted"))
+    assert "take it back: rm -r " in lab.run("run", "recipe.json", code=1).stdout
+    shutil.rmtree(folder)
+    assert "take it back" not in lab.run("run", "recipe.json", code=0).stdout
+
+
 def test_recheck_takes_nothing_but_a_proof_from_the_stored_file(lab):
     found_proofs(lab, r"PROOF='by contradictionrestriction r: \"F\"'" + FINDER)
     done = recheck(lab, code=2)
@@ -16926,6 +17120,13 @@ def test_an_audit_says_who_confirmed_a_result(lab, audit):
     found_proofs(lab)
     recheck(lab, code=0)
     assert audit("results", code=0).states["one"] == "verified, confirmed by trusted"
+
+
+def test_a_page_marks_what_is_confirmed_like_what_is_verified(lab):
+    found_proofs(lab)
+    recheck(lab, code=0)
+    page = (lab.results / "summary.html").read_text()
+    assert re.search('<td class="w verified"[^>]*>verified, confirmed by trusted', page)
 
 
 def test_a_recheck_counts_for_the_proof_that_was_checked_only(lab, audit):
