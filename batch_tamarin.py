@@ -894,6 +894,8 @@ class Header:
     # All that the theories of the plan read: SHA-256 by path, as `path_from` the working directory.
     inputs: dict[str, str] = field(default_factory=dict)
     vanished: tuple[str, ...] = field(default=(), metadata=SPARSE)  # tasks no longer planned
+    # The ids of all tasks in the order of the plan, where the journal has had them in another one.
+    order: tuple[str, ...] = field(default=(), metadata=SPARSE)
     again: tuple[str, ...] = field(default=(), metadata=SPARSE)  # they run whatever they came to
     recheck_of: str = field(default="", metadata=SPARSE)  # the results whose proofs are checked
 
@@ -1222,6 +1224,20 @@ class Batch:
                 self.withdrawn[task_id] = vanished
         for task in self.tasks.values():
             self._settle(task)
+        self._put_in_order()
+
+    def _put_in_order(self) -> None:
+        """Let tasks that came later stand where the plan has them, once all are here."""
+        order = self.header.order
+        if (
+            not order
+            or len(order) != len(self.tasks)
+            or not all(map(self.tasks.__contains__, order))
+        ):
+            return
+        # In place: who watches the tasks goes on watching these.
+        for task_id in order:
+            self.tasks[task_id] = self.tasks.pop(task_id)
 
     def _plan(self, plan: Plan) -> None:
         """A plan, or a changed one: an older result under this id counts only if it still holds."""
@@ -1233,10 +1249,14 @@ class Batch:
         task = self.tasks.get(plan.id) or self.withdrawn.pop(plan.id, None)
         if task is None:
             self.tasks[plan.id] = Task(plan)
+            self._put_in_order()
             return
+        came_back = plan.id not in self.tasks
         self.tasks[plan.id] = task
         task.plan = plan
         self._settle(task)
+        if came_back:
+            self._put_in_order()
 
     def _settle(self, task: Task) -> None:
         """Give a task the newest of its results that holds; without one it may keep what is shown.
@@ -11312,9 +11332,19 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
         before = old.tasks.get(task.id)
         if before is None or before.plan != task.plan:
             plans.append(task.plan)
-    header = replace(planned.header, id=old.id, vanished=vanished, again=tuple(anew))
-    differs = bool(has_work or plans or vanished) or not _say_the_same(old.header, header)
+    order = _order_to_tell(old, planned)
+    header = replace(planned.header, id=old.id, vanished=vanished, order=order, again=tuple(anew))
+    differs = bool(has_work or plans or vanished or order)
+    differs = differs or not _say_the_same(old.header, header)
     return Changes(header, plans, differs)
+
+
+def _order_to_tell(old: Batch, planned: Batch) -> tuple[str, ...]:
+    """The order of the plan, if tasks that are written behind old ones would not stand in it."""
+    kept = [task_id for task_id in old.tasks if task_id in planned.tasks]
+    added = [task_id for task_id in planned.tasks if task_id not in old.tasks]
+    order = tuple(planned.tasks)
+    return order if (*kept, *added) != order else ()
 
 
 def _say_the_same(one: Header, other: Header) -> bool:

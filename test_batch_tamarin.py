@@ -6963,6 +6963,20 @@ def test_again_asks_no_cache(lab):
     assert runs_of(lab) == ["one", "one"]
 
 
+def test_tasks_stand_in_the_order_of_the_plan_whenever_they_came(lab):
+    """In the journal alone, too, which has those that came back behind the others."""
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=0)
+    edited = THEORY.replace("lemma one", "lemma first", 1)
+    for text in (edited, THEORY):
+        lab.write("t.spthy", text)
+        lab.run("run", "recipe.json", "-t", "*--two--*")
+    lab.run("run", "recipe.json", code=0)
+    batch = bt.load_results(str(lab.results), pytest.fail)
+    assert [task.plan.lemma for task in batch.tasks.values()] == ["one", "two", "three"]
+
+
 def test_a_result_comes_back_when_proving_it_again_was_broken_off(proven_lab):
     proven_lab.prover(f"{NOTE_RUNS}[ -e well ] || {{ kill -KILL $PPID; sleep 600; }}\n{VERIFY}")
     proven_lab.write("well", "")
@@ -17036,12 +17050,12 @@ def test_recheck_is_a_batch_of_its_own_that_expects_the_same_verdicts(lab):
     assert three["expect"] == "verified"
 
 
-STRANGER = "case \"$*\" in *--version*) echo 'demo 1.0: no tamarin'; exit 0;; esac\n"
+STRANGE_PROVER = "case \"$*\" in *--version*) echo 'demo 1.0: no tamarin'; exit 0;; esac\n"
 
 
 def strange_checker(lab):
     """A program that calls itself `demo`, at the place of the prover `trusted`."""
-    lab.write("trusted.sh", f"#!/bin/sh\n{STRANGER}{PRELUDE}{CHECKER}", 0o755)
+    lab.write("trusted.sh", f"#!/bin/sh\n{STRANGE_PROVER}{PRELUDE}{CHECKER}", 0o755)
 
 
 @pytest.mark.parametrize("checker", ["trusted", "./trusted.sh"])
@@ -17074,7 +17088,7 @@ def test_a_program_is_called_by_its_own_name_when_it_checks_its_own_proofs(lab):
     recipe_to_recheck(lab)
     for name in ("fake", "trusted"):
         script = lab.path / f"{name}.sh"
-        script.write_text(script.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\n{STRANGER}"))
+        script.write_text(script.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\n{STRANGE_PROVER}"))
     lab.run("run", "recipe.json", code=0)
     lab.run("recheck", "results", "--prover", "./trusted.sh", code=0)
     assert rechecks(lab) == ["recheck-demo"]
