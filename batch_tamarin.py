@@ -1229,15 +1229,12 @@ class Batch:
     def _put_in_order(self) -> None:
         """Let tasks that came later stand where the plan has them, once all are here."""
         order = self.header.order
-        if (
-            not order
-            or len(order) != len(self.tasks)
-            or not all(map(self.tasks.__contains__, order))
-        ):
+        if len(order) != len(self.tasks):
             return
-        # In place: who watches the tasks goes on watching these.
-        for task_id in order:
-            self.tasks[task_id] = self.tasks.pop(task_id)
+        if all(task_id in self.tasks for task_id in order):
+            # In place: who watches the tasks goes on watching these.
+            for task_id in order:
+                self.tasks[task_id] = self.tasks.pop(task_id)
 
     def _plan(self, plan: Plan) -> None:
         """A plan, or a changed one: an older result under this id counts only if it still holds."""
