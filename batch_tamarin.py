@@ -7830,8 +7830,10 @@ class Recipe:
         # What a journal holds, or is to be written, has no lines in that file.
         self._is_file = text is None
         if self._is_file and os.path.isdir(path):
-            command = f"`batch_tamarin.py resume {quoted([printable(path)])}`"
-            raise InputError(f"is a directory: name a recipe, or {command} goes on with it", path)
+            hint = file_meant(path.rstrip("/") + ".json")
+            if os.path.exists(os.path.join(path, "batch.jsonl")):
+                hint = f"; `batch_tamarin.py resume {quoted([printable(path)])}` goes on with it"
+            raise InputError(f"is a directory: name a recipe{hint}", path)
         self.text = read_text(path) if text is None else text
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
         self.not_made: dict[str, str] = {}  # why theories could not be made, by their names here
@@ -8142,6 +8144,21 @@ class Named(ValueKind):
             yield from self.item.problems(item, (*path, name))
 
 
+# What people write for keys that have other names.
+KEYS_MEANT = {
+    "flags": "preprocess_flags",
+    "defines": "preprocess_flags",
+    "options": "tamarin_options",
+    "theory": "theory_file",
+    "file": "theory_file",
+    "prover": "tamarin_versions",
+    "provers": "tamarin_versions",
+    "prefix": "output_file_prefix",
+    "cores": "max_cores",
+    "memory": "max_memory",
+}
+
+
 @dataclass(eq=False)
 class Fields(ValueKind):
     """An object with these members and no others."""
@@ -8161,7 +8178,10 @@ class Fields(ValueKind):
                 yield from kind.problems(member, member_path)
             else:
                 # A misspelt limit that is passed over would never hold.
-                hint = self._home_of(key) or did_you_mean(key, self.members)
+                hint = self._home_of(key)
+                if KEYS_MEANT.get(key) in self.members:
+                    hint = hint or f" (did you mean '{KEYS_MEANT[key]}'?)"
+                hint = hint or did_you_mean(key, self.members)
                 yield RecipeProblem(member_path, f"unknown key{hint}; allowed: {allowed}")
         for key in self.required:
             if key not in value:
@@ -11390,7 +11410,7 @@ def _told_of_going_on(batch: Batch, vanished: Sequence[str]) -> Iterator[str]:
             reasons[what_changed(task.outdated.plan, task.plan)] += 1
     older = [f"{count:,} of {reason}" for reason, count in reasons.items()]
     if older:
-        told += f"; no more: {', '.join(older)}"
+        told += f"; left out: {', '.join(older)}"
     yield told
     # A theory that can be read again leaves nothing of the task that stood for its lemmas.
     kept = [task_id for task_id in vanished if not batch.withdrawn[task_id].plan.unreadable]
@@ -18574,9 +18594,13 @@ def _answer(rows: Sequence[Row]) -> str:
 def _answered(rows: Sequence[Row]) -> Iterator[str]:
     """How many results are what they should be, or are answers if nothing is expected of them."""
     total = plural(len(rows), _noun(rows))
-    if any(row.plan.expect for row in rows):
+    expecting = sum(bool(row.plan.expect) for row in rows)
+    if expecting:
         as_expected = sum(row.is_as_expected and not row.on_older_text for row in rows)
-        yield f"{as_expected:,} of {total} as expected"
+        if expecting == len(rows):
+            yield f"{as_expected:,} of {total} as expected"
+        else:
+            yield f"{as_expected:,} of {plural(expecting, 'expectation')} met"
         return
     answered = _answers_of(rows)
     told = f": {told_counts(_standings(answered))}" if answered else ""
@@ -19303,7 +19327,10 @@ def _assumptions_part(page: Writer, batches: Batches, rows: Sequence[Row]) -> It
 def _assumptions_table(rows: Sequence[Row]) -> Table:
     """What verdicts take for granted, of those that do."""
     table = Table("What the results rest on")
-    table.about = "These results hold if the lemmas that their proofs assume hold."
+    table.about = (
+        "These results hold if the lemmas that their proofs assume hold; one that rests on a "
+        "falsified lemma says nothing."
+    )
     aspects = [Aspect("result", _told_shortly, Kind.OUTCOME)]
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
     aspects += _differing(_some(_settings(rows), "theory", "prover", *VARIANTS), rows)
@@ -19832,9 +19859,9 @@ class Latex(Writer):
         return re.sub("^ |(?<= ) ", r"\\ ", escaped) or r"\ "
 
     def fragment(self, table: Table) -> str:
+        self.line_width = self.paper_width
         if len(table.rows) > self.page_rows:
             return TEX_LONG_FRAGMENT + self.table(table)
-        self.line_width = self.paper_width
         forms = self._column_forms(table)
         parts = [TEX_FRAGMENT, "{\\scriptsize\\setlength{\\tabcolsep}{3pt}\n"]
         parts += [f"\\begin{{tabular}}{{@{{}}{forms}@{{}}}}\n\\toprule\n"]
@@ -20035,6 +20062,8 @@ class Html(Writer):
     def _head(self, column: Column) -> str:
         title = self.escape(column.title)
         kind = " class=n" if column.is_number else ""
+        if len(column.title) > SHORT_CELL:
+            kind = " class=long"
         return f'<th scope="col"{kind}>{title}'
 
     def _body(self, table: Table) -> Iterator[str]:
@@ -21108,12 +21137,17 @@ tbody th {
 }
 .name a {
   display: inline-block;
-  max-width: 13rem;
+  max-width: 15rem;
   overflow-wrap: break-word;
 }
 .remark {
   min-width: 10rem;
   color: var(--soft);
+  overflow-wrap: break-word;
+}
+thead .long {
+  overflow-wrap: anywhere;
+  min-width: 6rem;
 }
 [data-of="as expected"] {
   overflow-wrap: normal;
@@ -21325,6 +21359,15 @@ thead button {
     content: attr(data-of) "\a0";
     color: var(--soft);
     font-weight: 400;
+  }
+  /* Before an outcome stands its sign: whose it is stands behind it. */
+  .w[data-of]:not([data-of=result])::after {
+    content: "\a0 " attr(data-of);
+    color: var(--soft);
+    font-weight: 400;
+  }
+  .name a {
+    max-width: none;
   }
   .false [data-of]::before {
     color: inherit;
@@ -22206,8 +22249,10 @@ INSTEAD = {
     "--prove": "-t '*--LEMMA--*' runs the tasks of one lemma",
     "--prover": "provers stand in the recipe's tamarin_versions",
     "--dry-run": "`check RECIPE` plans all and proves nothing",
+    "--dryrun": "`check RECIPE` plans all and proves nothing",
+    "--pdf": "`report RESULTS -f tex`, and pdflatex makes it one",
     "--verbose": "-d shows more",
-    "-v": "-d shows more, --version the version",
+    "-v": "`run` and `check` show more with -d",
     "-n": "`check RECIPE` plans all and proves nothing",
     "-o": "`> FILE` writes what is printed to a file",
     "--output": "`> FILE` writes what is printed to a file",
@@ -22217,7 +22262,7 @@ INSTEAD = {
     "-e": "`cache clear --errors-only`",
     "--expect": "`audit RESULTS --expect FILE`, or `expect` in the recipe",
     "--follow": "`status RESULTS --follow`",
-    **{f"--{form}": f"`report RESULTS -f {form}`" for form in REPORTS},
+    **{f"--{form}": f"-f {form} (of `report` and `audit`)" for form in REPORTS},
 }
 
 # What only some commands have in place of an option.
@@ -22373,7 +22418,8 @@ class Parser(argparse.ArgumentParser):
         if rest:
             choices = rest.rstrip(")")
             word = problem.rpartition("invalid choice: ")[2].strip(" '")
-            hint = command_meant(word) or did_you_mean(word, re.findall("[a-z-]+", choices))
+            known = re.findall("[a-z-]+", choices)
+            hint = command_meant(word) or did_you_mean(word.lower(), known)
             if word in FORMATS_MEANT:
                 hint = f" (did you mean '{FORMATS_MEANT[word]}'?)"
             if word == "prune":

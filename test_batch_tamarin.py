@@ -14324,7 +14324,7 @@ def test_the_answer_counts_what_is_as_expected_and_then_what_is_not():
     tasks.append(a_task(id="f", lemma="f"))
     page = page_of(*tasks)
     assert page.answer == (
-        "1 of 6 lemmas as expected; 1 rests on a falsified lemma; "
+        "1 of 4 expectations met; 1 rests on a falsified lemma; "
         "1 is not as expected; 1 met its time limit; 1 has not run yet; "
         "1 falsified with no expectation."
     )
@@ -14359,6 +14359,13 @@ def test_what_was_not_as_expected_is_an_answer_and_what_rests_on_it_is_none():
     tasks = [ended_task("a", "falsified", lemma="a", expect="verified")]
     tasks.append(ended_task("b", lemma="b", assumes=("a",)))
     assert page_of(*tasks).row_of("Totals", 0)["answered"] == "50 %"
+
+
+def test_on_a_phone_each_verdict_says_whose_it_is():
+    page = page_of(ended_task("a", prover="p"), ended_task("b", prover="q"))
+    assert page.page.count('data-of="p (1.11.0)">verified') == 1
+    assert page.page.count('data-of="q (1.11.0)">verified') == 1
+    assert ".w[data-of]:not([data-of=result])::after" in page.page
 
 
 def test_the_answer_counts_answers_where_nothing_is_expected():
@@ -17375,11 +17382,15 @@ def test_a_run_without_standard_streams_runs(lab):
         ("recheck nowhere", "nowhere: there is no such results directory"),
         ("resume recipe.json", "is a file"),
         ("report html", "there is no such results directory (did you mean '-f html'?)"),
-        ("run results", "is a directory: name a recipe, or `batch_tamarin.py resume results`"),
+        ("run results", "results: is a directory: name a recipe\n"),
+        ("run recipe", "is a directory: name a recipe (did you mean 'recipe.json'?)"),
+        ("run old", "name a recipe; `batch_tamarin.py resume old` goes on with it"),
     ],
 )
 def test_a_mistyped_results_directory_is_named(lab, command, told):
     lab.results.mkdir()
+    (lab.path / "recipe").mkdir()
+    lab.write("old/batch.jsonl", "")
     lab.write("recipe.json", "{}")
     done = lab.run(*command.split(), code=2)
     assert told in done.stderr
@@ -17441,8 +17452,9 @@ def test_a_mistyped_id_is_compared_with_its_neighbours_only(monkeypatch):
         ("run r.json --resume", "'--resume': run it again: it goes on"),
         ("run r.json --lemma x", "'--lemma': -t '*--LEMMA--*'"),
         ("run r.json --dry-run", "'--dry-run': `check RECIPE`"),
-        ("run r.json -v", "'-v': -d shows more"),
-        ("report r --html", "'--html': `report RESULTS -f html`"),
+        ("run r.json -v", "'-v': `run` and `check` show more with -d"),
+        ("report r -f HTML", "did you mean 'html'?"),
+        ("report r --html", "'--html': -f html (of `report` and `audit`)"),
         ("check r.json -r", "'-r': `check RECIPE --report`"),
         ("cache clear -e", "'-e': `cache clear --errors-only`"),
         ("run r.json -n", "'-n': `check RECIPE`"),
