@@ -1380,7 +1380,7 @@ def decode(cls: type[T], data: Mapping[str, Any]) -> T:
         raise TypeError(f"{data!r:.40} is no object")
     values: dict[str, Any] = {}
     missing = dataclasses.MISSING
-    for attribute, name, inline, default, plain, read in _read_fields(cast(Hashable, cls)):
+    for attribute, name, inline, _, _, default, plain, read in _read_fields(cast(Hashable, cls)):
         if inline:
             values[attribute] = read(data)
             continue
@@ -1397,29 +1397,10 @@ def decode(cls: type[T], data: Mapping[str, Any]) -> T:
     return cls(**values)
 
 
-class _ReadField(NamedTuple):
-    """What `decode` asks of a field."""
-
-    attribute: str
-    name: str
-    inline: bool
-    default: Any  # MISSING: it must be there
-    plain: type[Any] | None  # a value of this very type is taken as it is
-    read: Callable[[Any], Any]  # what makes its value of what JSON has
-
-
 @functools.cache
-def _read_fields(cls: Hashable) -> tuple[_ReadField, ...]:
+def _read_fields(cls: Hashable) -> tuple[_JsonField, ...]:
     """The fields that are read from JSON."""
-    fields: list[_ReadField] = []
-    for each in _json_fields(cls):
-        if not each.not_read:
-            fields.append(
-                _ReadField(
-                    each.attribute, each.name, each.inline, each.default, each.plain, each.read
-                )
-            )
-    return tuple(fields)
+    return tuple(each for each in _json_fields(cls) if not each.not_read)
 
 
 def json_names(cls: type[Any]) -> Iterator[str]:
@@ -7831,8 +7812,6 @@ class Recipe:
         self._is_file = text is None
         if self._is_file and os.path.isdir(path):
             hint = file_meant(path.rstrip("/") + ".json")
-            if os.path.exists(os.path.join(path, "batch.jsonl")):
-                hint = f"; `batch_tamarin.py resume {quoted([printable(path)])}` goes on with it"
             raise InputError(f"is a directory: name a recipe{hint}", path)
         self.text = read_text(path) if text is None else text
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
@@ -10712,6 +10691,7 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
     return [task_id for task_id in batch.tasks if task_id in chosen]
 
 
+RECHECK_FOLDER = "recheck-"  # of results; behind it the alias of who checks
 RECHECK_MARK = "~recheck"  # behind the id of a task: the check of its proof
 
 
@@ -15949,7 +15929,7 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
     claims = unchecked_texts(index, _theories_with_results(reader.batches, logs))
     # What is known of results, and what reading showed about them.
     batches = dict(reader.batches)
-    findings = list(_findings_of_rechecks(reader.rechecks, batches))
+    findings = hear_rechecks(reader.rechecks, batches)
     findings += _unreadable_texts(files)
     findings += _findings_of_batches(reader.batches)
     tasks_of_logs = _told_apart(map(read_results, logs))
@@ -16058,6 +16038,19 @@ class Mark(NamedTuple):
     comment: str  # its end; "" in formats without comments
     beginnings: tuple[str, ...] = ()  # of those formats
 
+    def is_on(self, ends: _Ends) -> bool:
+        """Whether a file with these ends has it."""
+        if self.comment:
+            return ends.last.endswith(self.comment)
+        return ends.first.startswith(self.beginnings)
+
+
+class _Ends(NamedTuple):
+    """The first and the last characters of a file, enough of them for any mark."""
+
+    first: str
+    last: str
+
 
 REPORT_SIGN = "made by batch_tamarin.py"
 REPORT_MARKS: dict[str, Mark] = {
@@ -16071,24 +16064,24 @@ REPORT_MARKS: dict[str, Mark] = {
 }
 
 
+def _ends(path: str) -> _Ends:
+    with open_file(path) as file:
+        first = file.read(100)
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 100))
+        return _Ends(first.decode("utf-8", "replace"), file.read().decode("utf-8", "replace"))
+
+
 def is_report(path: str, form: str) -> bool:
     """Whether a file is a report of ours in this format, or is empty. Raises OSError."""
-    mark = REPORT_MARKS[form]
-    with open_file(path) as file:
-        beginning = file.read(100).decode("utf-8", "replace")
-        if not beginning:
-            return True
-        if not mark.comment:
-            return beginning.startswith(mark.beginnings)
-        end = len(mark.comment.encode())
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - end))
-        return file.read() == mark.comment.encode()
+    ends = _ends(path)
+    return not ends.first or REPORT_MARKS[form].is_on(ends)
 
 
 def is_any_report(path: str) -> bool:
     """Whether a file is a report of ours in any format. Raises OSError."""
-    return os.path.getsize(path) > 0 and any(is_report(path, form) for form in REPORT_MARKS)
+    ends = _ends(path)
+    return any(mark.is_on(ends) for mark in REPORT_MARKS.values())
 
 
 class EvidenceReader:
@@ -16122,7 +16115,7 @@ class EvidenceReader:
             if self._read_results(folder, names):
                 # The journal says all that the files beside it say; rechecks have one of their own.
                 something = True
-                folders[:] = [name for name in folders if name.startswith("recheck-")]
+                folders[:] = [name for name in folders if name.startswith(RECHECK_FOLDER)]
                 names.clear()
             folders.sort()
             for name in sorted(names):
@@ -17018,10 +17011,17 @@ def may_check(checker: Prover, finder: Prover) -> bool:
     return checker.flavour in set(Flavour) or checker.flavour == finder.flavour
 
 
-def _findings_of_rechecks(
+def hear_rechecks(rechecks: Mapping[str, Batch], batches: Mapping[str, Batch]) -> list[Finding]:
+    """Note in batches what rechecks confirm and reject there; what an audit must tell of it.
+
+    `rechecks` and `batches` by their directories.
+    """
+    return list(_heard_of_rechecks(rechecks, batches))
+
+
+def _heard_of_rechecks(
     rechecks: Mapping[str, Batch], batches: Mapping[str, Batch]
 ) -> Iterator[Finding]:
-    """What rechecks say against results. What they confirm is noted in the batches."""
     of_folders = {os.path.realpath(folder): batch for folder, batch in batches.items()}
     for folder, recheck in rechecks.items():
         # Both may have been moved together.
@@ -17052,14 +17052,21 @@ def _findings_of_rechecks(
 
 
 def note_rechecks(batch: Batch, directory: str, warn: Callable[[str], None]) -> None:
-    """Let a batch know what the rechecks in its results directory say of its results."""
+    """Let a batch know what the rechecks in its results directory say of its results.
+
+    One that can't be read is a warning: results are shown without it.
+    """
     rechecks: dict[str, Batch] = {}
     for name in _list_directory(directory):
         journal = os.path.join(directory, name, JOURNAL)
-        if name.startswith("recheck-") and os.path.exists(journal):
+        if not (name.startswith(RECHECK_FOLDER) and os.path.exists(journal)):
+            continue
+        try:
             rechecks[os.path.dirname(journal)], _ = load_batch(journal, warn)
-    for _ in _findings_of_rechecks(rechecks, {directory: batch}):
-        pass  # who wants to know what they are asks `audit`
+        except InputError as error:
+            warn(f"passed over: {error}")
+    # Who wants to know what is wrong asks `audit`.
+    hear_rechecks(rechecks, {directory: batch})
 
 
 def _is_of_present_result(check: Task, task: Task, proof: str) -> bool:
@@ -17597,7 +17604,7 @@ class Recheck:
         self.batch = batch
         self.results = os.path.abspath(directory)
         self.prover = prover
-        self.directory = os.path.join(self.results, f"recheck-{prover.alias}")
+        self.directory = os.path.join(self.results, RECHECK_FOLDER + prover.alias)
         self.proofs_directory = self.directory + "~proofs"
         self.dependencies: dict[TheoryView, Dependencies] = {}
         # What was proven, not what lies there today.
@@ -18067,7 +18074,7 @@ def _contradicting_rechecks(batch: Batch, directory: str, tasks: Iterable[Task])
     if batch.header.recheck_of:
         return [directory] if any(task.misses_expectation for task in tasks) else []
     by = itertools.chain.from_iterable(task.rejected_by for task in tasks)
-    return [os.path.join(directory, f"recheck-{alias}") for alias in dict.fromkeys(by)]
+    return [os.path.join(directory, RECHECK_FOLDER + alias) for alias in dict.fromkeys(by)]
 
 
 def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[str]:
@@ -24921,6 +24928,10 @@ def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
     if any(os.path.exists(os.path.join(args.recipe, name)) for name in RECORDS):
         own_results(args.recipe)  # which tells what batch-tamarin's are good for
+        command = f"`batch_tamarin.py resume {quoted([printable(args.recipe)])}`"
+        raise InputError(
+            f"holds results: name a recipe, or {command} goes on with them", args.recipe
+        )
     recipe = Recipe(args.recipe)
     granularity = Granularity(args.granularity) if args.granularity else None
     asked = replace(asked_options(args), scheduler=args.scheduler, granularity=granularity)

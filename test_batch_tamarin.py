@@ -17230,6 +17230,17 @@ def test_a_report_tells_what_a_recheck_does_not_confirm(lab):
     assert "<h1>Recheck of recipe.json by trusted</h1>" in page
 
 
+def test_a_recheck_that_cannot_be_read_hides_no_result(lab):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    (lab.results / "recheck-x" / "batch.jsonl").mkdir(parents=True)
+    lab.write("results/batch.jsonl", "")
+    for command in ("run recipe.json", "run recipe.json", "status results", "report results"):
+        done = lab.run(*command.split(), code=0)
+        assert "warning: passed over: " in done.stderr
+        assert "verified" in done.stdout
+
+
 def test_a_prover_that_finds_the_opposite_itself_is_a_finding(lab, audit):
     own = PROVES_ITSELF.replace("VERDICT", "falsified - found trace (2 steps)")
     found_proofs(lab, checker=own + FOREIGN)
@@ -17384,7 +17395,7 @@ def test_a_run_without_standard_streams_runs(lab):
         ("report html", "there is no such results directory (did you mean '-f html'?)"),
         ("run results", "results: is a directory: name a recipe\n"),
         ("run recipe", "is a directory: name a recipe (did you mean 'recipe.json'?)"),
-        ("run old", "name a recipe; `batch_tamarin.py resume old` goes on with it"),
+        ("run old", "name a recipe, or `batch_tamarin.py resume old` goes on with them"),
     ],
 )
 def test_a_mistyped_results_directory_is_named(lab, command, told):
