@@ -363,7 +363,8 @@ def _neighbours(word: str, known: Iterable[str], most: int = 100) -> list[str]:
     near = alphabet[max(0, place - most) : place + most]
     backwards = sorted(each[::-1] for each in alphabet)
     place = bisect.bisect(backwards, word[::-1])
-    near += [each[::-1] for each in backwards[max(0, place - most) : place + most]]
+    alike_at_end = backwards[max(0, place - most) : place + most]
+    near += [each[::-1] for each in alike_at_end]
     return near
 
 
@@ -376,6 +377,13 @@ def file_meant(path: str) -> str:
         return ""
     # Endings are alike in any case.
     return did_you_mean(name, filter(str.isprintable, names), 0.75)
+
+
+def hint_where_missing(error: Exception, path: str) -> str:
+    """`file_meant` where a file can't be read as there is none; "" for any other reason."""
+    if isinstance(error, FileNotFoundError):
+        return file_meant(path)
+    return ""
 
 
 # --- Times, digests, files ------------------------------------------------------------------------
@@ -482,12 +490,18 @@ def file_stamp(path: str | int) -> tuple[int, ...]:
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode
 
 
+def as_list(value: str | Iterable[str]) -> Iterable[str]:
+    """One text as the only one of a list; several as they are."""
+    if isinstance(value, str):
+        return [value]
+    return value
+
+
 def write_file(path: str, text: str | Iterable[str]) -> None:
     """Write a derived file: a reader sees the old one or the new one, never half of it.
 
     `text`: all of it, or its pieces. Raises OSError.
     """
-    pieces = [text] if isinstance(text, str) else text
     # In the same folder: a rename is one step only within a file system.
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
@@ -495,7 +509,7 @@ def write_file(path: str, text: str | Iterable[str]) -> None:
         with open(
             temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
         ) as file:
-            file.writelines(pieces)
+            file.writelines(as_list(text))
         os.replace(temporary, path)
     except BaseException as error:  # what makes the pieces may fail, too
         with suppress(OSError):  # the first error tells more
@@ -1239,7 +1253,8 @@ class Batch:
     def _plan(self, plan: Plan) -> None:
         """A plan, or a changed one: an older result under this id counts only if it still holds."""
         # A journal can come from anywhere, and ids name files that we write and remove.
-        if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", "..") or "\0" in plan.id:
+        has_folder = os.path.basename(plan.id) != plan.id
+        if has_folder or plan.id in ("", ".", "..") or "\0" in plan.id:
             raise ValueError(f"'{plan.id}' can't name files")
         os.fsencode(plan.id)  # half a character can't either
         # Attempts are counted on even if nothing else holds: their numbers name files.
@@ -1622,12 +1637,13 @@ class Lemma:
         """The verdict that the stored proof would get if a prover checked it; None without one."""
         if not self.proof:
             return None
+        found_trace = self.proof.found_trace
+        if not found_trace and not self.proof.is_complete:
+            return Verdict.INCOMPLETE
         wants_trace = self.trait == Trait.EXISTS_TRACE
-        if self.proof.found_trace:
-            return Verdict.VERIFIED if wants_trace else Verdict.FALSIFIED
-        if self.proof.is_complete:
-            return Verdict.FALSIFIED if wants_trace else Verdict.VERIFIED
-        return Verdict.INCOMPLETE
+        if found_trace == wants_trace:
+            return Verdict.VERIFIED
+        return Verdict.FALSIFIED
 
     @property
     def is_sources(self) -> bool:
@@ -2536,8 +2552,7 @@ def _without_comments(text: str) -> str:
         if not comment:
             break
         if comment.group() == "//":
-            end = text.find("\n", comment.end())
-            behind = len(text) if end < 0 else end
+            behind = _end_of_line(text, comment.end())
         else:
             end = text.find("*/", comment.end())
             behind = end + len("*/")
@@ -2546,6 +2561,14 @@ def _without_comments(text: str) -> str:
         kept.append(text[place : comment.start()])
         place = behind
     return "".join(kept) + text[place:]
+
+
+def _end_of_line(text: str, place: int) -> int:
+    """Where the line ends that this place is in: before its line feed."""
+    end = text.find("\n", place)
+    if end < 0:
+        return len(text)
+    return end
 
 
 def _on_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
@@ -3206,13 +3229,9 @@ class Cursor(SourceText):
             if not self.text.startswith(("//", "/*"), self.pos):
                 return
             if self.next_is("//"):
-                self._pass_comment(self._end_of_line())
+                self._pass_comment(_end_of_line(self.text, self.pos))
             else:
                 self._pass_comment(self._end_of_comment())
-
-    def _end_of_line(self) -> int:
-        end = self.text.find("\n", self.pos)
-        return len(self.text) if end < 0 else end
 
     def _end_of_comment(self) -> int:
         """The end of the comment that starts here; comments nest."""
@@ -3269,7 +3288,9 @@ class Cursor(SourceText):
 
         Of a long one the last 8 characters: more than any word that matters has.
         """
-        return _NO_WORD.split(self.text[max(0, self.last - 8) : self.last])[-1]
+        start = max(0, self.last - 8)
+        words = _NO_WORD.split(self.text[start : self.last])
+        return words[-1]
 
 
 # --- The token text of a theory -------------------------------------------------------------------
@@ -4234,7 +4255,7 @@ class SourceFiles:
             data = self._read(path)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            hint = file_meant(path) if isinstance(error, FileNotFoundError) else ""
+            hint = hint_where_missing(error, path)
             raise InputError(
                 f"can't read '{path}': {reason}{hint}", include.asked_by, include.line
             ) from None
@@ -4647,7 +4668,7 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
         with open_file(path) as file:
             data = file.read(limit + 1)
     except OSError as error:
-        hint = file_meant(path) if isinstance(error, FileNotFoundError) else ""
+        hint = hint_where_missing(error, path)
         raise InputError(f"can't be read: {error.strerror}{hint}", path) from None
     except ValueError:
         raise InputError("this is no file name", printable(path)) from None
@@ -6780,7 +6801,9 @@ def affected(advisory: Advisory, flavour: str, version: str) -> Exposure:
     """
     number = version_number(version)
     if advisory.flavour != Flavour.TAMARIN_PROVER:
-        return Exposure.AFFECTED if flavour == advisory.flavour else Exposure.NOT_AFFECTED
+        if flavour == advisory.flavour:
+            return Exposure.AFFECTED
+        return Exposure.NOT_AFFECTED
     if flavour == Flavour.TAMARIN_RS:
         if advisory.in_diff:  # it has no diff mode
             return Exposure.NOT_AFFECTED
@@ -6793,10 +6816,14 @@ def affected(advisory: Advisory, flavour: str, version: str) -> Exposure:
         return Exposure.NOT_AFFECTED
     if is_development(number):
         next_release = (number[0], number[1] + 1, 0)
-        return Exposure.MAYBE if begins <= next_release else Exposure.NOT_AFFECTED
+        if begins <= next_release:
+            return Exposure.MAYBE
+        return Exposure.NOT_AFFECTED
     if number < begins:
         return Exposure.NOT_AFFECTED
-    return Exposure.MAYBE if number > JUDGED_UP_TO else Exposure.AFFECTED
+    if number > JUDGED_UP_TO:
+        return Exposure.MAYBE
+    return Exposure.AFFECTED
 
 
 def reason_for_doubt(flavour: str, version: str) -> str:
@@ -6916,15 +6943,24 @@ def _macro_names(items: TheoryItems) -> set[str]:
     return {macro.partition("(")[0].strip() for macro in items.macros}
 
 
+def _linear_facts(rule: RuleText, texts: Iterable[str]) -> list[RuleFact]:
+    """Some of the facts of a rule, without those that persist."""
+    return [fact for fact in facts_of(rule, texts) if fact.is_linear]
+
+
+def _names_of(facts: Iterable[RuleFact]) -> set[str]:
+    return {fact.name for fact in facts}
+
+
 def _has_macro_in_state(run: Circumstances) -> Iterator[Met]:
     items = run.items
     macros = _macro_names(items)
     if not macros:
         return
     for rule in items.rules:
-        consumed = [fact for fact in facts_of(rule, rule.premises) if fact.is_linear]
-        produced = [fact for fact in facts_of(rule, rule.conclusions) if fact.is_linear]
-        both = {fact.name for fact in consumed} & {fact.name for fact in produced}
+        consumed = _linear_facts(rule, rule.premises)
+        produced = _linear_facts(rule, rule.conclusions)
+        both = _names_of(consumed) & _names_of(produced)
         for fact in (*consumed, *produced):
             uses_macro = any(applies_function(term, macros) for term in fact.arguments)
             if fact.name in both and uses_macro:
@@ -6952,10 +6988,10 @@ def _has_tuple_beside_variable(run: Circumstances) -> Iterator[Met]:
     tuples: dict[tuple[str, int], set[str]] = {}
     variables: dict[tuple[str, int], set[str]] = {}
     for rule in run.items.rules:
-        premises = [fact for fact in facts_of(rule, rule.premises) if fact.is_linear]
-        conclusions = [fact for fact in facts_of(rule, rule.conclusions) if fact.is_linear]
-        looping |= {fact.name for fact in premises} & {fact.name for fact in conclusions}
-        for fact in (*premises, *conclusions):
+        consumed = _linear_facts(rule, rule.premises)
+        produced = _linear_facts(rule, rule.conclusions)
+        looping |= _names_of(consumed) & _names_of(produced)
+        for fact in (*consumed, *produced):
             for place, term in enumerate(fact.arguments):
                 if _is_tuple(term):
                     tuples.setdefault((fact.name, place), set()).add(rule.name)
@@ -7116,22 +7152,34 @@ def _has_subterm_of_two_sorts(run: Circumstances) -> Iterator[Met]:
                 break
 
 
+# What stands beside one of these is a part of a larger term.
+_JOINS_TERMS = ("%+", "*", "^", "+", "++", "XOR", ":")
+
+
 def _sort_before(tokens: Tokens, place: int, constants: Collection[str]) -> str:
     """`nat` or `msg` of a variable that stands before a place; "" of any other term."""
-    if tokens[max(0, place - 2) : place] == [":", "nat"]:
-        return "nat"
-    if place > 1 and tokens[place - 2] in ("%+", "*", "^", "+", "++", "XOR", ":", ","):
+    before = tokens[max(0, place - 2) : place]
+    if not before:
         return ""
-    return _sort_of(tokens[place - 1], constants) if place else ""
+    if before == [":", "nat"]:
+        return "nat"
+    *further, nearest = before
+    if further and further[0] in (*_JOINS_TERMS, ","):
+        return ""
+    return _sort_of(nearest, constants)
 
 
 def _sort_behind(tokens: Tokens, place: int, constants: Collection[str]) -> str:
+    """The same of a variable that stands behind a place."""
     behind = tokens[place + 1 : place + 4]
-    if behind[1:] == [":", "nat"]:
-        return "nat"
-    if not behind or behind[1:2] and behind[1] in ("(", "%+", "*", "^", "+", "++", "XOR", ":"):
+    if not behind:
         return ""
-    return _sort_of(behind[0], constants)
+    nearest, *further = behind
+    if further == [":", "nat"]:
+        return "nat"
+    if further and further[0] in (*_JOINS_TERMS, "("):
+        return ""
+    return _sort_of(nearest, constants)
 
 
 def _sort_of(token: str, constants: Collection[str]) -> str:
@@ -7204,10 +7252,15 @@ def _binds_x_twice(run: Circumstances) -> Iterator[Met]:
     has_dest_builtin = not _BUILTIN_DESTRUCTORS.keys().isdisjoint(items.builtins)
     if not has_dest_builtin:
         return
-    if not any(applies_function(each.term, destructors) for each in _lets(items)):
+    if not _is_in_lets(destructors, items):
         return
     if sum(map(_bindings_of_x, process_tokens(items))) > 1:
         yield Met(Weight.NOTE)
+
+
+def _is_in_lets(functions: Collection[str], items: TheoryItems) -> bool:
+    """Whether the `let` of a process applies one of these functions."""
+    return any(applies_function(each.term, functions) for each in _lets(items))
 
 
 def _bindings_of_x(tokens: Tokens) -> int:
@@ -7219,10 +7272,12 @@ def _bindings_of_x(tokens: Tokens) -> int:
         if token in ("new", "as") and behind and behind[0].lstrip("~") == "x":
             count += 1
         if token == "in" and behind == ["("]:
-            inside = tokens[place + 2 : partners.get(place + 1, place)]
+            end = partners.get(place + 1, place)
+            inside = " ".join(tokens[place + 2 : end])
             # Behind the channel, if one is named.
-            message = split_list(" ".join(inside), re.compile(r"[(){}<>,]"))[-1:]
-            count += "x" in _bound_in(tokens_of(" ".join(message)))
+            message = split_list(inside, re.compile(r"[(){}<>,]"))[-1:]
+            pattern = tokens_of(" ".join(message))
+            count += "x" in _bound_in(pattern)
     return count
 
 
@@ -7237,13 +7292,15 @@ def _bound_in(pattern: Tokens) -> set[str]:
 
 def _has_result_that_is_no_variable(run: Circumstances) -> Iterator[Met]:
     items = run.items
+    constants = _constants(items)
     names: set[str] = set()
     if "dest-signing" in items.builtins:
         names.add("verify")
     for name, results in _destructors(items).items():
         for result in results:
             tokens = tokens_of(result)
-            if len(tokens) > 1 or tokens and tokens[0] in _constants(items):
+            is_constant = tokens and tokens[0] in constants
+            if len(tokens) > 1 or is_constant:
                 names.add(name)
     yield from _used_in_lets(items, names)
 
@@ -7256,11 +7313,8 @@ def _has_two_equations(run: Circumstances) -> Iterator[Met]:
 
 def _used_in_lets(items: TheoryItems, names: Collection[str]) -> Iterator[Met]:
     """Of these functions those that are applied in the `let` of a process."""
-    if not names:
-        return
-    lets = list(_lets(items))
     for name in sorted(names):
-        if any(applies_function(each.term, (name,)) for each in lets):
+        if _is_in_lets((name,), items):
             yield Met(Weight.ADVISORY, name)
 
 
@@ -9235,7 +9289,7 @@ def read_condition(
             recipe.problem(place, f"no such dimension{hint}; allowed: {allowed}")
             continue
         meant: set[str] = set()
-        for word in [words] if isinstance(words, str) else words:
+        for word in as_list(words):
             values = _values_meant(word, known[dimension])
             if not values:
                 hint = did_you_mean(word, known[dimension])
@@ -9282,8 +9336,7 @@ def _refuse_unknown_names(
     refuse_unknown_placeholders(recipe, prefix, [*known, "theory"], place)
     # Without variants braces are a part of a file's name.
     if known:
-        names = entry["theory_file"]
-        for name in [names] if isinstance(names, str) else names:
+        for name in as_list(entry["theory_file"]):
             refuse_unknown_placeholders(recipe, name, known, (*path, "theory_file"))
 
 
@@ -9414,8 +9467,12 @@ def _expected_there(expects: Expects, lemma: Lemma) -> dict[JsonPath, Verdict]:
     if isinstance(value, dict):
         return _expected_by_name(value, lemma, expects.path)
     rules = [rule for rule in value if _selects(rule.lemma, lemma)]
-    best = [rule for rule in rules if not any(other.beats(rule) for other in rules)]
-    return {rule.path: rule.verdict for rule in best}
+    expected: dict[JsonPath, Verdict] = {}
+    for rule in rules:
+        is_beaten = any(other.beats(rule) for other in rules)
+        if not is_beaten:
+            expected[rule.path] = rule.verdict
+    return expected
 
 
 def _expected_by_name(
@@ -23125,9 +23182,8 @@ def print_out(text: str | Iterable[str]) -> bool:
     Where nobody does (`| head`), what was asked for is done, and nobody is to be told. Raises
     OSError on a full disk.
     """
-    pieces = [text] if isinstance(text, str) else text
     try:
-        sys.stdout.writelines(pieces)
+        sys.stdout.writelines(as_list(text))
         sys.stdout.flush()
     except BrokenPipeError:
         discard_output()
