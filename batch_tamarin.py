@@ -202,7 +202,7 @@ ANSWERS = frozenset({Verdict.VERIFIED, Verdict.FALSIFIED})
 def say(message: str) -> None:
     """Tell the user one line: on stderr, or above the live block while there is one."""
     # It may name what others wrote: a theory, a file, a prover's last words.
-    _listeners[-1](printable(message))
+    message_listeners[-1](printable(message))
 
 
 def warn(message: str) -> None:
@@ -217,7 +217,7 @@ def print_line(line: str) -> None:
 
 
 # Who is told of messages: the last one. The live block puts itself here while it is shown.
-_listeners: list[Callable[[str], None]] = [print_line]
+message_listeners: list[Callable[[str], None]] = [print_line]
 
 _COLOURS = {
     "verified": 32,
@@ -4722,7 +4722,7 @@ def open_file(path: str) -> BinaryIO:
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        _refuse_irregular(fd, path)
+        refuse_irregular(fd, path)
     except OSError:
         os.close(fd)
         raise
@@ -4730,7 +4730,7 @@ def open_file(path: str) -> BinaryIO:
     return os.fdopen(fd, "rb")
 
 
-def _refuse_irregular(fd: int, path: str) -> None:
+def refuse_irregular(fd: int, path: str) -> None:
     """Raise OSError for a directory, a pipe or a device."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISDIR(mode):
@@ -6130,15 +6130,15 @@ def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
     output = ProverOutput(
         printed=last_part(stdout, SUMMARY_HEADING),
         old_maude=unsupported_maude("\n".join([*errors, *ends_of(stdout)])),
-        parse_error=_parse_error(errors),
+        parse_error=parse_error_in(errors),
         complaint=_complaint(errors),
         stderr_tail=_tail(errors),
     )
-    _read_summary(output.printed, output, lemma)
+    read_summary(output.printed, output, lemma)
     return output
 
 
-def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
+def read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
     """Add to `output` what a summary says; `lines` begin with the two of its heading.
 
     It ends with a line of `=`: what was not printed to its end is no summary. tamarin-prover 1.4
@@ -6198,7 +6198,7 @@ def unsupported_maude(text: str) -> str:
     return version
 
 
-def _parse_error(errors: Sequence[str]) -> str:
+def parse_error_in(errors: Sequence[str]) -> str:
     """`t.spthy:3:1:` and what the prover says of that place, or ""."""
     told: list[str] = []
     for line in errors:
@@ -6325,7 +6325,7 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
     proof: the path of the analyzed theory, which names the wellformedness checks that failed.
     """
     lines = [line for line in output.lines if _belongs_to(line, plan)]
-    judgement = _judge_exit(outcome, output)
+    judgement = judge_exit(outcome, output)
     if judgement.status is Status.COMPLETED:
         judgement = _judge_lines(plan, lines)
     if plan.checks_proof and judgement.verdict is Verdict.INCOMPLETE:
@@ -6375,7 +6375,7 @@ def _belongs_to(line: SummaryLine, plan: Plan) -> bool:
     return line.side in (plan.sides or ("",))
 
 
-def _judge_exit(outcome: Outcome, output: ProverOutput) -> Judgement:
+def judge_exit(outcome: Outcome, output: ProverOutput) -> Judgement:
     """What the end of a job tells: COMPLETED only for a whole summary and no sign of failure."""
     if outcome.status is not Status.COMPLETED:
         return Judgement(outcome.status, reason=outcome.reason)
@@ -6582,7 +6582,7 @@ def graph_lemma(label: str, known: Iterable[str]) -> str:
 
 VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
 # Among other things: tamarin-prover first tells of Maude.
-_VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
+TAMARIN_VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
 # Of another program that speaks Tamarin's command line, as it must say itself.
 _OTHER_VERSION = re.compile(r"([A-Za-z][\w-]*) v?(\d+(?:\.\d+)+)")
 
@@ -6661,7 +6661,7 @@ async def _ask_version(
     files = filter(os.path.isfile, prover.command)
     digests = [await asyncio.to_thread(file_digest, file) for file in files]
     identity = sha256(json.dumps([digests, said]).encode())
-    found = _VERSION.search(said)
+    found = TAMARIN_VERSION.search(said)
     is_tamarin = "tamarin" in said.lower()
     if is_tamarin and not found:
         found = _OTHER_VERSION.match(said)
@@ -8488,7 +8488,7 @@ _PROVER: dict[str, ValueKind] = {
 PROVER_FIELDS = Fields(_PROVER)
 
 # Of one job. What is missing is inherited: lemma, task, then the defaults.
-_RESOURCES: dict[str, ValueKind] = {
+RESOURCE_KINDS: dict[str, ValueKind] = {
     "max_cores": Number(CORES, whole=True),
     "max_memory": Number(GIGABYTES),
     "timeout": Number(SECONDS),
@@ -8499,11 +8499,11 @@ _OVERRIDES: dict[str, ValueKind] = {
     "tamarin_versions": TEXTS,  # aliases
     "tamarin_options": Options(),
     "preprocess_flags": ListOf(FLAG),
-    "resources": Fields(_RESOURCES),
+    "resources": Fields(RESOURCE_KINDS),
     "priority": INTEGER,  # of those that wait, the highest starts first
 }
 
-_LEMMA: dict[str, ValueKind] = {
+LEMMA_KINDS: dict[str, ValueKind] = {
     # Exact; else a shell pattern, case-sensitive; "!pattern" takes lemmas away.
     "name": TEXT,
     **_OVERRIDES,
@@ -8512,7 +8512,7 @@ _LEMMA: dict[str, ValueKind] = {
 
 # One for all of its lemmas, or by lemma: names or patterns.
 EXPECTATIONS = OneOrNamed(VERDICT, "must be an object with at least one lemma")
-LEMMA_FIELDS = Fields(_LEMMA, required=("name",))
+LEMMA_FIELDS = Fields(LEMMA_KINDS, required=("name",))
 
 # One value of a dimension, or several; shell patterns.
 _VALUES = OneOrList(TEXT)
@@ -8550,7 +8550,7 @@ SUBSETS = Fields(
 )
 
 # A further attempt at what has met its limit. Other options would be another question: a variant.
-_LIMIT_STAGE: dict[str, ValueKind] = {"resources": Fields(_RESOURCES)}
+_LIMIT_STAGE: dict[str, ValueKind] = {"resources": Fields(RESOURCE_KINDS)}
 
 # What makes the theory before it is read.
 _PREPARE: dict[str, ValueKind] = {
@@ -8609,7 +8609,7 @@ def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
             hint = did_you_mean(alias, known)
             recipe.problem(path, f"no prover '{printable(alias)}' in tamarin_versions{hint}")
         elif alias not in provers:
-            provers[alias] = _recipe_prover(recipe, alias)
+            provers[alias] = recipe_prover(recipe, alias)
     recipe.raise_problems()
     return provers
 
@@ -8656,7 +8656,7 @@ def override_layers(entry: Json, path: JsonPath) -> Iterator[Layer]:
                 yield Layer(overrides, (*path, "matrix", dimension, value))
 
 
-def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
+def recipe_prover(recipe: Recipe, alias: str) -> Prover:
     """A prover of the recipe, found on this machine; what is wrong with it is noted."""
     entry = recipe.data["tamarin_versions"][alias]
     path: JsonPath = ("tamarin_versions", alias)
@@ -8989,7 +8989,7 @@ class _Planner:
     ) -> Plan:
         """The plan of what an item would select, if its theory could be read."""
         item = unread.item
-        name = UNKNOWN_LEMMAS if _is_pattern(item.pattern) else item.pattern
+        name = UNKNOWN_LEMMAS if is_pattern(item.pattern) else item.pattern
         task_id = self._new_id(entry, prefix, name, unread.alias)
         lemma = Lemma(item.pattern, Trait.ALL_TRACES, "", (), argument)
         expect = expected_verdict(self.recipe, item, lemma)
@@ -9045,7 +9045,7 @@ class _Planner:
             return
         for expects in entry.expects:
             for path, pattern in expecting_words(expects):
-                if is_unread or any(_selects(pattern, lemma) for lemma in lemmas):
+                if is_unread or any(selects_lemma(pattern, lemma) for lemma in lemmas):
                     words.use(path)
                 else:
                     names = [lemma.name for lemma in lemmas]
@@ -9367,7 +9367,7 @@ class ExpectRule(NamedTuple):
         """How narrowly it names its lemmas."""
         if self.lemma == "*":
             return 0
-        return 1 if _is_pattern(self.lemma) else 2
+        return 1 if is_pattern(self.lemma) else 2
 
     def is_within(self, other: ExpectRule) -> bool:
         """Whether it is no wider than another one, in its lemmas and in its variants."""
@@ -9466,7 +9466,7 @@ def _expected_there(expects: Expects, lemma: Lemma) -> dict[JsonPath, Verdict]:
         return {expects.path: Verdict(value)}
     if isinstance(value, dict):
         return _expected_by_name(value, lemma, expects.path)
-    rules = [rule for rule in value if _selects(rule.lemma, lemma)]
+    rules = [rule for rule in value if selects_lemma(rule.lemma, lemma)]
     expected: dict[JsonPath, Verdict] = {}
     for rule in rules:
         is_beaten = any(other.beats(rule) for other in rules)
@@ -9482,7 +9482,7 @@ def _expected_by_name(
     if lemma.name in verdicts:
         return {(*path, lemma.name): Verdict(verdicts[lemma.name])}
     for pattern, verdict in verdicts.items():
-        if _selects(pattern, lemma):
+        if selects_lemma(pattern, lemma):
             return {(*path, pattern): Verdict(verdict)}
     return {}
 
@@ -9513,7 +9513,7 @@ class LemmaItem(NamedTuple):
     def idle_beside(self, first: LemmaItem) -> list[str]:
         """What this item sets that does not apply to a lemma that `first` takes."""
         # Who gives a lemma's name, or "*" for all that is left, knows that the other one counts.
-        is_special = not _is_pattern(first.pattern) or self.pattern == "*"
+        is_special = not is_pattern(first.pattern) or self.pattern == "*"
         idle: list[str] = []
         for key, value in self.own.items():
             if is_special and key in first.own:
@@ -9689,7 +9689,7 @@ def _entry_expects(entry: Layer, variant: Variant) -> Expects:
 
 def _lemma_settings(data: Json) -> Json:
     """What a task, or an item of its `lemmas`, sets for lemmas: each of its resources by itself."""
-    settings = {key: data[key] for key in _LEMMA if key in data}
+    settings = {key: data[key] for key in LEMMA_KINDS if key in data}
     settings.pop("name", None)
     resources = settings.pop("resources", {})
     for key, value in resources.items():
@@ -9925,7 +9925,7 @@ def _theories_of(recipe: Recipe, name: TheoryName, may_be_many: bool) -> list[Th
         theories = _matching_theories(recipe, name.text, name.place)
     if theories:
         return theories
-    if not _is_pattern(name.text):
+    if not is_pattern(name.text):
         return [TheoryFile(name.text, os.path.expanduser(name.text), name.place)]
     message = _no_theory_file(recipe, name.text)
     if not may_be_many:
@@ -10198,7 +10198,7 @@ def _preparation(recipe: Recipe, entry: Layer, variant: Variant, limits: JobLimi
     path = (*entry.path, "prepare")
     data = entry.overrides["prepare"]
     theory = variant.fill(entry.overrides["theory_file"])
-    if _is_pattern(theory):
+    if is_pattern(theory):
         message = "the theory that a command makes has a name, and no pattern"
         recipe.problem((*entry.path, "theory_file"), message)
     stem = _stem(theory)
@@ -10294,10 +10294,10 @@ class LemmaSelection:
         chosen: list[LemmaChoice] = []
         unread: list[UnreadLemmas] = []
         # Exact names first: no pattern takes again what they took.
-        items = sorted(entry.items, key=lambda item: _is_pattern(item.pattern))
+        items = sorted(entry.items, key=lambda item: is_pattern(item.pattern))
         for item in items:
             choices, unread_here = self._matching(item, file, words)
-            if _is_pattern(item.pattern):
+            if is_pattern(item.pattern):
                 taken = {choice.lemma.name: choice.item for choice in chosen}
                 taken.update((each.item.pattern, each.item) for each in unread)
                 lemmas = [choice.lemma for choice in choices]
@@ -10306,7 +10306,7 @@ class LemmaSelection:
             chosen += choices
             unread += unread_here
         for exclusion in entry.exclusions:
-            left = [each for each in chosen if not _selects(exclusion.pattern, each.lemma)]
+            left = [each for each in chosen if not selects_lemma(exclusion.pattern, each.lemma)]
             # It may take away what can't be read.
             if unread:
                 words.use((*exclusion.path, "takes"))
@@ -10333,7 +10333,7 @@ class LemmaSelection:
             theories.append(loaded.theory)
             groups = lemmas_by_name(loaded.theory)
             for place, sides in enumerate(groups.values()):
-                if _selects(item.pattern, sides[0]):
+                if selects_lemma(item.pattern, sides[0]):
                     choice = LemmaChoice(item, alias, loaded, place, sides)
                     choices.append(choice)
         names = lemmas_by_name(theories[0]) if theories else {}
@@ -10394,7 +10394,7 @@ class LemmaSelection:
         """Say what an item sets in vain for lemmas that it selects, as others have taken them."""
         in_vain: dict[JsonPath, list[str]] = {}  # names of lemmas, by the item that has taken them
         for lemma in lemmas:
-            excluded = any(_selects(each.pattern, lemma) for each in entry.exclusions)
+            excluded = any(selects_lemma(each.pattern, lemma) for each in entry.exclusions)
             first = taken.get(lemma.name)
             if first and not excluded and item.idle_beside(first):
                 in_vain.setdefault(first.path, []).append(lemma.name)
@@ -10452,7 +10452,7 @@ def _one_of_patterns(unread: Sequence[UnreadLemmas]) -> list[UnreadLemmas]:
     kept: list[UnreadLemmas] = []
     with_pattern: set[str] = set()
     for lemmas in unread:
-        if _is_pattern(lemmas.item.pattern):
+        if is_pattern(lemmas.item.pattern):
             if lemmas.alias in with_pattern:
                 continue
             with_pattern.add(lemmas.alias)
@@ -10460,16 +10460,17 @@ def _one_of_patterns(unread: Sequence[UnreadLemmas]) -> list[UnreadLemmas]:
     return kept
 
 
-def _is_pattern(name: str) -> bool:
+def is_pattern(name: str) -> bool:
+    """Whether a name is a shell pattern."""
     return any(char in name for char in "*?[")
 
 
-def _selects(pattern: str, lemma: Lemma) -> bool:
+def selects_lemma(pattern: str, lemma: Lemma) -> bool:
     """Whether a name or a shell pattern means this lemma, or the one that it was generated from."""
     names = [lemma.name]
     if lemma.parent:
         names.append(lemma.parent)
-    if _is_pattern(pattern):
+    if is_pattern(pattern):
         return any(fnmatch.fnmatchcase(name, pattern) for name in names)
     return pattern in names
 
@@ -10768,7 +10769,7 @@ def _no_such_task(batch: Batch, pattern: str) -> str:
         hint = did_you_mean(pattern, batch.tasks)
     # A task stands for all that a pattern would select there: the wanted one may be among them.
     for task in batch.tasks.values():
-        if task.plan.unreadable and _is_pattern(task.plan.lemma):
+        if task.plan.unreadable and is_pattern(task.plan.lemma):
             hint += f"; '{task.id}' stands for lemmas that can't be read: {task.plan.unreadable}"
             break
     example = next(iter(batch.tasks))
@@ -10801,7 +10802,7 @@ class Journal:
         # A link would lead to the journal of other results, and the rest would stay here.
         self.fd = open_no_link(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            _refuse_irregular(self.fd, path)
+            refuse_irregular(self.fd, path)
             self._is_locked = lock_journal(self.fd, path, take_over)
         except (StorageError, OSError):
             os.close(self.fd)
@@ -11181,11 +11182,19 @@ class DerivedFiles:
         )
 
 
-def _names_in(folder: str) -> list[str]:
-    """The names in a folder; none if it isn't there."""
+def names_in(folder: str) -> list[str]:
+    """The names in a folder; none if it isn't there. Raises OSError where it can't be read."""
     try:
         return os.listdir(folder)
     except FileNotFoundError:
+        return []
+
+
+def readable_names_in(folder: str) -> list[str]:
+    """The names in a folder; none if it isn't there, can't be read, or is no folder."""
+    try:
+        return os.listdir(folder)
+    except OSError:
         return []
 
 
@@ -11464,7 +11473,7 @@ def dated_siblings(directory: str) -> list[str]:
     """The dated directories beside this one that hold a journal, the newest last."""
     parent, stem = os.path.split(_undated(directory))
     found: list[tuple[str, int, str]] = []
-    for name in _names_in(parent or "."):
+    for name in names_in(parent or "."):
         date = _DATE.fullmatch(name[len(stem) :]) if name.startswith(stem) else None
         if date and os.path.exists(os.path.join(parent, name, JOURNAL)):
             found.append((date["date"], int(date["number"] or 1), os.path.join(parent, name)))
@@ -11728,7 +11737,7 @@ class Cache:
 
     def entries(self) -> Iterator[CacheUse]:
         """What all entries take up, those included that were never finished."""
-        for name in _list_directory(self.directory):
+        for name in readable_names_in(self.directory):
             if not _FOLDER.fullmatch(name):
                 continue
             for entry in _entry_names(os.path.join(self.directory, name)):
@@ -11875,20 +11884,12 @@ def made_theories_folder() -> Iterator[str]:
         yield folder
 
 
-def _list_directory(path: str) -> list[str]:
-    """The names in a directory; none if it isn't there."""
-    try:
-        return os.listdir(path)
-    except OSError:
-        return []
-
-
 def _entry_names(folder: str) -> list[_EntryName]:
     """What the cache made in a folder: a directory that the user gave may hold other things."""
     names: list[_EntryName] = []
     if os.path.islink(folder):  # what is removed must not lie elsewhere
         return names
-    for name in _list_directory(folder):
+    for name in readable_names_in(folder):
         found = _ENTRY.fullmatch(name)
         if found:
             path = os.path.join(folder, name)
@@ -13052,7 +13053,7 @@ class AttemptFiles:
         """
         present = set(self._present_ids())
         kept: dict[str, list[str]] = {}
-        for name in _names_in(self.earlier):
+        for name in names_in(self.earlier):
             found = _EVIDENCE.fullmatch(name)
             if found:
                 kept.setdefault(found["stem"], []).append(found["ending"])
@@ -13108,7 +13109,7 @@ class AttemptFiles:
     def _present_ids(self) -> Iterator[str]:
         """The ids of tasks of which something stands in its place."""
         for folder in EVIDENCE_FOLDERS:
-            for name in _names_in(os.path.join(self.directory, folder)):
+            for name in names_in(os.path.join(self.directory, folder)):
                 found = _EVIDENCE.fullmatch(name)
                 if found:
                     yield found["stem"]
@@ -13297,7 +13298,7 @@ async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
 def _undrawn_traces(folder: str) -> list[str]:
     """The DOT files of the last attempts that have no drawing yet."""
     undrawn: list[str] = []
-    for name in sorted(_names_in(folder)):
+    for name in sorted(names_in(folder)):
         path = os.path.join(folder, name)
         # No id has a `~`: it marks what `set_aside` has kept of earlier attempts.
         if name.endswith(".dot") and "~" not in name and not drawings(path):
@@ -13570,7 +13571,7 @@ def _uses_of_upstream(path: str) -> str:
 
 def note_upstream_results(directory: str, tell: Callable[[str], None]) -> None:
     """Say what can be done with batch-tamarin's results where new ones were to be written."""
-    names = _list_directory(directory)
+    names = readable_names_in(directory)
     is_upstreams = UPSTREAM_REPORT in names or has_result_files(directory)
     # Who has begun another batch beside them knows by now.
     if is_upstreams and JOURNAL not in names and not dated_siblings(directory):
@@ -13849,7 +13850,7 @@ def _result_files(directory: str) -> Iterator[str]:
     """The paths of the files in success/ and failed/."""
     for folder in RESULT_FOLDERS:
         place = os.path.join(directory, folder)
-        for name in sorted(_list_directory(place)):
+        for name in sorted(readable_names_in(place)):
             if name.endswith(".json"):
                 yield os.path.join(place, name)
 
@@ -13999,9 +14000,9 @@ def restore_result_files(directory: str, batch: Batch, derived: DerivedFiles) ->
     succeeded: set[str] = set()
     failed: set[str] = set()
     with derived.making("success"):
-        succeeded.update(_names_in(os.path.join(directory, "success")))
+        succeeded.update(names_in(os.path.join(directory, "success")))
     with derived.making("failed"):
-        failed.update(_names_in(os.path.join(directory, "failed")))
+        failed.update(names_in(os.path.join(directory, "failed")))
     for task in batch.tasks.values():
         name = task.id + ".json"
         home = _result_folder(task)
@@ -14413,7 +14414,7 @@ class Closure:
         if self._contradictions and task.is_answered:
             pair = self._contradictions.get(question_of(task.plan))
             if pair:
-                other = pair.falsified if task.verdict is Verdict.VERIFIED else pair.verified
+                other = pair.against(task)
                 words.insert(0, f"{other.verdict} by {told_by(other.plan)}")
         return words
 
@@ -14436,6 +14437,12 @@ class Contradiction(NamedTuple):
 
     verified: Task
     falsified: Task
+
+    def against(self, task: Task) -> Task:
+        """The one that says the opposite of this task's verdict."""
+        if task.verdict is Verdict.VERIFIED:
+            return self.falsified
+        return self.verified
 
 
 def _contradictions(tasks: Sequence[Task]) -> dict[Question, Contradiction]:
@@ -14487,11 +14494,13 @@ def told_outcome(task: Task) -> str:
     """Its outcome; of what stands in a file without a verdict what is there instead."""
     if task.verdict is not None or not stands_in_a_file(task):
         return task.outcome
-    claim = task.result.reason if task.result else ""
-    return claim or "no result"
+    if not task.result or not task.result.reason:
+        return "no result"
+    return task.result.reason
 
 
-def _falsified(assumptions: Iterable[Assumption]) -> list[Assumption]:
+def falsified_among(assumptions: Iterable[Assumption]) -> list[Assumption]:
+    """Of what is taken for granted what is false: anything follows from it."""
     return [each for each in assumptions if each.state == Verdict.FALSIFIED]
 
 
@@ -14505,7 +14514,7 @@ def told_of(task: Task, assumptions: Sequence[Assumption] = (), against: Sequenc
         was = outcome_words(task.outdated.result)
         return f"{task.outcome}, was {was} ({what_changed(task.outdated.plan, task.plan)})"
     outcome = told_outcome(task)
-    false = _falsified(assumptions) if assumptions else []
+    false = falsified_among(assumptions)
     if false:
         lemmas = listed(each.lemma + each.way for each in false)
         return f"{outcome}, {RESTING_ON_FALSE}: {lemmas}"
@@ -14654,7 +14663,9 @@ class Row(NamedTuple):
     @property
     def _plan_of_result(self) -> Plan:
         record = self.task.record
-        return record.plan if record else self.plan
+        if not record:
+            return self.plan
+        return record.plan
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -14666,8 +14677,12 @@ class Row(NamedTuple):
     @property
     def is_failure(self) -> bool:
         """Whether it misses its expectation, or must be wrong for all we know: exit code 1."""
-        is_doubtful = bool(self.rests_on_false or self.against)
-        return self.task.misses_expectation or is_doubtful
+        return self.task.misses_expectation or self.is_doubtful
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether something that is known here speaks against it."""
+        return bool(self.rests_on_false or self.against)
 
     @property
     def is_problem(self) -> bool:
@@ -14689,8 +14704,8 @@ class Row(NamedTuple):
     def is_as_expected(self) -> bool:
         """Whether it is what the recipe expects, and that stands."""
         expect = self.plan.expect
-        is_doubtful = bool(self.rests_on_false or self.against)
-        return bool(expect) and self.task.verdict == expect and not is_doubtful
+        is_expected = bool(expect) and self.task.verdict == expect
+        return is_expected and not self.is_doubtful
 
     @property
     def shared_by(self) -> int:
@@ -14700,7 +14715,9 @@ class Row(NamedTuple):
     @property
     def sharing(self) -> str:
         """`shared by 5`; "" of a result that was measured alone."""
-        return f"shared by {self.shared_by:,}" if self.shared_by > 1 else ""
+        if self.shared_by <= 1:
+            return ""
+        return f"shared by {self.shared_by:,}"
 
 
 def rows_of(
@@ -14724,14 +14741,13 @@ def rows_of(
         on_older_text = task.id in older
         if on_older_text:
             told += ", on an older text"
-        false = _falsified(assuming) if assuming else ()
         yield Row(
             task,
             result,
             outcome=told_outcome(task),
             told=told,
             assuming=assuming,
-            rests_on_false=tuple(false),
+            rests_on_false=tuple(falsified_among(assuming)),
             against=against,
             on_older_text=on_older_text,
             directory=directory,
@@ -14958,8 +14974,15 @@ def _alike(batch: Batch) -> dict[Hashable, list[Task]]:
 
 def _checks_timed_out(task: Task) -> bool:
     """Whether the prover said so of its derivation checks."""
-    warnings = task.result.warnings if task.result else ()
+    warnings = _warnings_of(task)
     return any(warning.startswith(DERIVATION_CHECKS_TIMED_OUT) for warning in warnings)
+
+
+def _warnings_of(task: Task) -> tuple[str, ...]:
+    """What the prover warned of; nothing without a result."""
+    if not task.result:
+        return ()
+    return task.result.warnings
 
 
 def _prover_of(batch: Batch, task: Task) -> Prover:
@@ -15023,8 +15046,7 @@ class _AnswerOf(NamedTuple):
 
 
 def _answer_of(task: Task) -> _AnswerOf:
-    model = model_of(task.plan).of_any_prover
-    return _AnswerOf(Question(model, task.plan.lemma, task.plan.trait), task.verdict)
+    return _AnswerOf(question_of(task.plan), task.verdict)
 
 
 def _answered_by_tamarin_prover(batches: Mapping[str, Batch]) -> set[_AnswerOf]:
@@ -15045,8 +15067,12 @@ def _is_tamarin_prover(prover: Prover) -> bool:
 def _accepted_by_recipe(header: Header) -> list[str]:
     """The advisories that the recipe accepts; a journal may hold anything."""
     config = header.recipe.get("config")
-    accepted = config.get("accept_advisories") if isinstance(config, dict) else None
-    return list(map(str, accepted)) if isinstance(accepted, list) else []
+    if not isinstance(config, dict):
+        return []
+    accepted = config.get("accept_advisories")
+    if not isinstance(accepted, list):
+        return []
+    return list(map(str, accepted))
 
 
 class _ProvenTexts:
@@ -15167,6 +15193,18 @@ class Finding(NamedTuple):
         """Whether the exit code tells of it."""
         return self.rank < NOTE or (strict and self.rank == NOTE)
 
+    @property
+    def of_any_run(self) -> Finding:
+        """The same of the lemma in its model, whoever proved it, by whatever options."""
+        return self._replace(prover="", entry="", variant="", options=())
+
+
+def wrong_if(is_certain: bool) -> int:
+    """The rank of what is wrong for certain, or else only may be."""
+    if is_certain:
+        return WRONG
+    return NOTE
+
 
 def finding(kind: str, task: Task, message: str, rank: int = WRONG, source: str = "") -> Finding:
     """A finding about a task; `source`: where that stands, unless it knows its file itself."""
@@ -15249,10 +15287,7 @@ def _findings_of_task(row: Row) -> Iterator[Finding]:
         message = f"expected {task.plan.expect}, got {row.outcome}"
         yield _missed(task, message)
     if row.assuming:
-        rank = NOTE
-        if row.rests_on_false:
-            rank = WRONG
-        yield finding("assumption", task, row.told, rank)
+        yield finding("assumption", task, row.told, wrong_if(bool(row.rests_on_false)))
     # What a log or a theory has no verdict of is told where those are read.
     if task.wants_verdict and not stands_in_a_file(task):
         yield finding("missing", task, f"no verdict: {row.outcome}", NOTE)
@@ -15278,17 +15313,17 @@ def _silent_lemmas(source: str, batch: Batch) -> Iterator[Finding]:
             continue
         told.add(key)
         # It may be meant so: in this variant of the model nobody can leak a key.
-        place = finding("unknown-action", task, silence_words(plan), NOTE, source)
-        yield place._replace(prover="", entry="", variant="", options=())
+        silent = finding("unknown-action", task, silence_words(plan), NOTE, source)
+        yield silent.of_any_run
 
 
 def _vacuous_models(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Models of which something is verified of all traces, and no trace was found."""
     models: dict[Model, list[Located]] = {}
-    # Logs of one text may lie in several folders. Of those that have nothing but the theory's name
-    # in common nobody knows whether the trace of one is a trace of the other: nothing is claimed.
+    # Of what has nothing but the theory's name in common nobody knows whether the trace of one is a
+    # trace of the other: nothing is claimed.
     for answer in located_tasks(batches):
-        model = model_of(answer.task.plan).of_any_prover.of_any_folder
+        model = _model_anywhere(answer.task.plan)
         models.setdefault(model, []).append(answer)
     for answers in models.values():
         # By trait the first that is verified.
@@ -15298,6 +15333,14 @@ def _vacuous_models(batches: Mapping[str, Batch]) -> Iterator[Finding]:
                 verified.setdefault(each.task.plan.trait, each)
         if Trait.ALL_TRACES in verified and Trait.EXISTS_TRACE not in verified:
             yield _vacuity(verified[Trait.ALL_TRACES], answers)
+
+
+def _model_anywhere(plan: Plan) -> Model:
+    """The model, whoever proves it; by a theory's name, if no more is known, in any folder.
+
+    Logs of one theory may lie in many folders.
+    """
+    return model_of(plan).of_any_prover.of_any_folder
 
 
 def _vacuity(verified: Located, answers: Iterable[Located]) -> Finding:
@@ -15321,9 +15364,9 @@ def _vacuity(verified: Located, answers: Iterable[Located]) -> Finding:
         told = [f"{lemma}: {outcome}" for lemma, outcome in without.items()]
         missing = f"no exists-trace lemma with a trace ({listed(told)})"
     message = f"{missing}: what is verified of all traces may hold because nothing can happen"
-    place = finding("vacuity", verified.task, message, NOTE, verified.source)
-    # Of the whole model, whoever proved it, by whatever options.
-    return place._replace(lemma="", prover="", entry="", variant="", options=())
+    of_lemma = finding("vacuity", verified.task, message, NOTE, verified.source)
+    # It is the whole model that may be empty.
+    return of_lemma.of_any_run._replace(lemma="")
 
 
 class Located(NamedTuple):
@@ -15340,7 +15383,9 @@ class Located(NamedTuple):
 
 def place_of(task: Task, source: str) -> str:
     """The file that a task of a batch stands in, or the batch's results directory."""
-    return task.plan.entry if stands_in_a_file(task) else source
+    if stands_in_a_file(task):
+        return task.plan.entry
+    return source
 
 
 def located_tasks(batches: Mapping[str, Batch]) -> Iterator[Located]:
@@ -15370,9 +15415,9 @@ def _all_answers(
     for answer in located_tasks(batches):
         task = answer.task
         if task.verdict is verdict:
-            # Logs of one theory stand in many folders. Of those that have nothing but the
-            # theory's name in common, people must look which are of one text.
-            model = model_of(task.plan).of_any_prover.of_any_folder
+            # Of what has nothing but the theory's name in common people must look which are of
+            # one text.
+            model = _model_anywhere(task.plan)
             yield Question(model, task.plan.lemma, task.plan.trait), answer
 
 
@@ -15382,13 +15427,12 @@ def _disagreement(verified: Located, falsified: Located) -> Finding:
     message = f"verified by {told_by(task.plan)}, falsified by {told_by(falsified.task.plan)}"
     if verified.place != falsified.place:
         message += f" (in {verified.place} and in {falsified.place})"
-    rank = WRONG
     is_one_batch = verified.source == falsified.source and not stands_in_a_file(task)
-    if not (task.plan.theory_digest or is_one_batch):
+    is_one_text = bool(task.plan.theory_digest) or is_one_batch
+    if not is_one_text:
         message += ": whether they are of one text, with the same flags, is not known"
-        rank = NOTE
-    place = finding("disagreement", task, message, rank, verified.source)
-    return place._replace(prover="", entry="", variant="", options=())
+    disagreement = finding("disagreement", task, message, wrong_if(is_one_text), verified.source)
+    return disagreement.of_any_run
 
 
 # --- Expectations and comparison ------------------------------------------------------------------
@@ -15407,7 +15451,7 @@ class Reference(NamedTuple):
     @property
     def is_pattern(self) -> bool:
         """Whether its lemma or its theory is a shell pattern."""
-        return _is_pattern(self.task.plan.lemma) or _is_pattern(self.task.plan.theory)
+        return is_pattern(self.task.plan.lemma) or is_pattern(self.task.plan.theory)
 
 
 def pins_of(located: Located) -> dict[str, str]:
@@ -15459,8 +15503,10 @@ def read_expectations(path: str) -> list[Reference]:
 
     text = read_text(path)
     try:
-        read = _expected_json if text.lstrip().startswith("{") else _expected_rows
-        expected = [_reference(row, path) for row in read(text)]
+        rows = _expected_rows(text)
+        if _is_json_object(text):
+            rows = _expected_json(text)
+        expected = [_reference(row, path) for row in rows]
     except json.JSONDecodeError as error:
         raise no_json(text, error, path) from None
     except (ValueError, RecursionError, csv.Error) as error:
@@ -15469,6 +15515,11 @@ def read_expectations(path: str) -> list[Reference]:
     if not expected and not read_accepted(path):
         raise InputError("nothing is expected here", path)
     return expected
+
+
+def _is_json_object(text: str) -> bool:
+    """Whether expectations are written as JSON, not as a table."""
+    return text.lstrip().startswith("{")
 
 
 ACCEPT = "accept"  # the member of a file of expectations that names advisories
@@ -15480,7 +15531,7 @@ def read_accepted(path: str) -> list[str]:
     Raises InputError for an id that there is not. What is no JSON accepts none.
     """
     text = read_text(path)
-    if not text.lstrip().startswith("{"):
+    if not _is_json_object(text):
         return []
     accepted: Any = None
     with suppress(ValueError, RecursionError):  # `read_expectations` tells of these
@@ -15576,7 +15627,9 @@ def _reference(row: _Expected, path: str) -> Reference:
     """An expectation as a result that would be so. Raises ValueError."""
     verdicts = list(Verdict)
     if row.verdict not in verdicts:
-        told = row.verdict if isinstance(row.verdict, str) else json.dumps(row.verdict)[:80]
+        told = row.verdict
+        if not isinstance(told, str):  # any value of JSON
+            told = json.dumps(told)[:80]
         raise ValueError(f"{row.place}: '{told}' is no verdict, which are {listed(verdicts)}")
     lemma = Lemma(row.lemma, Trait.ALL_TRACES, "", (), path)
     result = Result(Status.COMPLETED, Verdict(row.verdict))
@@ -15598,7 +15651,7 @@ def check_expectations(tasks: Iterable[Located], path: str) -> Iterator[Finding]
     _refuse_contradictions(compared)
     _refuse_unclear_rows(compared)
     for each in compared:
-        yield from _changed_verdict(each, "expected", 0)
+        yield from _changed_verdict(each, "expected", wants_verdict=True)
     yield from baseline.lost("expected")
 
 
@@ -15667,7 +15720,7 @@ def compare(
     baseline = _Baseline(before)
     for each in baseline.compared(tasks):
         if each.references:
-            yield from _changed_verdict(each, where, tolerance)
+            yield from _changed_verdict(each, where, wants_verdict=False)
             yield from _changed_costs(each, where, tolerance)
             yield from _new_warnings(each)
         else:
@@ -15742,13 +15795,11 @@ class _Baseline:
             if id(task) in self.used:
                 continue
             message = f"{told_outcome(task)} {where}, not in these results"
-            rank = WRONG if task.is_answered else NOTE
             said = self.met.get(id(task), ())
             if said:
                 message += ": they have the lemma from elsewhere"
-            if task.verdict in said:
-                rank = NOTE
-            yield finding("missing", task, message, rank)._replace(
+            is_lost = task.is_answered and task.verdict not in said
+            yield finding("missing", task, message, wrong_if(is_lost))._replace(
                 source=place,
                 prover=pins.get("prover", ""),
                 entry=pins.get("entry", ""),
@@ -15768,9 +15819,12 @@ class _Baseline:
         """The rows of the first pattern that fits: several, if they differ in their pins."""
         fitting: list[Reference] = []
         for each in self.patterns:
-            if _matches(plan, each.task.plan) and _may_have_same_flags(pins, each):
-                fitting.append(each)
-        return list(itertools.takewhile(lambda each: _same_names(each, fitting[0]), fitting))
+            if not _matches(plan, each.task.plan) or not _may_have_same_flags(pins, each):
+                continue
+            if fitting and not _same_names(each, fitting[0]):
+                break
+            fitting.append(each)
+        return fitting
 
 
 def _same_names(reference: Reference, other: Reference) -> bool:
@@ -15802,17 +15856,24 @@ def _with_most_of_the_way(references: list[Reference], pin: str, value: str) -> 
     """Those whose path has most names at its end in common with this one: all may have moved."""
     if len(references) < 2:
         return references
-    common = [_common_end(each.pins.get(pin, ""), value) for each in references]
-    most = max(common)
-    return [each for each, number in zip(references, common) if number == most]
+
+    def in_common(reference: Reference) -> int:
+        return _common_end(reference.pins.get(pin, ""), value)
+
+    most = max(map(in_common, references))
+    return [each for each in references if in_common(each) == most]
 
 
 def _common_end(path: str, other: str) -> int:
     """How many names two paths have in common at their ends."""
     names = os.path.normpath(path).split("/")
     others = os.path.normpath(other).split("/")
-    pairs = zip(reversed(names), reversed(others))
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    common = 0
+    for name, other_name in zip(reversed(names), reversed(others)):
+        if name != other_name:
+            break
+        common += 1
+    return common
 
 
 def _matches(plan: Plan, pattern: Plan) -> bool:
@@ -15839,7 +15900,11 @@ def _same_text(plan: Plan, reference: Reference) -> bool:
     return plan.theory_digest == reference.task.plan.theory_digest != ""
 
 
-def _changed_verdict(each: Compared, where: str, tolerance: float) -> Iterator[Finding]:
+def _changed_verdict(each: Compared, where: str, wants_verdict: bool) -> Iterator[Finding]:
+    """Whether a result differs from what stands `where`.
+
+    wants_verdict: somebody wrote down what it must be; else only the loss of an answer is bad news.
+    """
     task = each.located.task
     before = [reference.task for reference in each.references]
     if not before or any(old.verdict == task.verdict for old in before):
@@ -15848,10 +15913,10 @@ def _changed_verdict(each: Compared, where: str, tolerance: float) -> Iterator[F
     words = " or ".join(outcomes)
     message = f"{words} {where}, {told_outcome(task)} now"
     had_an_answer = any(old.is_answered for old in before)
-    if tolerance and not had_an_answer:
-        yield finding("expectation", task, message, NOTE, each.located.place)
-    else:
+    if wants_verdict or had_an_answer:
         yield _missed(task, message, each.located.place)
+    else:
+        yield finding("expectation", task, message, NOTE, each.located.place)
 
 
 # Smaller differences say nothing.
@@ -15871,8 +15936,11 @@ def proof_cost(result: Result) -> dict[str, float]:
 def _changed_costs(each: Compared, where: str, tolerance: float) -> Iterator[Finding]:
     located = each.located
     task = located.task
-    before = [reference.task for reference in each.references]
-    earlier = [old.result for old in before if old.result and old.verdict == task.verdict]
+    earlier: list[Result] = []
+    for reference in each.references:
+        old = reference.task
+        if old.result and old.verdict == task.verdict:
+            earlier.append(old.result)
     if task.verdict is None or not task.result or not earlier:
         return
     for growth in _grown_costs(task.result, earlier, tolerance):
@@ -15897,8 +15965,7 @@ class _Growth(NamedTuple):
 
 def _grown_costs(result: Result, earlier: Sequence[Result], tolerance: float) -> Iterator[_Growth]:
     for what, cost in proof_cost(result).items():
-        known = [costs[what] for costs in map(proof_cost, earlier) if what in costs]
-        before = max(known, default=0)
+        before = max(proof_cost(old).get(what, 0) for old in earlier)
         matters = cost - before > NOISE[what]
         if before and matters and cost > before * tolerance:
             yield _Growth(what, before, cost)
@@ -15911,12 +15978,11 @@ def _new_warnings(each: Compared) -> Iterator[Finding]:
     """What the prover warns of that it did not warn of before."""
     known: set[str] = set()
     for reference in each.references:
-        if reference.task.result:
-            known.update(reference.task.result.warnings)
+        known.update(_warnings_of(reference.task))
     # A log without its theory tells how many checks failed, not which.
     counts = {warning.partition(": ")[0] for warning in known}
     located = each.located
-    for text in located.task.result.warnings if located.task.result else ():
+    for text in _warnings_of(located.task):
         count, _, titles = text.partition(": ")
         is_known = text in known or count in known or (not titles and count in counts)
         if not is_known:
@@ -15980,7 +16046,7 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
             )
     files = [file for file in reader.files.values() if file]
     # Which theory text each log belongs to, and the texts that no results are of.
-    said = [log for file in files for log in file.logs]
+    said = list(itertools.chain.from_iterable(file.logs for file in files))
     index = TextIndex([file.text for file in files if file.text], said)
     logs = [match_log(log, index) for log in said]
     claims = unchecked_texts(index, _theories_with_results(reader.batches, logs))
@@ -16215,17 +16281,11 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
-        with open(path, "rb") as file:
-            # Some editors begin a file with a byte order mark.
-            head = file.read(65_536).removeprefix(b"\xef\xbb\xbf")
-        _refuse_encoded(head)
-        summary: list[str] = []
-        # Binary files are of no prover, and may be huge: they are not searched for a summary.
-        if b"\0" not in head:
-            summary = _last_summary(path, head)
+        head = _read_head(path)
+        summary = _last_summary(path, head)
     except (OSError, ValueError) as error:
-        problem = getattr(error, "strerror", None) or error
-        raise InputError(f"can't be read: {problem}", printable(path)) from None
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"can't be read: {reason}", printable(path)) from None
     if not head:
         return EvidenceFile(path, None, is_empty=True)
     begins_theory = bool(_BEGINS_THEORY.match(head))
@@ -16243,29 +16303,40 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
             problem = str(error)
     elif logs:
         text = _text_in_log(path, head)
-    # No prover printed a summary into what people wrote.
-    if not text.made_by if text else bool(summary) and _is_in_comment(path):
-        return EvidenceFile(path, text, problem, is_pasted=bool(summary))
+    has_summary = bool(summary)
+    if _is_of_people(path, text, has_summary):
+        return EvidenceFile(path, text, problem, is_pasted=has_summary)
     complete = tuple(log for log in logs if log.said.summary)
     # One that was ended while it wrote the summary has said nothing that counts.
-    is_cut = bool(summary) and (not logs or len(complete) < len(logs))
-    is_talk = speaks and not summary
-    return EvidenceFile(
-        path,
-        text,
-        problem,
-        is_printed=_PRINTED in head,
-        logs=complete,
-        is_cut=is_cut,
-        is_talk=is_talk,
-        refusal=_refusal_in(path) if is_talk else "",
+    is_cut = has_summary and (not logs or len(complete) < len(logs))
+    said = EvidenceFile(
+        path, text, problem, is_printed=_PRINTED in head, logs=complete, is_cut=is_cut
     )
+    if speaks and not has_summary:
+        return said._replace(is_talk=True, refusal=_refusal_in(path))
+    return said
+
+
+def _read_head(path: str) -> bytes:
+    """The beginning of a file. Raises OSError, ValueError for what can't be read as it is."""
+    with open(path, "rb") as file:
+        # Some editors begin a file with a byte order mark.
+        head = file.read(65_536).removeprefix(b"\xef\xbb\xbf")
+    _refuse_encoded(head)
+    return head
+
+
+def _is_of_people(path: str, text: TheoryText | None, has_summary: bool) -> bool:
+    """Whether people wrote a file: what summary stands in it no prover printed there."""
+    if text:
+        return not text.made_by
+    return has_summary and _is_in_comment(path)
 
 
 def _refusal_in(path: str) -> str:
     """The parse error that a log ends with, or ""."""
     last_words = read_from_end(path, MB).decode("utf-8", "replace")
-    return _parse_error(last_words.splitlines())
+    return parse_error_in(last_words.splitlines())
 
 
 def _refuse_encoded(head: bytes) -> None:
@@ -16291,6 +16362,9 @@ def _refuse_encoded(head: bytes) -> None:
 
 def _last_summary(path: str, head: bytes) -> list[str]:
     """The lines of the last summary in a file, with the two of its heading. Raises OSError."""
+    # Binary files are of no prover, and may be huge: they are not searched.
+    if b"\0" in head:
+        return []
     _, words = SUMMARY_HEADING.splitlines()
     summary = last_part(path, SUMMARY_HEADING)
     # Who cuts the summary out of a log may begin behind the line of `=`.
@@ -16313,7 +16387,8 @@ def _text_in_log(path: str, head: bytes) -> TheoryText | None:
         theory.flush()
         with suppress(InputError):
             text = read_theory_text(path, True, {os.path.abspath(path): theory.name})
-            return text if text.made_by else None
+            if text.made_by:
+                return text
     return None
 
 
@@ -16365,13 +16440,17 @@ def _who_printed(text: bytes) -> str:
     built = _BUILT_AT.search(text, found.end())
     if not built:
         return f"{EITHER_PROGRAM} {number}"
-    return f"Tamarin {number}" if built[1] else f"tamarin-rs {number}"
+    if built[1]:
+        return f"Tamarin {number}"
+    return f"tamarin-rs {number}"
 
 
 def _prover_of_files(alias: str) -> Prover:
     """Who printed what stands in files, by the name that `_who_printed` gives it."""
     name, _, version = alias.rpartition(" ")
-    flavour = Flavour.TAMARIN_PROVER if name == "Tamarin" else name
+    flavour = name
+    if name == "Tamarin":
+        flavour = Flavour.TAMARIN_PROVER
     if not version_number(version):
         version = ""
     return Prover(alias, (), flavour=flavour, version=version)
@@ -16381,14 +16460,13 @@ def theory_text(theory: Theory, is_printed: bool = False) -> TheoryText:
     """A theory that was loaded with its text, which may be long and is not kept."""
     statements = [text for _, text in _statements(theory)]
     model = sha256("\n".join(statements).encode())[:32]
-    # Of flags nothing is known here.
-    unknown = {} if theory.asks_for_flags else theory.unknown_actions
-    touched = None
-    if not theory.asks_for_flags:
-        touches = conditions_met(Circumstances(theory, is_printed=is_printed))
-        touched = TouchedText(touches, lacks_processes=_lacks_processes(theory.items))
     without_text = replace(theory, tokens=TokenText())
-    return TheoryText(theory.path, without_text, model, unknown, touched=touched)
+    # Of flags nothing is known here.
+    if theory.asks_for_flags:
+        return TheoryText(theory.path, without_text, model, unknown_actions={})
+    touches = conditions_met(Circumstances(theory, is_printed=is_printed))
+    touched = TouchedText(touches, lacks_processes=_lacks_processes(theory.items))
+    return TheoryText(theory.path, without_text, model, theory.unknown_actions, touched=touched)
 
 
 def _lacks_processes(items: TheoryItems) -> bool:
@@ -16416,7 +16494,7 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
             lines.append("=====")
         said = ProverOutput()
         said.old_maude = old_maude
-        _read_summary(lines, said, "")
+        read_summary(lines, said, "")
         theory = _behind("analyzed: ", block)
         output = _behind("  output: ", block)
         yield ProverLog(path, theory, output, said, prover)
@@ -16425,14 +16503,15 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
 def _prover_in(first_lines: str) -> str:
     """The prover that a log names before any theory: many a script asks for its version first."""
     before, *_ = re.split(r"^theory\b", first_lines, maxsplit=1, flags=re.MULTILINE)
-    said = set(_VERSION.findall(before))
+    said = set(TAMARIN_VERSION.findall(before))
     # Of several nobody knows which one wrote the last summary.
     if len(said) != 1:
         return ""
     flavour, version = said.pop()
     # The same words as in what it prints behind a theory.
-    name = "Tamarin" if flavour == Flavour.TAMARIN_PROVER else flavour
-    return f"{name} {version}"
+    if flavour == Flavour.TAMARIN_PROVER:
+        return f"Tamarin {version}"
+    return f"{flavour} {version}"
 
 
 def _behind(words: str, lines: Iterable[str]) -> str:
@@ -16595,10 +16674,10 @@ def _contradicts(log: ProverLog, text: TheoryText) -> bool:
     """
     claims: dict[Hashable, Verdict | None] = {}
     for lemma in text.theory.lemmas:
-        claims[(_lemma_key(lemma), lemma.side)] = lemma.claim
+        claims[_lemma_key(lemma.name, lemma.trait), lemma.side] = lemma.claim
     for line in log.said.lines:
-        key = (LemmaKey(line.name, line.trait == Trait.DIFF), line.side)
-        if {line.verdict, claims.get(key)} == ANSWERS:
+        claim = claims.get((_lemma_key(line.name, line.trait), line.side))
+        if {line.verdict, claim} == ANSWERS:
             return True
     return False
 
@@ -16749,10 +16828,15 @@ def _told_apart(logs: Iterable[LogResults]) -> list[LogResults]:
     for group in by_source.values():
         # In one folder that is what an audit must tell; in several the theory may have changed.
         folders = {log.match.log.folder for log in group}
-        is_doubtful = len(folders) > 1 and _contradict_each_other(group)
-        apart += map(_of_its_folder, group) if is_doubtful else group
+        if len(folders) > 1 and _contradict_each_other(group):
+            apart += map(_of_its_folder, group)
+        else:
+            apart += group
     for group in by_name.values():
-        apart += map(_of_its_own, group) if _contradict_each_other(group) else group
+        if _contradict_each_other(group):
+            apart += map(_of_its_own, group)
+        else:
+            apart += group
     return apart
 
 
@@ -16771,7 +16855,7 @@ def _of_another_text(log: LogResults, where: str) -> LogResults:
     tasks: list[Task] = []
     for task in log.tasks:
         plan = replace(task.plan, cwd=where, theory_digest="")
-        tasks.append(Task.with_result(plan, task.result) if task.result else Task(plan))
+        tasks.append(_task_of(plan, task.result))
     return log._replace(tasks=tasks)
 
 
@@ -16863,7 +16947,7 @@ def _lemmas_of_log(log: ProverLog) -> dict[LemmaKey, list[Lemma]]:
     for line in log.said.lines:
         trait = Trait(line.trait or Trait.ALL_TRACES)
         lemma = Lemma(line.name, trait, line.side, (), log.file)
-        lemmas.setdefault(_lemma_key(lemma), []).append(lemma)
+        lemmas.setdefault(_lemma_key(lemma.name, trait), []).append(lemma)
     return lemmas
 
 
@@ -16871,7 +16955,7 @@ def _lemmas_of_text(text: TheoryText | None) -> dict[LemmaKey, list[Lemma]]:
     lemmas: dict[LemmaKey, list[Lemma]] = {}
     if text:
         for sides in lemmas_by_name(text.theory).values():
-            lemmas[_lemma_key(sides[0])] = sides
+            lemmas[_lemma_key(sides[0].name, sides[0].trait)] = sides
     return lemmas
 
 
@@ -16882,8 +16966,8 @@ class LemmaKey(NamedTuple):
     is_diff: bool
 
 
-def _lemma_key(lemma: Lemma) -> LemmaKey:
-    return LemmaKey(lemma.name, lemma.trait == Trait.DIFF)
+def _lemma_key(name: str, trait: str) -> LemmaKey:
+    return LemmaKey(name, trait == Trait.DIFF)
 
 
 def log_warnings(log: ProverLog, theory: str) -> tuple[str, ...]:
@@ -16943,9 +17027,13 @@ def file_task(
         unknown_actions=unknown.told,
         holds_anyway=unknown.holds_anyway,
     )
-    if result:
-        return Task.with_result(plan, result)
-    return Task(plan)
+    return _task_of(plan, result)
+
+
+def _task_of(plan: Plan, result: Result | None) -> Task:
+    if not result:
+        return Task(plan)
+    return Task.with_result(plan, result)
 
 
 def _file_batch(source: str, tasks: Collection[Task]) -> Batch:
@@ -17003,7 +17091,9 @@ def _by_model(claims: Iterable[UncheckedText]) -> list[list[UncheckedText]]:
     groups: dict[tuple[str, str, str], list[UncheckedText]] = {}
     for claim in claims:
         text = claim.text
-        folder = "" if text.made_by else text.folder
+        folder = text.folder
+        if text.made_by:
+            folder = ""
         groups.setdefault((folder, text.made_by, text.model), []).append(claim)
     return list(groups.values())
 
@@ -17073,12 +17163,7 @@ def hear_rechecks(rechecks: Mapping[str, Batch], batches: Mapping[str, Batch]) -
 
     `rechecks` and `batches` by their directories.
     """
-    return list(_heard_of_rechecks(rechecks, batches))
-
-
-def _heard_of_rechecks(
-    rechecks: Mapping[str, Batch], batches: Mapping[str, Batch]
-) -> Iterator[Finding]:
+    findings: list[Finding] = []
     of_folders = {os.path.realpath(folder): batch for folder, batch in batches.items()}
     for folder, recheck in rechecks.items():
         # Both may have been moved together.
@@ -17089,23 +17174,37 @@ def _heard_of_rechecks(
             task = batch.tasks.get(own_id)
             if not check.result:
                 continue
-            if not task and check.verdict == check.plan.expect:
-                words = f"{NO_RESULT_OF_CHECK}: {check.plan.prover} confirms it"
-                yield finding("unconfirmed", check, words, NOTE, folder)
-            elif not task:
-                yield from _finding_of_check(check, check)
-            elif not may_check(_prover_of(recheck, check), _prover_of(batch, task)):
-                continue
-            elif not _is_of_present_result(check, task, result_files(results, own_id).proof):
-                words = f"what {check.plan.prover} checked is not known to be what is there now"
-                yield finding("unconfirmed", task, words, NOTE)
-            elif check.verdict == check.plan.expect:
-                own = ITS_OWN_PROOF if check.plan.prove else ""
-                batch.apply(Rechecked(own_id, check.plan.prover + own, confirms=True))
-            else:
-                if check.outcome == REJECTED:
-                    batch.apply(Rechecked(own_id, check.plan.prover, confirms=False))
-                yield from _finding_of_check(check, task)
+            if not task:
+                findings += _findings_of_lone_check(check, folder)
+            elif may_check(_prover_of(recheck, check), _prover_of(batch, task)):
+                proof = result_files(results, own_id).proof
+                findings += _hear_check(check, task, batch, proof)
+    return findings
+
+
+def _findings_of_lone_check(check: Task, folder: str) -> Iterator[Finding]:
+    """What a check in this folder says of a result that is not here."""
+    if check.verdict == check.plan.expect:
+        words = f"{NO_RESULT_OF_CHECK}: {check.plan.prover} confirms it"
+        yield finding("unconfirmed", check, words, NOTE, folder)
+    else:
+        yield from _finding_of_check(check, check)
+
+
+def _hear_check(check: Task, task: Task, batch: Batch, proof: str) -> list[Finding]:
+    """Note in its batch what a check says of a task, of which `proof` is kept."""
+    by = check.plan.prover
+    if not _is_of_present_result(check, task, proof):
+        words = f"what {by} checked is not known to be what is there now"
+        return [finding("unconfirmed", task, words, NOTE)]
+    if check.verdict == check.plan.expect:
+        if check.plan.prove:
+            by += ITS_OWN_PROOF
+        batch.apply(Rechecked(task.id, by, confirms=True))
+        return []
+    if check.outcome == REJECTED:
+        batch.apply(Rechecked(task.id, by, confirms=False))
+    return list(_finding_of_check(check, task))
 
 
 def note_rechecks(batch: Batch, directory: str, warn: Callable[[str], None]) -> None:
@@ -17114,7 +17213,7 @@ def note_rechecks(batch: Batch, directory: str, warn: Callable[[str], None]) -> 
     One that can't be read is a warning: results are shown without it.
     """
     rechecks: dict[str, Batch] = {}
-    for name in _list_directory(directory):
+    for name in readable_names_in(directory):
         journal = os.path.join(directory, name, JOURNAL)
         if not (name.startswith(RECHECK_FOLDER) and os.path.exists(journal)):
             continue
@@ -17151,7 +17250,9 @@ def _finding_of_check(check: Task, task: Task) -> Iterator[Finding]:
         words = f"{check.plan.expect} in these results, {check.verdict} when {by} proved it"
         yield finding("disagreement", task, words)
     elif check.plan.expect and check.verdict != check.plan.expect:
-        what = "its own proof" if check.plan.prove else "the check of the proof"
+        what = "the check of the proof"
+        if check.plan.prove:
+            what = "its own proof"
         words = f"{by} came to no end of {what}: {check.outcome}"
         yield finding("unconfirmed", task, words, NOTE)
 
@@ -17164,7 +17265,7 @@ def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
         if file.problem:
             message = f"can't be read as a theory: {file.problem}"
             # Of what people write provers may read more than we; half of a proof is none.
-            rank = WRONG if file.is_printed and is_cut(file.path) else NOTE
+            rank = wrong_if(file.is_printed and is_cut(file.path))
             yield Finding("invalid", file.path, "", message, rank)
 
 
@@ -17186,16 +17287,21 @@ def _is_error_stream(file: EvidenceFile) -> bool:
     return not _ERROR_STREAMS.isdisjoint(_words_of_name(file))
 
 
-@dataclass
-class _LoggedRun:
+class _LoggedRun(NamedTuple):
     """The files of a folder that by their names are of one run of a prover: stdout and stderr."""
 
-    files: list[EvidenceFile] = field(default_factory=list)
+    folder: str  # its real path: a file may have been reached first by a link from elsewhere
+    name: tuple[str, ...]  # what the names of its files have in common
+    files: list[EvidenceFile]
 
     @property
     def main_file(self) -> EvidenceFile:
         """Its stdout, if that is here."""
         return min(self.files, key=_is_error_stream)
+
+    @property
+    def main_name(self) -> str:
+        return os.path.basename(self.main_file.path)
 
     @property
     def has_summary(self) -> bool:
@@ -17218,46 +17324,42 @@ def _runs_without_summary(
 
     `named`: the files that a user named, not a folder of theirs.
     """
-    folders: dict[str, dict[tuple[str, ...], _LoggedRun]] = {}
     for file in files:
         if file.is_cut:
             yield Finding("missing", file.path, "", NO_SUMMARY)
+    folders: dict[str, list[_LoggedRun]] = {}
+    for run in _without_stray_stderr(_logged_runs(files)):
+        folders.setdefault(run.folder, []).append(run)
+    for runs in folders.values():
+        yield from _unfinished_runs(runs)
+        yield from _empty_logs(runs, named)
+
+
+def _logged_runs(files: Iterable[EvidenceFile]) -> list[_LoggedRun]:
+    """The runs whose stdout, or stderr, is among the files."""
+    runs: dict[tuple[str, tuple[str, ...]], _LoggedRun] = {}
+    for file in files:
         if file.logs or file.is_cut or file.is_talk or file.is_empty:
-            words = [word for word in _words_of_name(file) if word not in _OF_STREAMS]
-            runs = folders.setdefault(_real_folder(file), {})
-            runs.setdefault(tuple(words), _LoggedRun()).files.append(file)
-    twins = _files_with_summaries(folders.values())
-    for by_name in folders.values():
-        alone: list[_LoggedRun] = []
-        for name, run in by_name.items():
-            # A file of the same name in another folder is of another run.
-            others = twins.get(name, set()) - {os.path.basename(run.main_file.path)}
-            if run.has_summary or not others:
-                alone.append(run)
-        yield from _unfinished_runs(alone)
-        yield from _empty_logs(alone, named)
+            folder = os.path.dirname(os.path.realpath(file.path))
+            name = tuple(word for word in _words_of_name(file) if word not in _OF_STREAMS)
+            run = runs.setdefault((folder, name), _LoggedRun(folder, name, []))
+            run.files.append(file)
+    return list(runs.values())
 
 
-def _files_with_summaries(
-    folders: Iterable[Mapping[tuple[str, ...], _LoggedRun]],
-) -> dict[tuple[str, ...], set[str]]:
-    """The names of files whose stderr may be in another folder, by the name of the run.
-
-    `out/7.out` has the summary of what says `err/7.err`.
-    """
-    names: dict[tuple[str, ...], set[str]] = {}
-    for by_name in folders:
-        if any(run.has_talk for run in by_name.values()):
-            continue
-        for name, run in by_name.items():
-            if name and run.has_summary:
-                names.setdefault(name, set()).add(os.path.basename(run.main_file.path))
-    return names
-
-
-def _real_folder(file: EvidenceFile) -> str:
-    """Where it lies: it may have been reached first by a link from elsewhere."""
-    return os.path.dirname(os.path.realpath(file.path))
+def _without_stray_stderr(runs: Sequence[_LoggedRun]) -> Iterator[_LoggedRun]:
+    """The runs but those that are the stderr of one in another folder: `err/7.err`, `out/7.out`."""
+    # Where somebody kept stderr beside stdout nobody looks for it elsewhere.
+    with_stderr = {run.folder for run in runs if run.has_talk}
+    summaries: dict[tuple[str, ...], set[str]] = {}
+    for run in runs:
+        if run.name and run.has_summary and run.folder not in with_stderr:
+            summaries.setdefault(run.name, set()).add(run.main_name)
+    for run in runs:
+        # A file of the same name in another folder is of another run.
+        others = summaries.get(run.name, set()) - {run.main_name}
+        if run.has_summary or not others:
+            yield run
 
 
 def _unfinished_runs(runs: Sequence[_LoggedRun]) -> Iterator[Finding]:
@@ -17309,14 +17411,13 @@ def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> It
         yield from _findings_of_match(match)
         known = _lemmas_of_text(match.text)
         for task in tasks:
-            plan = task.plan
-            key = LemmaKey(plan.lemma, plan.trait == Trait.DIFF)
+            key = _lemma_key(task.plan.lemma, task.plan.trait)
             if match.text and key not in known:
                 message = f"{UNKNOWN}: not in the theory as it is here"
                 yield finding("assumption", task, message, NOTE)
             # Where several processes wrote to one file it is not known whose proof is left.
             if match.printed and writers[match.printed.path] == 1:
-                rank = WRONG if match.has_own_proofs else NOTE
+                rank = wrong_if(match.has_own_proofs)
                 yield from judge_proof(task, known.get(key, ()), rank)
     for task in results:
         if not_asked_for(task):
@@ -17354,7 +17455,7 @@ def _lemmas_without_result(
     silent: list[tuple[set[_LemmaOfText], Task]] = []
     told: set[_LemmaOfText] = set()
     for task, texts in _tasks_in_files(logs, stored):
-        key = LemmaKey(task.plan.lemma, task.plan.trait == Trait.DIFF)
+        key = _lemma_key(task.plan.lemma, task.plan.trait)
         lemmas = {_LemmaOfText(text, key) for text in texts if text}
         if task.result:
             told |= lemmas
@@ -17385,17 +17486,24 @@ def _tasks_in_files(
 ) -> Iterator[tuple[Task, tuple[str, str]]]:
     """What stands in files, with the digest of its text and the path of its source."""
     for match, tasks in logs:
-        source = os.path.realpath(match.source) if match.source else ""
+        source = _real_path(match.source)
         for task in tasks:
             yield task, (match.digest, source)
     for texts, proofs in stored:
-        text, source, _ = texts[0]
+        text, path, _ = texts[0]
         # What people wrote is its own source.
         if not text.made_by:
-            source = text.path
-        path = os.path.realpath(source) if source else ""
+            path = text.path
+        source = _real_path(path)
         for proof in proofs:
-            yield proof.task, (text.model, path)
+            yield proof.task, (text.model, source)
+
+
+def _real_path(path: str) -> str:
+    """The real path of a file that may not be known ("")."""
+    if not path:
+        return ""
+    return os.path.realpath(path)
 
 
 def _findings_of_match(match: Match) -> Iterator[Finding]:
@@ -17450,9 +17558,11 @@ class _View(NamedTuple):
     """A theory file and what of a command line changes how it is read."""
 
     path: str
-    flags: tuple[str, ...]
-    diff: bool
-    auto_sources: bool
+    options: ReadingOptions
+
+    def load(self, copies: Mapping[str, str] = NO_COPIES) -> Theory:
+        """The theory, read so; `copies`: as of `load_theory`. Raises InputError."""
+        return load_theory(self.path, *self.options, copies)
 
 
 def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
@@ -17476,7 +17586,7 @@ def _findings_of_batch(directory: str, batch: Batch) -> Iterator[Finding]:
             gone[tasks[0].plan.theory] = None
             if view.path in copies:
                 yield from _findings_of_view(view, tasks, copies)
-        yield from proofs.findings(tasks, view.diff)
+        yield from proofs.findings(tasks, view.options.diff)
     yield from proofs.finding_of_lost()
     if gone:
         theories = listed(gone)
@@ -17491,8 +17601,8 @@ def _views_of(batch: Batch) -> dict[_View, list[Task]]:
         # What stands in a file was matched with its text as well as that goes.
         if plan.unreadable or stands_in_a_file(task):
             continue
-        flags, diff, auto_sources = reading_options(_all_options(batch, plan), plan.flags)
-        view = _View(_theory_path(plan), flags, diff, auto_sources)
+        options = reading_options(_all_options(batch, plan), plan.flags)
+        view = _View(_theory_path(plan), options)
         views.setdefault(view, []).append(task)
     return views
 
@@ -17500,7 +17610,9 @@ def _views_of(batch: Batch) -> dict[_View, list[Task]]:
 def _all_options(batch: Batch, plan: Plan) -> tuple[str, ...]:
     """The options of a task's call, as far as a journal tells them: it may lack the prover."""
     prover = batch.provers.get(plan.prover)
-    return prover.all_options(plan.options) if prover else plan.options
+    if not prover:
+        return plan.options
+    return prover.all_options(plan.options)
 
 
 def _theory_path(plan: Plan) -> str:
@@ -17513,7 +17625,7 @@ def _findings_of_view(
     """Whether a theory has changed; if not, which of its lemmas have no result."""
     name = tasks[0].plan.theory
     try:
-        theory = load_theory(*view, copies)
+        theory = view.load(copies)
     except InputError as error:
         yield Finding("assumption", name, "", f"{UNKNOWN}: {error}", NOTE)
         return
@@ -17564,11 +17676,13 @@ def sources_now(batch: Batch) -> SourcesNow:
             gone[tasks[0].plan.theory] = None
             continue
         try:
-            theory: Theory | None = load_theory(*view)
+            theory: Theory | None = view.load()
         except InputError:  # what is no theory now is another text
             theory = None
         for task in tasks:
-            if task.result and not (theory and _is_of_present_text(task, batch, theory, changed)):
+            if not task.result:
+                continue
+            if not theory or not _is_of_present_text(task, batch, theory, changed):
                 older.add(task.id)
     return SourcesNow(frozenset(older), list(gone))
 
@@ -17619,8 +17733,7 @@ class ProofFiles:
             ids = listed((task.id for task in self._lost), 3)
             theories = listed(dict.fromkeys(task.plan.theory for task in self._lost), 3)
             message = f"{NO_PROOF_FILE} of {plural(len(self._lost), 'result')}: {ids}"
-            rank = WRONG if self.are_here else NOTE
-            yield Finding("missing", theories, "", message, rank)
+            yield Finding("missing", theories, "", message, wrong_if(self.are_here))
 
     def _findings_of(self, task: Task, diff: bool) -> Iterator[Finding]:
         path = os.path.join(self._folder, task.id + ".spthy")
@@ -17628,8 +17741,8 @@ class ProofFiles:
             theory = load_theory(path, diff=diff)
         except InputError as error:
             # What no prover of today prints may be a proof for others; half of a theory is none.
-            rank = WRONG if is_cut(path) else NOTE
-            yield finding("invalid", task, f"its proof can't be read: {error}", rank)
+            message = f"its proof can't be read: {error}"
+            yield finding("invalid", task, message, wrong_if(is_cut(path)))
             return
         stored = lemmas_by_name(theory).get(task.plan.lemma, [])
         yield from judge_proof(task, stored)
@@ -18058,7 +18171,7 @@ def _notes(row: Row) -> Iterator[str]:
     if row.advisories:
         yield told_advisories(row)
     if result.cached:
-        day = _day(result.ran)
+        day = day_of(result.ran)
         yield f"cached {day}".rstrip()
     if row.sharing:
         yield row.sharing
@@ -18075,7 +18188,7 @@ def _told_problems(ids: Iterable[str]) -> str:
     return f"known problems: {', '.join(ids)}"
 
 
-def _day(at: str) -> str:
+def day_of(at: str) -> str:
     """The day of a time in the journal, "" for none."""
     return at[:10]
 
@@ -18935,7 +19048,7 @@ def _remarks(row: Row) -> str:
     remarks += [_shortened(f"warning: {warning}") for warning in row.warnings]
     remarks.append(told_advisories(row))
     if result.cached:
-        remarks.append(f"cached {_day(result.ran)}".rstrip())
+        remarks.append(f"cached {day_of(result.ran)}".rstrip())
     remarks.append(row.sharing)
     return "; ".join(filter(None, remarks))
 
@@ -21805,7 +21918,7 @@ def result_facts(task: Task) -> str:
     result = task.result or Result(task.status)
     facts: list[str] = []
     if result.cached:
-        facts.append(f"cached {_day(result.ran)}".rstrip())
+        facts.append(f"cached {day_of(result.ran)}".rstrip())
     if result.steps:
         facts.append(plural(result.steps, "step"))
     facts.append(duration(result.usage.wall_s))
@@ -21971,7 +22084,7 @@ class Tally:
         closure = Closure(tasks)
         counted = {task.id for task in self._tasks}
         for task in tasks:
-            if task.id in counted and _falsified(closure.open_assumptions(task)):
+            if task.id in counted and falsified_among(closure.open_assumptions(task)):
                 yield task
 
     def forecast(self, running: Mapping[str, float], slots: int) -> Forecast:
@@ -22182,13 +22295,13 @@ class Screen:
         self._drawn = 0.0  # when, on the monotonic clock
 
     def __enter__(self) -> None:
-        _listeners.append(self.say)
+        message_listeners.append(self.say)
         # Not through the event loop: the block must be forgotten before anything else goes on
         # after Ctrl-Z and `fg`.
         signal.signal(signal.SIGCONT, lambda *_: self._shown.clear())
 
     def __exit__(self, *_: object) -> None:
-        _listeners.remove(self.say)
+        message_listeners.remove(self.say)
         signal.signal(signal.SIGCONT, signal.SIG_DFL)
         # This waits where the terminal takes nothing (Ctrl-S): nothing that was said is lost.
         with suppress(OSError, ValueError):
@@ -23130,7 +23243,7 @@ def resources_argument(text: str) -> Json:
     for part in text.split(","):
         name, _, value = part.partition("=")
         key = keys.get(name.strip(), name.strip())
-        kind = _RESOURCES.get(key)
+        kind = RESOURCE_KINDS.get(key)
         if not kind:
             hint = did_you_mean(name, keys)
             raise argparse.ArgumentTypeError(f"'{part}' is none of cores=, memory=, timeout={hint}")
@@ -23431,7 +23544,7 @@ def self_test_note(check: CheckJob, output: ProverOutput) -> str:
 
 def load_note(check: CheckJob, output: ProverOutput) -> str:
     """What loading a theory took; or why it failed."""
-    judgement = _judge_exit(check.outcome, output)
+    judgement = judge_exit(check.outcome, output)
     if judgement.status is not Status.COMPLETED:
         return f"error: it does not load: {judgement.reason}"
     usage = check.outcome.usage
@@ -24045,7 +24158,7 @@ def wishes_for(args: argparse.Namespace, source: SourceTheory) -> list[LemmaWish
 def selects_something(wish: LemmaWish, source: SourceTheory) -> bool:
     """Whether it selects a lemma of a theory, or is the name of one that needs more flags."""
     pattern = wish.pattern.lstrip("!")
-    if any(_selects(pattern, lemma) for lemma in source.theory.lemmas):
+    if any(selects_lemma(pattern, lemma) for lemma in source.theory.lemmas):
         return True
     return pattern in source.hidden
 
@@ -25108,7 +25221,7 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
         )
     known = recipe.data["tamarin_versions"]
     if asked in known:
-        return _recipe_prover(recipe, asked)
+        return recipe_prover(recipe, asked)
     program = find_program(asked)
     if not program:
         aliases = ", ".join(known)
