@@ -10751,6 +10751,9 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
 
 RECHECK_FOLDER = "recheck-"  # of results; behind it the alias of who checks
 RECHECK_MARK = "~recheck"  # behind the id of a task: the check of its proof
+# Folders of results with the theories that rechecks gave their provers: to check proofs, to prove.
+TEXTS_TO_CHECK = "recheck"
+TEXTS_TO_PROVE = "recheck~proofs"
 
 
 def _id_matches(task_id: str, pattern: str) -> bool:
@@ -11145,6 +11148,8 @@ def is_locked(path: str) -> bool | None:
 
 # What provers write stands there, and nobody can make it again.
 EVIDENCE_FOLDERS = ("proofs", "traces", "logs")
+EARLIER_FOLDER = "earlier"  # what belongs to results that were replaced
+INPUTS_FOLDER = "inputs"  # theories, includes and oracles as they were planned
 
 
 class DerivedFiles:
@@ -13044,7 +13049,7 @@ class AttemptFiles:
 
     def __init__(self, directory: str) -> None:
         self.directory = os.path.abspath(directory)
-        self.earlier = os.path.join(self.directory, "earlier")
+        self.earlier = os.path.join(self.directory, EARLIER_FOLDER)
 
     def settle(self, batch: Batch) -> None:
         """Bring everything to where it belongs: plans may have changed, a driver may have died.
@@ -13151,7 +13156,7 @@ def _free_name(path: str) -> str:
 
 def kept_inputs(header: Header, directory: str) -> dict[str, str]:
     """The copies in inputs/ of what a batch was planned with, by the absolute paths of these."""
-    folder = os.path.join(directory, "inputs")
+    folder = os.path.join(directory, INPUTS_FOLDER)
     copies: dict[str, str] = {}
     for path, digest in header.inputs.items():
         copy = os.path.join(folder, os.path.basename(digest))
@@ -13165,7 +13170,7 @@ def keep_inputs(batch: Batch, directory: str) -> None:
 
     What has changed since then is not kept: no result can be of it. Raises OSError.
     """
-    folder = os.path.join(directory, "inputs")
+    folder = os.path.join(directory, INPUTS_FOLDER)
     os.makedirs(folder, exist_ok=True)
     kept = set(os.listdir(folder))
     for dependencies in batch.dependencies.values():
@@ -13897,8 +13902,8 @@ def _report_of_files(tasks: Json, directory: str) -> Json:
 
 def _add_result_file(tasks: Json, directory: str, file: Json) -> None:
     """Put what a file of success/ or failed/ says into the member `tasks` of a report."""
-    task_id = _checked(str, file["task_id"])
-    prefix, lemma, alias = task_id.rsplit("--", 2)
+    task_id = file["task_id"]
+    prefix, lemma, alias = task_id.rsplit("--", 2)  # what is no text raises AttributeError
     result = _result_in_file(file, lemma)
     measures = file["wrapper_measures"]
     metadata: Json = {"exec_start": "", "exec_end": "", "cache_hit": False}
@@ -13955,7 +13960,9 @@ def _status_in_file(file: Json) -> str:
     for beginning, end in _DESCRIBED_ENDS.items():
         if description.startswith(beginning):
             return end.status
-    return _FAILED.status if description else _SUCCEEDED.status
+    if description:
+        return _FAILED.status
+    return _SUCCEEDED.status
 
 
 def _utc(local: str) -> str:
@@ -13997,26 +14004,25 @@ def restore_result_files(directory: str, batch: Batch, derived: DerivedFiles) ->
     A driver that died may not have written one. Files of tasks that are no longer planned go.
     """
     # Two listings are faster than a look at two paths for each of 100,000 tasks.
-    succeeded: set[str] = set()
-    failed: set[str] = set()
-    with derived.making("success"):
-        succeeded.update(names_in(os.path.join(directory, "success")))
-    with derived.making("failed"):
-        failed.update(names_in(os.path.join(directory, "failed")))
+    present: dict[str, set[str]] = {}
+    for folder in RESULT_FOLDERS:
+        present[folder] = set()
+        with derived.making(folder):
+            present[folder].update(names_in(os.path.join(directory, folder)))
     for task in batch.tasks.values():
         name = task.id + ".json"
         home = _result_folder(task)
-        success_is_right = (name in succeeded) == (home == "success")
-        failure_is_right = (name in failed) == (home == "failed")
+        there = [folder for folder, names in present.items() if name in names]
+        is_right = there == [home] or not (there or home)
         # Of several attempts the file may tell of another one.
-        if task.attempts > 1 or not (success_is_right and failure_is_right):
+        if task.attempts > 1 or not is_right:
             with derived.making(home):
                 write_result_file(directory, task)
     # What is no longer planned may be of a text that is no longer there.
     for task_id in batch.withdrawn:
         name = task_id + ".json"
-        for folder, present in (("success", succeeded), ("failed", failed)):
-            if name in present:
+        for folder, names in present.items():
+            if name in names:
                 with derived.making(folder):
                     remove_file(os.path.join(directory, folder, name))
 
@@ -14169,22 +14175,32 @@ def _v_version(prover: Prover) -> str:
 
 def _totals(batch: Batch) -> Json:
     """Sums over what has ended; its `total_memory` is the sum of the peaks."""
-    tasks = batch.tasks.values()
-    results = [result for result in [task.result for task in tasks] if result]
-    times = [result.usage.wall_s for result in results]
-    peaks = [result.usage.peak_mb for result in results]
-    # A process that served several tasks is counted once.
-    time_shares = [result.share_of(result.usage.wall_s) for result in results]
-    peak_shares = [result.share_of(result.usage.peak_mb) for result in results]
-    successes = sum(result.status in _SUCCESSES for result in results)
-    totals: Json = {"total_tasks": len(tasks), "total_successes": successes}
-    totals["total_failures"] = len(results) - successes
-    totals["total_cache_hit"] = sum(result.cached for result in results)
+    successes = failures = cache_hits = 0
+    total_s = total_mb = 0.0
+    longest_s = largest_mb = 0.0
+    for task in batch.tasks.values():
+        result = task.result
+        if not result:
+            continue
+        is_success = result.status in _SUCCESSES
+        successes += is_success
+        failures += not is_success
+        cache_hits += result.cached
+        usage = result.usage
+        # A process that served several tasks is counted once.
+        total_s += result.share_of(usage.wall_s)
+        total_mb += result.share_of(usage.peak_mb)
+        longest_s = max(longest_s, usage.wall_s)
+        largest_mb = max(largest_mb, usage.peak_mb)
+    totals: Json = {"total_tasks": len(batch.tasks)}
+    totals["total_successes"] = successes
+    totals["total_failures"] = failures
+    totals["total_cache_hit"] = cache_hits
     # In a damaged journal numbers may be so large that a sum is infinite, which is no JSON.
-    totals["total_runtime"] = min(sum(time_shares), sys.float_info.max)
-    totals["total_memory"] = min(sum(peak_shares), sys.float_info.max)
-    totals["max_runtime"] = max(times, default=0.0)
-    totals["max_memory"] = max(peaks, default=0.0)
+    totals["total_runtime"] = min(total_s, sys.float_info.max)
+    totals["total_memory"] = min(total_mb, sys.float_info.max)
+    totals["max_runtime"] = longest_s
+    totals["max_memory"] = largest_mb
     return totals
 
 
@@ -14715,9 +14731,14 @@ class Row(NamedTuple):
     @property
     def sharing(self) -> str:
         """`shared by 5`; "" of a result that was measured alone."""
-        if self.shared_by <= 1:
-            return ""
-        return f"shared by {self.shared_by:,}"
+        return told_sharing(self.result)
+
+
+def told_sharing(result: Result) -> str:
+    """`shared by 5`; "" of a result that was measured alone."""
+    if result.shared_by <= 1:
+        return ""
+    return f"shared by {result.shared_by:,}"
 
 
 def rows_of(
@@ -16458,8 +16479,7 @@ def _prover_of_files(alias: str) -> Prover:
 
 def theory_text(theory: Theory, is_printed: bool = False) -> TheoryText:
     """A theory that was loaded with its text, which may be long and is not kept."""
-    statements = [text for _, text in _statements(theory)]
-    model = sha256("\n".join(statements).encode())[:32]
+    model = sha256("\n".join(_texts_of_statements(theory)).encode())[:32]
     without_text = replace(theory, tokens=TokenText())
     # Of flags nothing is known here.
     if theory.asks_for_flags:
@@ -17808,7 +17828,7 @@ class Recheck:
         stored = load_theory(stored_in, (), theory.diff)
         text = text_to_check(theory, stored, task.plan.lemma)
         check = replace(
-            self._plan_with(task, theory, text, "recheck"),
+            self._plan_with(task, theory, text, TEXTS_TO_CHECK),
             id=task.id + RECHECK_MARK,
             prove=False,
             assumes=(),
@@ -17828,8 +17848,8 @@ class Recheck:
             except InputError as error:
                 warn(f"{task.id} can't be proven: {error}")
                 continue
-            statements = [text for _, text in _statements(theory)]
-            plan = self._plan_with(task, theory, "\n".join(statements) + "\n", "recheck~proofs")
+            text = "\n".join(_texts_of_statements(theory)) + "\n"
+            plan = self._plan_with(task, theory, text, TEXTS_TO_PROVE)
             planned.apply(self._with_dependencies(replace(plan, prove=True)))
         return planned
 
@@ -17876,8 +17896,7 @@ class Recheck:
     def _original(self, task: Task) -> Theory:
         """The theory as it was when the task was proven. Raises InputError."""
         plan = task.plan
-        options = self.batch.provers[plan.prover].all_options(plan.options)
-        view = reading_options(options, plan.flags)
+        view = reading_options(_all_options(self.batch, plan), plan.flags)
         theory = self._load(_theory_path(plan), *view)
         if theory.digest[:32] != plan.theory_digest:
             problem = "the theory has changed since it was proven: run that again first"
@@ -17895,13 +17914,18 @@ class Recheck:
 
 def refuse_strange_checker(checker: Prover, batch: Batch) -> None:
     """Raise InputError where a program that may check its own proofs only has found none here."""
-    finders = [_prover_of(batch, task) for task in batch.tasks.values()]
-    if finders and not any(may_check(checker, finder) for finder in finders):
-        found_by = listed(dict.fromkeys(finder.flavour for finder in finders))
+    flavours: dict[str, None] = {}
+    for task in batch.tasks.values():
+        finder = _prover_of(batch, task)
+        if may_check(checker, finder):
+            return
+        flavours[finder.flavour] = None
+    if flavours:
+        found_by = printable(listed(flavours))
         raise InputError(
             f"{printable(checker.alias)} calls itself '{checker.flavour}', which is neither "
             f"{Flavour.TAMARIN_PROVER} nor {Flavour.TAMARIN_RS}: its word on proofs of "
-            f"{printable(found_by)} says nothing. Give another prover"
+            f"{found_by} says nothing. Give another prover"
         )
 
 
@@ -17944,6 +17968,10 @@ def _statements(theory: Theory) -> list[tuple[str, str]]:
         if kind == "end":  # a prover's log goes on behind it
             break
     return statements
+
+
+def _texts_of_statements(theory: Theory) -> list[str]:
+    return [text for _, text in _statements(theory)]
 
 
 def link_oracles(theory: Theory, cwd: str, folder: str, copies: Mapping[str, str]) -> None:
@@ -18114,8 +18142,8 @@ def final_table(
 def _variants_of(tasks: Iterable[Task], rows: Sequence[Row]) -> list[Aspect]:
     """What tells rows apart whose ids differ in nothing but a number; nothing if there are none."""
     plans = [task.plan for task in tasks]
-    questions = {(plan.theory, plan.lemma, plan.prover, plan.variant) for plan in plans}
-    if len(questions) == len(plans):
+    named = {(plan.theory, plan.lemma, plan.prover, plan.variant) for plan in plans}
+    if len(named) == len(plans):
         return []
     return _with_words(_some(_settings(rows), *VARIANTS), rows)
 
@@ -18160,21 +18188,25 @@ def _notes(row: Row) -> Iterator[str]:
     _, _, what_it_rests_on = row.told.partition(", ")
     if what_it_rests_on:
         yield what_it_rests_on
-    if row.raised_limit:
-        yield row.raised_limit
-    result = row.result
-    if result.reason:
-        # It may quote the prover at length.
-        yield result.reason[:160]
-    for warning in row.warnings:
-        yield f"warning: {warning}"
-    if row.advisories:
-        yield told_advisories(row)
-    if result.cached:
-        day = day_of(result.ran)
-        yield f"cached {day}".rstrip()
-    if row.sharing:
-        yield row.sharing
+    yield from remarks_on(row)
+
+
+REMARK_LENGTH = 160  # characters of a reason or warning in a table: details have all of it
+
+
+def remarks_on(row: Row) -> Iterator[str]:
+    """What a person should know of a result beside what it is, what it rests on and its figures."""
+    remarks = [row.raised_limit, _shortened(row.result.reason)]
+    remarks += [_shortened(f"warning: {warning}") for warning in row.warnings]
+    remarks += [told_advisories(row), told_caching(row.result), row.sharing]
+    return filter(None, remarks)
+
+
+def _shortened(text: str) -> str:
+    """A text that may quote a prover at length, as a table has room for it."""
+    if len(text) <= REMARK_LENGTH:
+        return text
+    return text[: REMARK_LENGTH - 4] + " ..."
 
 
 def told_advisories(row: Row) -> str:
@@ -18188,9 +18220,12 @@ def _told_problems(ids: Iterable[str]) -> str:
     return f"known problems: {', '.join(ids)}"
 
 
-def day_of(at: str) -> str:
-    """The day of a time in the journal, "" for none."""
-    return at[:10]
+def told_caching(result: Result) -> str:
+    """`cached 2026-01-31`, the day when it was proven if that is known; "" if it is not cached."""
+    if not result.cached:
+        return ""
+    day = result.ran[:10]
+    return f"cached {day}".rstrip()
 
 
 def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
@@ -18241,10 +18276,13 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
 
 def _contradicting_rechecks(batch: Batch, directory: str, tasks: Iterable[Task]) -> Collection[str]:
     """The directories of the rechecks that do not confirm what is here: this one may be one."""
-    if batch.header.recheck_of:
-        return [directory] if any(task.misses_expectation for task in tasks) else []
-    by = itertools.chain.from_iterable(task.rejected_by for task in tasks)
-    return [os.path.join(directory, RECHECK_FOLDER + alias) for alias in dict.fromkeys(by)]
+    folders: dict[str, None] = {}
+    for task in tasks:
+        if batch.header.recheck_of and task.misses_expectation:
+            folders[directory] = None
+        for alias in task.rejected_by:
+            folders[os.path.join(directory, RECHECK_FOLDER + alias)] = None
+    return folders
 
 
 def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[str]:
@@ -18277,7 +18315,9 @@ def _above_what_was_met(tasks: Iterable[Task]) -> str:
         told.append(f"{max(timeouts):g} s")
     if memories_mb:
         told.append(f"{max(memories_mb) / 1024:.3g} GB")
-    return f" above {' and '.join(told)}" if told else ""
+    if not told:
+        return ""
+    return f" above {' and '.join(told)}"
 
 
 class LoadingCost(NamedTuple):
@@ -18339,8 +18379,12 @@ def _telling_log(directory: str, job: str) -> str:
 
 def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
     """How many tasks came to which outcome, in the order of WORDS."""
-    counts = Counter(task.outcome for task in tasks)
-    return {word: counts[word] for word in WORDS if word in counts}
+    return told_in_order(WORDS, Counter(task.outcome for task in tasks))
+
+
+def told_in_order(words: Iterable[str], counts: Mapping[str, int]) -> dict[str, int]:
+    """Of these words those that are counted, in their order."""
+    return {word: counts[word] for word in words if counts.get(word, 0) > 0}
 
 
 def told_counts(counts: Mapping[str, int]) -> str:
@@ -18399,7 +18443,6 @@ SHOWN_TASKS = 3_000
 GRAPH_CAP = 4 * MB
 PAGE_CAP = 24 * MB
 LISTED_LEMMAS = 12  # by name; of more, their number
-REMARK_LENGTH = 160  # characters of a reason or warning in a table: details have all of it
 
 
 class Kind(enum.Enum):
@@ -18548,9 +18591,11 @@ def _page_title(batches: Batches) -> str:
         os.path.basename(batch.header.recipe_file) for batch in batches.values()
     )
     if all(batch.header.recheck_of for batch in batches.values()):
-        aliases = {alias: None for batch in batches.values() for alias in batch.provers}
-        return f"Recheck of {listed(recipes)} by {listed(aliases)}"
-    noun = "batch" if len(batches) == 1 else "batches"
+        aliases = itertools.chain.from_iterable(batch.provers for batch in batches.values())
+        return f"Recheck of {listed(recipes)} by {listed(dict.fromkeys(aliases))}"
+    noun = "batches"
+    if len(batches) == 1:
+        noun = "batch"
     return f"Tamarin {noun} {listed(recipes)}"
 
 
@@ -18758,8 +18803,7 @@ def _answer_part(page: Writer, rows: Sequence[Row]) -> Iterator[str]:
 
 def _standings(rows: Iterable[Row]) -> dict[str, int]:
     """How many rows count as what, in the order of STANDINGS."""
-    counts = Counter(row.standing for row in rows)
-    return {word: counts[word] for word in STANDINGS if word in counts}
+    return told_in_order(STANDINGS, Counter(row.standing for row in rows))
 
 
 def _answer(rows: Sequence[Row]) -> str:
@@ -18771,17 +18815,35 @@ def _answer(rows: Sequence[Row]) -> str:
 def _answered(rows: Sequence[Row]) -> Iterator[str]:
     """How many results are what they should be, or are answers if nothing is expected of them."""
     total = plural(len(rows), _noun(rows))
-    expecting = sum(bool(row.plan.expect) for row in rows)
-    if expecting:
-        as_expected = sum(row.is_as_expected and not row.on_older_text for row in rows)
-        if expecting == len(rows):
-            yield f"{as_expected:,} of {total} as expected"
+    expectations = _expectations(rows)
+    if expectations.wanted:
+        if expectations.wanted == len(rows):
+            yield f"{expectations.met:,} of {total} as expected"
         else:
-            yield f"{as_expected:,} of {plural(expecting, 'expectation')} met"
+            yield f"{expectations.met:,} of {plural(expectations.wanted, 'expectation')} met"
         return
     answered = _answers_of(rows)
-    told = f": {told_counts(_standings(answered))}" if answered else ""
-    yield f"{len(answered):,} of {total} answered{told}"
+    told = f"{len(answered):,} of {total} answered"
+    if answered:
+        told += f": {told_counts(_standings(answered))}"
+    yield told
+
+
+class ExpectationsMet(NamedTuple):
+    """How many results have an expectation, and how many of them meet it."""
+
+    wanted: int
+    met: int
+
+
+def _expectations(rows: Iterable[Row]) -> ExpectationsMet:
+    """What is expected of rows; a result of an older text meets nothing."""
+    wanted = 0
+    met = 0
+    for row in rows:
+        wanted += bool(row.plan.expect)
+        met += row.is_as_expected and not row.on_older_text
+    return ExpectationsMet(wanted, met)
 
 
 def _not_expected(rows: Sequence[Row]) -> Iterator[str]:
@@ -18798,8 +18860,18 @@ def _answers_of(rows: Iterable[Row]) -> list[Row]:
 
 def _noun(rows: Sequence[Row]) -> str:
     """What rows are: lemmas, unless some are results of the same one."""
-    lemmas = {(row.plan.theory, row.plan.lemma) for row in rows}
-    return "lemma" if len(lemmas) == len(rows) else "result"
+    if len(_lemmas_of(rows)) == len(rows):
+        return "lemma"
+    return "result"
+
+
+class _LemmaOfTheory(NamedTuple):
+    theory: str
+    lemma: str
+
+
+def _lemmas_of(rows: Iterable[Row]) -> set[_LemmaOfTheory]:
+    return {_LemmaOfTheory(row.plan.theory, row.plan.lemma) for row in rows}
 
 
 def _unanswered(rows: Iterable[Row]) -> Iterator[str]:
@@ -18863,6 +18935,13 @@ class Aspect(NamedTuple):
     kind: Kind = Kind.TEXT
 
 
+TOLD = Aspect("result", lambda row: row.told, Kind.OUTCOME)
+LEMMA = Aspect("lemma", lambda row: row.plan.lemma)
+ENTRY = Aspect("entry", lambda row: row.plan.entry)
+PROVER = Aspect("prover", lambda row: row.plan.prover)
+VARIANT = Aspect("variant", lambda row: row.plan.variant)
+
+
 class SharedRemarks(NamedTuple):
     """What all verdicts of a table share beside their figures: it is said once, above them."""
 
@@ -18875,7 +18954,9 @@ class SharedRemarks(NamedTuple):
         remarks = [_shortened(f"warning: {warning}") for warning in sorted(self.warnings)]
         if self.problems:
             remarks.append(_told_problems(sorted(self.problems)))
-        return f"All verdicts: {'; '.join(remarks)}." if remarks else ""
+        if not remarks:
+            return ""
+        return f"All verdicts: {'; '.join(remarks)}."
 
     def without(self, row: Row) -> Row:
         """A row without what is said above it."""
@@ -18911,11 +18992,12 @@ def _results_table(
     """
     table = Table("Results")
     settings = _settings(rows)
-    shared = _shared_remarks(rows) if with_words else SharedRemarks()
+    shared = SharedRemarks()
+    if with_words:
+        shared = _shared_remarks(rows)
     about = [*_about_results(rows, total, settings), shared.told]
     table.about = " ".join(filter(None, about))
-    aspects = [Aspect("result", lambda row: row.told, Kind.OUTCOME)]
-    aspects.append(Aspect("lemma", lambda row: row.plan.lemma, lemma_kind))
+    aspects = [TOLD, LEMMA._replace(kind=lemma_kind)]
     if with_words:
         aspects += _with_words([Aspect("as expected", _told_expectation)], rows)
     aspects += _differing(settings, rows)
@@ -18923,8 +19005,11 @@ def _results_table(
     aspects.append(Aspect("time (s)", _told_seconds, Kind.AMOUNT))
     aspects.append(Aspect("memory (MB)", _told_memory, Kind.AMOUNT))
     if with_words:
-        remarks = Aspect("remarks", lambda row: _remarks(shared.without(row)), Kind.REMARK)
-        aspects += _with_words([remarks], rows)
+
+        def own_remarks(row: Row) -> str:
+            return "; ".join(remarks_on(shared.without(row)))
+
+        aspects += _with_words([Aspect("remarks", own_remarks, Kind.REMARK)], rows)
     _fill(table, aspects, rows)
     return table
 
@@ -18961,10 +19046,9 @@ def _settings(rows: Sequence[Row]) -> list[Aspect]:
     entries = {(row.plan.theory, row.plan.entry) for row in rows}
     # Where each theory has one entry, its name says no more.
     if len(entries) > len(theories):
-        settings.append(Aspect("entry", lambda row: row.plan.entry))
+        settings.append(ENTRY)
     settings.append(Aspect("trait", lambda row: row.result.trait or row.plan.trait))
-    settings.append(Aspect("prover", lambda row: row.plan.prover))
-    settings.append(Aspect("variant", lambda row: row.plan.variant))
+    settings += [PROVER, VARIANT]
     settings.append(Aspect("options", lambda row: quoted(row.plan.options)))
     settings.append(Aspect("flags", lambda row: " ".join(row.plan.flags)))
     return settings
@@ -19041,36 +19125,18 @@ def _told_memory(row: Row) -> str:
     return f"{row.result.usage.peak_mb:.0f}"
 
 
-def _remarks(row: Row) -> str:
-    """What a person should know of a result beside its figures."""
-    result = row.result
-    remarks = [row.raised_limit, _shortened(result.reason)]
-    remarks += [_shortened(f"warning: {warning}") for warning in row.warnings]
-    remarks.append(told_advisories(row))
-    if result.cached:
-        remarks.append(f"cached {day_of(result.ran)}".rstrip())
-    remarks.append(row.sharing)
-    return "; ".join(filter(None, remarks))
-
-
-def _shortened(text: str) -> str:
-    """A text that may quote a prover at length, as a table has room for it."""
-    if len(text) <= REMARK_LENGTH:
-        return text
-    return text[: REMARK_LENGTH - 4] + " ..."
-
-
 def _tone(row: Row) -> Tone:
     """How loud the row of a result is."""
     if row.rests_on_false:
         return Tone.FALSE
-    return Tone.MISSED if row.is_failure else Tone.CALM
+    if row.is_failure:
+        return Tone.MISSED
+    return Tone.CALM
 
 
 def _ambiguous_lemmas(rows: Iterable[Row]) -> set[str]:
     """The names that lemmas of several theories have."""
-    names = {(row.plan.theory, row.plan.lemma) for row in rows}
-    counts = Counter(lemma for _, lemma in names)
+    counts = Counter(each.lemma for each in _lemmas_of(rows))
     return {lemma for lemma, count in counts.items() if count > 1}
 
 
@@ -19098,33 +19164,27 @@ class Measure(NamedTuple):
 
 
 def _totals_table(rows: Sequence[Row]) -> Table:
-    """What came out, and what it took, by entry, prover and variant."""
+    """What came out, and what it took."""
     table = Table("Totals")
     table.about = "Each result is counted once. Times are sums, memory is the most of one job."
-    directories = told_apart(row.directory for row in rows)
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    variants = {row.plan.variant for row in rows}
-    with_variants = any(variants) and len(variants) <= TOTALED_VARIANTS
-    for row in rows:
-        names = [row.plan.entry, row.plan.prover]
-        if with_variants:
-            names.append(row.plan.variant)
-        if len(directories) > 1:
-            names.insert(0, directories[row.directory])
-        groups.setdefault(tuple(names), []).append(row)
-    if len(directories) > 1:
-        table.add_columns("directory")
-    table.add_columns("entry", "prover")
-    if with_variants:
-        table.add_columns("variant")
+    # By entry, prover and variant; where there are several, by directory first.
+    aspects = [*_some(_settings(rows), "directory"), ENTRY, PROVER]
+    variants = _values(VARIANT, rows)
+    if any(variants) and len(variants) <= TOTALED_VARIANTS:
+        aspects.append(VARIANT)
     measures = list(_measures(rows))
-    for names_of_group, group in groups.items():
-        table.add_row(*names_of_group, *_measured(measures, group))
-    if len(groups) > 1:
-        empty = [""] * (len(table.columns) - 1)
-        table.add_row("all", *empty, *_measured(measures, rows), tone=Tone.SUM)
+    table.add_columns(*(aspect.title for aspect in aspects))
     for measure in measures:
         table.add_columns(measure.title, kind=Kind.NUMBER)
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        names = tuple(aspect.of(row) for aspect in aspects)
+        groups.setdefault(names, []).append(row)
+    for names, group in groups.items():
+        table.add_row(*names, *_measured(measures, group))
+    if len(groups) > 1:
+        empty = [""] * (len(aspects) - 1)
+        table.add_row("all", *empty, *_measured(measures, rows), tone=Tone.SUM)
     return table
 
 
@@ -19171,9 +19231,8 @@ def _share_answered(rows: Sequence[Row]) -> str:
 
 def _share_as_expected(rows: Sequence[Row]) -> str:
     """How many of those that expect something are so."""
-    expecting = sum(bool(row.plan.expect) for row in rows)
-    as_expected = sum(row.is_as_expected and not row.on_older_text for row in rows)
-    return _percent(as_expected, expecting)
+    expectations = _expectations(rows)
+    return _percent(expectations.met, expectations.wanted)
 
 
 def _is_void(row: Row) -> bool:
@@ -19181,10 +19240,14 @@ def _is_void(row: Row) -> bool:
     return bool(row.rests_on_false) or row.on_older_text
 
 
+def seconds_of(rows: Iterable[Row]) -> float:
+    """What results took together; a job that served several tasks is counted once."""
+    return sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
+
+
 def _sum_of_times(rows: Iterable[Row]) -> str:
-    """Their seconds; a job that served several tasks is counted once."""
-    total = sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
-    return f"{total:,.1f}"
+    """Their seconds."""
+    return f"{seconds_of(rows):,.1f}"
 
 
 def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
@@ -19233,7 +19296,7 @@ def _comparison_table(batch: Batch, rows: Sequence[Row]) -> Table:
     if len(provers) < 2:
         return table
     aspects = _differing(_some(_settings(rows), "theory", *VARIANTS), rows)
-    aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
+    aspects.append(LEMMA)
     table.add_columns(*(aspect.title for aspect in aspects))
     for alias in provers:
         table.add_columns(_prover_name(batch, alias), kind=Kind.OUTCOME)
@@ -19303,10 +19366,9 @@ def _sums_where_all_answered(
     lemmas = plural(len(common), "lemma")
     yield f"all, where each answered: {lemmas}"
     for alias in provers:
-        results = [line[alias].result for line in common]
-        seconds = sum(result.share_of(result.usage.wall_s) for result in results)
-        peak_mb = max((result.usage.peak_mb for result in results), default=0)
-        yield from ("", f"{seconds:,.2f}", f"{peak_mb:,.0f}")
+        rows = [line[alias] for line in common]
+        peak_mb = max((row.result.usage.peak_mb for row in rows), default=0)
+        yield from ("", f"{seconds_of(rows):,.2f}", f"{peak_mb:,.0f}")
 
 
 def _is_answered_by(provers: Iterable[str], line: Mapping[str, Row]) -> bool:
@@ -19349,9 +19411,7 @@ def _grid_aspects(rows: Sequence[Row]) -> dict[str, Aspect]:
 
     A dimension that is called `flags`, say, is what `flags` means here.
     """
-    aspects = [Aspect("lemma", lambda row: row.plan.lemma)]
-    aspects.append(Aspect("entry", lambda row: row.plan.entry))
-    aspects += _settings(rows)
+    aspects = [LEMMA, ENTRY, *_settings(rows)]
     # Few are distinct, whatever the number of rows.
     for dimensions in dict.fromkeys(row.plan.dimensions for row in rows):
         for each in dimensions:
@@ -19487,7 +19547,9 @@ def _told_compactly(row: Row) -> str:
         told = f"{row.outcome}, assuming {lemmas}"
     else:
         told = row.outcome
-    return f"{told}, on an older text" if row.on_older_text else told
+    if row.on_older_text:
+        told += ", on an older text"
+    return told
 
 
 # --- What results rest on -------------------------------------------------------------------------
@@ -19508,8 +19570,7 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
         "These results hold if the lemmas that their proofs assume hold; one that rests on a "
         "falsified lemma says nothing."
     )
-    aspects = [Aspect("result", _told_shortly, Kind.OUTCOME)]
-    aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
+    aspects = [Aspect("result", _told_shortly, Kind.OUTCOME), LEMMA]
     aspects += _differing(_some(_settings(rows), "theory", "prover", *VARIANTS), rows)
     assuming = list(filter(_assumes, rows))
     verified = Aspect("verified here", _verified_assumptions)
@@ -19521,8 +19582,8 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
 
 def _assumes(row: Row) -> bool:
     """Whether a result assumes something; a trace that was found doesn't, whatever its lemma."""
-    rests = (row.plan.trait, row.task.verdict) in RESTING
-    return rests and bool(row.plan.assumes)
+    can_rest = (row.plan.trait, row.task.verdict) in RESTING
+    return can_rest and bool(row.plan.assumes)
 
 
 def _told_shortly(row: Row) -> str:
@@ -19598,7 +19659,9 @@ def _kind_of_trace(row: Row) -> str:
     trait = row.result.trait or row.plan.trait
     if trait == Trait.EXISTS_TRACE:
         return "Witness"
-    return "Attack trace" if row.task.verdict is Verdict.FALSIFIED else "Trace"
+    if row.task.verdict is Verdict.FALSIFIED:
+        return "Attack trace"
+    return "Trace"
 
 
 def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
@@ -19646,7 +19709,9 @@ def _told_limits(row: Row) -> str:
     """The limits of a result; "" where nobody knows them."""
     if row.limits == NO_LIMITS:
         return ""
-    return f"{row.limits} ({row.raised_limit})" if row.raised_limit else str(row.limits)
+    if row.raised_limit:
+        return f"{row.limits} ({row.raised_limit})"
+    return str(row.limits)
 
 
 def _earlier_attempts(task: Task) -> Iterator[str]:
@@ -20639,28 +20704,23 @@ def junit_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> It
 
 
 def _all_suites(batches: Batches) -> Iterator[JUnitSuite]:
-    """The suites of all batches; where there are several, their names say of which."""
+    """A suite for each entry of each recipe; its name says of which batch if there are several."""
     for directory, batch in batches.items():
-        problems = KnownProblems({directory: batch}).within(directory)
-        for suite in _junit_suites(batch, problems):
+        rows = {row.task.id: row for row in rows_of_batches({directory: batch})}
+        entries = recipe_tasks(batch.tasks.values())
+        for name, tasks in entries.items():
+            suite = _junit_suite(name, batch.header, [rows[task.id] for task in tasks])
             if len(batches) > 1:
                 suite.name = f"{directory}: {suite.name}"
             yield suite
 
 
-def _junit_suites(batch: Batch, problems: AppliedAdvisories) -> Iterator[JUnitSuite]:
-    """A suite for each entry of the recipe."""
-    header = batch.header
-    closure = Closure(batch.tasks.values())
-    entries = recipe_tasks(batch.tasks.values())
-    for name, tasks in entries.items():
-        rows = list(rows_of(tasks, closure, advisories=problems))
-        cases = list(map(_junit_case, rows))
-        time_s = sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
-        attributes = {"time": f"{time_s:.3f}"}
-        attributes["timestamp"] = header.at[:19]  # JUnit's have no fractions and no zone
-        attributes["hostname"] = header.host or "localhost"
-        yield JUnitSuite(name, cases, attributes)
+def _junit_suite(name: str, header: Header, rows: Sequence[Row]) -> JUnitSuite:
+    """The suite of an entry of the recipe."""
+    attributes = {"time": f"{seconds_of(rows):.3f}"}
+    attributes["timestamp"] = header.at[:19]  # JUnit's have no fractions and no zone
+    attributes["hostname"] = header.host or "localhost"
+    return JUnitSuite(name, list(map(_junit_case, rows)), attributes)
 
 
 def _junit_case(row: Row) -> JUnitCase:
@@ -20764,28 +20824,29 @@ def xml_text(text: str) -> str:
 # --- What an audit says ---------------------------------------------------------------------------
 
 
-def audit_report(
-    form: str,
-    ok: bool,
-    rows: Sequence[Row],
-    findings: Sequence[Finding],
-    not_judged: Sequence[str],
-    details: bool,
-) -> str:
+class Audit(NamedTuple):
+    """What an audit found."""
+
+    is_ok: bool  # by its exit code
+    rows: Sequence[Row]
+    findings: Sequence[Finding]
+    not_judged: Sequence[str] = ()  # as of KnownProblems
+
+
+def audit_report(form: str, found: Audit, details: bool) -> str:
     """What an audit found, as a table for a terminal or in one of the formats of REPORTS.
 
     CSV: a line for each result, then one for each finding. `details`: pages show every lemma.
-    `not_judged`: as of KnownProblems.
     """
     if form == "json":
-        return _audit_json(ok, rows, findings, not_judged)
+        return _audit_json(found)
     if form == "csv":
-        return "".join(_audit_csv(rows, findings))
+        return "".join(_audit_csv(found.rows, found.findings))
     if form == "junit":
-        suite = _audit_suite(rows, findings)
+        suite = _audit_suite(found.rows, found.findings)
         return "".join(junit_lines([suite]))
     page = _audit_writer(form, details)
-    parts = _audit_page(page, rows, findings, not_judged, details)
+    parts = _audit_page(page, found, details)
     return page.opening + "".join(parts) + page.closing
 
 
@@ -20803,14 +20864,12 @@ def _place(row: Row) -> str:
     return place_of(row.task, row.directory)
 
 
-def _audit_json(
-    ok: bool, rows: Iterable[Row], findings: Iterable[Finding], not_judged: Sequence[str]
-) -> str:
+def _audit_json(found: Audit) -> str:
     """All that an audit found as one JSON object."""
-    told: Json = {"ok": ok}
-    told["lemmas"] = list(map(_result_json, rows))
-    told["findings"] = list(map(_finding_json, findings))
-    told["not_judged"] = list(not_judged)
+    told: Json = {"ok": found.is_ok}
+    told["lemmas"] = list(map(_result_json, found.rows))
+    told["findings"] = list(map(_finding_json, found.findings))
+    told["not_judged"] = list(found.not_judged)
     return json.dumps(told, indent=1) + "\n"
 
 
@@ -20937,31 +20996,35 @@ class WhoAndHow:
         return ", ".join(filter(None, told))
 
 
-def _audit_page(
-    page: Writer,
-    rows: Sequence[Row],
-    findings: Sequence[Finding],
-    not_judged: Sequence[str],
-    details: bool,
-) -> Iterator[str]:
+def _audit_page(page: Writer, found: Audit, details: bool) -> Iterator[str]:
     """Problems first, then what there is of each theory, and if wanted of each lemma."""
-    wrong = [each for each in findings if not each.is_note]
-    notes = [each for each in findings if each.is_note and not each.problem]
-    known = [each for each in findings if each.problem]
-    found = plural(len(wrong), "finding")
-    noted = plural(len(notes), "note")
-    results = plural(sum(map(_has_result, rows)), "result")
+    rows = found.rows
+    # Apart: notes may be many, and must not hide what is wrong.
+    wrong: list[Finding] = []
+    notes: list[Finding] = []
+    known: list[Finding] = []
+    for each in found.findings:
+        if each.problem:
+            known.append(each)
+        elif each.is_note:
+            notes.append(each)
+        else:
+            wrong.append(each)
+    told = plural(len(wrong), "finding")
     touched = told_touched(row.advisories for row in rows)
     if touched:
-        found += f", {touched}"
-    yield page.heading(1, f"{found} and {noted} on {results}")
-    # Apart: notes may be many, and must not hide what is wrong.
-    names = WhoAndHow(rows)
-    yield from _findings_part(page, "Findings", wrong, names, details)
-    yield page.section(_known_problems_table(known, names, details))
-    for reason in not_judged:
+        told += f", {touched}"
+    noted = plural(len(notes), "note")
+    results = plural(sum(map(_has_result, rows)), "result")
+    yield page.heading(1, f"{told} and {noted} on {results}")
+    places = _PlaceWords(WhoAndHow(rows))
+    if details:
+        places = places._replace(most=sys.maxsize, most_lemmas=sys.maxsize)
+    yield from _findings_part(page, "Findings", wrong, places)
+    yield page.section(_known_problems_table(known, places))
+    for reason in found.not_judged:
         yield page.paragraph(f"Known problems of provers are not judged for {reason}.")
-    yield from _findings_part(page, "Notes", notes, names, details)
+    yield from _findings_part(page, "Notes", notes, places)
     yield page.section(_theories_table(rows))
     if details:
         yield page.section(_lemmas_table(rows))
@@ -20973,41 +21036,43 @@ def _has_result(row: Row) -> bool:
 
 
 def _findings_part(
-    page: Writer, title: str, findings: Sequence[Finding], names: WhoAndHow, details: bool
+    page: Writer, title: str, findings: Sequence[Finding], places: _PlaceWords
 ) -> Iterator[str]:
-    """Findings, those that say the same in one line; then what to do about each kind.
-
-    `details`: with every place where they are.
-    """
+    """Findings, those that say the same in one line; then what to do about each kind."""
     lines: dict[tuple[str, str], list[Finding]] = {}
     for each in findings:
         lines.setdefault((each.kind, each.message), []).append(each)
     table = Table(title)
     table.add_columns("kind", "what", "where")
     for (kind, message), same in lines.items():
-        table.add_row(kind, message, _told_places(same, names, details))
+        table.add_row(kind, message, places.told(same))
     yield page.section(table)
-    for kind, advice in dict.fromkeys((each.kind, advice_on(each)) for each in findings):
-        yield page.paragraph(f"{kind}: {advice}")
+    advice = dict.fromkeys(f"{each.kind}: {advice_on(each)}" for each in findings)
+    yield from map(page.paragraph, advice)
 
 
-def _told_places(findings: Iterable[Finding], names: WhoAndHow, details: bool) -> str:
-    """Where findings are: `results: t.spthy: safe, live (rs -D=LEAK); old.log and 3 more`.
+class _PlaceWords(NamedTuple):
+    """Tells where findings are."""
 
-    `details`: all places and lemmas.
-    """
-    most = sys.maxsize if details else 3
-    most_lemmas = sys.maxsize if details else LISTED_LEMMAS
-    places: dict[tuple[str, str], dict[str, None]] = {}
-    for each in findings:
-        files = dict.fromkeys(filter(None, (each.source, each.theory)))
-        key = (": ".join(files), names.told(each))
-        places.setdefault(key, {})[each.lemma] = None
-    words: list[str] = []
-    for (place, by), lemmas in places.items():
-        told = ": ".join(filter(None, (place, listed(filter(None, lemmas), most_lemmas))))
-        words.append(f"{told} ({by})" if by else told)
-    return listed(words, most, "; ")
+    names: WhoAndHow
+    most: int = 3  # places; of more their number is told
+    most_lemmas: int = LISTED_LEMMAS
+
+    def told(self, findings: Iterable[Finding]) -> str:
+        """`results: t.spthy: safe, live (rs -D=LEAK); old.log and 3 more`."""
+        places: dict[tuple[str, str], dict[str, None]] = {}
+        for each in findings:
+            files = dict.fromkeys(filter(None, (each.source, each.theory)))
+            key = (": ".join(files), self.names.told(each))
+            places.setdefault(key, {})[each.lemma] = None
+        words: list[str] = []
+        for (place, by), names in places.items():
+            lemmas = listed(filter(None, names), self.most_lemmas)
+            told = ": ".join(filter(None, (place, lemmas)))
+            if by:
+                told += f" ({by})"
+            words.append(told)
+        return listed(words, self.most, "; ")
 
 
 class _ProblemOfTheory(NamedTuple):
@@ -21018,11 +21083,8 @@ class _ProblemOfTheory(NamedTuple):
     theory: str
 
 
-def _known_problems_table(findings: Iterable[Finding], names: WhoAndHow, details: bool) -> Table:
-    """A line for each known problem and theory; theories of which all else is the same share one.
-
-    `details`: with every place, theory and lemma.
-    """
+def _known_problems_table(findings: Iterable[Finding], places: _PlaceWords) -> Table:
+    """A line for each known problem; theories of which all else is the same share one."""
     touched: dict[_ProblemOfTheory, list[Finding]] = {}
     for each in findings:
         if each.problem:
@@ -21032,12 +21094,12 @@ def _known_problems_table(findings: Iterable[Finding], names: WhoAndHow, details
     lines: dict[tuple[str, Applied], list[Finding]] = {}
     for (kind, problem, _), several in touched.items():
         met = dict.fromkeys(each.problem.met.where for each in several if each.problem)
-        where_met = listed(filter(None, met), sys.maxsize if details else 3)
+        where_met = listed(filter(None, met), places.most)
         lines.setdefault((kind, _met_at(problem, where_met)), []).extend(several)
     table = Table("Known problems of provers")
     table.add_columns("kind", "known problem", "what", "where", "reference", "what to do")
     for (kind, problem), same in lines.items():
-        where = _told_places(same, names, details)
+        where = places.told(same)
         advice = problem.advisory.advice
         table.add_row(kind, problem.name, problem.message, where, problem.references, advice)
     return table
@@ -21106,7 +21168,7 @@ def _theories_table(rows: Sequence[Row]) -> Table:
     table.add_columns("results", "from")
     for group, several in groups.items():
         cells = [variant.of(several[0]) for variant in variants]
-        lemmas = {(row.plan.lemma, row.plan.trait == Trait.DIFF) for row in several}
+        lemmas = {LemmaKey(row.plan.lemma, row.plan.trait == Trait.DIFF) for row in several}
         results = told_counts(Counter(row.standing for row in several))
         places = listed(dict.fromkeys(map(_place, several)), 2)
         prover = several[0].plan.prover
@@ -21118,11 +21180,10 @@ def _lemmas_table(rows: Sequence[Row]) -> Table:
     """A line for each result."""
     table = Table("Lemmas")
     aspects = [Aspect("theory", lambda row: row.plan.theory)]
-    aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
-    aspects.append(Aspect("prover", lambda row: row.plan.prover))
+    aspects += [LEMMA, PROVER]
     of_recipes = [row for row in rows if not stands_in_a_file(row.task)]
     aspects += _differing(_some(_settings(of_recipes), *VARIANTS), of_recipes)
-    aspects.append(Aspect("result", lambda row: row.told, Kind.OUTCOME))
+    aspects.append(TOLD)
     aspects.append(Aspect("steps", _told_steps, Kind.NUMBER))
     aspects.append(Aspect("time", _told_time, Kind.NUMBER))
     aspects += _with_words([Aspect("process", lambda row: row.sharing)], rows)
@@ -21134,7 +21195,9 @@ def _lemmas_table(rows: Sequence[Row]) -> Table:
 def _told_time(row: Row) -> str:
     """How long a proof took; "" where that is not known."""
     seconds = _seconds(row)
-    return told_seconds(seconds) if seconds else ""
+    if not seconds:
+        return ""
+    return told_seconds(seconds)
 
 
 # --- The page's style sheet and script ------------------------------------------------------------
@@ -21917,15 +21980,14 @@ def result_facts(task: Task) -> str:
     """`(7 steps, 0.4 s, 120 MB)` of a task that ended, and why there is no verdict."""
     result = task.result or Result(task.status)
     facts: list[str] = []
-    if result.cached:
-        facts.append(f"cached {day_of(result.ran)}".rstrip())
+    facts.append(told_caching(result))
     if result.steps:
         facts.append(plural(result.steps, "step"))
     facts.append(duration(result.usage.wall_s))
     facts.append(f"{result.usage.peak_mb:,.0f} MB")
-    if result.shared_by > 1:
-        facts.append(f"shared by {result.shared_by:,}")
-    text = f"({', '.join(facts)})"
+    facts.append(told_sharing(result))
+    told = ", ".join(filter(None, facts))
+    text = f"({told})"
     if task.misses_expectation:
         text += f" (expected {task.plan.expect}!)"
     if result.reason:
@@ -22072,7 +22134,7 @@ class Tally:
         for task in self._resting_on_false():
             counts[task.outcome] -= 1
             counts[RESTING_ON_FALSE] += 1
-        return {word: counts[word] for word in STANDINGS if counts[word] > 0}
+        return told_in_order(STANDINGS, counts)
 
     def _resting_on_false(self) -> Iterator[Task]:
         """The tasks whose verdict rests on a falsified lemma; hardly ever there is one."""
@@ -24027,7 +24089,14 @@ def read_sources(
 
 
 # Folders of a results directory in which theories lie.
-_RESULT_SUBFOLDERS = (*EVIDENCE_FOLDERS, *RESULT_FOLDERS, "earlier", "inputs", "recheck")
+_TEXTS_OF_RECHECKS = (TEXTS_TO_CHECK, TEXTS_TO_PROVE)
+_RESULT_SUBFOLDERS = (
+    *EVIDENCE_FOLDERS,
+    *RESULT_FOLDERS,
+    *_TEXTS_OF_RECHECKS,
+    EARLIER_FOLDER,
+    INPUTS_FOLDER,
+)
 
 
 def refuse_results(path: str) -> None:
@@ -24758,31 +24827,38 @@ def command_audit(args: argparse.Namespace) -> int:
         raise InputError("what is to be audited? Give results directories, theories, logs, folders")
     if args.tolerance is not None and not args.against:
         raise InputError("--tolerance says how far results may be from those of --against")
-    accepted = read_accepted(args.expect) if args.expect else []
+    accepted: list[str] = []
+    if args.expect:
+        accepted = read_accepted(args.expect)
     evidence = read_evidence(args.paths, warn)
     batches = evidence.batches
-    tasks = list(located_tasks(batches))
     problems = KnownProblems(batches, evidence.rechecks, evidence.texts, accepted)
     rows = list(audit_rows(batches, problems))
     findings = [*audit(batches, rows), *evidence.findings]
     findings += findings_of_known_problems(batches, problems)
+    tasks = list(located_tasks(batches))
     if args.expect:
         findings += check_expectations(tasks, args.expect)
     if args.against:
-        baseline = read_evidence(args.against, warn).batches
-        if not baseline:
-            raise InputError("here are no results to compare with", printable(args.against[0]))
-        earlier = located_tasks(baseline)
-        tolerance = args.tolerance or math.inf
-        findings += compare(tasks, references_of(earlier), "in the baseline", tolerance)
+        findings += compare_with_baseline(tasks, args.against, args.tolerance)
         findings = without_repeats(findings)
     kinds = list(ADVICE)
     findings.sort(key=lambda finding: (finding.rank, kinds.index(finding.kind)))
     code = audit_code(tasks, findings, args.strict)
-    told = problems.not_judged
-    text = audit_report(args.format, code == 0, rows, findings, told, args.details)
-    _print_audit(text, args.format)
+    found = Audit(code == 0, rows, findings, problems.not_judged)
+    _print_audit(audit_report(args.format, found, args.details), args.format)
     return code
+
+
+def compare_with_baseline(
+    tasks: Iterable[Located], paths: Sequence[str], tolerance: float | None
+) -> Iterator[Finding]:
+    """How results differ from earlier ones at these paths. Raises InputError where none are."""
+    baseline = read_evidence(paths, warn).batches
+    if not baseline:
+        raise InputError("here are no results to compare with", printable(paths[0]))
+    earlier = references_of(located_tasks(baseline))
+    return compare(tasks, earlier, "in the baseline", tolerance or math.inf)
 
 
 def _print_audit(text: str, form: str) -> None:

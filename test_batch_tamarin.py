@@ -13392,7 +13392,7 @@ def test_a_damaged_or_hostile_file_hides_nothing_and_stays_text(lab, monkeypatch
     rows = all_rows(evidence.batches)
     findings = [*bt.audit(evidence.batches, rows), *evidence.findings]
     for form in ("table", *bt.REPORTS):
-        told = bt.audit_report(form, False, rows, findings, (), True)
+        told = bt.audit_report(form, bt.Audit(False, rows, findings), True)
         assert "heard" in told, form
         assert "\x1b" not in told, form
         assert "\x07" not in told, form
@@ -15661,6 +15661,14 @@ def test_junit_has_a_suite_for_each_entry_of_the_recipe():
     assert second.get("tests") == "1"
 
 
+def test_a_case_of_junit_is_on_an_older_text(monkeypatch):
+    older = bt.SourcesNow(frozenset({"a"}), [])
+    monkeypatch.setattr(bt, "sources_now", lambda batch: older)
+    (suite,) = junit_suites(ended_task("a"))
+    ((note,),) = suite
+    assert note.text == "verified, on an older text"
+
+
 def test_the_time_of_a_suite_of_junit_has_a_shared_process_once():
     (suite,) = junit_suites(shared_task("a"), shared_task("b"), ended_task("c"))
     assert suite.get("time") == "2.000"
@@ -15971,6 +15979,12 @@ def test_what_shares_or_cannot_is_not_told_to_share():
     for task in tasks:
         task.plan = dataclasses.replace(task.plan, granularity=bt.Granularity.THEORY)
     assert bt.cost_of_loading(batch, tasks).saved_s == 0
+
+
+def test_the_table_of_a_terminal_shows_that_a_long_reason_is_cut():
+    task = ended_task("a", "failed", {"reason": "why " * 100})
+    row = bt.final_table(batch_with(task), "results", [task]).splitlines()[1]
+    assert row.endswith("why  ...")
 
 
 def test_the_totals_of_a_terminal_count_no_answer_that_rests_on_a_falsified_lemma():
@@ -17975,6 +17989,13 @@ def test_init_takes_a_folder_and_names_what_it_leaves_out(lab):
         assert words in left_out
     assert left_out.count("left out: ") == 8
     lab.run("check", "recipe.json", code=0)
+
+
+@pytest.mark.parametrize("folder", ["proofs", "inputs", "earlier", "recheck", "recheck~proofs"])
+def test_init_takes_no_text_of_a_results_directory(lab, folder):
+    lab.write("out/batch.jsonl", "")
+    lab.write(f"out/{folder}/p/one/t.spthy", THEORY)
+    assert "belongs to the results in" in init(lab, "out", code=2).stderr
 
 
 def test_init_takes_patterns_and_each_theory_once(lab):
