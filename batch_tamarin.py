@@ -1856,8 +1856,6 @@ def readings_of(path: str, flags: Sequence[str]) -> Iterator[Reading]:
     So every branch is read, up to a limit that 6 flags don't reach. Raises InputError where it
     can't be read with the flags given; what can't be read with more is passed over.
     """
-    import itertools
-
     first = Reading(tuple(flags), load_in_its_mode(path, flags))
     yield first
     asked = flags_asked(first.theory)
@@ -7853,6 +7851,11 @@ NO_DIMENSIONS = ("directory", "entry", "lemma", "theory", "variant")
 JsonPath = tuple[Union[str, int], ...]
 
 
+def dotted(path: JsonPath) -> str:
+    """`tasks.main.lemmas.0`."""
+    return ".".join(map(str, path))
+
+
 class Recipe:
     """A recipe file: its JSON object, checked, and where in the text all stands."""
 
@@ -7897,7 +7900,7 @@ class Recipe:
 
     def error(self, path: JsonPath, message: str) -> InputError:
         """What says that something is wrong at a place of the JSON text."""
-        place = ".".join(map(str, path))
+        place = dotted(path)
         if place:
             message = f"{place}: {message}"
         if not self._is_file:
@@ -9452,7 +9455,7 @@ def _refuse_contradiction(recipe: Recipe, told: Mapping[JsonPath, Verdict], lemm
     (path, verdict), *others = told.items()
     for other_path, other in others:
         if other != verdict:
-            place = ".".join(map(str, other_path))
+            place = dotted(other_path)
             message = f"{verdict}, but {place} says {other} of '{lemma.name}', in the same variant"
             recipe.problem(path, message)
 
@@ -9779,7 +9782,7 @@ class JobLimits:
         if path in self._warned_of:
             return
         self._warned_of.add(path)
-        place = ".".join(map(str, path))
+        place = dotted(path)
         self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
 
 
@@ -9860,8 +9863,7 @@ def _place_of_resource(entry: Json, plan: Plan, key: str) -> str:
     # Of several dimensions the last one that has a word counts.
     for layer in reversed(list(override_layers(entry, ()))):
         if _is_layer_of(plan, layer) and key in layer.overrides.get("resources", {}):
-            place = ".".join(map(str, layer.path))
-            return f"{place}.resources.{key}"
+            return f"{dotted(layer.path)}.resources.{key}"
     items = list(enumerate(entry.get("lemmas", ())))
     # As they are selected: exact names come first, then the first pattern.
     items.sort(key=lambda item: item[1]["name"] != plan.lemma)
@@ -10406,7 +10408,7 @@ class LemmaSelection:
         if (item.path, first.path) in self._warned_of:
             return
         self._warned_of.add((item.path, first.path))
-        place = ".".join(map(str, item.path))
+        place = dotted(item.path)
         settings = ", ".join(item.idle_beside(first))
         lemmas = listed(dict.fromkeys(names), 3)
         self._warn(
@@ -21933,12 +21935,13 @@ class Progress:
         lines = [self._bar(jobs, columns), *self._facts(jobs, columns)]
         # What was said before stays in sight above the block.
         room = max(0, rows * 2 // 3 - len(lines))
-        if room >= len(jobs):
-            lines += [job_line(job, columns) for job in jobs]
-        elif room > 0:
-            shown = jobs[: room - 1]
-            more = len(jobs) - len(shown)
-            lines += [job_line(job, columns) for job in shown]
+        shown = jobs
+        if room < len(jobs):
+            shown = jobs[: max(0, room - 1)]
+        for job in shown:
+            lines.append(job_line(job, columns))
+        more = len(jobs) - len(shown)
+        if more and room:
             lines.append(f"  and {more} more")
         return lines[: max(1, rows - 1)]
 
@@ -21970,10 +21973,10 @@ class Progress:
         for word, count in self.tally.counts().items():
             if word not in (Status.PENDING, Status.RUNNING):
                 facts.append(f"{count:,} {word}")
-        # A no-break space is none to `textwrap`.
-        text = ", ".join(fact.replace(" ", "\xa0") for fact in facts)
-        lines = textwrap.wrap(text, columns - 1)
-        return [line.replace("\xa0", " ") for line in lines]
+        # A no-break space is none to `textwrap`: it breaks lines behind facts only.
+        text = ",\n".join(facts).replace(" ", "\xa0")
+        wrapped = "\n".join(textwrap.wrap(text, columns - 1))
+        return wrapped.replace("\xa0", " ").split("\n")
 
 
 def result_facts(task: Task) -> str:
@@ -22140,12 +22143,13 @@ class Tally:
         """The tasks whose verdict rests on a falsified lemma; hardly ever there is one."""
         if not self._undermined:
             return
-        tasks = [
-            task for task in self._batch.tasks.values() if task.plan.theory in self._undermined
-        ]
-        closure = Closure(tasks)
+        of_these_theories: list[Task] = []
+        for task in self._batch.tasks.values():
+            if task.plan.theory in self._undermined:
+                of_these_theories.append(task)
+        closure = Closure(of_these_theories)
         counted = {task.id for task in self._tasks}
-        for task in tasks:
+        for task in of_these_theories:
             if task.id in counted and falsified_among(closure.open_assumptions(task)):
                 yield task
 
@@ -22253,7 +22257,7 @@ class RunningJobs:
 
     def look(self) -> list[RunningJob]:
         """The jobs as they are now, the longest first."""
-        return [self._look_at(start) for start in self._starts.values()]
+        return list(map(self._look_at, self._starts.values()))
 
     def _look_at(self, start: Started) -> RunningJob:
         """A job as it is now: by our own supervisor's figures, else by its processes."""
@@ -22478,25 +22482,31 @@ SHOWN_LEMMAS = 8  # of a theory, by `check`; all with -d
 CHECK_REPORT = "wellformedness-check-report"  # the folder that `check --report` writes
 
 # What people type who come from elsewhere, from batch-tamarin too, and what it is here.
+_GO_ON = "run it again: it goes on where it stopped (or `resume RESULTS`)"
+_PROVE_ANEW = "run it again: what changed or failed is proven; --again proves anew"
+_ONE_LEMMA = "-t '*--LEMMA--*' runs the tasks of one lemma"
+_PLAN_ONLY = "`check RECIPE` plans all and proves nothing"
+_TO_A_FILE = "`> FILE` writes what is printed to a file"
+_CORES = "--cores N"
 INSTEAD = {
-    "--resume": "run it again: it goes on where it stopped (or `resume RESULTS`)",
-    "--continue": "run it again: it goes on where it stopped (or `resume RESULTS`)",
-    "--rerun": "run it again: what changed or failed is proven; --again proves anew",
-    "--force": "run it again: what changed or failed is proven; --again proves anew",
-    "--lemma": "-t '*--LEMMA--*' runs the tasks of one lemma",
-    "--lemmas": "-t '*--LEMMA--*' runs the tasks of one lemma",
-    "--prove": "-t '*--LEMMA--*' runs the tasks of one lemma",
+    "--resume": _GO_ON,
+    "--continue": _GO_ON,
+    "--rerun": _PROVE_ANEW,
+    "--force": _PROVE_ANEW,
+    "--lemma": _ONE_LEMMA,
+    "--lemmas": _ONE_LEMMA,
+    "--prove": _ONE_LEMMA,
     "--prover": "provers stand in the recipe's tamarin_versions",
-    "--dry-run": "`check RECIPE` plans all and proves nothing",
-    "--dryrun": "`check RECIPE` plans all and proves nothing",
+    "--dry-run": _PLAN_ONLY,
+    "--dryrun": _PLAN_ONLY,
     "--pdf": "`report RESULTS -f tex`, and pdflatex makes it one",
     "--verbose": "-d shows more",
     "-v": "`run` and `check` show more with -d",
-    "-n": "`check RECIPE` plans all and proves nothing",
-    "-o": "`> FILE` writes what is printed to a file",
-    "--output": "`> FILE` writes what is printed to a file",
-    "-j": "--cores N",
-    "--jobs": "--cores N",
+    "-n": _PLAN_ONLY,
+    "-o": _TO_A_FILE,
+    "--output": _TO_A_FILE,
+    "-j": _CORES,
+    "--jobs": _CORES,
     "-r": "`check RECIPE --report` writes what provers say of the theories",
     "-e": "`cache clear --errors-only`",
     "--expect": "`audit RESULTS --expect FILE`, or `expect` in the recipe",
@@ -22782,7 +22792,7 @@ def add_check_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE", default="", help="where --fix writes the recipe"
     )
-    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    add_force_argument(parser)
     parser.add_argument(
         "-d",
         "--debug",
@@ -22818,7 +22828,7 @@ def add_init_command(commands: argparse._SubParsersAction[Parser]) -> None:
         default="recipe.json",
         help="where to write the recipe (recipe.json)",
     )
-    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    add_force_argument(parser)
     parser.add_argument(
         "-y",
         "--yes",
@@ -23090,6 +23100,10 @@ def add_recipe_argument(parser: Parser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="the recipe, a JSON file")
 
 
+def add_force_argument(parser: Parser) -> None:
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+
+
 def add_results_argument(parser: Parser) -> None:
     parser.add_argument("results", metavar="RESULTS", help="the results directory")
 
@@ -23332,7 +23346,14 @@ def positive_number(text: str) -> float | None:
     number = float(text)
     if not 0 < number < 1e9:
         return None
-    return int(number) if number.is_integer() else number
+    return plain_number(number)
+
+
+def plain_number(number: float) -> float:
+    """An int where it is whole, as people write it."""
+    if float(number).is_integer():
+        return int(number)
+    return number
 
 
 # --- What several commands need -------------------------------------------------------------------
@@ -23343,6 +23364,22 @@ def asked_options(args: argparse.Namespace) -> PlanOptions:
     cores = str(args.cores or "")
     memory = str(args.memory or "")
     return PlanOptions(cores, memory, args.timeout, many_tasks=args.yes)
+
+
+def this_machine() -> Limits:
+    """All that there is here."""
+    return Limits(available_cores(), available_memory_mb(), math.inf)
+
+
+@contextmanager
+def folder_of_outputs() -> Iterator[str]:
+    """A folder for what jobs write that nobody keeps."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
+        for name in EVIDENCE_FOLDERS:
+            os.makedirs(os.path.join(folder, name))
+        yield folder
 
 
 def recipe_results(recipe: Recipe) -> str:
@@ -23367,6 +23404,17 @@ def print_out(text: str | Iterable[str]) -> bool:
         error.filename = error.filename or "standard output"
         raise
     return True
+
+
+PIPE_COLUMNS = 120  # of what is printed where no terminal says how wide it is
+
+
+def stdout_columns() -> int:
+    """How wide what is printed may be."""
+    if not sys.stdout.isatty():
+        return PIPE_COLUMNS
+    columns, _ = terminal_size()
+    return columns
 
 
 def print_coloured(text: str) -> None:
@@ -23409,16 +23457,14 @@ def command_check(args: argparse.Namespace) -> int:
 
     Every theory is loaded once with its tasks' own options, under their limits.
     """
-    import tempfile
-
     if args.output and not args.fix:
         raise InputError("-o is where --fix writes a recipe: without it nothing is written")
-    recipe_file = mend_recipe(args) if args.fix else args.recipe
+    recipe_file: str = args.recipe
+    if args.fix:
+        recipe_file = mend_recipe(args)
     recipe = Recipe(recipe_file)
     batch = plan_recipe(recipe, asked_options(args))
-    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
-        for name in EVIDENCE_FOLDERS:
-            os.makedirs(os.path.join(folder, name))
+    with folder_of_outputs() as folder:
         checks = [*self_tests(batch, folder), *theory_loads(batch, folder)]
         jobs = [check for check in checks if not check.notes]
         run_checks(batch, jobs)
@@ -23446,12 +23492,12 @@ def mend_recipe(args: argparse.Namespace) -> str:
         raise InputError("--fix needs -o NEW.json: the recipe itself stays as it is")
     refuse_existing(args.output, args.force)
     recipe = Recipe(args.recipe)
-    machine = Limits(available_cores(), available_memory_mb(), math.inf)
+    provers = recipe_provers(recipe)
     # What else is wrong is told of the mended recipe.
     with suppress(InputError):
-        plan_batch(recipe, recipe_provers(recipe), machine, asked_options(args), lambda text: None)
+        plan_batch(recipe, provers, this_machine(), asked_options(args), lambda text: None)
     for path, names in recipe.also_prefixes.items():
-        place = ".".join(map(str, path))
+        place = dotted(path)
         say(f"note: {place} means that lemma alone; batch-tamarin adds {listed(names)}")
     if not recipe.mends:
         say("nothing to fix: no name of a lemma is a mere prefix; no file was written")
@@ -23642,7 +23688,8 @@ def print_lemmas(batch: Batch, task_ids: Sequence[str]) -> None:
     plans = [batch.tasks[task_id].plan for task_id in task_ids]
     lemmas = dict.fromkeys(plan.lemma for plan in plans if not plan.unreadable)
     if lemmas:
-        print(printable(f"  lemmas: {listed(lemmas, SHOWN_LEMMAS)}"))
+        told = listed(lemmas, SHOWN_LEMMAS)
+        print_out(printable(f"  lemmas: {told}") + "\n")
 
 
 def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
@@ -23670,14 +23717,18 @@ def conclude_checks(batch: Batch, checks: Sequence[CheckJob], recipe_file: str) 
     memory_gb = room.memory_mb / 1024
     print_out(f"\n{tasks}, together on {cores} and {memory_gb:.3g} GB\n")
     command = f"batch_tamarin.py run {quoted([recipe_file])}"
-    wrong = [check for check in checks if check.errors]
-    if not wrong:
+    count = 0
+    failing: set[str] = set()
+    for check in checks:
+        if check.errors:
+            count += check.errors
+            # What is wrong with a prover is so for all its tasks.
+            failing.update(check.job.task_ids or batch.tasks)
+    if not count:
         say(f"it can run: {command}")
         return 0
-    errors = plural(sum(check.errors for check in wrong), "error")
-    failing = {task_id for check in wrong for task_id in check.job.task_ids}
-    # What is wrong with a prover is so for all its tasks.
-    if len(failing) < len(batch.tasks) and all(check.job.task_ids for check in wrong):
+    errors = plural(count, "error")
+    if len(failing) < len(batch.tasks):
         say(f"error: {len(failing):,} of {tasks} would fail as they are: {errors}")
         say(f"the others can run: {command}")
     else:
@@ -23735,7 +23786,7 @@ def command_init(args: argparse.Namespace) -> int:
             "default"
         )
     refuse_existing(args.output, args.force)
-    room = Limits(available_cores(), available_memory_mb(), math.inf)
+    room = this_machine()
     data = measured_recipe(args) if args.measured else recipe_of_theories(args, paths, room)
     write_recipe(args, data, room)
     return 0
@@ -23773,10 +23824,10 @@ def leave_out_refused(
     """
     recipe = Recipe(recipe_file, json.dumps(data))
     batch = plan_batch(recipe, provers, room, PlanOptions(), lambda message: None)
-    refusals = list(parse_errors(batch))
-    for plan, _ in refusals:
+    messages: list[str] = []
+    for plan, error in parse_errors(batch):
         leave_out_prover(data["tasks"], plan.entry, plan.prover)
-    messages = [f"{plan.theory}: {plan.prover} refuses it: {error}" for plan, error in refusals]
+        messages.append(f"{plan.theory}: {plan.prover} refuses it: {error}")
     if not data["tasks"]:
         raise InputError("\n".join(messages))
     for message in messages:
@@ -23785,13 +23836,9 @@ def leave_out_refused(
 
 def parse_errors(batch: Batch) -> Iterator[tuple[Plan, str]]:
     """What provers say of theories that they can't parse, with the plan of one task of each."""
-    import tempfile
-
     memory_mb = min(PARSE_LIMITS.memory_mb, batch.header.limits.memory_mb)
     limits = replace(PARSE_LIMITS, memory_mb=memory_mb)
-    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
-        for name in EVIDENCE_FOLDERS:
-            os.makedirs(os.path.join(folder, name))
+    with folder_of_outputs() as folder:
         checks = list(theory_loads(batch, folder))
         for check in checks:
             command = (*check.job.command, PARSE_ONLY.name)
@@ -23889,7 +23936,7 @@ def provers_named(text: str) -> dict[str, Prover]:
         raise InputError(f"{printable(text)}: {error}") from None
     if not programs:
         raise InputError("no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)")
-    provers = [prover_named(word) for word in dict.fromkeys(programs)]
+    provers = list(map(prover_named, dict.fromkeys(programs)))
     nameless = [prover for prover in provers if not prover.alias]
     by_folder = names_apart([prover.command[0] for prover in nameless])
     for prover in nameless:
@@ -24040,7 +24087,9 @@ def sources_to_prove(
     """
     left_out: dict[str, InputError] = {}  # by path
     sources = read_sources(args, paths, left_out)
-    includers = {file: source.path for source in sources for file in source.includes}
+    includers: dict[str, str] = {}  # by real path of what they include
+    for source in sources:
+        includers.update(dict.fromkeys(source.includes, source.path))
     for path in paths:
         includer = includers.get(os.path.realpath(path))
         if includer:
@@ -24081,7 +24130,9 @@ def read_sources(
             sources.append(source)
         except InputError as error:
             left_out[path] = error
-    messages = list(idle_words(args, sources)) if sources else []
+    messages: list[str] = []
+    if sources:
+        messages += idle_words(args, sources)
     if messages:
         # A word may mean something in what can't be read.
         raise InputError("\n".join([*messages, *map(str, unreadable)]))
@@ -24121,8 +24172,6 @@ def refuse_results(path: str) -> None:
 
 def read_source(path: str, given: Sequence[str]) -> SourceTheory:
     """A theory with those of the given flags that it asks for. Raises InputError."""
-    import itertools
-
     readings = readings_of(path, given)
     first = next(readings)
     names = set(lemmas_by_name(first.theory))
@@ -24173,25 +24222,42 @@ def refuse_unprovable(
 
 def idle_words(args: argparse.Namespace, sources: Sequence[SourceTheory]) -> Iterator[str]:
     """What to say of each flag and lemma of the command line that no theory knows."""
-    known_flags = {flag for source in sources for flag in source.known_flags}
-    for flag in args.define:
-        if flag not in known_flags:
-            yield idle_flag(flag, "theory", known_flags)
-    for wish in args.lemma:
-        if not any(selects_something(wish, source) for source in sources):
-            yield no_lemma_anywhere(wish, sources)
+    known_flags = flags_of_all(sources)
+    for flag in unknown_flags(args, sources):
+        yield idle_flag(flag, "theory", known_flags)
+    for wish in wishes_in_vain(args, sources):
+        yield no_lemma_anywhere(wish, sources)
+
+
+def flags_of_all(sources: Iterable[SourceTheory]) -> set[str]:
+    """The flags that some theories ask for."""
+    known: set[str] = set()
+    for source in sources:
+        known.update(source.known_flags)
+    return known
+
+
+def unknown_flags(args: argparse.Namespace, sources: Iterable[SourceTheory]) -> list[str]:
+    """The flags of the command line that none of these theories asks for."""
+    known = flags_of_all(sources)
+    return [flag for flag in dict.fromkeys(args.define) if flag not in known]
+
+
+def wishes_in_vain(args: argparse.Namespace, sources: Iterable[SourceTheory]) -> list[LemmaWish]:
+    """What of the --lemma options selects nothing of these theories."""
+    in_vain: list[LemmaWish] = list(args.lemma)
+    for source in sources:
+        in_vain = [wish for wish in in_vain if not selects_something(wish, source)]
+    return in_vain
 
 
 def refuse_left_out_words(args: argparse.Namespace, left: Sequence[SourceTheory]) -> None:
     """Raise InputError for a lemma that only theories have that are left out; warn of a flag."""
-    known_flags = {flag for source in left for flag in source.known_flags}
-    for flag in dict.fromkeys(args.define):
-        if flag not in known_flags:
-            warn(f"-D {flag}: only theories that are left out ask for this flag")
-    for wish in args.lemma:
-        if not any(selects_something(wish, source) for source in left):
-            message = f"--lemma '{wish.text}': only theories that are left out have such a lemma"
-            raise InputError(message)
+    for flag in unknown_flags(args, left):
+        warn(f"-D {flag}: only theories that are left out ask for this flag")
+    for wish in wishes_in_vain(args, left):
+        message = f"--lemma '{wish.text}': only theories that are left out have such a lemma"
+        raise InputError(message)
 
 
 def idle_flag(flag: str, place: str, known: Iterable[str]) -> str:
@@ -24237,10 +24303,15 @@ def hidden_words(source: SourceTheory) -> str:
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, reading in source.hidden.items():
         groups.setdefault(needed_words(reading, source), []).append(name)
-    parts = [f"{listed(names, 6)} ({' '.join(words)})" for words, names in groups.items()]
-    if not parts:
+    if not groups:
         return ""
-    need = "needs" if len(source.hidden) == 1 else "need"
+    parts: list[str] = []
+    for words, names in groups.items():
+        needed = " ".join(words)
+        parts.append(f"{listed(names, 6)} ({needed})")
+    need = "need"
+    if len(source.hidden) == 1:
+        need = "needs"
     return f"{plural(len(source.hidden), 'lemma')} {need} flags: {'; '.join(parts)}"
 
 
@@ -24477,7 +24548,9 @@ class Measured(NamedTuple):
 
     @property
     def verdict(self) -> Verdict | None:
-        return self.result.verdict if self.result else None
+        if not self.result:
+            return None
+        return self.result.verdict
 
     @property
     def rank(self) -> tuple[bool, bool, float]:
@@ -24486,6 +24559,25 @@ class Measured(NamedTuple):
         if self.result:
             wall_s = self.result.share_of(self.result.usage.wall_s)
         return self.verdict not in ANSWERS, self.verdict is None, wall_s
+
+
+class MeasuredEntry(NamedTuple):
+    """What all lemmas of an entry of the recipe have in common."""
+
+    name: str  # of the entry that they were proven by
+    theory: str
+    cwd: str
+    prove: bool
+
+
+class MeasuredLemma(NamedTuple):
+    """What was proven, be it several times, by other options or in other variants."""
+
+    entry: str
+    theory: str
+    lemma: str
+    prover: str
+    flags: tuple[str, ...]
 
 
 def measured_recipe(args: argparse.Namespace) -> Json:
@@ -24498,22 +24590,24 @@ def measured_recipe(args: argparse.Namespace) -> Json:
     if os.path.isfile(directory):
         directory = os.path.dirname(directory)
     warn_of_news(batch, directory, sources_now(batch))
-    groups: dict[tuple[str, str, str, bool], list[Measured]] = {}
+    groups: dict[MeasuredEntry, list[Measured]] = {}
+    aliases: dict[str, None] = {}
     for each in winners(batch):
         plan = each.plan
-        groups.setdefault((plan.entry, plan.theory, plan.cwd, plan.prove), []).append(each)
+        entry = MeasuredEntry(plan.entry, plan.theory, plan.cwd, plan.prove)
+        groups.setdefault(entry, []).append(each)
+        aliases[plan.prover] = None
     if not groups:
         raise InputError("holds no results of lemmas that are there now", printable(directory))
-    entries = [group[0].plan.entry for group in groups.values()]
+    uses = Counter(entry.name for entry in groups)
     names = TaskIds()
     tasks: Json = {}
-    for group in groups.values():
-        name = group[0].plan.entry
+    for entry, group in groups.items():
+        name = entry.name
         # A pattern of theories is as many entries.
-        if entries.count(name) > 1:
+        if uses[name] > 1:
             name = names.new(group[0].prefix)
         tasks[name] = measured_entry(batch, group, args.output)
-    aliases = dict.fromkeys(each.plan.prover for group in groups.values() for each in group)
     config = measured_config(batch.header, args)
     checker = str(config.get("recheck_with", ""))
     if checker in batch.provers:
@@ -24524,21 +24618,24 @@ def measured_recipe(args: argparse.Namespace) -> Json:
 
 def winners(batch: Batch) -> list[Measured]:
     """Each lemma with each prover and flags, as it was answered best; what isn't is said."""
-    best: dict[tuple[str, str, str, str, tuple[str, ...]], Measured] = {}
+    best: dict[MeasuredLemma, Measured] = {}
     gone: list[str] = []
     for task in batch.tasks.values():
-        plan = task.record.plan if task.record else task.plan
+        plan = task.plan
+        if task.record:
+            plan = task.record.plan
         options = batch.provers[plan.prover].all_options(plan.options)
         path = os.path.join(plan.cwd, plan.theory)
-        is_refused = bool(plan.unreadable) or bool(task.result and task.result.refused)
-        if is_refused or plan.lemma not in theory_now(path, options, plan.flags).lemmas:
+        known = theory_now(path, options, plan.flags).lemmas
+        is_refused = bool(task.result and task.result.refused)
+        if plan.unreadable or is_refused or plan.lemma not in known:
             gone.append(task.id)
             continue
         prefix = task.id.removesuffix(f"--{plan.lemma}--{plan.prover}").partition("--")[0]
         measured = Measured(plan, prefix, task.result)
-        key = (plan.entry, plan.theory, plan.lemma, plan.prover, plan.flags)
-        if key not in best or measured.rank < best[key].rank:
-            best[key] = measured
+        lemma = MeasuredLemma(plan.entry, plan.theory, plan.lemma, plan.prover, plan.flags)
+        if lemma not in best or measured.rank < best[lemma].rank:
+            best[lemma] = measured
     if gone:
         say(f"left out, as no such lemma is there now, or no prover reads it: {listed(gone, 10)}")
     open_ids = [each.plan.id for each in best.values() if each.verdict is None]
@@ -24596,7 +24693,7 @@ def measured_resources(limits: Limits, result: Result | None) -> Json:
     for key, number in wanted.items():
         # 0: batch-tamarin did not say it.
         if number:
-            resources[key] = int(number) if float(number).is_integer() else number
+            resources[key] = plain_number(number)
     return resources
 
 
@@ -24614,7 +24711,9 @@ def measured_config(header: Header, args: argparse.Namespace) -> Json:
         config.update(said)
     asked = {"global_max_cores": args.cores, "global_max_memory": args.memory}
     asked["default_timeout"] = args.timeout
-    config.update({key: value for key, value in asked.items() if value})
+    for key, value in asked.items():
+        if value:
+            config[key] = value
     config["output_directory"] = args.results
     return config
 
@@ -24629,7 +24728,9 @@ def measured_prover(batch: Batch, alias: str, recipe_file: str) -> Json:
         program = name
     elif os.sep in program:
         program = recipe_path(os.path.join(batch.header.cwd, program), recipe_file)
-    entry: Json = {"command": [program, *rest]} if rest else {"path": program}
+    entry: Json = {"path": program}
+    if rest:
+        entry = {"command": [program, *rest]}
     if prover.options:
         entry["options"] = list(prover.options)
     if prover.env:
@@ -24640,7 +24741,6 @@ def measured_prover(batch: Batch, alias: str, recipe_file: str) -> Json:
 # --- status ---------------------------------------------------------------------------------------
 
 JSON_LOOK_S = 1.0  # between two lines of `status --follow --json`
-PIPE_COLUMNS = 120  # how wide the block is where no terminal says it
 
 
 class BatchState(NamedTuple):
@@ -24755,11 +24855,8 @@ def status_text(
     if not state.is_running:
         tasks = list(progress.batch.tasks.values())
         return final_table(progress.batch, directory, tasks, older)
-    columns = PIPE_COLUMNS
-    if sys.stdout.isatty():
-        columns, _ = terminal_size()
-    lines = progress.block(columns, sys.maxsize)
-    return "".join(printable(line) + "\n" for line in lines)
+    lines = progress.block(stdout_columns(), sys.maxsize)
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 def status_json(progress: Progress, state: BatchState) -> Json:
@@ -24885,7 +24982,9 @@ def audit_code(tasks: Sequence[Located], findings: Iterable[Finding], strict: bo
     # What rests on a false lemma is a finding already: no closure is needed.
     if any(each.task.misses_expectation for each in tasks):
         return 1
-    return 0 if all(each.task.is_settled for each in tasks) else 3
+    if all(each.task.is_settled for each in tasks):
+        return 0
+    return 3
 
 
 def use_utf8_on_stdout() -> None:
@@ -24933,13 +25032,16 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
 
     None where derived files are to be made again and no more is asked for.
     """
+    if args.output in ("", "-", "/dev/stdout"):
+        formats = args.format
+        if not formats and not args.rebuild:
+            formats = [form_to_print()]
+        refuse_to_print(formats)
+        if args.fragment:
+            refuse_no_pages(formats, "--fragment")
+        return dict.fromkeys(formats, "")
     stem, ending = os.path.splitext(args.output)
     forms = {report_ending(form): form for form in REPORTS}
-    if args.output in ("", "-", "/dev/stdout"):
-        formats = args.format or ([] if args.rebuild else [form_to_print()])
-        refuse_to_print(formats)
-        refuse_no_pages(formats, "--fragment" if args.fragment else "")
-        return dict.fromkeys(formats, "")
     if not os.path.basename(args.output) or os.path.isdir(args.output):
         raise InputError("is a directory: name a file in it", args.output)
     if os.path.exists(args.output) and not os.path.isfile(args.output):
@@ -24950,7 +25052,8 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
     formats = args.format or [forms.get(ending, "md")]
     if "table" in formats:
         raise InputError("a table is for the terminal: leave out -o, or give another format")
-    refuse_no_pages(formats, "--fragment" if args.fragment else "")
+    if args.fragment:
+        refuse_no_pages(formats, "--fragment")
     files: dict[str, str] = {}
     for form in formats:
         path = stem + report_ending(form)
@@ -24962,7 +25065,9 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
 
 def form_to_print() -> str:
     """What a report is printed as where no format is asked for."""
-    return "table" if sys.stdout.isatty() else "md"
+    if sys.stdout.isatty():
+        return "table"
+    return "md"
 
 
 def refuse_to_print(formats: Sequence[str]) -> None:
@@ -24976,9 +25081,9 @@ def refuse_to_print(formats: Sequence[str]) -> None:
 
 
 def refuse_no_pages(formats: Iterable[str], option: str) -> None:
-    """Raise InputError for a format that is no page, where an option for pages is given."""
+    """Raise InputError for a format that is no page: the option that is given is for pages."""
     for form in formats:
-        if option and form not in WRITERS:
+        if form not in WRITERS:
             pages = ", ".join(form for form in WRITERS if form in REPORTS)
             raise InputError(f"{option} is for pages ({pages}): {form} is a table already")
 
@@ -25045,15 +25150,16 @@ def command_lemmas(args: argparse.Namespace) -> int:
     flags = [flag.lstrip("=") for flag in args.define]
     if os.path.isdir(args.theory):
         first = theories_below(args.theory)[:1]
-        such_as = f", such as {quoted(first)}" if first else ""
+        such_as = ""
+        if first:
+            such_as = f", such as {quoted(first)}"
         raise InputError(f"is a folder: name a theory (.spthy) in it{such_as}", args.theory)
     theory = load_theory(args.theory, flags, args.diff, args.auto_sources)
     if args.json:
-        lemmas = [lemma_json(lemma) for lemma in theory.lemmas]
+        lemmas = list(map(lemma_json, theory.lemmas))
         print_out(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2) + "\n")
     else:
-        columns = terminal_size()[0] if sys.stdout.isatty() else PIPE_COLUMNS
-        print_out(lemma_table(theory.lemmas, columns) + "\n")
+        print_out(lemma_table(theory.lemmas, stdout_columns()) + "\n")
     say_what_flags_do(theory, flags)
     return 0
 
@@ -25230,7 +25336,6 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
 
 def command_recheck(args: argparse.Namespace) -> int:
     """Let another prover check stored proofs, without a search: it must reach the same verdicts."""
-
     directory = own_results(args.results)
     journal_path = os.path.join(directory, JOURNAL)
     batch = load_results(directory, warn)
@@ -25311,10 +25416,9 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
 
 def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     """The Batch that `run` would run here, its provers asked for their versions."""
-
     provers = recipe_provers(recipe)
     run_unless_stopped(ask_versions(provers.values()))
-    machine = Limits(available_cores(), available_memory_mb(), math.inf)
+    machine = this_machine()
     make_theories(recipe, machine, options)
     return plan_batch(recipe, provers, machine, options, warn)
 
