@@ -3476,7 +3476,8 @@ def test_a_prover_that_nobody_knows_goes_by_its_own_name(lab):
     (start,) = lab.events("start")
     assert "+RTS" in start["command"]
     assert any(word.startswith("--output-json=") for word in start["command"])
-    assert "other 0.5" in lab.run("report", "results", code=0).stdout
+    done = lab.run("report", "results", code=0)
+    assert "other 0.5" in done.stdout
 
 
 OUTPUTS = bt.result_files("/results", "i")
@@ -6103,7 +6104,8 @@ def test_what_others_wrote_is_not_written_over(generated):
 
 
 def test_check_makes_theories_as_well(generated):
-    assert "made 2 of 2 theory files" in generated.run("check", "recipe.json").stderr
+    done = generated.run("check", "recipe.json")
+    assert "made 2 of 2 theory files" in done.stderr
 
 
 @needs_linux
@@ -7120,7 +7122,8 @@ def test_a_fresh_batch_is_the_one_to_go_on_with(proven_lab):
     for command in ("status", "report"):
         done = proven_lab.run(command, "results", code=0)
         assert f"newer results of this recipe are in {newer.name}" in done.stderr
-        assert "newer results" not in proven_lab.run(command, newer.name, code=0).stderr
+        told = proven_lab.run(command, newer.name, code=0)
+        assert "newer results" not in told.stderr
 
 
 def test_of_one_second_the_tenth_directory_is_the_newest(tmp_path):
@@ -7282,7 +7285,8 @@ def test_without_a_home_no_directory_is_made_for_it(lab):
 def test_without_a_home_a_run_has_no_cache(lab, run_here, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
-    assert "no home directory" in run_here("cache", "info", code=2).err
+    told = run_here("cache", "info", code=2)
+    assert "no home directory" in told.err
     lab.prover(VERIFY)
     lab.recipe()
     monkeypatch.chdir(lab.path)
@@ -7500,7 +7504,8 @@ def nonsense(request, lab, written, monkeypatch):
 
 def test_a_journal_that_makes_no_sense_is_shown_as_far_as_it_does(nonsense, capsys):
     assert bt.main(["status", "results"]) == 0
-    assert re.search("[23] verified|stopped by SIG999", capsys.readouterr().out)
+    done = capsys.readouterr()
+    assert re.search("[23] verified|stopped by SIG999", done.out)
 
 
 @pytest.mark.parametrize("form", bt.REPORTS)
@@ -8037,7 +8042,8 @@ def test_without_its_lock_a_batch_has_died(tmp_path):
 def test_a_batch_from_another_host_is_taken_over(lab, no_locks):
     half_done(lab, "two")
     change_lines(lab.journal, come_from_another_host)
-    assert "add --take-over" in lab.run("run", "recipe.json", code=2).stderr
+    told = lab.run("run", "recipe.json", code=2)
+    assert "add --take-over" in told.stderr
     status = lab.run("status", "results", "--json").stdout
     assert json.loads(status)["state"] == "unknown"
     done = lab.run("resume", "results", "--take-over", code=0)
@@ -8764,7 +8770,8 @@ def test_errors_can_be_cleared_alone(model, capsys):
     model.keep(*second, PARSE_ERROR)
     directory = model.cache.directory
     assert bt.main(["cache", "clear", "--errors-only", "--cache-dir", directory]) == 0
-    assert capsys.readouterr().out == f"entries removed from {directory}: 1\n"
+    done = capsys.readouterr()
+    assert done.out == f"entries removed from {directory}: 1\n"
     assert model.cache.find(*first)
     assert not model.cache.find(*second)
 
@@ -9706,7 +9713,8 @@ def test_what_meets_a_limit_runs_again_with_what_the_recipe_has_for_that(lab):
     assert limits_planned(lab) == [(0.1, 1024), (0.2, 1024), (0.3, 2048)]
     assert "limit of 0.1 s; limit raised to 0.2 s, runs again" in done.stderr
     assert "raise tasks.task.on_limit (recipe.json)" in done.stdout
-    assert "nothing to do" in lab.run("run", "recipe.json", code=3).stderr
+    done = lab.run("run", "recipe.json", code=3)
+    assert "nothing to do" in done.stderr
     lab.run("run", "recipe.json", "--retry", "1", code=3)
     assert limits_planned(lab)[-1] == (0.6, 2048)
 
@@ -10381,7 +10389,8 @@ def test_provers_end_with_a_killed_driver_and_a_later_run_goes_on(lab):
     wait_for(lambda: not living_provers(lab.path))
     wait_for(lambda: lock_is_free(lab.journal))
     (lab.path / "go").touch()
-    assert "going on: 0 of 1 result hold" in lab.run("run", "recipe.json", code=0).stderr
+    done = lab.run("run", "recipe.json", code=0)
+    assert "going on: 0 of 1 result hold" in done.stderr
 
 
 # --- The event loop is never late ---
@@ -10791,12 +10800,14 @@ def test_a_batch_of_batch_tamarin_began_with_its_first_task(lab, two_hours_ahead
 @pytest.mark.parametrize("form", bt.REPORTS)
 def test_results_of_batch_tamarin_are_reported(lab, run_here, form):
     write_upstream_report(lab)
-    assert "nspk" in run_here("report", "out", "-f", form, code=0).out
+    done = run_here("report", "out", "-f", form, code=0)
+    assert "nspk" in done.out
 
 
 def test_the_files_of_batch_tamarin_are_not_rebuilt(lab, run_here):
     write_upstream_report(lab)
-    assert "left as it is" in run_here("report", "out", "--rebuild", code=2).err
+    done = run_here("report", "out", "--rebuild", code=2)
+    assert "left as it is" in done.err
 
 
 def without_tasks(report):
@@ -10822,7 +10833,8 @@ def test_what_batch_tamarin_did_not_write_is_refused(lab, run_here, damage):
     report = upstream_report()
     damage(report)
     write_upstream_report(lab, report)
-    assert "not what batch-tamarin 1.2 writes" in run_here("report", "out", code=2).err
+    done = run_here("report", "out", code=2)
+    assert "not what batch-tamarin 1.2 writes" in done.err
 
 
 def test_a_date_beyond_all_bounds_is_no_traceback(lab, run_here):
@@ -10830,7 +10842,8 @@ def test_a_date_beyond_all_bounds_is_no_traceback(lab, run_here):
     task = report["tasks"]["nspk"]["subtasks"]["nspk--proven--stable"]
     task["task_execution_metadata"]["exec_start"] = "0001-01-01T00:00:00+14:00"
     write_upstream_report(lab, report)
-    assert "not what batch-tamarin 1.2 writes" in run_here("audit", "out", code=2).err
+    done = run_here("audit", "out", code=2)
+    assert "not what batch-tamarin 1.2 writes" in done.err
 
 
 @pytest.mark.parametrize("form", ["md", "json", "csv"])
@@ -10940,7 +10953,8 @@ def test_a_half_written_file_hides_no_other(lab):
 
 def test_folders_of_that_name_without_results_are_none(lab, run_here):
     lab.write("out/failed/notes.txt", "x")
-    assert "holds no results" in run_here("report", "out", code=2).err
+    done = run_here("report", "out", code=2)
+    assert "holds no results" in done.err
 
 
 @pytest.mark.parametrize("form", bt.REPORTS)
@@ -10978,7 +10992,8 @@ def test_a_run_beside_results_of_batch_tamarin_says_what_can_be_done_with_them(l
     done = lab.run("run", "recipe.json", code=0)
     assert "out: these are results of batch-tamarin" in done.stderr
     assert "a new batch begins in out_" in done.stderr
-    assert "batch-tamarin" not in lab.run("run", "recipe.json", code=0).stderr
+    done = lab.run("run", "recipe.json", code=0)
+    assert "batch-tamarin" not in done.stderr
 
 
 # --- In an audit ----------------------------------------------------------------------------------
@@ -11896,7 +11911,8 @@ def test_results_whose_prover_the_journal_lacks_are_shown(lab, run_here, lose):
     assert lost in told.err
     told = run_here("report", "results", "--rebuild", code=0)
     assert lost in told.err
-    assert lost in lab.run("recheck", "results", "--prover", "fake").stderr
+    done = lab.run("recheck", "results", "--prover", "fake")
+    assert lost in done.stderr
 
 
 # --- Logs and the theories that they belong to ----------------------------------------------------
@@ -11908,7 +11924,8 @@ def test_our_own_reports_are_no_logs_though_they_quote_some(lab, run_here):
     lab.run("run", "recipe.json", code=3)
     for form in bt.REPORTS:
         run_here("report", "results", "-f", form, "-o", "paper/x", code=0)
-    assert "neither results" in run_here("audit", "paper", code=2).err
+    done = run_here("audit", "paper", code=2)
+    assert "neither results" in done.err
 
 
 def test_a_log_tells_the_verdicts_of_its_summary(lab, audit):
@@ -12827,9 +12844,12 @@ def test_a_lemma_that_says_nothing_is_a_note_of_an_audit(silent_run, audit):
 
 def test_a_lemma_that_says_nothing_is_told_by_the_run_its_reports_and_check(lab, silent_run):
     assert SILENT in silent_run.stdout
-    assert SILENT in lab.run("report", "results", "-f", "junit", code=0).stdout
-    assert "no rule has the action Ring/1" in lab.run("report", "results", "-f", "md").stdout
-    assert f"lemma calm: {SILENT}" in lab.run("check", "recipe.json").stdout
+    done = lab.run("report", "results", "-f", "junit", code=0)
+    assert SILENT in done.stdout
+    done = lab.run("report", "results", "-f", "md")
+    assert "no rule has the action Ring/1" in done.stdout
+    done = lab.run("check", "recipe.json")
+    assert f"lemma calm: {SILENT}" in done.stdout
 
 
 def test_an_action_that_never_comes_beside_others_is_told_otherwise(lab, audit):
@@ -13056,7 +13076,8 @@ def test_expectations_that_do_not_say_which_result_is_meant_are_refused(
     lab, pinned, run_here, text, problem
 ):
     lab.write("expect", text)
-    assert problem in run_here("audit", "results", "--expect", "expect", code=2).err
+    done = run_here("audit", "results", "--expect", "expect", code=2)
+    assert problem in done.err
 
 
 def test_pinned_logs_of_one_folder_that_contradict_each_other_since_are_found(lab, run_here, audit):
@@ -13226,7 +13247,8 @@ def test_without_a_tolerance_steps_and_seconds_do_not_matter(audit_against):
 @pytest.mark.parametrize("options", ["--against log --tolerance 0.9", "--tolerance 2"])
 def test_a_tolerance_that_means_nothing_is_refused(lab, options):
     lab.write("log", BELL_LOG)
-    assert "tolerance" in lab.run("audit", "log", *options.split(), code=2).stderr
+    done = lab.run("audit", "log", *options.split(), code=2)
+    assert "tolerance" in done.stderr
 
 
 def with_failed_checks(*titles):
@@ -13519,7 +13541,8 @@ def test_what_no_prover_wrote_is_passed_over_in_silence_however_encoded(artifact
     artifact.write("log", BELL_LOG)
     for name, encode in ENCODINGS.items():
         artifact.write(name, "").write_bytes(encode("a theory of bells begins here"))
-    assert run_here("audit", ".", code=0).err == ""
+    done = run_here("audit", ".", code=0)
+    assert done.err == ""
 
 
 # --- Verdicts touched by known problems -----------------------------------------------------------
@@ -13885,7 +13908,8 @@ def test_the_list_of_known_problems_can_be_read(run_here):
     assert [each["id"] for each in listed] == list(bt.ADVISORIES)
     rows = run_here("audit", "--advisories", "-f", "csv", code=0).out.splitlines()
     assert len(rows) == 1 + len(bt.ADVISORIES)
-    assert "no test" in run_here("audit", "--advisories", "-f", "junit", code=2).err
+    done = run_here("audit", "--advisories", "-f", "junit", code=2)
+    assert "no test" in done.err
 
 
 def test_an_audit_needs_a_path(run_here):
@@ -14086,7 +14110,8 @@ def test_a_real_run_without_a_summary_is_a_finding(audit, name):
 @needs_transcripts
 @pytest.mark.parametrize("name", NO_RUNS.split())
 def test_what_a_real_prover_says_without_a_theory_is_no_evidence(run_here, name):
-    assert "neither results" in run_here("audit", str(TRANSCRIPTS / name), code=2).err
+    done = run_here("audit", str(TRANSCRIPTS / name), code=2)
+    assert "neither results" in done.err
 
 
 @needs_transcripts
@@ -14974,7 +14999,8 @@ def test_a_grid_is_asked_for_by_names_that_results_have(lab, run_here):
     lab.recipe(matrix={"order": {"first": {}, "last": {}}}, lemmas=[{"name": "one"}])
     lab.run("run", "recipe.json", code=0)
     report = ("report", "results", "--grid")
-    assert "| one | verified" in run_here(*report, "lemma x order", "--fragment", code=0).out
+    done = run_here(*report, "lemma x order", "--fragment", code=0)
+    assert "| one | verified" in done.out
     told = run_here(*report, "lemma x ordr", code=2).err
     assert "no such dimension 'ordr' (did you mean 'order'?); allowed: lemma, " in told
     told = run_here(*report, "lemma x order", "-f", "csv", code=2).err
@@ -15825,7 +15851,8 @@ def test_a_terminal_gets_a_table_and_a_pipe_markdown(reported):
     terminal = Terminal(reported, "report", "results")
     assert terminal.end() == 0
     assert "\nResults\n" in terminal.text()
-    assert reported.run("report", "results", code=0).stdout.startswith("# Tamarin batch")
+    done = reported.run("report", "results", code=0)
+    assert done.stdout.startswith("# Tamarin batch")
 
 
 def test_a_table_for_the_terminal_goes_to_no_file(reported):
@@ -15837,7 +15864,8 @@ def test_a_page_is_not_poured_into_a_terminal(reported):
     terminal = Terminal(reported, "report", "results", "-f", "html")
     assert terminal.end() == 2
     assert "html is for a browser, not for a terminal: add > page.html" in terminal.text()
-    assert report_on(reported, "-f", "html").stdout.startswith("<!DOCTYPE html>")
+    done = report_on(reported, "-f", "html")
+    assert done.stdout.startswith("<!DOCTYPE html>")
 
 
 @pytest.fixture
@@ -15889,11 +15917,13 @@ def test_a_page_names_traces_from_where_it_is(lab, report):
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdout"])
 def test_a_report_to_stdout_can_be_asked_for(report, name):
-    assert report("-f", "csv", "-o", name).out.startswith("id,name,")
+    done = report("-f", "csv", "-o", name)
+    assert done.out.startswith("id,name,")
 
 
 def test_a_device_is_no_place_for_a_report(report):
-    assert "/dev/null: is no regular file" in report("-o", "/dev/null", code=2).err
+    done = report("-o", "/dev/null", code=2)
+    assert "/dev/null: is no regular file" in done.err
 
 
 def test_several_forms_need_a_file(report):
@@ -16083,10 +16113,12 @@ def test_a_link_among_the_traces_brings_no_file_into_a_page(lab):
     path = f"{lab.path}/bin:{os.environ['PATH']}"
     lab.run_script("run", "recipe.json", env={**os.environ, "PATH": path}, code=0)
     dot = lab.results / "traces" / "t--one--fake.dot"
-    assert "digraph" in lab.run("report", "results", "-f", "md", code=0).stdout
+    done = lab.run("report", "results", "-f", "md", code=0)
+    assert "digraph" in done.stdout
     dot.rename(lab.path / "secret")
     dot.symlink_to(lab.path / "secret")
-    assert "digraph" not in lab.run("report", "results", "-f", "md", code=0).stdout
+    done = lab.run("report", "results", "-f", "md", code=0)
+    assert "digraph" not in done.stdout
 
 
 class Proxy(socketserver.ThreadingTCPServer):
@@ -16584,7 +16616,8 @@ def test_what_ended_a_shared_process_is_said_once(capsys):
             finished = bt.Finished(name, "a~shared", attempt, result)
             progress.batch.apply(finished)
             progress(finished)
-    assert capsys.readouterr().err == "a~shared: runs alone: x\n" * 2
+    done = capsys.readouterr()
+    assert done.err == "a~shared: runs alone: x\n" * 2
 
 
 IDEOGRAPH = "\N{CJK UNIFIED IDEOGRAPH-8B49}"  # takes two columns
@@ -16933,10 +16966,12 @@ def test_the_demo_recipe_is_a_good_story_that_its_own_prover_confirms(tmp_path):
     page = (results / "summary.html").read_text()
     assert "demo 1.0" in page
     assert "tamarin-prover" not in page
-    assert "0 findings and 0 notes" in lab.run("audit", "results-demo", code=0).stdout
+    told = lab.run("audit", "results-demo", code=0)
+    assert "0 findings and 0 notes" in told.stdout
     done = lab.run("recheck", "results-demo", "--prover", "demo", code=0)
     assert "10 tasks: 10 confirmed\n" in done.stdout
-    assert "0 findings and 0 notes" in lab.run("audit", "results-demo", code=0).stdout
+    done = lab.run("audit", "results-demo", code=0)
+    assert "0 findings and 0 notes" in done.stdout
 
 
 SWEEP = str(HERE / "recipes" / "sweep.json")
@@ -16965,7 +17000,8 @@ def test_a_sweep_that_is_killed_goes_on_and_is_reported_right(tmp_path):
     page = PageReader((tmp_path / "g.html").read_text())
     grid = page.tables["Lemma and order by attacker"]
     assert [[cell.partition(" (")[0] for cell in row] for row in grid] == FOUND_BY_THE_SWEEP
-    assert "0 findings and 0 notes" in lab.run("audit", "results-sweep", code=0).stdout
+    done = lab.run("audit", "results-sweep", code=0)
+    assert "0 findings and 0 notes" in done.stdout
     # Pinned expectations tell variants apart.
     pinned = lab.run("audit", "results-sweep", "-f", "csv", code=0).stdout
     wanted = pinned.replace(",sign_last-none,,,verified,", ",sign_last-none,,,falsified,", 1)
@@ -17091,7 +17127,8 @@ def test_a_program_of_another_name_checks_no_proofs_of_tamarin(lab, checker):
 def test_recheck_with_a_program_of_another_name_is_refused_before_the_run(lab):
     recipe_to_recheck(lab, recheck_with="trusted")
     strange_checker(lab)
-    assert "calls itself 'demo'" in lab.run("run", "recipe.json", code=2).stderr
+    done = lab.run("run", "recipe.json", code=2)
+    assert "calls itself 'demo'" in done.stderr
     assert not lab.results.exists()
 
 
@@ -17121,9 +17158,11 @@ def test_a_recheck_that_contradicts_says_how_to_take_it_back(lab):
     folder = lab.results / "recheck-trusted"
     (line,) = [line for line in told.splitlines() if "take it back: rm -r " in line]
     assert line.endswith((f"rm -r {folder}", "rm -r results/recheck-trusted"))
-    assert "take it back: rm -r " in lab.run("run", "recipe.json", code=1).stdout
+    done = lab.run("run", "recipe.json", code=1)
+    assert "take it back: rm -r " in done.stdout
     shutil.rmtree(folder)
-    assert "take it back" not in lab.run("run", "recipe.json", code=0).stdout
+    done = lab.run("run", "recipe.json", code=0)
+    assert "take it back" not in done.stdout
 
 
 def test_recheck_takes_nothing_but_a_proof_from_the_stored_file(lab):
@@ -17236,10 +17275,13 @@ def test_a_report_tells_what_a_recheck_does_not_confirm(lab):
     assert "contradicted" not in (lab.results / "summary.html").read_text().partition("<main>")[2]
     recheck(lab, code=1)
     words = "verified, but not confirmed by trusted"
-    assert words in lab.run("report", "results", code=0).stdout
+    done = lab.run("report", "results", code=0)
+    assert words in done.stdout
     assert words in (lab.results / "summary.html").read_text()
-    assert "1 contradicted" in lab.run("status", "results", code=0).stdout
-    assert "1 contradicted" in lab.run("run", "recipe.json", code=1).stdout
+    done = lab.run("status", "results", code=0)
+    assert "1 contradicted" in done.stdout
+    done = lab.run("run", "recipe.json", code=1)
+    assert "1 contradicted" in done.stdout
     page = (lab.results / "recheck-trusted" / "summary.html").read_text()
     assert "<h1>Recheck of recipe.json by trusted</h1>" in page
 
@@ -17545,7 +17587,8 @@ COMMANDS = [
 def test_every_command_has_help_with_examples(capsys, command):
     with pytest.raises(SystemExit, match="0"):
         bt.main([command, "--help"])
-    assert f"examples:\n  batch_tamarin.py {command} " in capsys.readouterr().out
+    done = capsys.readouterr()
+    assert f"examples:\n  batch_tamarin.py {command} " in done.out
 
 
 @pytest.mark.parametrize(
@@ -17568,14 +17611,16 @@ def test_help_may_be_asked_for_in_other_words(capsys, words, told):
 )
 def test_a_misspelt_file_is_answered_with_the_nearest_name(run_here, lab, words, told):
     lab.results.mkdir()
-    assert told in run_here(*words.split(), code=2).err
+    done = run_here(*words.split(), code=2)
+    assert told in done.err
 
 
 def test_a_recheck_of_no_task_is_refused(one_lemma):
     one_lemma.prover(FINDER.replace("$PROOF", ""))
     one_lemma.run("run", "recipe.json", code=0)
     command = ["recheck", "results", "--prover", "fake", "-t", "nosuch"]
-    assert "-t 'nosuch' matches no task" in one_lemma.run(*command, code=2).stderr
+    done = one_lemma.run(*command, code=2)
+    assert "-t 'nosuch' matches no task" in done.stderr
 
 
 # A prover that passes its self-test, and loads theories with a warning, but for one option. It
@@ -17704,7 +17749,8 @@ def test_check_names_the_lemmas(lab):
     lab.recipe()
     done = lab.run("check", "recipe.json", code=0)
     assert "  lemmas: l0, l1, l2, l3, l4, l5, l6, l7 and 2 more\n" in done.stdout
-    assert "l9--fake: 1 core" in lab.run("check", "recipe.json", "-d", code=0).stdout
+    done = lab.run("check", "recipe.json", "-d", code=0)
+    assert "l9--fake: 1 core" in done.stdout
 
 
 def test_check_keeps_the_limits(lab):
@@ -17995,7 +18041,8 @@ def test_init_takes_a_folder_and_names_what_it_leaves_out(lab):
 def test_init_takes_no_text_of_a_results_directory(lab, folder):
     lab.write("out/batch.jsonl", "")
     lab.write(f"out/{folder}/p/one/t.spthy", THEORY)
-    assert "belongs to the results in" in init(lab, "out", code=2).stderr
+    done = init(lab, "out", code=2)
+    assert "belongs to the results in" in done.stderr
 
 
 def test_init_takes_patterns_and_each_theory_once(lab):
