@@ -295,7 +295,8 @@ def interrupted_batch(lab, lemmas=6, body=None):
     lab.prover(body or hang + VERIFY)
     lab.recipe(config={"global_max_cores": 2})
     process = lab.start("run", "recipe.json")
-    wait_for(lambda: len(lab.events("finish")) == 2 and len(lab.events("start")) == 4)
+    wait_for(lambda: len(lab.events("finish")) == 2)
+    wait_for(lambda: len(lab.events("start")) == 4)
     process.send_signal(signal.SIGTERM)
     end_of(process)
     assert process.returncode == 143
@@ -565,9 +566,11 @@ def test_a_new_result_was_checked_by_nobody(small_batch):
     for confirms in (True, False, True):
         small_batch.apply(bt.Rechecked("i", "x", confirms))
     task = small_batch.tasks["i"]
-    assert (task.confirmed_by, task.rejected_by) == (("x",), ("x",))
+    assert task.confirmed_by == ("x",)
+    assert task.rejected_by == ("x",)
     small_batch.apply(ends("i", "verified"))
-    assert (task.confirmed_by, task.rejected_by) == ((), ())
+    assert task.confirmed_by == ()
+    assert task.rejected_by == ()
 
 
 def test_members_that_a_newer_version_writes_are_left_out():
@@ -2196,7 +2199,8 @@ class Bench:
 
     def sh(self, script, **limits):
         """A job that is a shell script."""
-        return self.job("/bin/sh", "-c", script.replace("SLEEP", f"sleep {self.token}"), **limits)
+        command = script.replace("SLEEP", f"sleep {self.token}")
+        return self.job("/bin/sh", "-c", command, **limits)
 
     def py(self, script, **limits):
         """A job that is a Python script. `exec_sleeper()` makes its process a sleeper."""
@@ -2565,7 +2569,8 @@ def assert_not_started(outcome, reason):
 )
 def test_a_command_that_cannot_be_started_fails_with_a_reason(bench, command, reason):
     # In the directory where we are no shell comes between.
-    assert_not_started(bench.run_one(bench.job(*command, cwd=os.getcwd())), reason)
+    job = bench.job(*command, cwd=os.getcwd())
+    assert_not_started(bench.run_one(job), reason)
 
 
 @pytest.mark.parametrize(
@@ -2616,7 +2621,8 @@ def test_what_the_system_refuses_is_told_in_words(bench, monkeypatch, code, reas
 def test_a_command_is_looked_for_on_the_path_of_the_child(bench):
     bench.write_program("only-there", "#!/bin/sh\nexit 7\n")
     job = bench.job("only-there", cwd=os.getcwd())
-    outcome = bench.run_one(job._replace(env={**ENV, "PATH": str(bench.folder)}))
+    environment = {**ENV, "PATH": str(bench.folder)}
+    outcome = bench.run_one(job._replace(env=environment))
     assert outcome.exit == bt.ExitStatus(7)
     assert_not_started(bench.run_one(job), "there is no such program")
 
@@ -2821,7 +2827,8 @@ def test_stop_ends_one_job_and_no_other(bench):
         await until_async(lambda: list(supervisor.live) == ["job2"])
         supervisor.interrupt("enough")
 
-    one, two = bench.run(bench.sh("exec SLEEP"), bench.sh("exec SLEEP"), during=stop)
+    jobs = [bench.sh("exec SLEEP"), bench.sh("exec SLEEP")]
+    one, two = bench.run(*jobs, during=stop)
     assert one.status is bt.Status.INTERRUPTED
     assert one.reason == "another variant was faster"
     assert two.reason == "enough"
@@ -3479,7 +3486,8 @@ def test_a_prover_that_nobody_knows_goes_by_its_own_name(lab):
     assert "version" not in done.stderr
     (header,) = lab.events("batch")
     prover = header["provers"]["it"]
-    assert (prover["flavour"], prover["version"]) == ("other", "0.5")
+    assert prover["flavour"] == "other"
+    assert prover["version"] == "0.5"
     (start,) = lab.events("start")
     assert "+RTS" in start["command"]
     assert any(word.startswith("--output-json=") for word in start["command"])
@@ -3761,7 +3769,8 @@ def test_never_a_verdict_that_was_not_printed(lab, name):
     assert event["verdict"] is None
     assert event["status"] == status
     assert reason in event["reason"]
-    failed = json.loads((lab.path / "results" / "failed" / "t--one--fake.json").read_text())
+    file = lab.results / "failed" / "t--one--fake.json"
+    failed = json.loads(file.read_text())
     assert failed["error_description"] == event["reason"]
     assert not (lab.path / "results" / "proofs" / "t--one--fake.spthy").exists()
 
@@ -3804,7 +3813,8 @@ def test_a_line_of_the_summary_is_read(tmp_path, row):
     line, _, wanted = row.partition("|")
     verdict, steps = wanted.split()
     trait = re.search(r"\((.*?)\)", line)[1]
-    result = bt.judge(a_plan(trait=trait), EXIT_0, read_summary(tmp_path, line.rstrip()), "")
+    output = read_summary(tmp_path, line.rstrip())
+    result = bt.judge(a_plan(trait=trait), EXIT_0, output, "")
     assert result.verdict == verdict
     assert result.steps == int(steps)
     assert result.trait == trait
@@ -3837,7 +3847,8 @@ def test_of_two_sides_the_worse_decides(tmp_path, left, verdict):
 
 
 def test_one_side_alone_is_no_verdict(tmp_path):
-    result = bt.judge(BOTH_SIDES, EXIT_0, read_summary(tmp_path, LEFT_VERIFIED), "")
+    output = read_summary(tmp_path, LEFT_VERIFIED)
+    result = bt.judge(BOTH_SIDES, EXIT_0, output, "")
     assert result.status == "failed"
     assert result.verdict is None
     assert result.steps is None
@@ -5495,7 +5506,8 @@ def test_long_ids_are_cut_and_differ_by_a_digest():
 def test_an_id_does_not_depend_on_what_else_runs(lab):
     lab.prover(VERIFY)
     lab.recipe(lemmas="one")
-    task = json.loads((lab.path / "recipe.json").read_text())["tasks"]["task"]
+    recipe = json.loads((lab.path / "recipe.json").read_text())
+    task = recipe["tasks"]["task"]
     tasks = {}
     for name, prefix in zip("abc", ("x y", "X_y", "x y")):
         tasks[name] = {**task, "output_file_prefix": prefix}
@@ -5735,7 +5747,8 @@ def test_each_text_that_variants_read_is_parsed_once(swept, monkeypatch):
     subsets = ["REVEAL", "EXTRA", "A", "B", "C", "D"]
     options = {"1": {}, "2": {"tamarin_options": ["--heuristic=C"]}}
     matrix = {"option": options, "flags": {"subsets": subsets}}
-    assert len(planned(swept, matrix=matrix)) == 2 * (64 * 2 + 32)
+    plans = planned(swept, matrix=matrix)
+    assert len(plans) == 2 * (64 * 2 + 32)
     assert len(texts) == len(set(texts)) == 4
 
 
@@ -6132,7 +6145,8 @@ def test_a_stop_while_a_theory_is_made_leaves_nothing_behind(generated):
     wait_for((generated.path / "up").exists)
     process.send_signal(signal.SIGTERM)
     _, err = end_of(process)
-    assert (process.returncode, err) == (143, "")
+    assert process.returncode == 143
+    assert err == ""
     assert os.listdir(generated.path / "made") == []
     assert not generated.results.exists()
 
@@ -8656,7 +8670,9 @@ def test_a_result_in_an_older_text_of_other_lemmas_says_so(model):
     model.proven()
     model.edit_lemma("l2")
     model.proven()
-    old_texts = {lemma: event["old_text"] for lemma, event in model.finished().items()}
+    old_texts = {}
+    for lemma, event in model.finished().items():
+        old_texts[lemma] = event["old_text"]
     assert old_texts == {"l0": True, "l1": True, "l2": False, "l3": True}
 
 
@@ -9892,7 +9908,8 @@ def test_a_limit_that_another_batch_has_met_is_raised(lab):
     lab.write("runs", "")
     lab.run("run", "recipe.json", "--retry", "1", code=3)
     stored, new = lab.events("finish")
-    assert (stored["cached"], new["cached"]) == (True, False)
+    assert stored["cached"] is True
+    assert new["cached"] is False
     assert runs_of(lab) == ["two"]
     assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.1, 0.2]
 
@@ -9992,7 +10009,8 @@ def test_a_verdict_is_read_behind_a_flood_of_output(lab, monkeypatch):
     lab.recipe(lemmas="one")
     lab.run("run", "recipe.json", code=0)
     assert lab.only_finish()["verdict"] == "verified"
-    assert (lab.path / "results" / "logs" / "t--one--fake.out").stat().st_size <= 8 << 20
+    log = lab.results / "logs" / "t--one--fake.out"
+    assert log.stat().st_size <= 8 << 20
 
 
 def test_with_few_descriptors_nothing_is_wrong(lab):
@@ -10042,7 +10060,8 @@ def recipe_to_share(lab, body=TOGETHER, count=5, cores=1, **entry):
 
 def what_ran(lab):
     """What each run of the prover was asked for, sorted."""
-    return sorted((lab.path / "runs").read_text().split("\n"))[1:]
+    runs = (lab.path / "runs").read_text().split("\n")
+    return sorted(runs)[1:]
 
 
 def outcomes(lab, results="results"):
@@ -10064,7 +10083,8 @@ def test_the_lemmas_of_a_theory_share_a_process(lab):
         assert event["steps"] == 7
         assert event["shared_by"] == 5
         assert (lab.results / "proofs" / f"{task_id}.spthy").exists()
-        assert "l3 (all-traces)" in (lab.results / "logs" / f"{task_id}.out").read_text()
+        log = lab.results / "logs" / f"{task_id}.out"
+        assert "l3 (all-traces)" in log.read_text()
     assert not list(lab.results.glob("*/*~shared*")), "what all of them have is nobody's"
     assert done.stdout.count("shared by 5") == 5
 
@@ -10103,7 +10123,8 @@ def test_provers_that_do_not_tell_of_loading_are_not_shared(lab, version, shares
     path = lab.path / "fake.sh"
     path.write_text(path.read_text().replace("1.11.0", version))
     done = lab.run("run", "recipe.json", code=0)
-    assert what_ran(lab) == ([" l0 l1"] if shares else [" l0", " l1"])
+    runs = [" l0 l1"] if shares else [" l0", " l1"]
+    assert what_ran(lab) == runs
     assert ("'fake' (tamarin-prover 1.6.1) is not known to say" in done.stderr) != shares
 
 
@@ -10183,8 +10204,9 @@ def test_what_one_lemma_does_to_a_shared_process_changes_no_result(lab, bad, for
             assert event["runs_alone"]
             assert event["reason"].startswith("runs alone: in a process shared by 5, ")
     assert done.stderr.count("runs alone: ") == 1, "it is said once"
-    logs = sorted(path.name for path in (lab.path / "together" / "earlier").glob("*~shared~*"))
-    assert [name.rpartition(".")[2] for name in logs] == ["err", "out"]
+    earlier = lab.path / "together" / "earlier"
+    endings = [path.suffix for path in earlier.glob("*~shared~*")]
+    assert sorted(endings) == [".err", ".out"]
 
 
 SAYS_IT_HAS_LOADED = 'echo "[Theory T] Theory closed" >&2; echo "[Saturating Sources] Done" >&2\n'
@@ -10200,8 +10222,8 @@ def test_a_shared_process_that_meets_its_budget_tells_nothing_of_its_lemmas(lab,
     done = lab.run("run", "recipe.json", code=0)
     assert what_ran(lab) == [" l0", " l1", " l2"]
     assert "in a process shared by 3, it met its budget of 0 s" in done.stderr
-    kept = [bt.Cache().read(str(entry)).result for entry in cache_entries("*")]
-    assert [result.status for result in kept] == ["completed"] * 3
+    kept = [bt.Cache().read(str(entry)) for entry in cache_entries("*")]
+    assert [entry.result.status for entry in kept] == ["completed"] * 3
 
 
 def test_a_shared_process_is_held_to_its_budget_whatever_an_oracle_says(lab, monkeypatch):
@@ -10258,7 +10280,8 @@ def test_lemmas_of_a_new_text_share_again(lab):
     recipe_to_share(lab, "[ -e go ] || exit 3\n" + TOGETHER, count=3)
     lab.run("run", "recipe.json", code=3)
     (lab.path / "go").touch()
-    lab.write("t.spthy", many_lemmas(3).replace("A(~k)", "A(~k), B(~k)"))
+    theory = many_lemmas(3)
+    lab.write("t.spthy", theory.replace("A(~k)", "A(~k), B(~k)"))
     lab.run("run", "recipe.json", code=0)
     assert what_ran(lab) == [" l0 l1 l2"]
 
@@ -10312,11 +10335,15 @@ def test_parts_have_about_equal_times_and_keep_to_their_budget(lemmas, places, w
     past = {}
     for word in lemmas.split():
         name, _, seconds = word.partition("=")
-        tasks.append(a_task(id=name, limits=bt.Limits(1, 1, 300)))
+        limits = bt.Limits(1, 1, 300)
+        tasks.append(a_task(id=name, limits=limits))
         if seconds:
             past[name] = bt.Usage(float(seconds))
     parts = bt.parts_to_share(tasks, int(places), past)
-    assert "|".join(" ".join(task.id for task in part) for part in parts) == wanted
+    told = []
+    for part in parts:
+        told.append(" ".join(task.id for task in part))
+    assert "|".join(told) == wanted
 
 
 def may_share(past=None, **plan):
@@ -10363,7 +10390,8 @@ cat "{run}/stderr" >&2; cat "{run}/stdout"
 @needs_transcripts
 def test_what_a_shared_process_took_for_granted_and_falsified_is_told(lab):
     recipe_to_share(lab, replaying("false-reuse-all"))
-    shutil.copy(TRANSCRIPTS / "false-reuse-all" / "theory.spthy", lab.path / "t.spthy")
+    theory = TRANSCRIPTS / "false-reuse-all" / "theory.spthy"
+    shutil.copy(theory, lab.path / "t.spthy")
     done = lab.run("run", "recipe.json", code=1)
     assert what_ran(lab) == [" nothing_leaks key_secret key_secret_alone executable"]
     found = {}
@@ -10383,14 +10411,18 @@ def test_what_a_shared_process_took_for_granted_and_falsified_is_told(lab):
 def test_each_lemma_of_a_shared_process_has_its_own_traces(lab):
     recipe_to_share(lab, replaying("two-lemmas-one-process"))
     lemma = '{}: "All k #i. A(k) @ i ==> T"\n'
-    lemmas = "lemma " + lemma.format("types [sources]") + "lemma " + lemma.format("nonce_secrecy")
+    types = lemma.format("types [sources]")
+    secrecy = lemma.format("nonce_secrecy")
+    lemmas = f"lemma {types}lemma {secrecy}"
     lab.write("t.spthy", f"theory NSPK3 begin\n{RULE_A}{lemmas}end\n")
     lab.run("run", "recipe.json", code=0)
     assert what_ran(lab) == [" types nonce_secrecy"]
     types = lab.finishes()["t--types--fake"]
     secrecy = lab.finishes()["t--nonce_secrecy--fake"]
-    assert (types["verdict"], types["steps"]) == ("verified", 32)
-    assert (secrecy["verdict"], secrecy["steps"]) == ("falsified", 16)
+    assert types["verdict"] == "verified"
+    assert types["steps"] == 32
+    assert secrecy["verdict"] == "falsified"
+    assert secrecy["steps"] == 16
     traces = {path.name for path in (lab.results / "traces").iterdir()}
     assert "t--nonce_secrecy--fake.dot" in traces
     assert not any(name.startswith("t--types") for name in traces)
@@ -10499,8 +10531,9 @@ def test_what_is_slow_is_done_beside_the_loop(model, monkeypatch):
     monkeypatch.setattr(bt.Journal, "flush", lambda journal: journal.tell(10**9))
     monkeypatch.setattr(bt, "_PRUNE_AFTER", 0)
     assert model.proven("-d") == "l2 load"
-    calls = set((model.path / "calls").read_text().splitlines())
-    assert {call for call in calls if call.endswith("in the loop")} == set()
+    text = (model.path / "calls").read_text()
+    calls = set(text.splitlines())
+    assert "in the loop\n" not in text
     assert calls == {f"{name} beside the loop" for _, name in TAKES_TIME}
 
 
@@ -10537,7 +10570,8 @@ def test_the_loop_is_never_late(lab, monkeypatch):
     json.loads(traces)
     parse_s = time.monotonic() - before
     lab.write("own.json", traces)
-    lab.write("own.dot", "".join(dot + "a\n" * 1_000_000 for dot in (DOT_ONE, DOT_ONE_MORE)))
+    long = "a\n" * 1_000_000
+    lab.write("own.dot", DOT_ONE + long + DOT_ONE_MORE + long)
     lab.write("oracle", "#!/bin/sh\n", 0o755)
     os.truncate(lab.path / "oracle", 32_000_000)
     lab.write("t.spthy", THEORY.replace("begin", "begin\nheuristic: o\n"))
@@ -10547,7 +10581,8 @@ def test_the_loop_is_never_late(lab, monkeypatch):
     lab.recipe(lemmas="one")
     cache = Path(os.environ["XDG_CACHE_HOME"], "batch-tamarin")
     for number in range(1000):
-        (cache / f"{number:032x}" / f"{number:032x}.").mkdir(parents=True)
+        name = f"{number:032x}"
+        (cache / name / f"{name}.").mkdir(parents=True)
     late = lab.path / "late"
     monkeypatch.setattr(bt, "draw_traces", nothing_to_draw)
     prepare = bt.keep_loop_punctual
@@ -10601,8 +10636,10 @@ def costs_of(lab, *args):
     folder = os.path.dirname(compiled_script())
     command = [sys.executable, "-c", COUNTED, folder, *args]
     subprocess.run(command, cwd=lab.path, check=True, capture_output=True, timeout=RUN_S)
-    counts = Counter(json.loads((lab.path / "counts.json").read_text()))
-    counts["bytes"] = sum(file.stat().st_size for file in lab.results.rglob("*"))
+    text = (lab.path / "counts.json").read_text()
+    counts = Counter(json.loads(text))
+    sizes = [file.stat().st_size for file in lab.results.rglob("*")]
+    counts["bytes"] = sum(sizes)
     counts["journal"] = lab.journal.stat().st_size
     return counts
 
@@ -10631,7 +10668,8 @@ def cost_of_a_task(lab, monkeypatch, *args):
 )
 def test_a_task_costs_one_process_and_few_files(lab, monkeypatch, args, files, names):
     cost = cost_of_a_task(lab, monkeypatch, *args)
-    assert (cost["posix_spawn"], cost["fork"]) == (1, 0)
+    assert cost["posix_spawn"] == 1
+    assert cost["fork"] == 0
     # Its proof, and one of the journal, which several results may share.
     assert cost["fdatasync"] <= 2
     assert cost["open"] <= files
@@ -10965,7 +11003,8 @@ def write_killed_run(lab):
         else:
             content.update(SUCCESS_FILE)
         content.update(said)
-        lab.write(f"out/{folder}/{content['task_id']}.json", json.dumps(content))
+        name = content["task_id"]
+        lab.write(f"out/{folder}/{name}.json", json.dumps(content))
 
 
 def read_killed_run(lab):
@@ -11755,9 +11794,8 @@ def test_a_run_tells_what_rests_on_a_false_lemma(lab, audit):
         "still": "verified, resting on a falsified lemma: calm via quiet",
         "heard": "falsified, resting on a falsified lemma: calm",
     }
-    assert told.by_lemma["still"]["assuming"] == [
-        {"lemma": "calm", "state": "falsified", "via": ["quiet"]}
-    ]
+    (assumed,) = told.by_lemma["still"]["assuming"]
+    assert assumed == {"lemma": "calm", "state": "falsified", "via": ["quiet"]}
     assert told.found_of("assumption") == ["quiet", "still", "heard"]
     assert told.kinds.isdisjoint({"invalid", "sorry", "stale"}), "the kept proofs say the same"
 
@@ -12272,7 +12310,8 @@ def test_a_log_and_proofs_that_contradict_each_other_are_of_two_runs(lab, audit)
     lab.write("run/out.spthy", printed_theory())
     told = audit("run", code=3)
     assert told.found_of("invalid") == []
-    provers = sorted((row["prover"], row["state"]) for row in told.rows if row["lemma"] == "calm")
+    rows = [row for row in told.rows if row["lemma"] == "calm"]
+    provers = sorted((row["prover"], row["state"]) for row in rows)
     assert provers == [
         ("Tamarin 1.11.0", "claimed verified by a stored proof, unchecked"),
         ("unknown prover", "falsified"),
@@ -12366,7 +12405,8 @@ def test_logs_of_a_name_alone_close_no_assumption_of_another_folder(artifact, au
 def test_a_run_that_nobody_asked_for_anything_is_told_beside_one_of_the_same_text(lab, audit):
     lab.write("bell.spthy", BELL)
     lab.write("a/log", BELL_LOG)
-    lab.write("b/log", a_log(*map(not_asked, (CALM, QUIET, STILL, HEARD))))
+    lines = map(not_asked, (CALM, QUIET, STILL, HEARD))
+    lab.write("b/log", a_log(*lines))
     told = audit("a", "b", "bell.spthy", code=3)
     nobody = "nobody asked for a proof of it"
     assert told.notes("missing") == [f"{lemma}: {nobody}" for lemma in BELL_PROOFS]
@@ -12411,7 +12451,8 @@ def test_logs_of_provers_are_told_apart_by_their_own_first_lines(artifact, audit
     second = a_log(incomplete, QUIET, STILL, HEARD)
     artifact.write("d/b.log", "tamarin-rs 1.13.0\n" + second)
     told = audit(".", code=3)
-    states = {row["prover"]: row["state"] for row in told.rows if row["lemma"] == "quiet"}
+    rows = [row for row in told.rows if row["lemma"] == "quiet"]
+    states = {row["prover"]: row["state"] for row in rows}
     assert states == {
         "Tamarin 1.10.0": "verified",
         "tamarin-rs 1.13.0": "verified, assuming calm (incomplete)",
@@ -12568,7 +12609,8 @@ def test_a_summary_in_what_people_wrote_is_no_result(lab, audit, text, ending):
 @pytest.mark.parametrize("before", ["\ufeff", "#define LOUD\n"], ids=["bom", "define"])
 def test_a_summary_in_a_comment_of_what_is_no_theory_is_no_result(lab, audit, before):
     lab.write("bell.spthy", before + PASTED_SUMMARIES["behind begin"])
-    assert audit("bell.spthy", "--strict", code=1 if before == "\ufeff" else 3).rows == []
+    code = 1 if before == "\ufeff" else 3
+    assert audit("bell.spthy", "--strict", code=code).rows == []
 
 
 def test_a_summary_behind_a_shell_pattern_is_one(lab, audit):
@@ -13035,9 +13077,8 @@ def test_the_csv_of_an_audit_is_an_expectation(lab, run_here, audit):
     pinned = run_here("audit", "log", "--format", "csv", code=0).out
     lab.write("pinned.csv", pinned)
     audit("log", "--expect", "pinned.csv", code=0)
-    lab.write(
-        "log", BELL_LOG.replace(HEARD, HEARD.replace("verified", "falsified - no trace found"))
-    )
+    unheard = HEARD.replace("verified", "falsified - no trace found")
+    lab.write("log", BELL_LOG.replace(HEARD, unheard))
     told = audit("log", "--expect", "pinned.csv", code=1)
     assert told.found_of("expectation") == ["heard"]
 
@@ -13094,7 +13135,8 @@ def test_what_an_audit_pins_of_one_name_in_two_folders_is_met(artifact, run_here
     told = audit(path, "--expect", "pinned.csv", code=0)
     assert told.kinds.isdisjoint({"expectation", "missing"})
     artifact.write("B/log", a_log(CALM, HEARD))
-    assert audit(path, "--expect", "pinned.csv", code=1).found_of("expectation") == ["calm"]
+    told = audit(path, "--expect", "pinned.csv", code=1)
+    assert told.found_of("expectation") == ["calm"]
 
 
 def test_pinned_variants_whose_verdicts_change_places_are_found(lab, pinned, audit):
@@ -13119,12 +13161,14 @@ def test_a_pinned_variant_that_is_gone_is_told(lab, pinned, audit, gone, rank):
     write_variants(lab, **variants)
     told = audit("results", "--expect", "pinned.csv", code=int(rank == bt.WRONG))
     (found,) = [each for each in told.told if each["kind"] == "missing"]
-    assert (found["entry"], found["rank"]) == (gone, rank)
+    assert found["entry"] == gone
+    assert found["rank"] == rank
     assert found["source"].startswith("pinned.csv, row ")
 
 
 def test_a_renamed_entry_or_prover_is_pinned_all_the_same(lab, pinned, audit):
-    lab.write("pinned.csv", pinned.replace(",leak,", ",older,").replace(",fake,", ",old,"))
+    older = pinned.replace(",leak,", ",older,")
+    lab.write("pinned.csv", older.replace(",fake,", ",old,"))
     told = audit("results", "--expect", "pinned.csv", code=0)
     assert "expectation" not in told.kinds
 
@@ -13165,7 +13209,8 @@ def test_pinned_logs_of_one_folder_that_contradict_each_other_since_are_found(la
     """Two logs that say the same are one row of what is pinned."""
     lab.write("logs/a", a_log(CALM_IS_FALSE))
     lab.write("logs/b", a_log(CALM_IS_FALSE))
-    lab.write("pinned.csv", run_here("audit", "logs", "--format", "csv", code=0).out)
+    told = run_here("audit", "logs", "--format", "csv", code=0)
+    lab.write("pinned.csv", told.out)
     lab.write("logs/a", a_log(CALM))
     told = audit("logs", "--expect", "pinned.csv", code=1)
     assert told.findings("expectation") == ["calm: falsified expected, verified now"]
@@ -13175,7 +13220,8 @@ def test_a_pinned_verdict_that_nobody_says_any_more_is_a_finding(lab, run_here, 
     """Two logs that contradict each other are two rows of what is pinned."""
     lab.write("logs/a", a_log(CALM))
     lab.write("logs/b", a_log(CALM_IS_FALSE))
-    lab.write("pinned.csv", run_here("audit", "logs", "--format", "csv", code=0).out)
+    told = run_here("audit", "logs", "--format", "csv", code=0)
+    lab.write("pinned.csv", told.out)
     lab.write("logs/b", a_log(CALM))
     told = audit("logs", "--expect", "pinned.csv", code=1)
     message = "calm: falsified expected, not in these results: they have the lemma from elsewhere"
@@ -13334,7 +13380,10 @@ def test_a_tolerance_that_means_nothing_is_refused(lab, options):
 
 def with_failed_checks(*titles):
     """A printed theory, its prover complains of it."""
-    headings = "".join(f"{title}\n{'=' * len(title)}\n\n" for title in titles)
+    headings = ""
+    for title in titles:
+        line = "=" * len(title)
+        headings += f"{title}\n{line}\n\n"
     report = f"/*\nWARNING: the following wellformedness checks failed!\n\n{headings}*/\nend\n"
     checks = f"  WARNING: {len(titles)} wellformedness checks failed!\n  calm"
     log = BELL_LOG.replace("  calm", checks)
@@ -13352,7 +13401,8 @@ def test_a_warning_that_is_new_against_the_baseline_is_said_to_be_new(lab, audit
 
 def test_a_warning_of_the_baseline_is_none_that_is_new(lab, audit):
     """The summary alone tells how many checks failed, not which."""
-    lab.write("old/log", with_failed_checks("Unbound variables").partition("end\n")[2])
+    _, _, log = with_failed_checks("Unbound variables").partition("end\n")
+    lab.write("old/log", log)
     lab.write("new/log", with_failed_checks("Unbound variables"))
     told = audit("new", "--against", "old", code=0)
     assert not any("new" in message for message in told.notes("warning"))
@@ -13412,18 +13462,22 @@ def test_seconds_of_a_shared_process_are_no_proofs_and_not_compared():
         )
         return [a_task(bt.Status.COMPLETED, result)]
 
-    assert len(compared(verified_in(99), verified_in(9), 2)) == 1
-    assert not compared(verified_in(99, shared_by=5), verified_in(9), 2)
-    assert not compared(verified_in(99), verified_in(9, shared_by=5), 2)
+    slow, fast = verified_in(99), verified_in(9)
+    assert len(compared(slow, fast, 2)) == 1
+    assert not compared(verified_in(99, shared_by=5), fast, 2)
+    assert not compared(slow, verified_in(9, shared_by=5), 2)
 
 
 def test_results_are_compared_with_those_of_the_same_prover():
     before = [a_verified("x", prover="p"), a_falsified("x", prover="q")]
     found, lost = compared([a_falsified("x", prover="p")], before)
     assert found.message == "verified before, falsified now"
-    assert (found.source, found.prover) == ("new", "p")
+    assert found.source == "new"
+    assert found.prover == "p"
     assert lost.message.startswith("falsified before, not in these results")
-    assert (lost.source, lost.prover, lost.rank) == ("old", "q", bt.NOTE)
+    assert lost.source == "old"
+    assert lost.prover == "q"
+    assert lost.rank == bt.NOTE
 
 
 def test_of_another_prover_any_earlier_verdict_is_as_good():
@@ -13686,7 +13740,8 @@ def test_verdicts_are_touched_by_what_their_prover_has(audit, lab, line):
     _, version, fraction, *wanted = line.split()
     lab.write("frail.log", frail_log(version, fraction))
     own = [f"tamarin-rs:{lemma}" for lemma in "abc"] if fraction == "-" else []
-    assert touched(audit("frail.log", code=0)) == sorted([*wanted, *own])
+    told = touched(audit("frail.log", code=0))
+    assert told == sorted([*wanted, *own])
 
 
 def test_each_prover_of_a_folder_has_its_own_problems(audit, lab):
@@ -13729,7 +13784,8 @@ def test_what_cannot_be_judged_is_said_once(audit, lab):
 
 def test_processes_that_were_not_printed_cannot_be_judged(audit, lab):
     rule = 'rule R [color=#ffffff, process="in(x)"]:'
-    lab.write("frail.log", frail_log("1.10.0", theory=FRAIL.replace("rule R:", rule)))
+    theory = FRAIL.replace("rule R:", rule)
+    lab.write("frail.log", frail_log("1.10.0", theory=theory))
     told = audit("frail.log", code=0)
     assert "3 verdicts: printed theories don't show their processes: sapic-..." in told.not_judged
 
@@ -13785,7 +13841,8 @@ def test_a_problem_touches_verdicts_of_the_kind_that_it_makes_false(
     task = a_task(result.status, result, trait=trait)
     told = []
     for name in ("xor", "restriction-not-enforced", "iff-negated"):
-        told.append("yes" if bt._can_touch(bt.ADVISORIES[name], task) else "no")
+        can_touch = bt._can_touch(bt.ADVISORIES[name], task)
+        told.append("yes" if can_touch else "no")
     assert told == [by_no_trace, by_trace, "yes"]
 
 
@@ -13836,9 +13893,8 @@ def test_the_text_that_was_proven_is_judged_whatever_lies_there_now(lab, audit):
 
 def test_options_of_a_run_are_judged(lab, audit):
     frail_batch(lab, tamarin_options=["--partial-evaluation=Summary"])
-    assert {"partial-evaluation:a", "partial-evaluation:b"} <= set(
-        touched(audit("results", code=0))
-    )
+    told = touched(audit("results", code=0))
+    assert {"partial-evaluation:a", "partial-evaluation:b"} <= set(told)
 
 
 def test_a_known_problem_counts_with_strict_only(audit, lab):
@@ -13853,7 +13909,8 @@ def accepted(told):
 
 
 def test_a_known_problem_that_is_accepted_is_shown_and_does_not_count(audit, lab):
-    lab.write("frail.log", frail_log("1.12.0", theory=FRAIL.replace("not(", "(")))
+    theory = FRAIL.replace("not(", "(")
+    lab.write("frail.log", frail_log("1.12.0", theory=theory))
     lab.write(
         "expected.json", '{"accept": ["xor"], "a": "verified", "b": "verified", "*": "verified"}'
     )
@@ -13870,7 +13927,8 @@ def test_a_recipe_can_accept_known_problems(lab, audit):
 
 
 def test_that_one_program_alone_has_proven_is_counted_apart(lab, run_here):
-    lab.write("frail.log", frail_log("1.13.0", "-", FRAIL.replace("m('c')", "'c'")))
+    theory = FRAIL.replace("m('c')", "'c'")
+    lab.write("frail.log", frail_log("1.13.0", "-", theory))
     told = run_here("audit", "frail.log", code=0).out
     counts = "2 verdicts touched by known problems of provers, 3 verdicts proven by tamarin-rs only"
     assert told.startswith(f"0 findings, {counts} and 0 notes on 3 results")
@@ -13896,8 +13954,10 @@ def test_a_problem_of_a_theory_has_one_line_with_all_its_lemmas(lab, run_here):
     lines = [f"{name} (all-traces): verified (3 steps)" for name in lemmas]
     printed = printed_theory(theory, "1.13.0", **FRAIL_PROOFS, **proofs)
     printed = printed.replace("Maude version 3.4", f"Maude version 3.4\n{BUILT} UTC")
-    lab.write("frail.log", printed + a_log(*FRAIL_LINES, *lines, theory="frail.spthy"))
-    told = run_here("audit", "frail.log", "-f", "md", code=0).out.replace("\\", "")
+    log = a_log(*FRAIL_LINES, *lines, theory="frail.spthy")
+    lab.write("frail.log", printed + log)
+    page = run_here("audit", "frail.log", "-f", "md", code=0).out
+    told = page.replace("\\", "")
     (line,) = [line for line in told.splitlines() if "subterm-order" in line]
     assert "frail.spthy: b, s0, s1, s2, s3, s4, s5" in line
     assert "tamarin-rs 1.13.0 follows tamarin-prover's development version 1.11" in line
@@ -13948,7 +14008,8 @@ def test_a_recheck_by_tamarin_prover_takes_the_doubt_of_tamarin_rs_away(
 ):
     proven = a_batch_by("tamarin-rs", "1.13.0", "a", "b")
     proven.apply(bt.Rechecked("a", by, confirms=True))
-    problems = bt.KnownProblems({"results": proven}, [a_batch_by(flavour, version)])
+    checker = a_batch_by(flavour, version)
+    problems = bt.KnownProblems({"results": proven}, [checker])
     doubtful = {"b"} if is_confirmed else {"a", "b"}
     assert set(problems.within("results")) == doubtful
 
@@ -14466,7 +14527,8 @@ def test_problems_of_one_name_are_told_apart_by_their_theories():
 def test_problems_in_theories_of_one_name_are_told_apart_by_their_folders():
     one = ended_task("a", "timeout", lemma="same", theory="x/t.spthy")
     two = ended_task("b", "timeout", lemma="same", theory="y/t.spthy")
-    assert list(page_of(one, two).problems.values()) == ["same (x/t.spthy), same (y/t.spthy)"]
+    (words,) = page_of(one, two).problems.values()
+    assert words == "same (x/t.spthy), same (y/t.spthy)"
 
 
 def test_one_lemma_in_two_batches_is_two_results():
@@ -14512,9 +14574,11 @@ def test_what_one_prover_verifies_and_another_falsifies_is_no_answer():
 
 
 def test_an_answer_that_is_contradicted_asks_for_exit_code_1():
-    tasks = [ended_task("a", prover="p"), ended_task("b", "falsified", prover="q")]
+    verified = ended_task("a", prover="p")
+    tasks = [verified, ended_task("b", "falsified", prover="q")]
     assert bt.exit_code(tasks, bt.Closure(tasks)) == 1
-    others = [tasks[0], ended_task("b", "falsified", prover="q", flags=("X",))]
+    of_another_model = ended_task("b", "falsified", prover="q", flags=("X",))
+    others = [verified, of_another_model]
     assert bt.exit_code(others, bt.Closure(others)) == 0
 
 
@@ -14605,12 +14669,14 @@ def test_a_job_that_served_several_tasks_is_counted_once():
 
 @pytest.mark.parametrize("form", ["md", "tex", "typ", "html", "junit"])
 def test_every_form_tells_what_shared_a_process(form):
-    report = report_of(batch_with(shared_task("a"), shared_task("b")), form)
+    batch = batch_with(shared_task("a"), shared_task("b"))
+    report = report_of(batch, form)
     assert report.count("shared by 2") >= 2
 
 
 def test_side_by_side_a_shared_process_is_counted_once():
-    tasks = [shared_task("a", usage=bt.Usage(3.0)), shared_task("b", usage=bt.Usage(3.0))]
+    usage = bt.Usage(3.0)
+    tasks = [shared_task("a", usage=usage), shared_task("b", usage=usage)]
     for lemma, task in zip(("one", "two"), list(tasks)):
         task.plan = dataclasses.replace(task.plan, lemma=lemma)
         tasks.append(ended_task(f"{task.id} q", prover="q", lemma=lemma))
@@ -14655,7 +14721,8 @@ def test_what_rests_on_a_falsified_lemma_is_the_loudest_row():
     one = ended_task("one", "falsified", lemma="one", expect="verified")
     two = ended_task("two", lemma="two", assumes=("one",))
     page = page_of(one, two, ended_task("three", lemma="three"))
-    head, *rows = re.findall('<tr(?: class="(.*?)")?>', page.page.partition("<h2>Results")[2])
+    _, _, behind = page.page.partition("<h2>Results")
+    head, *rows = re.findall('<tr(?: class="(.*?)")?>', behind)
     assert rows[:3] == ["missed", "false", ""]
 
 
@@ -14735,7 +14802,9 @@ entry     : m           : n              : m n
 
 @pytest.mark.parametrize("field, one, other, told", rows(DIFFERENCES))
 def test_results_tell_in_what_tasks_differ(field, one, other, told):
-    page = page_of(ended_task("a", **{field: one}), ended_task("b", **{field: other}))
+    first = ended_task("a", **{field: one})
+    second = ended_task("b", **{field: other})
+    page = page_of(first, second)
     assert page.column("Results", field) == told.split()
 
 
@@ -14828,7 +14897,8 @@ def test_variants_are_told_apart_in_what_results_rest_on():
 
 def test_variants_are_told_apart_in_junit():
     tasks = [*variants(entry="n")]
-    suites = ElementTree.fromstring(report_of(batch_with(*tasks), "junit"))
+    report = report_of(batch_with(*tasks), "junit")
+    suites = ElementTree.fromstring(report)
     names = [case.get("name") for case in suites.iter("testcase")]
     assert names == ["one [p]", "one [p -D=LEAK]", "one [p --bound=9]"]
 
@@ -14971,7 +15041,8 @@ def in_variant(lemma, order, attacker, outcome="verified", **plan):
     """A task of a matrix of two dimensions."""
     variant = f"{order}-{attacker}"
     dimensions = (f"order={order}", f"attacker={attacker}")
-    task_id = f"{lemma}-{variant}-{plan.get('prover', 'p')}"
+    prover = plan.get("prover", "p")
+    task_id = f"{lemma}-{variant}-{prover}"
     return ended_task(task_id, outcome, lemma=lemma, variant=variant, dimensions=dimensions, **plan)
 
 
@@ -14987,8 +15058,11 @@ SWEPT = (
 def grid_of(tasks, grid):
     """The rows of a grid of these tasks, each as words between bars."""
     text = report_of(batch_with(*tasks), "md", fragment=True, grid=grid)
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [line.strip("| ").replace("\\", "") for line in lines if "---" not in line]
+    lines = []
+    for line in text.replace("\\", "").splitlines():
+        if line.startswith("|") and "---" not in line:
+            lines.append(line.strip("| "))
+    return lines
 
 
 def test_a_grid_has_verdict_and_time_where_rows_and_columns_meet():
@@ -15022,7 +15096,9 @@ def test_a_grid_marks_what_a_verdict_rests_on():
 
 
 def test_a_grid_marks_verdicts_that_another_variant_contradicts():
-    tasks = [in_variant("one", "smart", "weak"), in_variant("one", "slow", "weak", "falsified")]
+    smart = in_variant("one", "smart", "weak")
+    slow = in_variant("one", "slow", "weak", "falsified")
+    tasks = [smart, slow]
     _, line = grid_of(tasks, "lemma x variant")
     assert line == "one | verified, contradicted (1.00) | falsified, contradicted (1.00)"
 
@@ -15065,7 +15141,9 @@ def test_provers_have_rows_of_their_own_in_the_usual_grid():
 
 
 def test_without_variants_there_is_no_grid_unless_somebody_asks():
-    tasks = [ended_task("a", lemma="one", prover="p"), ended_task("b", lemma="one", prover="q")]
+    by_p = ended_task("a", lemma="one", prover="p")
+    by_q = ended_task("b", lemma="one", prover="q")
+    tasks = [by_p, by_q]
     assert "Prover and lemma by variant" not in page_of(*tasks).tables
     assert grid_of(tasks, "lemma x prover")[1] == "one | verified (1.00) | verified (1.00)"
 
@@ -15078,9 +15156,12 @@ def test_totals_are_told_by_variant():
 
 def test_reports_for_programs_tell_variants_and_dimensions():
     batch = batch_with(*SWEPT)
-    first, *_ = csv.DictReader(report_of(batch, "csv").splitlines())
-    assert (first["variant"], first["dimensions"]) == ("first-weak", "order=first; attacker=weak")
-    task = json.loads(report_of(batch, "json"))["tasks"][0]
+    lines = report_of(batch, "csv").splitlines()
+    first, *_ = csv.DictReader(lines)
+    assert first["variant"] == "first-weak"
+    assert first["dimensions"] == "order=first; attacker=weak"
+    report = json.loads(report_of(batch, "json"))
+    task = report["tasks"][0]
     assert task["variant"] == "first-weak"
     assert task["dimensions"] == ["order=first", "attacker=weak"]
     assert 'name="one [p first-weak]"' in report_of(batch, "junit")
@@ -15145,7 +15226,8 @@ def test_a_reviewer_sees_provers_without_their_folders(command):
     batch = batch_with(ended_task("a"))
     batch.provers["p"].command = command
     page = report_of(batch, "md").replace("\\", "")
-    assert f"| {' '.join(command).replace('/home/al ice/', '')} |" in page
+    told = " ".join(command).replace("/home/al ice/", "")
+    assert f"| {told} |" in page
 
 
 def test_a_reviewer_sees_lemmas_by_their_names():
@@ -15197,7 +15279,8 @@ def test_a_drawing_in_a_page_names_nobody(lab, private_batch):
 def test_a_page_leads_to_traces_that_are_below_it_whatever_it_hides(lab, private_batch):
     lab.write("r/traces/b.dot", "digraph {}")
     lab.write("r/traces/b.svg", SVG)
-    page = "".join(bt.REPORTS["html"]({f"{lab.path}/r": private_batch}, str(lab.path)))
+    batches = {f"{lab.path}/r": private_batch}
+    page = "".join(bt.REPORTS["html"](batches, str(lab.path)))
     assert "r/traces/b.svg" in PageReader(page).all_of("a", "href")
 
 
@@ -16881,7 +16964,7 @@ def test_before_any_end_a_forecast_is_what_the_limits_allow(tasks, left_s):
 def test_a_log_is_named_as_a_shell_takes_it():
     failed = bt.Result(bt.Status.FAILED)
     task = a_task(bt.Status.FAILED, failed, id="a\x1b[31m$(x) b")
-    last = bt.final_table(bt.Batch(), "results", [task]).splitlines()[-1]
+    *_, last = bt.final_table(bt.Batch(), "results", [task]).splitlines()
     assert last == "why:   less 'results/logs/a\N{REPLACEMENT CHARACTER}[31m$(x) b.err'"
 
 
@@ -16967,7 +17050,8 @@ def test_the_final_table_of_many_tasks_begins_with_what_is_not_as_expected():
 
 def test_the_final_table_of_few_tasks_has_all_of_them():
     tasks = large_batch()[200:205]
-    heading, *rows = bt.final_table(bt.Batch(), "results", tasks).splitlines()
+    text = bt.final_table(bt.Batch(), "results", tasks)
+    heading, *rows = text.splitlines()
     assert heading.startswith("result")
     for task, row in zip(tasks, rows):
         assert row.startswith(f"verified  {task.id}")
@@ -17026,7 +17110,8 @@ def test_run_leaves_proofs_and_result_files(lab):
     lab.run("run", "recipe.json", code=0)
     proof = lab.results / "proofs" / "t--one--fake.spthy"
     assert proof.read_text() == "proof\n"
-    result = json.loads((lab.results / "success" / "t--one--fake.json").read_text())
+    file = lab.results / "success" / "t--one--fake.json"
+    result = json.loads(file.read_text())
     assert result["verified_lemma"] == {"one": {"steps": 3, "analysis_type": "all-traces"}}
 
 
@@ -17300,7 +17385,8 @@ def test_a_verdict_that_a_recheck_does_not_confirm_is_not_as_expected(lab):
 def test_a_verdict_that_a_recheck_does_not_confirm_is_a_finding_of_an_audit(lab):
     found_proofs(lab, checker=UNSURE)
     recheck(lab, code=1)
-    report = json.loads(lab.run("audit", "results", "--format", "json", code=1).stdout)
+    done = lab.run("audit", "results", "--format", "json", code=1)
+    report = json.loads(done.stdout)
     (finding,) = (each for each in report["findings"] if not each["note"])
     assert finding["kind"] == "invalid"
     assert finding["lemma"] == "three"
@@ -17336,7 +17422,8 @@ def test_a_recheck_counts_for_the_proof_that_was_checked_only(lab, audit):
 def test_a_recheck_without_its_results_contradicts_nothing(lab, audit, path):
     found_proofs(lab)
     recheck(lab, code=0)
-    shutil.copytree(lab.results / "recheck-trusted", lab.path / "moved" / "recheck-trusted")
+    checks = lab.results / "recheck-trusted"
+    shutil.copytree(checks, lab.path / "moved" / "recheck-trusted")
     told = audit(path, code=3)
     words = "the result that was checked is not here: trusted confirms it"
     assert told.notes("unconfirmed") == [f"one: {words}", f"three: {words}"]
@@ -17389,7 +17476,8 @@ def test_who_confirms_no_proof_can_prove_the_lemma_itself(lab, audit, checker):
 def test_a_report_tells_what_a_recheck_does_not_confirm(lab):
     """So do its page, `status`, and the command that finds nothing to do."""
     found_proofs(lab, checker=UNSURE)
-    assert "contradicted" not in (lab.results / "summary.html").read_text().partition("<main>")[2]
+    _, _, page = (lab.results / "summary.html").read_text().partition("<main>")
+    assert "contradicted" not in page
     recheck(lab, code=1)
     words = "verified, but not confirmed by trusted"
     done = lab.run("report", "results", code=0)
@@ -17853,7 +17941,8 @@ def test_check_says_what_it_reports(lab):
 
 
 def test_check_says_that_there_is_nothing_to_report(lab):
-    lab.prover(CHECKED.replace("WARNING: 1 well", "no").replace("--broken", "--prove"))
+    body = CHECKED.replace("WARNING: 1 well", "no")
+    lab.prover(body.replace("--broken", "--prove"))
     lab.recipe()
     done = lab.run("check", "recipe.json", "--report", code=0)
     assert "nothing to report: no file was written" in done.stderr
@@ -17895,7 +17984,8 @@ def test_an_oracle_needs_its_interpreter(tmp_path, first_line, interpreter):
     path = tmp_path / "oracle"
     path.write_bytes(first_line.encode())
     path.chmod(0o755)
-    assert f"needs the interpreter {interpreter}" in bt.oracle_problem(str(path), os.environ)
+    problem = bt.oracle_problem(str(path), os.environ)
+    assert f"needs the interpreter {interpreter}" in problem
 
 
 def test_an_oracle_must_exist_and_be_executable(lab):
@@ -17955,7 +18045,8 @@ def test_init_takes_a_prover_with_blanks_in_its_path(lab):
     program = f"{lab.path}/my tools/tp"
     lab.run("init", "t.spthy", "--yes", "--prover", program, "-o", "r.json", code=0)
     # Who gives an absolute path means it.
-    assert written_recipe(lab, "r.json")["tamarin_versions"]["tp"]["path"] == program
+    versions = written_recipe(lab, "r.json")["tamarin_versions"]
+    assert versions["tp"]["path"] == program
     done = lab.run("init", "t.spthy", "--yes", "--prover", "nope'", "-o", "s.json", code=2)
     assert "there is no command 'nope'' on PATH" in done.stderr
 
@@ -18204,7 +18295,8 @@ def test_a_theory_that_one_of_two_provers_refuses_stays_with_the_other(lab):
     lab.prover(CHECKED, "fake")
     provers = ["--prover", "./strict.sh", "--prover", "./fake.sh"]
     lab.run("init", "t.spthy", "--yes", *provers, code=0)
-    assert written_recipe(lab)["tasks"]["t"]["tamarin_versions"] == ["fake.sh"]
+    entry = written_recipe(lab)["tasks"]["t"]
+    assert entry["tamarin_versions"] == ["fake.sh"]
 
 
 NAMES_APART = {
@@ -18343,7 +18435,8 @@ def test_init_forgets_flags_that_a_theory_does_not_ask_for(branches):
     done = init(branches, "t.spthy", "idle.spthy", "-D", "B", "-D", "A")
     assert "idle.spthy: 1 lemma needs flags: z (-D Z)" in done.stderr
     assert "deep (-D C)" in done.stderr
-    assert written_recipe(branches)["tasks"]["t"]["preprocess_flags"] == ["B", "A"]
+    entry = written_recipe(branches)["tasks"]["t"]
+    assert entry["preprocess_flags"] == ["B", "A"]
 
 
 def test_a_flag_that_only_theories_ask_for_that_are_left_out(branches):
@@ -18373,7 +18466,8 @@ def test_init_asks_for_the_flags_without_which_a_theory_has_no_lemmas(lab):
     terminal = init_on_terminal(lab)
     answer(terminal, IDLE_DIALOGUE)
     assert terminal.end() == 0
-    assert written_recipe(lab)["tasks"]["t"]["preprocess_flags"] == ["Z"]
+    entry = written_recipe(lab)["tasks"]["t"]
+    assert entry["preprocess_flags"] == ["Z"]
 
 
 def test_init_takes_options_and_limits(lab):
@@ -18562,7 +18656,8 @@ def test_a_recipe_of_results_keeps_the_prover_that_checks_proofs(lab):
     lab.recipe(config={"recheck_with": "checker"}, lemmas="one")
     lab.run("run", "recipe.json")
     lab.run("init", "--from", "results", "--yes", "-o", "new.json", code=0)
-    assert list(written_recipe(lab, "new.json")["tamarin_versions"]) == ["fake", "checker"]
+    versions = written_recipe(lab, "new.json")["tamarin_versions"]
+    assert list(versions) == ["fake", "checker"]
 
 
 def test_init_makes_a_recipe_of_results_of_batch_tamarin(lab):
@@ -18588,7 +18683,8 @@ def test_init_makes_a_recipe_of_results_of_batch_tamarin(lab):
 
 def status_json(lab):
     """What `status --json` tells."""
-    return json.loads(lab.run("status", "results", "--json", code=0).stdout)
+    done = lab.run("status", "results", "--json", code=0)
+    return json.loads(done.stdout)
 
 
 def test_status_tells_programs_of_a_running_batch(lab):
@@ -18648,7 +18744,9 @@ def test_status_of_a_finished_batch_is_its_final_table(lab):
     heading, _, rest = seen.partition("\n")
     assert heading.endswith(" in results: finished")
     assert "3 tasks: 3 verified" in rest
-    assert table.partition("results:")[0] == rest.partition("results:")[0]
+    told, _, _ = table.partition("results:")
+    told_again, _, _ = rest.partition("results:")
+    assert told == told_again
 
 
 def test_status_follows_in_a_pipe_until_the_end(lab):
@@ -18695,7 +18793,8 @@ def test_status_follows_on_a_terminal_until_the_end(lab):
     seen = follower.text()
     assert "saturating" not in seen, seen
     assert "░" not in seen, seen
-    order = [seen.index(text) for text in ("[1/3] verified", "[3/3] verified", "3 tasks: 3")]
+    texts = ("[1/3] verified", "[3/3] verified", "3 tasks: 3")
+    order = [seen.index(text) for text in texts]
     assert order == sorted(order), seen
 
 
@@ -18706,7 +18805,9 @@ def write_journal(lab, *ends):
     header = bt.Header(at=now, id="b", recipe_file="r.json", limits=limits, pid=1, host="elsewhere")
     plans = [a_plan(id=task_id) for task_id in ("t0", "t1", "t2")]
     result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, at=now)
-    finishes = [bt.Finished(task_id, task_id, 1, result) for task_id in ("t0", "t1")]
+    finishes = []
+    for task_id in ("t0", "t1"):
+        finishes.append(bt.Finished(task_id, task_id, 1, result))
     lab.results.mkdir()
     with lab.journal.open("wb") as file:
         for event in (header, *plans, *finishes, *ends):
@@ -18763,9 +18864,11 @@ def test_lemmas_shows_as_many_assumptions_as_fit(lab):
     lab.write("t.spthy", f'theory T begin\n{"".join(claims)}lemma last: "T"\nend\n')
     done = lab.run("lemmas", "t.spthy", code=0)
     assert max(map(len, done.stdout.splitlines())) <= 120
-    (last,) = [line for line in done.stdout.splitlines() if line.startswith("last ")]
+    lines = done.stdout.splitlines()
+    (last,) = [line for line in lines if line.startswith("last ")]
     assert last.endswith(f"{names[0]} and 39 more")
-    told = json.loads(lab.run("lemmas", "t.spthy", "--json", code=0).stdout)
+    done = lab.run("lemmas", "t.spthy", "--json", code=0)
+    told = json.loads(done.stdout)
     assert told["lemmas"][-1]["assumes"] == names
 
 
@@ -18778,7 +18881,8 @@ def test_a_list_of_names_is_cut_to_what_fits(columns, wanted):
 
 
 def test_lemmas_tells_programs_the_same(lab):
-    told = json.loads(lab.run("lemmas", "t.spthy", "--json", code=0).stdout)
+    done = lab.run("lemmas", "t.spthy", "--json", code=0)
+    told = json.loads(done.stdout)
     assert told["theory"] == "t.spthy"
     one, _, three = told["lemmas"]
     assert one["attributes"] == ["reuse"]
@@ -18892,7 +18996,8 @@ def test_a_batch_that_goes_on_counts_on(lab, monkeypatch, capfd):
     monkeypatch.chdir(lab.path)
     options = "--no-cache --cores 4 --memory 4"
     assert bt.main(["run", "recipe.json", *options.split()]) == 0
-    counted = re.findall(r"^\[(\d)/8\]", capfd.readouterr().err, re.MULTILINE)
+    told = capfd.readouterr().err
+    counted = re.findall(r"^\[(\d)/8\]", told, re.MULTILINE)
     assert counted == ["5", "6", "7", "8"]
 
 
