@@ -18200,7 +18200,7 @@ def remarks_on(row: Row) -> Iterator[str]:
     """What a person should know of a result beside what it is, what it rests on and its figures."""
     remarks = [row.raised_limit, _shortened(row.result.reason)]
     remarks += [_shortened(f"warning: {warning}") for warning in row.warnings]
-    remarks += [told_advisories(row), told_caching(row.result), row.sharing]
+    remarks += [told_advisories(row), told_cached(row.result), row.sharing]
     return filter(None, remarks)
 
 
@@ -18222,7 +18222,7 @@ def _told_problems(ids: Iterable[str]) -> str:
     return f"known problems: {', '.join(ids)}"
 
 
-def told_caching(result: Result) -> str:
+def told_cached(result: Result) -> str:
     """`cached 2026-01-31`, the day when it was proven if that is known; "" if it is not cached."""
     if not result.cached:
         return ""
@@ -21983,7 +21983,7 @@ def result_facts(task: Task) -> str:
     """`(7 steps, 0.4 s, 120 MB)` of a task that ended, and why there is no verdict."""
     result = task.result or Result(task.status)
     facts: list[str] = []
-    facts.append(told_caching(result))
+    facts.append(told_cached(result))
     if result.steps:
         facts.append(plural(result.steps, "step"))
     facts.append(duration(result.usage.wall_s))
@@ -23366,7 +23366,7 @@ def asked_options(args: argparse.Namespace) -> PlanOptions:
     return PlanOptions(cores, memory, args.timeout, many_tasks=args.yes)
 
 
-def this_machine() -> Limits:
+def own_machine() -> Limits:
     """All that there is here."""
     return Limits(available_cores(), available_memory_mb(), math.inf)
 
@@ -23409,7 +23409,7 @@ def print_out(text: str | Iterable[str]) -> bool:
 PIPE_COLUMNS = 120  # of what is printed where no terminal says how wide it is
 
 
-def stdout_columns() -> int:
+def columns_to_fill() -> int:
     """How wide what is printed may be."""
     if not sys.stdout.isatty():
         return PIPE_COLUMNS
@@ -23495,7 +23495,7 @@ def mend_recipe(args: argparse.Namespace) -> str:
     provers = recipe_provers(recipe)
     # What else is wrong is told of the mended recipe.
     with suppress(InputError):
-        plan_batch(recipe, provers, this_machine(), asked_options(args), lambda text: None)
+        plan_batch(recipe, provers, own_machine(), asked_options(args), lambda text: None)
     for path, names in recipe.also_prefixes.items():
         place = dotted(path)
         say(f"note: {place} means that lemma alone; batch-tamarin adds {listed(names)}")
@@ -23786,7 +23786,7 @@ def command_init(args: argparse.Namespace) -> int:
             "default"
         )
     refuse_existing(args.output, args.force)
-    room = this_machine()
+    room = own_machine()
     data = measured_recipe(args) if args.measured else recipe_of_theories(args, paths, room)
     write_recipe(args, data, room)
     return 0
@@ -24855,7 +24855,7 @@ def status_text(
     if not state.is_running:
         tasks = list(progress.batch.tasks.values())
         return final_table(progress.batch, directory, tasks, older)
-    lines = progress.block(stdout_columns(), sys.maxsize)
+    lines = progress.block(columns_to_fill(), sys.maxsize)
     return "\n".join(map(printable, lines)) + "\n"
 
 
@@ -25159,7 +25159,7 @@ def command_lemmas(args: argparse.Namespace) -> int:
         lemmas = list(map(lemma_json, theory.lemmas))
         print_out(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2) + "\n")
     else:
-        print_out(lemma_table(theory.lemmas, stdout_columns()) + "\n")
+        print_out(lemma_table(theory.lemmas, columns_to_fill()) + "\n")
     say_what_flags_do(theory, flags)
     return 0
 
@@ -25418,7 +25418,7 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     """The Batch that `run` would run here, its provers asked for their versions."""
     provers = recipe_provers(recipe)
     run_unless_stopped(ask_versions(provers.values()))
-    machine = this_machine()
+    machine = own_machine()
     make_theories(recipe, machine, options)
     return plan_batch(recipe, provers, machine, options, warn)
 
