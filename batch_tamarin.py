@@ -14530,7 +14530,8 @@ def told_of(task: Task, assumptions: Sequence[Assumption] = (), against: Sequenc
     """
     if task.outdated:
         was = outcome_words(task.outdated.result)
-        return f"{task.outcome}, was {was} ({what_changed(task.outdated.plan, task.plan)})"
+        why = what_changed(task.outdated.plan, task.plan)
+        return f"{task.outcome}, was {was} ({why})"
     outcome = told_outcome(task)
     false = falsified_among(assumptions)
     if false:
@@ -14891,7 +14892,7 @@ class KnownProblems:
         accepted: Collection[str] = (),
     ) -> None:
         self._texts = texts or {}
-        self._unjudged: dict[str, int] = {}  # how many verdicts, by why
+        self._unjudged: Counter[str] = Counter()  # how many verdicts, by why
         self._by_tamarin_prover: Collection[_AnswerOf] = ()
         if any(_has_tamarin_rs(batch) for batch in batches.values()):
             self._by_tamarin_prover = _answered_by_tamarin_prover(batches)
@@ -14937,7 +14938,7 @@ class KnownProblems:
 
     def _leave(self, reason: str, tasks: Sequence[Task]) -> None:
         """Nothing, or not all, is said of these tasks."""
-        self._unjudged[reason] = self._unjudged.get(reason, 0) + len(tasks)
+        self._unjudged[reason] += len(tasks)
 
     def _touches(self, tasks: Sequence[Task], reader: _ProvenTexts) -> Sequence[Touch]:
         """The advisories whose conditions hold for tasks that are alike."""
@@ -15656,7 +15657,8 @@ def _reference(row: _Expected, path: str) -> Reference:
         raise ValueError(f"{row.place}: '{told}' is no verdict, which are {listed(verdicts)}")
     lemma = Lemma(row.lemma, Trait.ALL_TRACES, "", (), path)
     result = Result(Status.COMPLETED, Verdict(row.verdict))
-    task = file_task("", row.theory, row.pins.get("prover", ""), [lemma], result)
+    prover = row.pins.get("prover", "")
+    task = file_task("", row.theory, prover, [lemma], result)
     return Reference(task, f"{path}, {row.place}", row.pins)
 
 
@@ -15719,7 +15721,8 @@ def _refuse_unclear_row(row: Reference, results: list[Located]) -> None:
         verdicts[each.task.outcome] = _told_result(each)
         models.add(model_of(each.task.plan).of_any_prover)
     if len(verdicts) > 1 and len(models) > 1:
-        told = listed((f"{result}: {verdict}" for verdict, result in verdicts.items()), 2, "; ")
+        fitting = (f"{result}: {verdict}" for verdict, result in verdicts.items())
+        told = listed(fitting, 2, "; ")
         columns = ", ".join(PINS)
         raise InputError(
             f"{row.place}: fits results with different verdicts ({told}): say which one is meant, "
@@ -15967,8 +15970,9 @@ def _changed_costs(each: Compared, where: str, tolerance: float) -> Iterator[Fin
     if task.verdict is None or not task.result or not earlier:
         return
     for growth in _grown_costs(task.result, earlier, tolerance):
-        message = f"{growth.told(growth.cost)}, {growth.told(growth.before)} {where}"
-        message += f": more than {tolerance:g} times as much"
+        now = growth.told(growth.cost)
+        then = growth.told(growth.before)
+        message = f"{now}, {then} {where}: more than {tolerance:g} times as much"
         yield finding("expectation", task, message, source=located.place)
 
 
@@ -16158,6 +16162,10 @@ class TheoryText(NamedTuple):
         return os.path.dirname(self.path)
 
     @property
+    def file_name(self) -> str:
+        return os.path.basename(self.path)
+
+    @property
     def lemmas(self) -> LemmaNames:
         """What a log of this theory lists."""
         return lemma_names(self.theory.lemmas)
@@ -16215,7 +16223,8 @@ def _ends(path: str) -> _Ends:
         first = file.read(100)
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - 100))
-        return _Ends(first.decode("utf-8", "replace"), file.read().decode("utf-8", "replace"))
+        last = file.read()
+    return _Ends(first.decode("utf-8", "replace"), last.decode("utf-8", "replace"))
 
 
 def is_report(path: str, form: str) -> bool:
@@ -16601,8 +16610,7 @@ class TextIndex:
         names: dict[str, list[TheoryText]] = {}
         for texts in self.sources.values():
             for text in texts:
-                name = os.path.basename(text.path)
-                names.setdefault(name, []).append(text)
+                names.setdefault(text.file_name, []).append(text)
         return names
 
 
@@ -16634,7 +16642,7 @@ class Match(NamedTuple):
         if not self.printed:
             return False
         files = (self.log.file, self.log.output)
-        return os.path.basename(self.printed.path) in map(os.path.basename, files)
+        return self.printed.file_name in map(os.path.basename, files)
 
     @property
     def prover(self) -> str:
@@ -16683,8 +16691,8 @@ def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
     texts = index.printed.get(log.lemmas, [])
     # Files of provers are moved and renamed: the name helps to choose, and is not asked for.
     output = os.path.basename(log.output)
-    named = [text for text in texts if os.path.basename(text.path) == output]
-    others = [text for text in texts if os.path.basename(text.path) not in index.outputs]
+    named = [text for text in texts if text.file_name == output]
+    others = [text for text in texts if text.file_name not in index.outputs]
     fitting = [text for text in others if not _contradicts(log, text)]
     return _nearest(named, log.folder) or _nearest(fitting, log.folder)
 
@@ -16806,7 +16814,8 @@ def unchecked_texts(index: TextIndex, with_results: Collection[str]) -> list[Unc
             source = _source_by_lemmas(text.lemmas, text.folder, index, text)
         if text.made_by and not source:
             # With flags a theory has other lemmas.
-            by_name = _path(_nearest(index.sources_by_title.get(text.theory.name, []), text.folder))
+            of_this_title = index.sources_by_title.get(text.theory.name, [])
+            by_name = _path(_nearest(of_this_title, text.folder))
         claims.append(UncheckedText(text, source or by_name, by_name != ""))
     sources = {claim.source for claim in claims}
     return [claim for claim in claims if claim.text.path not in sources]
@@ -16827,8 +16836,13 @@ def _by_folder(tasks: Iterable[Task]) -> dict[str, list[Task]]:
     # A theory's name in a log means something only where the prover ran.
     folders: dict[str, list[Task]] = {}
     for task in tasks:
-        folders.setdefault(os.path.dirname(task.plan.entry), []).append(task)
+        folders.setdefault(_folder_of(task), []).append(task)
     return folders
+
+
+def _folder_of(task: Task) -> str:
+    """The folder of the log that a result stands in."""
+    return os.path.dirname(task.plan.entry)
 
 
 def _told_apart(logs: Iterable[LogResults]) -> list[LogResults]:
@@ -16920,12 +16934,12 @@ def _words_that_count(tasks: Sequence[Task], idle: Collection[str]) -> Iterable[
     by_folder = _by_folder(task for task in tasks if not not_asked_for(task))
     counting = list(itertools.chain(*by_folder.values()))
     for task in tasks:
-        if task.plan.entry in idle and os.path.dirname(task.plan.entry) not in by_folder:
+        if task.plan.entry in idle and _folder_of(task) not in by_folder:
             counting.append(task)
     # Not one for all: where two logs say different things, that is what an audit must tell.
     different: dict[_Said, Task] = {}
     for task in counting or tasks[:1]:
-        said = _Said(os.path.dirname(task.plan.entry), task.verdict)
+        said = _Said(_folder_of(task), task.verdict)
         different.setdefault(said, task)
     return different.values()
 
@@ -17808,18 +17822,20 @@ class Recheck:
     def plan(self, warn: Callable[[str], None]) -> Batch:
         """The checks of all answers that there are; what can't be checked is warned of."""
         planned = Batch(self._header(), dependencies=self.dependencies)
-        answered = [task for task in self.batch.tasks.values() if task.is_answered]
-        own = [task for task in answered if may_check(self.prover, _prover_of(self.batch, task))]
-        if len(own) < len(answered):
-            others = plural(len(answered) - len(own), "proof")
-            warn(f"{others} not checked: {self.prover.flavour} did not find them")
-        for task in own:
+        others = 0
+        for task in self.batch.tasks.values():
+            if not task.is_answered:
+                continue
+            if not may_check(self.prover, _prover_of(self.batch, task)):
+                others += 1
+                continue
             try:
-                check = self.check_of(task)
+                planned.apply(self.check_of(task))
             except InputError as error:
                 warn(f"the proof of {task.id} can't be checked: {error}")
-            else:
-                planned.apply(check)
+        if others:
+            proofs = plural(others, "proof")
+            warn(f"{proofs} not checked: {self.prover.flavour} did not find them")
         return planned
 
     def check_of(self, task: Task) -> Plan:
@@ -18158,7 +18174,8 @@ def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect]) -> Iterator[str
         lines = [["result", "task", *titles, "steps", "time", "memory", ""]]
         for row in shown:
             result, task, *figures = _final_cells(row)
-            lines.append([result, task, *(variant.of(row) for variant in variants), *figures])
+            settings = [variant.of(row) for variant in variants]
+            lines.append([result, task, *settings, *figures])
         first = 2 + len(variants)
         yield text_table(lines, right=range(first, first + 3))
     hidden = len(rows) - len(shown)
@@ -19393,7 +19410,8 @@ class Grid(NamedTuple):
 
 def read_grid(text: str) -> Grid:
     """`lemma,order x attacker`. Raises ValueError."""
-    lines, _, columns = re.sub(r"\s[x×]\s", "\n", text).replace(",", " ").partition("\n")
+    words = re.sub(r"\s[x×]\s", "\n", text).replace(",", " ")
+    lines, _, columns = words.partition("\n")
     grid = Grid(tuple(lines.split()), tuple(columns.split()))
     if not (grid.rows and grid.columns) or "\n" in columns:
         raise ValueError("it takes 'ROWS x COLUMNS', such as 'lemma x variant'")
