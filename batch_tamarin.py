@@ -202,7 +202,7 @@ ANSWERS = frozenset({Verdict.VERIFIED, Verdict.FALSIFIED})
 def say(message: str) -> None:
     """Tell the user one line: on stderr, or above the live block while there is one."""
     # It may name what others wrote: a theory, a file, a prover's last words.
-    _listeners[-1](printable(message))
+    message_listeners[-1](printable(message))
 
 
 def warn(message: str) -> None:
@@ -217,7 +217,7 @@ def print_line(line: str) -> None:
 
 
 # Who is told of messages: the last one. The live block puts itself here while it is shown.
-_listeners: list[Callable[[str], None]] = [print_line]
+message_listeners: list[Callable[[str], None]] = [print_line]
 
 _COLOURS = {
     "verified": 32,
@@ -363,7 +363,8 @@ def _neighbours(word: str, known: Iterable[str], most: int = 100) -> list[str]:
     near = alphabet[max(0, place - most) : place + most]
     backwards = sorted(each[::-1] for each in alphabet)
     place = bisect.bisect(backwards, word[::-1])
-    near += [each[::-1] for each in backwards[max(0, place - most) : place + most]]
+    alike_at_end = backwards[max(0, place - most) : place + most]
+    near += [each[::-1] for each in alike_at_end]
     return near
 
 
@@ -376,6 +377,13 @@ def file_meant(path: str) -> str:
         return ""
     # Endings are alike in any case.
     return did_you_mean(name, filter(str.isprintable, names), 0.75)
+
+
+def hint_where_missing(error: Exception, path: str) -> str:
+    """`file_meant` where a file can't be read as there is none; "" for any other reason."""
+    if isinstance(error, FileNotFoundError):
+        return file_meant(path)
+    return ""
 
 
 # --- Times, digests, files ------------------------------------------------------------------------
@@ -482,12 +490,18 @@ def file_stamp(path: str | int) -> tuple[int, ...]:
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode
 
 
+def as_list(value: str | Iterable[str]) -> Iterable[str]:
+    """One text as the only one of a list; several as they are."""
+    if isinstance(value, str):
+        return [value]
+    return value
+
+
 def write_file(path: str, text: str | Iterable[str]) -> None:
     """Write a derived file: a reader sees the old one or the new one, never half of it.
 
     `text`: all of it, or its pieces. Raises OSError.
     """
-    pieces = [text] if isinstance(text, str) else text
     # In the same folder: a rename is one step only within a file system.
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
@@ -495,7 +509,7 @@ def write_file(path: str, text: str | Iterable[str]) -> None:
         with open(
             temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
         ) as file:
-            file.writelines(pieces)
+            file.writelines(as_list(text))
         os.replace(temporary, path)
     except BaseException as error:  # what makes the pieces may fail, too
         with suppress(OSError):  # the first error tells more
@@ -1239,7 +1253,8 @@ class Batch:
     def _plan(self, plan: Plan) -> None:
         """A plan, or a changed one: an older result under this id counts only if it still holds."""
         # A journal can come from anywhere, and ids name files that we write and remove.
-        if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", "..") or "\0" in plan.id:
+        has_folder = os.path.basename(plan.id) != plan.id
+        if has_folder or plan.id in ("", ".", "..") or "\0" in plan.id:
             raise ValueError(f"'{plan.id}' can't name files")
         os.fsencode(plan.id)  # half a character can't either
         # Attempts are counted on even if nothing else holds: their numbers name files.
@@ -1622,12 +1637,13 @@ class Lemma:
         """The verdict that the stored proof would get if a prover checked it; None without one."""
         if not self.proof:
             return None
+        found_trace = self.proof.found_trace
+        if not found_trace and not self.proof.is_complete:
+            return Verdict.INCOMPLETE
         wants_trace = self.trait == Trait.EXISTS_TRACE
-        if self.proof.found_trace:
-            return Verdict.VERIFIED if wants_trace else Verdict.FALSIFIED
-        if self.proof.is_complete:
-            return Verdict.FALSIFIED if wants_trace else Verdict.VERIFIED
-        return Verdict.INCOMPLETE
+        if found_trace == wants_trace:
+            return Verdict.VERIFIED
+        return Verdict.FALSIFIED
 
     @property
     def is_sources(self) -> bool:
@@ -1840,8 +1856,6 @@ def readings_of(path: str, flags: Sequence[str]) -> Iterator[Reading]:
     So every branch is read, up to a limit that 6 flags don't reach. Raises InputError where it
     can't be read with the flags given; what can't be read with more is passed over.
     """
-    import itertools
-
     first = Reading(tuple(flags), load_in_its_mode(path, flags))
     yield first
     asked = flags_asked(first.theory)
@@ -2536,8 +2550,7 @@ def _without_comments(text: str) -> str:
         if not comment:
             break
         if comment.group() == "//":
-            end = text.find("\n", comment.end())
-            behind = len(text) if end < 0 else end
+            behind = _end_of_line(text, comment.end())
         else:
             end = text.find("*/", comment.end())
             behind = end + len("*/")
@@ -2546,6 +2559,14 @@ def _without_comments(text: str) -> str:
         kept.append(text[place : comment.start()])
         place = behind
     return "".join(kept) + text[place:]
+
+
+def _end_of_line(text: str, place: int) -> int:
+    """Where the line ends that this place is in: before its line feed."""
+    end = text.find("\n", place)
+    if end < 0:
+        return len(text)
+    return end
 
 
 def _on_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
@@ -3206,13 +3227,9 @@ class Cursor(SourceText):
             if not self.text.startswith(("//", "/*"), self.pos):
                 return
             if self.next_is("//"):
-                self._pass_comment(self._end_of_line())
+                self._pass_comment(_end_of_line(self.text, self.pos))
             else:
                 self._pass_comment(self._end_of_comment())
-
-    def _end_of_line(self) -> int:
-        end = self.text.find("\n", self.pos)
-        return len(self.text) if end < 0 else end
 
     def _end_of_comment(self) -> int:
         """The end of the comment that starts here; comments nest."""
@@ -3269,7 +3286,9 @@ class Cursor(SourceText):
 
         Of a long one the last 8 characters: more than any word that matters has.
         """
-        return _NO_WORD.split(self.text[max(0, self.last - 8) : self.last])[-1]
+        start = max(0, self.last - 8)
+        words = _NO_WORD.split(self.text[start : self.last])
+        return words[-1]
 
 
 # --- The token text of a theory -------------------------------------------------------------------
@@ -4234,7 +4253,7 @@ class SourceFiles:
             data = self._read(path)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            hint = file_meant(path) if isinstance(error, FileNotFoundError) else ""
+            hint = hint_where_missing(error, path)
             raise InputError(
                 f"can't read '{path}': {reason}{hint}", include.asked_by, include.line
             ) from None
@@ -4647,7 +4666,7 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
         with open_file(path) as file:
             data = file.read(limit + 1)
     except OSError as error:
-        hint = file_meant(path) if isinstance(error, FileNotFoundError) else ""
+        hint = hint_where_missing(error, path)
         raise InputError(f"can't be read: {error.strerror}{hint}", path) from None
     except ValueError:
         raise InputError("this is no file name", printable(path)) from None
@@ -4701,7 +4720,7 @@ def open_file(path: str) -> BinaryIO:
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        _refuse_irregular(fd, path)
+        refuse_irregular(fd, path)
     except OSError:
         os.close(fd)
         raise
@@ -4709,7 +4728,7 @@ def open_file(path: str) -> BinaryIO:
     return os.fdopen(fd, "rb")
 
 
-def _refuse_irregular(fd: int, path: str) -> None:
+def refuse_irregular(fd: int, path: str) -> None:
     """Raise OSError for a directory, a pipe or a device."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISDIR(mode):
@@ -6109,15 +6128,15 @@ def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
     output = ProverOutput(
         printed=last_part(stdout, SUMMARY_HEADING),
         old_maude=unsupported_maude("\n".join([*errors, *ends_of(stdout)])),
-        parse_error=_parse_error(errors),
+        parse_error=parse_error_in(errors),
         complaint=_complaint(errors),
         stderr_tail=_tail(errors),
     )
-    _read_summary(output.printed, output, lemma)
+    read_summary(output.printed, output, lemma)
     return output
 
 
-def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
+def read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
     """Add to `output` what a summary says; `lines` begin with the two of its heading.
 
     It ends with a line of `=`: what was not printed to its end is no summary. tamarin-prover 1.4
@@ -6177,7 +6196,7 @@ def unsupported_maude(text: str) -> str:
     return version
 
 
-def _parse_error(errors: Sequence[str]) -> str:
+def parse_error_in(errors: Sequence[str]) -> str:
     """`t.spthy:3:1:` and what the prover says of that place, or ""."""
     told: list[str] = []
     for line in errors:
@@ -6304,7 +6323,7 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
     proof: the path of the analyzed theory, which names the wellformedness checks that failed.
     """
     lines = [line for line in output.lines if _belongs_to(line, plan)]
-    judgement = _judge_exit(outcome, output)
+    judgement = judge_exit(outcome, output)
     if judgement.status is Status.COMPLETED:
         judgement = _judge_lines(plan, lines)
     if plan.checks_proof and judgement.verdict is Verdict.INCOMPLETE:
@@ -6354,7 +6373,7 @@ def _belongs_to(line: SummaryLine, plan: Plan) -> bool:
     return line.side in (plan.sides or ("",))
 
 
-def _judge_exit(outcome: Outcome, output: ProverOutput) -> Judgement:
+def judge_exit(outcome: Outcome, output: ProverOutput) -> Judgement:
     """What the end of a job tells: COMPLETED only for a whole summary and no sign of failure."""
     if outcome.status is not Status.COMPLETED:
         return Judgement(outcome.status, reason=outcome.reason)
@@ -6561,7 +6580,7 @@ def graph_lemma(label: str, known: Iterable[str]) -> str:
 
 VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
 # Among other things: tamarin-prover first tells of Maude.
-_VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
+TAMARIN_VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
 # Of another program that speaks Tamarin's command line, as it must say itself.
 _OTHER_VERSION = re.compile(r"([A-Za-z][\w-]*) v?(\d+(?:\.\d+)+)")
 
@@ -6640,7 +6659,7 @@ async def _ask_version(
     files = filter(os.path.isfile, prover.command)
     digests = [await asyncio.to_thread(file_digest, file) for file in files]
     identity = sha256(json.dumps([digests, said]).encode())
-    found = _VERSION.search(said)
+    found = TAMARIN_VERSION.search(said)
     is_tamarin = "tamarin" in said.lower()
     if is_tamarin and not found:
         found = _OTHER_VERSION.match(said)
@@ -6780,7 +6799,9 @@ def affected(advisory: Advisory, flavour: str, version: str) -> Exposure:
     """
     number = version_number(version)
     if advisory.flavour != Flavour.TAMARIN_PROVER:
-        return Exposure.AFFECTED if flavour == advisory.flavour else Exposure.NOT_AFFECTED
+        if flavour == advisory.flavour:
+            return Exposure.AFFECTED
+        return Exposure.NOT_AFFECTED
     if flavour == Flavour.TAMARIN_RS:
         if advisory.in_diff:  # it has no diff mode
             return Exposure.NOT_AFFECTED
@@ -6793,10 +6814,14 @@ def affected(advisory: Advisory, flavour: str, version: str) -> Exposure:
         return Exposure.NOT_AFFECTED
     if is_development(number):
         next_release = (number[0], number[1] + 1, 0)
-        return Exposure.MAYBE if begins <= next_release else Exposure.NOT_AFFECTED
+        if begins <= next_release:
+            return Exposure.MAYBE
+        return Exposure.NOT_AFFECTED
     if number < begins:
         return Exposure.NOT_AFFECTED
-    return Exposure.MAYBE if number > JUDGED_UP_TO else Exposure.AFFECTED
+    if number > JUDGED_UP_TO:
+        return Exposure.MAYBE
+    return Exposure.AFFECTED
 
 
 def reason_for_doubt(flavour: str, version: str) -> str:
@@ -6916,15 +6941,24 @@ def _macro_names(items: TheoryItems) -> set[str]:
     return {macro.partition("(")[0].strip() for macro in items.macros}
 
 
+def _linear_facts(rule: RuleText, texts: Iterable[str]) -> list[RuleFact]:
+    """Some of the facts of a rule, without those that persist."""
+    return [fact for fact in facts_of(rule, texts) if fact.is_linear]
+
+
+def _names_of(facts: Iterable[RuleFact]) -> set[str]:
+    return {fact.name for fact in facts}
+
+
 def _has_macro_in_state(run: Circumstances) -> Iterator[Met]:
     items = run.items
     macros = _macro_names(items)
     if not macros:
         return
     for rule in items.rules:
-        consumed = [fact for fact in facts_of(rule, rule.premises) if fact.is_linear]
-        produced = [fact for fact in facts_of(rule, rule.conclusions) if fact.is_linear]
-        both = {fact.name for fact in consumed} & {fact.name for fact in produced}
+        consumed = _linear_facts(rule, rule.premises)
+        produced = _linear_facts(rule, rule.conclusions)
+        both = _names_of(consumed) & _names_of(produced)
         for fact in (*consumed, *produced):
             uses_macro = any(applies_function(term, macros) for term in fact.arguments)
             if fact.name in both and uses_macro:
@@ -6952,10 +6986,10 @@ def _has_tuple_beside_variable(run: Circumstances) -> Iterator[Met]:
     tuples: dict[tuple[str, int], set[str]] = {}
     variables: dict[tuple[str, int], set[str]] = {}
     for rule in run.items.rules:
-        premises = [fact for fact in facts_of(rule, rule.premises) if fact.is_linear]
-        conclusions = [fact for fact in facts_of(rule, rule.conclusions) if fact.is_linear]
-        looping |= {fact.name for fact in premises} & {fact.name for fact in conclusions}
-        for fact in (*premises, *conclusions):
+        consumed = _linear_facts(rule, rule.premises)
+        produced = _linear_facts(rule, rule.conclusions)
+        looping |= _names_of(consumed) & _names_of(produced)
+        for fact in (*consumed, *produced):
             for place, term in enumerate(fact.arguments):
                 if _is_tuple(term):
                     tuples.setdefault((fact.name, place), set()).add(rule.name)
@@ -7116,22 +7150,34 @@ def _has_subterm_of_two_sorts(run: Circumstances) -> Iterator[Met]:
                 break
 
 
+# What stands beside one of these is a part of a larger term.
+_JOINS_TERMS = ("%+", "*", "^", "+", "++", "XOR", ":")
+
+
 def _sort_before(tokens: Tokens, place: int, constants: Collection[str]) -> str:
     """`nat` or `msg` of a variable that stands before a place; "" of any other term."""
-    if tokens[max(0, place - 2) : place] == [":", "nat"]:
-        return "nat"
-    if place > 1 and tokens[place - 2] in ("%+", "*", "^", "+", "++", "XOR", ":", ","):
+    before = tokens[max(0, place - 2) : place]
+    if not before:
         return ""
-    return _sort_of(tokens[place - 1], constants) if place else ""
+    if before == [":", "nat"]:
+        return "nat"
+    *further, nearest = before
+    if further and further[0] in (*_JOINS_TERMS, ","):
+        return ""
+    return _sort_of(nearest, constants)
 
 
 def _sort_behind(tokens: Tokens, place: int, constants: Collection[str]) -> str:
+    """The same of a variable that stands behind a place."""
     behind = tokens[place + 1 : place + 4]
-    if behind[1:] == [":", "nat"]:
-        return "nat"
-    if not behind or behind[1:2] and behind[1] in ("(", "%+", "*", "^", "+", "++", "XOR", ":"):
+    if not behind:
         return ""
-    return _sort_of(behind[0], constants)
+    nearest, *further = behind
+    if further == [":", "nat"]:
+        return "nat"
+    if further and further[0] in (*_JOINS_TERMS, "("):
+        return ""
+    return _sort_of(nearest, constants)
 
 
 def _sort_of(token: str, constants: Collection[str]) -> str:
@@ -7204,10 +7250,15 @@ def _binds_x_twice(run: Circumstances) -> Iterator[Met]:
     has_dest_builtin = not _BUILTIN_DESTRUCTORS.keys().isdisjoint(items.builtins)
     if not has_dest_builtin:
         return
-    if not any(applies_function(each.term, destructors) for each in _lets(items)):
+    if not _is_in_lets(destructors, items):
         return
     if sum(map(_bindings_of_x, process_tokens(items))) > 1:
         yield Met(Weight.NOTE)
+
+
+def _is_in_lets(functions: Collection[str], items: TheoryItems) -> bool:
+    """Whether the `let` of a process applies one of these functions."""
+    return any(applies_function(each.term, functions) for each in _lets(items))
 
 
 def _bindings_of_x(tokens: Tokens) -> int:
@@ -7219,10 +7270,12 @@ def _bindings_of_x(tokens: Tokens) -> int:
         if token in ("new", "as") and behind and behind[0].lstrip("~") == "x":
             count += 1
         if token == "in" and behind == ["("]:
-            inside = tokens[place + 2 : partners.get(place + 1, place)]
+            end = partners.get(place + 1, place)
+            inside = " ".join(tokens[place + 2 : end])
             # Behind the channel, if one is named.
-            message = split_list(" ".join(inside), re.compile(r"[(){}<>,]"))[-1:]
-            count += "x" in _bound_in(tokens_of(" ".join(message)))
+            message = split_list(inside, re.compile(r"[(){}<>,]"))[-1:]
+            pattern = tokens_of(" ".join(message))
+            count += "x" in _bound_in(pattern)
     return count
 
 
@@ -7237,13 +7290,15 @@ def _bound_in(pattern: Tokens) -> set[str]:
 
 def _has_result_that_is_no_variable(run: Circumstances) -> Iterator[Met]:
     items = run.items
+    constants = _constants(items)
     names: set[str] = set()
     if "dest-signing" in items.builtins:
         names.add("verify")
     for name, results in _destructors(items).items():
         for result in results:
             tokens = tokens_of(result)
-            if len(tokens) > 1 or tokens and tokens[0] in _constants(items):
+            is_constant = tokens and tokens[0] in constants
+            if len(tokens) > 1 or is_constant:
                 names.add(name)
     yield from _used_in_lets(items, names)
 
@@ -7256,11 +7311,8 @@ def _has_two_equations(run: Circumstances) -> Iterator[Met]:
 
 def _used_in_lets(items: TheoryItems, names: Collection[str]) -> Iterator[Met]:
     """Of these functions those that are applied in the `let` of a process."""
-    if not names:
-        return
-    lets = list(_lets(items))
     for name in sorted(names):
-        if any(applies_function(each.term, (name,)) for each in lets):
+        if _is_in_lets((name,), items):
             yield Met(Weight.ADVISORY, name)
 
 
@@ -7799,6 +7851,11 @@ NO_DIMENSIONS = ("directory", "entry", "lemma", "theory", "variant")
 JsonPath = tuple[Union[str, int], ...]
 
 
+def dotted(path: JsonPath) -> str:
+    """`tasks.main.lemmas.0`."""
+    return ".".join(map(str, path))
+
+
 class Recipe:
     """A recipe file: its JSON object, checked, and where in the text all stands."""
 
@@ -7843,7 +7900,7 @@ class Recipe:
 
     def error(self, path: JsonPath, message: str) -> InputError:
         """What says that something is wrong at a place of the JSON text."""
-        place = ".".join(map(str, path))
+        place = dotted(path)
         if place:
             message = f"{place}: {message}"
         if not self._is_file:
@@ -8434,7 +8491,7 @@ _PROVER: dict[str, ValueKind] = {
 PROVER_FIELDS = Fields(_PROVER)
 
 # Of one job. What is missing is inherited: lemma, task, then the defaults.
-_RESOURCES: dict[str, ValueKind] = {
+RESOURCE_KINDS: dict[str, ValueKind] = {
     "max_cores": Number(CORES, whole=True),
     "max_memory": Number(GIGABYTES),
     "timeout": Number(SECONDS),
@@ -8445,11 +8502,11 @@ _OVERRIDES: dict[str, ValueKind] = {
     "tamarin_versions": TEXTS,  # aliases
     "tamarin_options": Options(),
     "preprocess_flags": ListOf(FLAG),
-    "resources": Fields(_RESOURCES),
+    "resources": Fields(RESOURCE_KINDS),
     "priority": INTEGER,  # of those that wait, the highest starts first
 }
 
-_LEMMA: dict[str, ValueKind] = {
+LEMMA_KINDS: dict[str, ValueKind] = {
     # Exact; else a shell pattern, case-sensitive; "!pattern" takes lemmas away.
     "name": TEXT,
     **_OVERRIDES,
@@ -8458,7 +8515,7 @@ _LEMMA: dict[str, ValueKind] = {
 
 # One for all of its lemmas, or by lemma: names or patterns.
 EXPECTATIONS = OneOrNamed(VERDICT, "must be an object with at least one lemma")
-LEMMA_FIELDS = Fields(_LEMMA, required=("name",))
+LEMMA_FIELDS = Fields(LEMMA_KINDS, required=("name",))
 
 # One value of a dimension, or several; shell patterns.
 _VALUES = OneOrList(TEXT)
@@ -8496,7 +8553,7 @@ SUBSETS = Fields(
 )
 
 # A further attempt at what has met its limit. Other options would be another question: a variant.
-_LIMIT_STAGE: dict[str, ValueKind] = {"resources": Fields(_RESOURCES)}
+_LIMIT_STAGE: dict[str, ValueKind] = {"resources": Fields(RESOURCE_KINDS)}
 
 # What makes the theory before it is read.
 _PREPARE: dict[str, ValueKind] = {
@@ -8555,7 +8612,7 @@ def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
             hint = did_you_mean(alias, known)
             recipe.problem(path, f"no prover '{printable(alias)}' in tamarin_versions{hint}")
         elif alias not in provers:
-            provers[alias] = _recipe_prover(recipe, alias)
+            provers[alias] = recipe_prover(recipe, alias)
     recipe.raise_problems()
     return provers
 
@@ -8602,7 +8659,7 @@ def override_layers(entry: Json, path: JsonPath) -> Iterator[Layer]:
                 yield Layer(overrides, (*path, "matrix", dimension, value))
 
 
-def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
+def recipe_prover(recipe: Recipe, alias: str) -> Prover:
     """A prover of the recipe, found on this machine; what is wrong with it is noted."""
     entry = recipe.data["tamarin_versions"][alias]
     path: JsonPath = ("tamarin_versions", alias)
@@ -8935,7 +8992,7 @@ class _Planner:
     ) -> Plan:
         """The plan of what an item would select, if its theory could be read."""
         item = unread.item
-        name = UNKNOWN_LEMMAS if _is_pattern(item.pattern) else item.pattern
+        name = UNKNOWN_LEMMAS if is_pattern(item.pattern) else item.pattern
         task_id = self._new_id(entry, prefix, name, unread.alias)
         lemma = Lemma(item.pattern, Trait.ALL_TRACES, "", (), argument)
         expect = expected_verdict(self.recipe, item, lemma)
@@ -8991,7 +9048,7 @@ class _Planner:
             return
         for expects in entry.expects:
             for path, pattern in expecting_words(expects):
-                if is_unread or any(_selects(pattern, lemma) for lemma in lemmas):
+                if is_unread or any(selects_lemma(pattern, lemma) for lemma in lemmas):
                     words.use(path)
                 else:
                     names = [lemma.name for lemma in lemmas]
@@ -9235,7 +9292,7 @@ def read_condition(
             recipe.problem(place, f"no such dimension{hint}; allowed: {allowed}")
             continue
         meant: set[str] = set()
-        for word in [words] if isinstance(words, str) else words:
+        for word in as_list(words):
             values = _values_meant(word, known[dimension])
             if not values:
                 hint = did_you_mean(word, known[dimension])
@@ -9282,8 +9339,7 @@ def _refuse_unknown_names(
     refuse_unknown_placeholders(recipe, prefix, [*known, "theory"], place)
     # Without variants braces are a part of a file's name.
     if known:
-        names = entry["theory_file"]
-        for name in [names] if isinstance(names, str) else names:
+        for name in as_list(entry["theory_file"]):
             refuse_unknown_placeholders(recipe, name, known, (*path, "theory_file"))
 
 
@@ -9314,7 +9370,7 @@ class ExpectRule(NamedTuple):
         """How narrowly it names its lemmas."""
         if self.lemma == "*":
             return 0
-        return 1 if _is_pattern(self.lemma) else 2
+        return 1 if is_pattern(self.lemma) else 2
 
     def is_within(self, other: ExpectRule) -> bool:
         """Whether it is no wider than another one, in its lemmas and in its variants."""
@@ -9399,7 +9455,7 @@ def _refuse_contradiction(recipe: Recipe, told: Mapping[JsonPath, Verdict], lemm
     (path, verdict), *others = told.items()
     for other_path, other in others:
         if other != verdict:
-            place = ".".join(map(str, other_path))
+            place = dotted(other_path)
             message = f"{verdict}, but {place} says {other} of '{lemma.name}', in the same variant"
             recipe.problem(path, message)
 
@@ -9413,9 +9469,13 @@ def _expected_there(expects: Expects, lemma: Lemma) -> dict[JsonPath, Verdict]:
         return {expects.path: Verdict(value)}
     if isinstance(value, dict):
         return _expected_by_name(value, lemma, expects.path)
-    rules = [rule for rule in value if _selects(rule.lemma, lemma)]
-    best = [rule for rule in rules if not any(other.beats(rule) for other in rules)]
-    return {rule.path: rule.verdict for rule in best}
+    rules = [rule for rule in value if selects_lemma(rule.lemma, lemma)]
+    expected: dict[JsonPath, Verdict] = {}
+    for rule in rules:
+        is_beaten = any(other.beats(rule) for other in rules)
+        if not is_beaten:
+            expected[rule.path] = rule.verdict
+    return expected
 
 
 def _expected_by_name(
@@ -9425,7 +9485,7 @@ def _expected_by_name(
     if lemma.name in verdicts:
         return {(*path, lemma.name): Verdict(verdicts[lemma.name])}
     for pattern, verdict in verdicts.items():
-        if _selects(pattern, lemma):
+        if selects_lemma(pattern, lemma):
             return {(*path, pattern): Verdict(verdict)}
     return {}
 
@@ -9456,7 +9516,7 @@ class LemmaItem(NamedTuple):
     def idle_beside(self, first: LemmaItem) -> list[str]:
         """What this item sets that does not apply to a lemma that `first` takes."""
         # Who gives a lemma's name, or "*" for all that is left, knows that the other one counts.
-        is_special = not _is_pattern(first.pattern) or self.pattern == "*"
+        is_special = not is_pattern(first.pattern) or self.pattern == "*"
         idle: list[str] = []
         for key, value in self.own.items():
             if is_special and key in first.own:
@@ -9632,7 +9692,7 @@ def _entry_expects(entry: Layer, variant: Variant) -> Expects:
 
 def _lemma_settings(data: Json) -> Json:
     """What a task, or an item of its `lemmas`, sets for lemmas: each of its resources by itself."""
-    settings = {key: data[key] for key in _LEMMA if key in data}
+    settings = {key: data[key] for key in LEMMA_KINDS if key in data}
     settings.pop("name", None)
     resources = settings.pop("resources", {})
     for key, value in resources.items():
@@ -9722,7 +9782,7 @@ class JobLimits:
         if path in self._warned_of:
             return
         self._warned_of.add(path)
-        place = ".".join(map(str, path))
+        place = dotted(path)
         self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
 
 
@@ -9803,8 +9863,7 @@ def _place_of_resource(entry: Json, plan: Plan, key: str) -> str:
     # Of several dimensions the last one that has a word counts.
     for layer in reversed(list(override_layers(entry, ()))):
         if _is_layer_of(plan, layer) and key in layer.overrides.get("resources", {}):
-            place = ".".join(map(str, layer.path))
-            return f"{place}.resources.{key}"
+            return f"{dotted(layer.path)}.resources.{key}"
     items = list(enumerate(entry.get("lemmas", ())))
     # As they are selected: exact names come first, then the first pattern.
     items.sort(key=lambda item: item[1]["name"] != plan.lemma)
@@ -9868,7 +9927,7 @@ def _theories_of(recipe: Recipe, name: TheoryName, may_be_many: bool) -> list[Th
         theories = _matching_theories(recipe, name.text, name.place)
     if theories:
         return theories
-    if not _is_pattern(name.text):
+    if not is_pattern(name.text):
         return [TheoryFile(name.text, os.path.expanduser(name.text), name.place)]
     message = _no_theory_file(recipe, name.text)
     if not may_be_many:
@@ -10141,7 +10200,7 @@ def _preparation(recipe: Recipe, entry: Layer, variant: Variant, limits: JobLimi
     path = (*entry.path, "prepare")
     data = entry.overrides["prepare"]
     theory = variant.fill(entry.overrides["theory_file"])
-    if _is_pattern(theory):
+    if is_pattern(theory):
         message = "the theory that a command makes has a name, and no pattern"
         recipe.problem((*entry.path, "theory_file"), message)
     stem = _stem(theory)
@@ -10237,10 +10296,10 @@ class LemmaSelection:
         chosen: list[LemmaChoice] = []
         unread: list[UnreadLemmas] = []
         # Exact names first: no pattern takes again what they took.
-        items = sorted(entry.items, key=lambda item: _is_pattern(item.pattern))
+        items = sorted(entry.items, key=lambda item: is_pattern(item.pattern))
         for item in items:
             choices, unread_here = self._matching(item, file, words)
-            if _is_pattern(item.pattern):
+            if is_pattern(item.pattern):
                 taken = {choice.lemma.name: choice.item for choice in chosen}
                 taken.update((each.item.pattern, each.item) for each in unread)
                 lemmas = [choice.lemma for choice in choices]
@@ -10249,7 +10308,7 @@ class LemmaSelection:
             chosen += choices
             unread += unread_here
         for exclusion in entry.exclusions:
-            left = [each for each in chosen if not _selects(exclusion.pattern, each.lemma)]
+            left = [each for each in chosen if not selects_lemma(exclusion.pattern, each.lemma)]
             # It may take away what can't be read.
             if unread:
                 words.use((*exclusion.path, "takes"))
@@ -10276,7 +10335,7 @@ class LemmaSelection:
             theories.append(loaded.theory)
             groups = lemmas_by_name(loaded.theory)
             for place, sides in enumerate(groups.values()):
-                if _selects(item.pattern, sides[0]):
+                if selects_lemma(item.pattern, sides[0]):
                     choice = LemmaChoice(item, alias, loaded, place, sides)
                     choices.append(choice)
         names = lemmas_by_name(theories[0]) if theories else {}
@@ -10337,7 +10396,7 @@ class LemmaSelection:
         """Say what an item sets in vain for lemmas that it selects, as others have taken them."""
         in_vain: dict[JsonPath, list[str]] = {}  # names of lemmas, by the item that has taken them
         for lemma in lemmas:
-            excluded = any(_selects(each.pattern, lemma) for each in entry.exclusions)
+            excluded = any(selects_lemma(each.pattern, lemma) for each in entry.exclusions)
             first = taken.get(lemma.name)
             if first and not excluded and item.idle_beside(first):
                 in_vain.setdefault(first.path, []).append(lemma.name)
@@ -10349,7 +10408,7 @@ class LemmaSelection:
         if (item.path, first.path) in self._warned_of:
             return
         self._warned_of.add((item.path, first.path))
-        place = ".".join(map(str, item.path))
+        place = dotted(item.path)
         settings = ", ".join(item.idle_beside(first))
         lemmas = listed(dict.fromkeys(names), 3)
         self._warn(
@@ -10395,7 +10454,7 @@ def _one_of_patterns(unread: Sequence[UnreadLemmas]) -> list[UnreadLemmas]:
     kept: list[UnreadLemmas] = []
     with_pattern: set[str] = set()
     for lemmas in unread:
-        if _is_pattern(lemmas.item.pattern):
+        if is_pattern(lemmas.item.pattern):
             if lemmas.alias in with_pattern:
                 continue
             with_pattern.add(lemmas.alias)
@@ -10403,16 +10462,17 @@ def _one_of_patterns(unread: Sequence[UnreadLemmas]) -> list[UnreadLemmas]:
     return kept
 
 
-def _is_pattern(name: str) -> bool:
+def is_pattern(name: str) -> bool:
+    """Whether a name is a shell pattern."""
     return any(char in name for char in "*?[")
 
 
-def _selects(pattern: str, lemma: Lemma) -> bool:
+def selects_lemma(pattern: str, lemma: Lemma) -> bool:
     """Whether a name or a shell pattern means this lemma, or the one that it was generated from."""
     names = [lemma.name]
     if lemma.parent:
         names.append(lemma.parent)
-    if _is_pattern(pattern):
+    if is_pattern(pattern):
         return any(fnmatch.fnmatchcase(name, pattern) for name in names)
     return pattern in names
 
@@ -10693,6 +10753,9 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
 
 RECHECK_FOLDER = "recheck-"  # of results; behind it the alias of who checks
 RECHECK_MARK = "~recheck"  # behind the id of a task: the check of its proof
+# Folders of results with the theories that rechecks gave their provers: to check proofs, to prove.
+TEXTS_TO_CHECK = "recheck"
+TEXTS_TO_PROVE = "recheck~proofs"
 
 
 def _id_matches(task_id: str, pattern: str) -> bool:
@@ -10711,7 +10774,7 @@ def _no_such_task(batch: Batch, pattern: str) -> str:
         hint = did_you_mean(pattern, batch.tasks)
     # A task stands for all that a pattern would select there: the wanted one may be among them.
     for task in batch.tasks.values():
-        if task.plan.unreadable and _is_pattern(task.plan.lemma):
+        if task.plan.unreadable and is_pattern(task.plan.lemma):
             hint += f"; '{task.id}' stands for lemmas that can't be read: {task.plan.unreadable}"
             break
     example = next(iter(batch.tasks))
@@ -10744,7 +10807,7 @@ class Journal:
         # A link would lead to the journal of other results, and the rest would stay here.
         self.fd = open_no_link(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            _refuse_irregular(self.fd, path)
+            refuse_irregular(self.fd, path)
             self._is_locked = lock_journal(self.fd, path, take_over)
         except (StorageError, OSError):
             os.close(self.fd)
@@ -11087,6 +11150,8 @@ def is_locked(path: str) -> bool | None:
 
 # What provers write stands there, and nobody can make it again.
 EVIDENCE_FOLDERS = ("proofs", "traces", "logs")
+EARLIER_FOLDER = "earlier"  # what belongs to results that were replaced
+INPUTS_FOLDER = "inputs"  # theories, includes and oracles as they were planned
 
 
 class DerivedFiles:
@@ -11124,11 +11189,19 @@ class DerivedFiles:
         )
 
 
-def _names_in(folder: str) -> list[str]:
-    """The names in a folder; none if it isn't there."""
+def names_in(folder: str) -> list[str]:
+    """The names in a folder; none if it isn't there. Raises OSError where it can't be read."""
     try:
         return os.listdir(folder)
     except FileNotFoundError:
+        return []
+
+
+def readable_names_in(folder: str) -> list[str]:
+    """The names in a folder; none if it isn't there, can't be read, or is no folder."""
+    try:
+        return os.listdir(folder)
+    except OSError:
         return []
 
 
@@ -11407,7 +11480,7 @@ def dated_siblings(directory: str) -> list[str]:
     """The dated directories beside this one that hold a journal, the newest last."""
     parent, stem = os.path.split(_undated(directory))
     found: list[tuple[str, int, str]] = []
-    for name in _names_in(parent or "."):
+    for name in names_in(parent or "."):
         date = _DATE.fullmatch(name[len(stem) :]) if name.startswith(stem) else None
         if date and os.path.exists(os.path.join(parent, name, JOURNAL)):
             found.append((date["date"], int(date["number"] or 1), os.path.join(parent, name)))
@@ -11671,7 +11744,7 @@ class Cache:
 
     def entries(self) -> Iterator[CacheUse]:
         """What all entries take up, those included that were never finished."""
-        for name in _list_directory(self.directory):
+        for name in readable_names_in(self.directory):
             if not _FOLDER.fullmatch(name):
                 continue
             for entry in _entry_names(os.path.join(self.directory, name)):
@@ -11818,20 +11891,12 @@ def made_theories_folder() -> Iterator[str]:
         yield folder
 
 
-def _list_directory(path: str) -> list[str]:
-    """The names in a directory; none if it isn't there."""
-    try:
-        return os.listdir(path)
-    except OSError:
-        return []
-
-
 def _entry_names(folder: str) -> list[_EntryName]:
     """What the cache made in a folder: a directory that the user gave may hold other things."""
     names: list[_EntryName] = []
     if os.path.islink(folder):  # what is removed must not lie elsewhere
         return names
-    for name in _list_directory(folder):
+    for name in readable_names_in(folder):
         found = _ENTRY.fullmatch(name)
         if found:
             path = os.path.join(folder, name)
@@ -12986,7 +13051,7 @@ class AttemptFiles:
 
     def __init__(self, directory: str) -> None:
         self.directory = os.path.abspath(directory)
-        self.earlier = os.path.join(self.directory, "earlier")
+        self.earlier = os.path.join(self.directory, EARLIER_FOLDER)
 
     def settle(self, batch: Batch) -> None:
         """Bring everything to where it belongs: plans may have changed, a driver may have died.
@@ -12995,7 +13060,7 @@ class AttemptFiles:
         """
         present = set(self._present_ids())
         kept: dict[str, list[str]] = {}
-        for name in _names_in(self.earlier):
+        for name in names_in(self.earlier):
             found = _EVIDENCE.fullmatch(name)
             if found:
                 kept.setdefault(found["stem"], []).append(found["ending"])
@@ -13051,7 +13116,7 @@ class AttemptFiles:
     def _present_ids(self) -> Iterator[str]:
         """The ids of tasks of which something stands in its place."""
         for folder in EVIDENCE_FOLDERS:
-            for name in _names_in(os.path.join(self.directory, folder)):
+            for name in names_in(os.path.join(self.directory, folder)):
                 found = _EVIDENCE.fullmatch(name)
                 if found:
                     yield found["stem"]
@@ -13093,7 +13158,7 @@ def _free_name(path: str) -> str:
 
 def kept_inputs(header: Header, directory: str) -> dict[str, str]:
     """The copies in inputs/ of what a batch was planned with, by the absolute paths of these."""
-    folder = os.path.join(directory, "inputs")
+    folder = os.path.join(directory, INPUTS_FOLDER)
     copies: dict[str, str] = {}
     for path, digest in header.inputs.items():
         copy = os.path.join(folder, os.path.basename(digest))
@@ -13107,7 +13172,7 @@ def keep_inputs(batch: Batch, directory: str) -> None:
 
     What has changed since then is not kept: no result can be of it. Raises OSError.
     """
-    folder = os.path.join(directory, "inputs")
+    folder = os.path.join(directory, INPUTS_FOLDER)
     os.makedirs(folder, exist_ok=True)
     kept = set(os.listdir(folder))
     for dependencies in batch.dependencies.values():
@@ -13240,7 +13305,7 @@ async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
 def _undrawn_traces(folder: str) -> list[str]:
     """The DOT files of the last attempts that have no drawing yet."""
     undrawn: list[str] = []
-    for name in sorted(_names_in(folder)):
+    for name in sorted(names_in(folder)):
         path = os.path.join(folder, name)
         # No id has a `~`: it marks what `set_aside` has kept of earlier attempts.
         if name.endswith(".dot") and "~" not in name and not drawings(path):
@@ -13513,7 +13578,7 @@ def _uses_of_upstream(path: str) -> str:
 
 def note_upstream_results(directory: str, tell: Callable[[str], None]) -> None:
     """Say what can be done with batch-tamarin's results where new ones were to be written."""
-    names = _list_directory(directory)
+    names = readable_names_in(directory)
     is_upstreams = UPSTREAM_REPORT in names or has_result_files(directory)
     # Who has begun another batch beside them knows by now.
     if is_upstreams and JOURNAL not in names and not dated_siblings(directory):
@@ -13792,7 +13857,7 @@ def _result_files(directory: str) -> Iterator[str]:
     """The paths of the files in success/ and failed/."""
     for folder in RESULT_FOLDERS:
         place = os.path.join(directory, folder)
-        for name in sorted(_list_directory(place)):
+        for name in sorted(readable_names_in(place)):
             if name.endswith(".json"):
                 yield os.path.join(place, name)
 
@@ -13839,8 +13904,8 @@ def _report_of_files(tasks: Json, directory: str) -> Json:
 
 def _add_result_file(tasks: Json, directory: str, file: Json) -> None:
     """Put what a file of success/ or failed/ says into the member `tasks` of a report."""
-    task_id = _checked(str, file["task_id"])
-    prefix, lemma, alias = task_id.rsplit("--", 2)
+    task_id = file["task_id"]
+    prefix, lemma, alias = task_id.rsplit("--", 2)  # what is no text raises AttributeError
     result = _result_in_file(file, lemma)
     measures = file["wrapper_measures"]
     metadata: Json = {"exec_start": "", "exec_end": "", "cache_hit": False}
@@ -13897,7 +13962,9 @@ def _status_in_file(file: Json) -> str:
     for beginning, end in _DESCRIBED_ENDS.items():
         if description.startswith(beginning):
             return end.status
-    return _FAILED.status if description else _SUCCEEDED.status
+    if description:
+        return _FAILED.status
+    return _SUCCEEDED.status
 
 
 def _utc(local: str) -> str:
@@ -13939,26 +14006,25 @@ def restore_result_files(directory: str, batch: Batch, derived: DerivedFiles) ->
     A driver that died may not have written one. Files of tasks that are no longer planned go.
     """
     # Two listings are faster than a look at two paths for each of 100,000 tasks.
-    succeeded: set[str] = set()
-    failed: set[str] = set()
-    with derived.making("success"):
-        succeeded.update(_names_in(os.path.join(directory, "success")))
-    with derived.making("failed"):
-        failed.update(_names_in(os.path.join(directory, "failed")))
+    present: dict[str, set[str]] = {}
+    for folder in RESULT_FOLDERS:
+        present[folder] = set()
+        with derived.making(folder):
+            present[folder].update(names_in(os.path.join(directory, folder)))
     for task in batch.tasks.values():
         name = task.id + ".json"
         home = _result_folder(task)
-        success_is_right = (name in succeeded) == (home == "success")
-        failure_is_right = (name in failed) == (home == "failed")
+        there = [folder for folder, names in present.items() if name in names]
+        is_right = there == [home] or not (there or home)
         # Of several attempts the file may tell of another one.
-        if task.attempts > 1 or not (success_is_right and failure_is_right):
+        if task.attempts > 1 or not is_right:
             with derived.making(home):
                 write_result_file(directory, task)
     # What is no longer planned may be of a text that is no longer there.
     for task_id in batch.withdrawn:
         name = task_id + ".json"
-        for folder, present in (("success", succeeded), ("failed", failed)):
-            if name in present:
+        for folder, names in present.items():
+            if name in names:
                 with derived.making(folder):
                     remove_file(os.path.join(directory, folder, name))
 
@@ -14111,22 +14177,32 @@ def _v_version(prover: Prover) -> str:
 
 def _totals(batch: Batch) -> Json:
     """Sums over what has ended; its `total_memory` is the sum of the peaks."""
-    tasks = batch.tasks.values()
-    results = [result for result in [task.result for task in tasks] if result]
-    times = [result.usage.wall_s for result in results]
-    peaks = [result.usage.peak_mb for result in results]
-    # A process that served several tasks is counted once.
-    time_shares = [result.share_of(result.usage.wall_s) for result in results]
-    peak_shares = [result.share_of(result.usage.peak_mb) for result in results]
-    successes = sum(result.status in _SUCCESSES for result in results)
-    totals: Json = {"total_tasks": len(tasks), "total_successes": successes}
-    totals["total_failures"] = len(results) - successes
-    totals["total_cache_hit"] = sum(result.cached for result in results)
+    successes = failures = cache_hits = 0
+    total_s = total_mb = 0.0
+    longest_s = largest_mb = 0.0
+    for task in batch.tasks.values():
+        result = task.result
+        if not result:
+            continue
+        is_success = result.status in _SUCCESSES
+        successes += is_success
+        failures += not is_success
+        cache_hits += result.cached
+        usage = result.usage
+        # A process that served several tasks is counted once.
+        total_s += result.share_of(usage.wall_s)
+        total_mb += result.share_of(usage.peak_mb)
+        longest_s = max(longest_s, usage.wall_s)
+        largest_mb = max(largest_mb, usage.peak_mb)
+    totals: Json = {"total_tasks": len(batch.tasks)}
+    totals["total_successes"] = successes
+    totals["total_failures"] = failures
+    totals["total_cache_hit"] = cache_hits
     # In a damaged journal numbers may be so large that a sum is infinite, which is no JSON.
-    totals["total_runtime"] = min(sum(time_shares), sys.float_info.max)
-    totals["total_memory"] = min(sum(peak_shares), sys.float_info.max)
-    totals["max_runtime"] = max(times, default=0.0)
-    totals["max_memory"] = max(peaks, default=0.0)
+    totals["total_runtime"] = min(total_s, sys.float_info.max)
+    totals["total_memory"] = min(total_mb, sys.float_info.max)
+    totals["max_runtime"] = longest_s
+    totals["max_memory"] = largest_mb
     return totals
 
 
@@ -14356,7 +14432,7 @@ class Closure:
         if self._contradictions and task.is_answered:
             pair = self._contradictions.get(question_of(task.plan))
             if pair:
-                other = pair.falsified if task.verdict is Verdict.VERIFIED else pair.verified
+                other = pair.against(task)
                 words.insert(0, f"{other.verdict} by {told_by(other.plan)}")
         return words
 
@@ -14379,6 +14455,12 @@ class Contradiction(NamedTuple):
 
     verified: Task
     falsified: Task
+
+    def against(self, task: Task) -> Task:
+        """The one that says the opposite of this task's verdict."""
+        if task.verdict is Verdict.VERIFIED:
+            return self.falsified
+        return self.verified
 
 
 def _contradictions(tasks: Sequence[Task]) -> dict[Question, Contradiction]:
@@ -14430,11 +14512,13 @@ def told_outcome(task: Task) -> str:
     """Its outcome; of what stands in a file without a verdict what is there instead."""
     if task.verdict is not None or not stands_in_a_file(task):
         return task.outcome
-    claim = task.result.reason if task.result else ""
-    return claim or "no result"
+    if not task.result or not task.result.reason:
+        return "no result"
+    return task.result.reason
 
 
-def _falsified(assumptions: Iterable[Assumption]) -> list[Assumption]:
+def falsified_among(assumptions: Iterable[Assumption]) -> list[Assumption]:
+    """Of what is taken for granted what is false: anything follows from it."""
     return [each for each in assumptions if each.state == Verdict.FALSIFIED]
 
 
@@ -14446,9 +14530,10 @@ def told_of(task: Task, assumptions: Sequence[Assumption] = (), against: Sequenc
     """
     if task.outdated:
         was = outcome_words(task.outdated.result)
-        return f"{task.outcome}, was {was} ({what_changed(task.outdated.plan, task.plan)})"
+        why = what_changed(task.outdated.plan, task.plan)
+        return f"{task.outcome}, was {was} ({why})"
     outcome = told_outcome(task)
-    false = _falsified(assumptions) if assumptions else []
+    false = falsified_among(assumptions)
     if false:
         lemmas = listed(each.lemma + each.way for each in false)
         return f"{outcome}, {RESTING_ON_FALSE}: {lemmas}"
@@ -14597,7 +14682,9 @@ class Row(NamedTuple):
     @property
     def _plan_of_result(self) -> Plan:
         record = self.task.record
-        return record.plan if record else self.plan
+        if not record:
+            return self.plan
+        return record.plan
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -14609,8 +14696,12 @@ class Row(NamedTuple):
     @property
     def is_failure(self) -> bool:
         """Whether it misses its expectation, or must be wrong for all we know: exit code 1."""
-        is_doubtful = bool(self.rests_on_false or self.against)
-        return self.task.misses_expectation or is_doubtful
+        return self.task.misses_expectation or self.is_doubtful
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether something that is known here speaks against it."""
+        return bool(self.rests_on_false or self.against)
 
     @property
     def is_problem(self) -> bool:
@@ -14632,8 +14723,8 @@ class Row(NamedTuple):
     def is_as_expected(self) -> bool:
         """Whether it is what the recipe expects, and that stands."""
         expect = self.plan.expect
-        is_doubtful = bool(self.rests_on_false or self.against)
-        return bool(expect) and self.task.verdict == expect and not is_doubtful
+        is_expected = bool(expect) and self.task.verdict == expect
+        return is_expected and not self.is_doubtful
 
     @property
     def shared_by(self) -> int:
@@ -14643,7 +14734,14 @@ class Row(NamedTuple):
     @property
     def sharing(self) -> str:
         """`shared by 5`; "" of a result that was measured alone."""
-        return f"shared by {self.shared_by:,}" if self.shared_by > 1 else ""
+        return told_sharing(self.result)
+
+
+def told_sharing(result: Result) -> str:
+    """`shared by 5`; "" of a result that was measured alone."""
+    if result.shared_by <= 1:
+        return ""
+    return f"shared by {result.shared_by:,}"
 
 
 def rows_of(
@@ -14667,14 +14765,13 @@ def rows_of(
         on_older_text = task.id in older
         if on_older_text:
             told += ", on an older text"
-        false = _falsified(assuming) if assuming else ()
         yield Row(
             task,
             result,
             outcome=told_outcome(task),
             told=told,
             assuming=assuming,
-            rests_on_false=tuple(false),
+            rests_on_false=tuple(falsified_among(assuming)),
             against=against,
             on_older_text=on_older_text,
             directory=directory,
@@ -14795,7 +14892,7 @@ class KnownProblems:
         accepted: Collection[str] = (),
     ) -> None:
         self._texts = texts or {}
-        self._unjudged: dict[str, int] = {}  # how many verdicts, by why
+        self._unjudged: Counter[str] = Counter()  # how many verdicts, by why
         self._by_tamarin_prover: Collection[_AnswerOf] = ()
         if any(_has_tamarin_rs(batch) for batch in batches.values()):
             self._by_tamarin_prover = _answered_by_tamarin_prover(batches)
@@ -14841,7 +14938,7 @@ class KnownProblems:
 
     def _leave(self, reason: str, tasks: Sequence[Task]) -> None:
         """Nothing, or not all, is said of these tasks."""
-        self._unjudged[reason] = self._unjudged.get(reason, 0) + len(tasks)
+        self._unjudged[reason] += len(tasks)
 
     def _touches(self, tasks: Sequence[Task], reader: _ProvenTexts) -> Sequence[Touch]:
         """The advisories whose conditions hold for tasks that are alike."""
@@ -14901,8 +14998,15 @@ def _alike(batch: Batch) -> dict[Hashable, list[Task]]:
 
 def _checks_timed_out(task: Task) -> bool:
     """Whether the prover said so of its derivation checks."""
-    warnings = task.result.warnings if task.result else ()
+    warnings = _warnings_of(task)
     return any(warning.startswith(DERIVATION_CHECKS_TIMED_OUT) for warning in warnings)
+
+
+def _warnings_of(task: Task) -> tuple[str, ...]:
+    """What the prover warned of; nothing without a result."""
+    if not task.result:
+        return ()
+    return task.result.warnings
 
 
 def _prover_of(batch: Batch, task: Task) -> Prover:
@@ -14966,8 +15070,7 @@ class _AnswerOf(NamedTuple):
 
 
 def _answer_of(task: Task) -> _AnswerOf:
-    model = model_of(task.plan).of_any_prover
-    return _AnswerOf(Question(model, task.plan.lemma, task.plan.trait), task.verdict)
+    return _AnswerOf(question_of(task.plan), task.verdict)
 
 
 def _answered_by_tamarin_prover(batches: Mapping[str, Batch]) -> set[_AnswerOf]:
@@ -14988,8 +15091,12 @@ def _is_tamarin_prover(prover: Prover) -> bool:
 def _accepted_by_recipe(header: Header) -> list[str]:
     """The advisories that the recipe accepts; a journal may hold anything."""
     config = header.recipe.get("config")
-    accepted = config.get("accept_advisories") if isinstance(config, dict) else None
-    return list(map(str, accepted)) if isinstance(accepted, list) else []
+    if not isinstance(config, dict):
+        return []
+    accepted = config.get("accept_advisories")
+    if not isinstance(accepted, list):
+        return []
+    return list(map(str, accepted))
 
 
 class _ProvenTexts:
@@ -15110,6 +15217,18 @@ class Finding(NamedTuple):
         """Whether the exit code tells of it."""
         return self.rank < NOTE or (strict and self.rank == NOTE)
 
+    @property
+    def of_any_run(self) -> Finding:
+        """The same of the lemma in its model, whoever proved it, by whatever options."""
+        return self._replace(prover="", entry="", variant="", options=())
+
+
+def wrong_if(is_certain: bool) -> int:
+    """The rank of what is wrong for certain, or else only may be."""
+    if is_certain:
+        return WRONG
+    return NOTE
+
 
 def finding(kind: str, task: Task, message: str, rank: int = WRONG, source: str = "") -> Finding:
     """A finding about a task; `source`: where that stands, unless it knows its file itself."""
@@ -15192,10 +15311,7 @@ def _findings_of_task(row: Row) -> Iterator[Finding]:
         message = f"expected {task.plan.expect}, got {row.outcome}"
         yield _missed(task, message)
     if row.assuming:
-        rank = NOTE
-        if row.rests_on_false:
-            rank = WRONG
-        yield finding("assumption", task, row.told, rank)
+        yield finding("assumption", task, row.told, wrong_if(bool(row.rests_on_false)))
     # What a log or a theory has no verdict of is told where those are read.
     if task.wants_verdict and not stands_in_a_file(task):
         yield finding("missing", task, f"no verdict: {row.outcome}", NOTE)
@@ -15221,17 +15337,17 @@ def _silent_lemmas(source: str, batch: Batch) -> Iterator[Finding]:
             continue
         told.add(key)
         # It may be meant so: in this variant of the model nobody can leak a key.
-        place = finding("unknown-action", task, silence_words(plan), NOTE, source)
-        yield place._replace(prover="", entry="", variant="", options=())
+        silent = finding("unknown-action", task, silence_words(plan), NOTE, source)
+        yield silent.of_any_run
 
 
 def _vacuous_models(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Models of which something is verified of all traces, and no trace was found."""
     models: dict[Model, list[Located]] = {}
-    # Logs of one text may lie in several folders. Of those that have nothing but the theory's name
-    # in common nobody knows whether the trace of one is a trace of the other: nothing is claimed.
+    # Of what has nothing but the theory's name in common nobody knows whether the trace of one is a
+    # trace of the other: nothing is claimed.
     for answer in located_tasks(batches):
-        model = model_of(answer.task.plan).of_any_prover.of_any_folder
+        model = _model_anywhere(answer.task.plan)
         models.setdefault(model, []).append(answer)
     for answers in models.values():
         # By trait the first that is verified.
@@ -15241,6 +15357,14 @@ def _vacuous_models(batches: Mapping[str, Batch]) -> Iterator[Finding]:
                 verified.setdefault(each.task.plan.trait, each)
         if Trait.ALL_TRACES in verified and Trait.EXISTS_TRACE not in verified:
             yield _vacuity(verified[Trait.ALL_TRACES], answers)
+
+
+def _model_anywhere(plan: Plan) -> Model:
+    """The model, whoever proves it; by a theory's name, if no more is known, in any folder.
+
+    Logs of one theory may lie in many folders.
+    """
+    return model_of(plan).of_any_prover.of_any_folder
 
 
 def _vacuity(verified: Located, answers: Iterable[Located]) -> Finding:
@@ -15264,9 +15388,9 @@ def _vacuity(verified: Located, answers: Iterable[Located]) -> Finding:
         told = [f"{lemma}: {outcome}" for lemma, outcome in without.items()]
         missing = f"no exists-trace lemma with a trace ({listed(told)})"
     message = f"{missing}: what is verified of all traces may hold because nothing can happen"
-    place = finding("vacuity", verified.task, message, NOTE, verified.source)
-    # Of the whole model, whoever proved it, by whatever options.
-    return place._replace(lemma="", prover="", entry="", variant="", options=())
+    of_lemma = finding("vacuity", verified.task, message, NOTE, verified.source)
+    # It is the whole model that may be empty.
+    return of_lemma.of_any_run._replace(lemma="")
 
 
 class Located(NamedTuple):
@@ -15283,7 +15407,9 @@ class Located(NamedTuple):
 
 def place_of(task: Task, source: str) -> str:
     """The file that a task of a batch stands in, or the batch's results directory."""
-    return task.plan.entry if stands_in_a_file(task) else source
+    if stands_in_a_file(task):
+        return task.plan.entry
+    return source
 
 
 def located_tasks(batches: Mapping[str, Batch]) -> Iterator[Located]:
@@ -15313,9 +15439,9 @@ def _all_answers(
     for answer in located_tasks(batches):
         task = answer.task
         if task.verdict is verdict:
-            # Logs of one theory stand in many folders. Of those that have nothing but the
-            # theory's name in common, people must look which are of one text.
-            model = model_of(task.plan).of_any_prover.of_any_folder
+            # Of what has nothing but the theory's name in common people must look which are of
+            # one text.
+            model = _model_anywhere(task.plan)
             yield Question(model, task.plan.lemma, task.plan.trait), answer
 
 
@@ -15325,13 +15451,12 @@ def _disagreement(verified: Located, falsified: Located) -> Finding:
     message = f"verified by {told_by(task.plan)}, falsified by {told_by(falsified.task.plan)}"
     if verified.place != falsified.place:
         message += f" (in {verified.place} and in {falsified.place})"
-    rank = WRONG
     is_one_batch = verified.source == falsified.source and not stands_in_a_file(task)
-    if not (task.plan.theory_digest or is_one_batch):
+    is_one_text = bool(task.plan.theory_digest) or is_one_batch
+    if not is_one_text:
         message += ": whether they are of one text, with the same flags, is not known"
-        rank = NOTE
-    place = finding("disagreement", task, message, rank, verified.source)
-    return place._replace(prover="", entry="", variant="", options=())
+    disagreement = finding("disagreement", task, message, wrong_if(is_one_text), verified.source)
+    return disagreement.of_any_run
 
 
 # --- Expectations and comparison ------------------------------------------------------------------
@@ -15350,7 +15475,7 @@ class Reference(NamedTuple):
     @property
     def is_pattern(self) -> bool:
         """Whether its lemma or its theory is a shell pattern."""
-        return _is_pattern(self.task.plan.lemma) or _is_pattern(self.task.plan.theory)
+        return is_pattern(self.task.plan.lemma) or is_pattern(self.task.plan.theory)
 
 
 def pins_of(located: Located) -> dict[str, str]:
@@ -15402,8 +15527,10 @@ def read_expectations(path: str) -> list[Reference]:
 
     text = read_text(path)
     try:
-        read = _expected_json if text.lstrip().startswith("{") else _expected_rows
-        expected = [_reference(row, path) for row in read(text)]
+        rows = _expected_rows(text)
+        if _is_json_object(text):
+            rows = _expected_json(text)
+        expected = [_reference(row, path) for row in rows]
     except json.JSONDecodeError as error:
         raise no_json(text, error, path) from None
     except (ValueError, RecursionError, csv.Error) as error:
@@ -15412,6 +15539,11 @@ def read_expectations(path: str) -> list[Reference]:
     if not expected and not read_accepted(path):
         raise InputError("nothing is expected here", path)
     return expected
+
+
+def _is_json_object(text: str) -> bool:
+    """Whether expectations are written as JSON, not as a table."""
+    return text.lstrip().startswith("{")
 
 
 ACCEPT = "accept"  # the member of a file of expectations that names advisories
@@ -15423,7 +15555,7 @@ def read_accepted(path: str) -> list[str]:
     Raises InputError for an id that there is not. What is no JSON accepts none.
     """
     text = read_text(path)
-    if not text.lstrip().startswith("{"):
+    if not _is_json_object(text):
         return []
     accepted: Any = None
     with suppress(ValueError, RecursionError):  # `read_expectations` tells of these
@@ -15519,11 +15651,14 @@ def _reference(row: _Expected, path: str) -> Reference:
     """An expectation as a result that would be so. Raises ValueError."""
     verdicts = list(Verdict)
     if row.verdict not in verdicts:
-        told = row.verdict if isinstance(row.verdict, str) else json.dumps(row.verdict)[:80]
+        told = row.verdict
+        if not isinstance(told, str):  # any value of JSON
+            told = json.dumps(told)[:80]
         raise ValueError(f"{row.place}: '{told}' is no verdict, which are {listed(verdicts)}")
     lemma = Lemma(row.lemma, Trait.ALL_TRACES, "", (), path)
     result = Result(Status.COMPLETED, Verdict(row.verdict))
-    task = file_task("", row.theory, row.pins.get("prover", ""), [lemma], result)
+    prover = row.pins.get("prover", "")
+    task = file_task("", row.theory, prover, [lemma], result)
     return Reference(task, f"{path}, {row.place}", row.pins)
 
 
@@ -15541,7 +15676,7 @@ def check_expectations(tasks: Iterable[Located], path: str) -> Iterator[Finding]
     _refuse_contradictions(compared)
     _refuse_unclear_rows(compared)
     for each in compared:
-        yield from _changed_verdict(each, "expected", 0)
+        yield from _changed_verdict(each, "expected", wants_verdict=True)
     yield from baseline.lost("expected")
 
 
@@ -15586,7 +15721,8 @@ def _refuse_unclear_row(row: Reference, results: list[Located]) -> None:
         verdicts[each.task.outcome] = _told_result(each)
         models.add(model_of(each.task.plan).of_any_prover)
     if len(verdicts) > 1 and len(models) > 1:
-        told = listed((f"{result}: {verdict}" for verdict, result in verdicts.items()), 2, "; ")
+        fitting = (f"{result}: {verdict}" for verdict, result in verdicts.items())
+        told = listed(fitting, 2, "; ")
         columns = ", ".join(PINS)
         raise InputError(
             f"{row.place}: fits results with different verdicts ({told}): say which one is meant, "
@@ -15610,7 +15746,7 @@ def compare(
     baseline = _Baseline(before)
     for each in baseline.compared(tasks):
         if each.references:
-            yield from _changed_verdict(each, where, tolerance)
+            yield from _changed_verdict(each, where, wants_verdict=False)
             yield from _changed_costs(each, where, tolerance)
             yield from _new_warnings(each)
         else:
@@ -15685,13 +15821,11 @@ class _Baseline:
             if id(task) in self.used:
                 continue
             message = f"{told_outcome(task)} {where}, not in these results"
-            rank = WRONG if task.is_answered else NOTE
             said = self.met.get(id(task), ())
             if said:
                 message += ": they have the lemma from elsewhere"
-            if task.verdict in said:
-                rank = NOTE
-            yield finding("missing", task, message, rank)._replace(
+            is_lost = task.is_answered and task.verdict not in said
+            yield finding("missing", task, message, wrong_if(is_lost))._replace(
                 source=place,
                 prover=pins.get("prover", ""),
                 entry=pins.get("entry", ""),
@@ -15711,9 +15845,12 @@ class _Baseline:
         """The rows of the first pattern that fits: several, if they differ in their pins."""
         fitting: list[Reference] = []
         for each in self.patterns:
-            if _matches(plan, each.task.plan) and _may_have_same_flags(pins, each):
-                fitting.append(each)
-        return list(itertools.takewhile(lambda each: _same_names(each, fitting[0]), fitting))
+            if not _matches(plan, each.task.plan) or not _may_have_same_flags(pins, each):
+                continue
+            if fitting and not _same_names(each, fitting[0]):
+                break
+            fitting.append(each)
+        return fitting
 
 
 def _same_names(reference: Reference, other: Reference) -> bool:
@@ -15745,17 +15882,24 @@ def _with_most_of_the_way(references: list[Reference], pin: str, value: str) -> 
     """Those whose path has most names at its end in common with this one: all may have moved."""
     if len(references) < 2:
         return references
-    common = [_common_end(each.pins.get(pin, ""), value) for each in references]
-    most = max(common)
-    return [each for each, number in zip(references, common) if number == most]
+
+    def in_common(reference: Reference) -> int:
+        return _common_end(reference.pins.get(pin, ""), value)
+
+    most = max(map(in_common, references))
+    return [each for each in references if in_common(each) == most]
 
 
 def _common_end(path: str, other: str) -> int:
     """How many names two paths have in common at their ends."""
     names = os.path.normpath(path).split("/")
     others = os.path.normpath(other).split("/")
-    pairs = zip(reversed(names), reversed(others))
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    common = 0
+    for name, other_name in zip(reversed(names), reversed(others)):
+        if name != other_name:
+            break
+        common += 1
+    return common
 
 
 def _matches(plan: Plan, pattern: Plan) -> bool:
@@ -15782,7 +15926,11 @@ def _same_text(plan: Plan, reference: Reference) -> bool:
     return plan.theory_digest == reference.task.plan.theory_digest != ""
 
 
-def _changed_verdict(each: Compared, where: str, tolerance: float) -> Iterator[Finding]:
+def _changed_verdict(each: Compared, where: str, wants_verdict: bool) -> Iterator[Finding]:
+    """Whether a result differs from what stands `where`.
+
+    wants_verdict: somebody wrote down what it must be; else only the loss of an answer is bad news.
+    """
     task = each.located.task
     before = [reference.task for reference in each.references]
     if not before or any(old.verdict == task.verdict for old in before):
@@ -15791,10 +15939,10 @@ def _changed_verdict(each: Compared, where: str, tolerance: float) -> Iterator[F
     words = " or ".join(outcomes)
     message = f"{words} {where}, {told_outcome(task)} now"
     had_an_answer = any(old.is_answered for old in before)
-    if tolerance and not had_an_answer:
-        yield finding("expectation", task, message, NOTE, each.located.place)
-    else:
+    if wants_verdict or had_an_answer:
         yield _missed(task, message, each.located.place)
+    else:
+        yield finding("expectation", task, message, NOTE, each.located.place)
 
 
 # Smaller differences say nothing.
@@ -15814,13 +15962,17 @@ def proof_cost(result: Result) -> dict[str, float]:
 def _changed_costs(each: Compared, where: str, tolerance: float) -> Iterator[Finding]:
     located = each.located
     task = located.task
-    before = [reference.task for reference in each.references]
-    earlier = [old.result for old in before if old.result and old.verdict == task.verdict]
+    earlier: list[Result] = []
+    for reference in each.references:
+        old = reference.task
+        if old.result and old.verdict == task.verdict:
+            earlier.append(old.result)
     if task.verdict is None or not task.result or not earlier:
         return
     for growth in _grown_costs(task.result, earlier, tolerance):
-        message = f"{growth.told(growth.cost)}, {growth.told(growth.before)} {where}"
-        message += f": more than {tolerance:g} times as much"
+        now = growth.told(growth.cost)
+        then = growth.told(growth.before)
+        message = f"{now}, {then} {where}: more than {tolerance:g} times as much"
         yield finding("expectation", task, message, source=located.place)
 
 
@@ -15840,8 +15992,7 @@ class _Growth(NamedTuple):
 
 def _grown_costs(result: Result, earlier: Sequence[Result], tolerance: float) -> Iterator[_Growth]:
     for what, cost in proof_cost(result).items():
-        known = [costs[what] for costs in map(proof_cost, earlier) if what in costs]
-        before = max(known, default=0)
+        before = max(proof_cost(old).get(what, 0) for old in earlier)
         matters = cost - before > NOISE[what]
         if before and matters and cost > before * tolerance:
             yield _Growth(what, before, cost)
@@ -15854,12 +16005,11 @@ def _new_warnings(each: Compared) -> Iterator[Finding]:
     """What the prover warns of that it did not warn of before."""
     known: set[str] = set()
     for reference in each.references:
-        if reference.task.result:
-            known.update(reference.task.result.warnings)
+        known.update(_warnings_of(reference.task))
     # A log without its theory tells how many checks failed, not which.
     counts = {warning.partition(": ")[0] for warning in known}
     located = each.located
-    for text in located.task.result.warnings if located.task.result else ():
+    for text in _warnings_of(located.task):
         count, _, titles = text.partition(": ")
         is_known = text in known or count in known or (not titles and count in counts)
         if not is_known:
@@ -15923,7 +16073,7 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
             )
     files = [file for file in reader.files.values() if file]
     # Which theory text each log belongs to, and the texts that no results are of.
-    said = [log for file in files for log in file.logs]
+    said = list(itertools.chain.from_iterable(file.logs for file in files))
     index = TextIndex([file.text for file in files if file.text], said)
     logs = [match_log(log, index) for log in said]
     claims = unchecked_texts(index, _theories_with_results(reader.batches, logs))
@@ -16012,6 +16162,10 @@ class TheoryText(NamedTuple):
         return os.path.dirname(self.path)
 
     @property
+    def file_name(self) -> str:
+        return os.path.basename(self.path)
+
+    @property
     def lemmas(self) -> LemmaNames:
         """What a log of this theory lists."""
         return lemma_names(self.theory.lemmas)
@@ -16069,7 +16223,8 @@ def _ends(path: str) -> _Ends:
         first = file.read(100)
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - 100))
-        return _Ends(first.decode("utf-8", "replace"), file.read().decode("utf-8", "replace"))
+        last = file.read()
+    return _Ends(first.decode("utf-8", "replace"), last.decode("utf-8", "replace"))
 
 
 def is_report(path: str, form: str) -> bool:
@@ -16158,17 +16313,11 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
-        with open(path, "rb") as file:
-            # Some editors begin a file with a byte order mark.
-            head = file.read(65_536).removeprefix(b"\xef\xbb\xbf")
-        _refuse_encoded(head)
-        summary: list[str] = []
-        # Binary files are of no prover, and may be huge: they are not searched for a summary.
-        if b"\0" not in head:
-            summary = _last_summary(path, head)
+        head = _read_head(path)
+        summary = _last_summary(path, head)
     except (OSError, ValueError) as error:
-        problem = getattr(error, "strerror", None) or error
-        raise InputError(f"can't be read: {problem}", printable(path)) from None
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"can't be read: {reason}", printable(path)) from None
     if not head:
         return EvidenceFile(path, None, is_empty=True)
     begins_theory = bool(_BEGINS_THEORY.match(head))
@@ -16186,29 +16335,40 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
             problem = str(error)
     elif logs:
         text = _text_in_log(path, head)
-    # No prover printed a summary into what people wrote.
-    if not text.made_by if text else bool(summary) and _is_in_comment(path):
-        return EvidenceFile(path, text, problem, is_pasted=bool(summary))
+    has_summary = bool(summary)
+    if _is_of_people(path, text, has_summary):
+        return EvidenceFile(path, text, problem, is_pasted=has_summary)
     complete = tuple(log for log in logs if log.said.summary)
     # One that was ended while it wrote the summary has said nothing that counts.
-    is_cut = bool(summary) and (not logs or len(complete) < len(logs))
-    is_talk = speaks and not summary
-    return EvidenceFile(
-        path,
-        text,
-        problem,
-        is_printed=_PRINTED in head,
-        logs=complete,
-        is_cut=is_cut,
-        is_talk=is_talk,
-        refusal=_refusal_in(path) if is_talk else "",
+    is_cut = has_summary and (not logs or len(complete) < len(logs))
+    said = EvidenceFile(
+        path, text, problem, is_printed=_PRINTED in head, logs=complete, is_cut=is_cut
     )
+    if speaks and not has_summary:
+        return said._replace(is_talk=True, refusal=_refusal_in(path))
+    return said
+
+
+def _read_head(path: str) -> bytes:
+    """The beginning of a file. Raises OSError, ValueError for what can't be read as it is."""
+    with open(path, "rb") as file:
+        # Some editors begin a file with a byte order mark.
+        head = file.read(65_536).removeprefix(b"\xef\xbb\xbf")
+    _refuse_encoded(head)
+    return head
+
+
+def _is_of_people(path: str, text: TheoryText | None, has_summary: bool) -> bool:
+    """Whether people wrote a file: what summary stands in it no prover printed there."""
+    if text:
+        return not text.made_by
+    return has_summary and _is_in_comment(path)
 
 
 def _refusal_in(path: str) -> str:
     """The parse error that a log ends with, or ""."""
     last_words = read_from_end(path, MB).decode("utf-8", "replace")
-    return _parse_error(last_words.splitlines())
+    return parse_error_in(last_words.splitlines())
 
 
 def _refuse_encoded(head: bytes) -> None:
@@ -16234,6 +16394,9 @@ def _refuse_encoded(head: bytes) -> None:
 
 def _last_summary(path: str, head: bytes) -> list[str]:
     """The lines of the last summary in a file, with the two of its heading. Raises OSError."""
+    # Binary files are of no prover, and may be huge: they are not searched.
+    if b"\0" in head:
+        return []
     _, words = SUMMARY_HEADING.splitlines()
     summary = last_part(path, SUMMARY_HEADING)
     # Who cuts the summary out of a log may begin behind the line of `=`.
@@ -16256,7 +16419,8 @@ def _text_in_log(path: str, head: bytes) -> TheoryText | None:
         theory.flush()
         with suppress(InputError):
             text = read_theory_text(path, True, {os.path.abspath(path): theory.name})
-            return text if text.made_by else None
+            if text.made_by:
+                return text
     return None
 
 
@@ -16308,13 +16472,17 @@ def _who_printed(text: bytes) -> str:
     built = _BUILT_AT.search(text, found.end())
     if not built:
         return f"{EITHER_PROGRAM} {number}"
-    return f"Tamarin {number}" if built[1] else f"tamarin-rs {number}"
+    if built[1]:
+        return f"Tamarin {number}"
+    return f"tamarin-rs {number}"
 
 
 def _prover_of_files(alias: str) -> Prover:
     """Who printed what stands in files, by the name that `_who_printed` gives it."""
     name, _, version = alias.rpartition(" ")
-    flavour = Flavour.TAMARIN_PROVER if name == "Tamarin" else name
+    flavour = name
+    if name == "Tamarin":
+        flavour = Flavour.TAMARIN_PROVER
     if not version_number(version):
         version = ""
     return Prover(alias, (), flavour=flavour, version=version)
@@ -16322,16 +16490,14 @@ def _prover_of_files(alias: str) -> Prover:
 
 def theory_text(theory: Theory, is_printed: bool = False) -> TheoryText:
     """A theory that was loaded with its text, which may be long and is not kept."""
-    statements = [text for _, text in _statements(theory)]
-    model = sha256("\n".join(statements).encode())[:32]
-    # Of flags nothing is known here.
-    unknown = {} if theory.asks_for_flags else theory.unknown_actions
-    touched = None
-    if not theory.asks_for_flags:
-        touches = conditions_met(Circumstances(theory, is_printed=is_printed))
-        touched = TouchedText(touches, lacks_processes=_lacks_processes(theory.items))
+    model = sha256("\n".join(_texts_of_statements(theory)).encode())[:32]
     without_text = replace(theory, tokens=TokenText())
-    return TheoryText(theory.path, without_text, model, unknown, touched=touched)
+    # Of flags nothing is known here.
+    if theory.asks_for_flags:
+        return TheoryText(theory.path, without_text, model, unknown_actions={})
+    touches = conditions_met(Circumstances(theory, is_printed=is_printed))
+    touched = TouchedText(touches, lacks_processes=_lacks_processes(theory.items))
+    return TheoryText(theory.path, without_text, model, theory.unknown_actions, touched=touched)
 
 
 def _lacks_processes(items: TheoryItems) -> bool:
@@ -16359,7 +16525,7 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
             lines.append("=====")
         said = ProverOutput()
         said.old_maude = old_maude
-        _read_summary(lines, said, "")
+        read_summary(lines, said, "")
         theory = _behind("analyzed: ", block)
         output = _behind("  output: ", block)
         yield ProverLog(path, theory, output, said, prover)
@@ -16368,14 +16534,15 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
 def _prover_in(first_lines: str) -> str:
     """The prover that a log names before any theory: many a script asks for its version first."""
     before, *_ = re.split(r"^theory\b", first_lines, maxsplit=1, flags=re.MULTILINE)
-    said = set(_VERSION.findall(before))
+    said = set(TAMARIN_VERSION.findall(before))
     # Of several nobody knows which one wrote the last summary.
     if len(said) != 1:
         return ""
     flavour, version = said.pop()
     # The same words as in what it prints behind a theory.
-    name = "Tamarin" if flavour == Flavour.TAMARIN_PROVER else flavour
-    return f"{name} {version}"
+    if flavour == Flavour.TAMARIN_PROVER:
+        return f"Tamarin {version}"
+    return f"{flavour} {version}"
 
 
 def _behind(words: str, lines: Iterable[str]) -> str:
@@ -16443,8 +16610,7 @@ class TextIndex:
         names: dict[str, list[TheoryText]] = {}
         for texts in self.sources.values():
             for text in texts:
-                name = os.path.basename(text.path)
-                names.setdefault(name, []).append(text)
+                names.setdefault(text.file_name, []).append(text)
         return names
 
 
@@ -16476,7 +16642,7 @@ class Match(NamedTuple):
         if not self.printed:
             return False
         files = (self.log.file, self.log.output)
-        return os.path.basename(self.printed.path) in map(os.path.basename, files)
+        return self.printed.file_name in map(os.path.basename, files)
 
     @property
     def prover(self) -> str:
@@ -16525,8 +16691,8 @@ def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
     texts = index.printed.get(log.lemmas, [])
     # Files of provers are moved and renamed: the name helps to choose, and is not asked for.
     output = os.path.basename(log.output)
-    named = [text for text in texts if os.path.basename(text.path) == output]
-    others = [text for text in texts if os.path.basename(text.path) not in index.outputs]
+    named = [text for text in texts if text.file_name == output]
+    others = [text for text in texts if text.file_name not in index.outputs]
     fitting = [text for text in others if not _contradicts(log, text)]
     return _nearest(named, log.folder) or _nearest(fitting, log.folder)
 
@@ -16538,10 +16704,10 @@ def _contradicts(log: ProverLog, text: TheoryText) -> bool:
     """
     claims: dict[Hashable, Verdict | None] = {}
     for lemma in text.theory.lemmas:
-        claims[(_lemma_key(lemma), lemma.side)] = lemma.claim
+        claims[_lemma_key(lemma.name, lemma.trait), lemma.side] = lemma.claim
     for line in log.said.lines:
-        key = (LemmaKey(line.name, line.trait == Trait.DIFF), line.side)
-        if {line.verdict, claims.get(key)} == ANSWERS:
+        claim = claims.get((_lemma_key(line.name, line.trait), line.side))
+        if {line.verdict, claim} == ANSWERS:
             return True
     return False
 
@@ -16648,7 +16814,8 @@ def unchecked_texts(index: TextIndex, with_results: Collection[str]) -> list[Unc
             source = _source_by_lemmas(text.lemmas, text.folder, index, text)
         if text.made_by and not source:
             # With flags a theory has other lemmas.
-            by_name = _path(_nearest(index.sources_by_title.get(text.theory.name, []), text.folder))
+            of_this_title = index.sources_by_title.get(text.theory.name, [])
+            by_name = _path(_nearest(of_this_title, text.folder))
         claims.append(UncheckedText(text, source or by_name, by_name != ""))
     sources = {claim.source for claim in claims}
     return [claim for claim in claims if claim.text.path not in sources]
@@ -16669,8 +16836,13 @@ def _by_folder(tasks: Iterable[Task]) -> dict[str, list[Task]]:
     # A theory's name in a log means something only where the prover ran.
     folders: dict[str, list[Task]] = {}
     for task in tasks:
-        folders.setdefault(os.path.dirname(task.plan.entry), []).append(task)
+        folders.setdefault(_folder_of(task), []).append(task)
     return folders
+
+
+def _folder_of(task: Task) -> str:
+    """The folder of the log that a result stands in."""
+    return os.path.dirname(task.plan.entry)
 
 
 def _told_apart(logs: Iterable[LogResults]) -> list[LogResults]:
@@ -16692,10 +16864,15 @@ def _told_apart(logs: Iterable[LogResults]) -> list[LogResults]:
     for group in by_source.values():
         # In one folder that is what an audit must tell; in several the theory may have changed.
         folders = {log.match.log.folder for log in group}
-        is_doubtful = len(folders) > 1 and _contradict_each_other(group)
-        apart += map(_of_its_folder, group) if is_doubtful else group
+        if len(folders) > 1 and _contradict_each_other(group):
+            apart += map(_of_its_folder, group)
+        else:
+            apart += group
     for group in by_name.values():
-        apart += map(_of_its_own, group) if _contradict_each_other(group) else group
+        if _contradict_each_other(group):
+            apart += map(_of_its_own, group)
+        else:
+            apart += group
     return apart
 
 
@@ -16714,7 +16891,7 @@ def _of_another_text(log: LogResults, where: str) -> LogResults:
     tasks: list[Task] = []
     for task in log.tasks:
         plan = replace(task.plan, cwd=where, theory_digest="")
-        tasks.append(Task.with_result(plan, task.result) if task.result else Task(plan))
+        tasks.append(_task_of(plan, task.result))
     return log._replace(tasks=tasks)
 
 
@@ -16757,12 +16934,12 @@ def _words_that_count(tasks: Sequence[Task], idle: Collection[str]) -> Iterable[
     by_folder = _by_folder(task for task in tasks if not not_asked_for(task))
     counting = list(itertools.chain(*by_folder.values()))
     for task in tasks:
-        if task.plan.entry in idle and os.path.dirname(task.plan.entry) not in by_folder:
+        if task.plan.entry in idle and _folder_of(task) not in by_folder:
             counting.append(task)
     # Not one for all: where two logs say different things, that is what an audit must tell.
     different: dict[_Said, Task] = {}
     for task in counting or tasks[:1]:
-        said = _Said(os.path.dirname(task.plan.entry), task.verdict)
+        said = _Said(_folder_of(task), task.verdict)
         different.setdefault(said, task)
     return different.values()
 
@@ -16806,7 +16983,7 @@ def _lemmas_of_log(log: ProverLog) -> dict[LemmaKey, list[Lemma]]:
     for line in log.said.lines:
         trait = Trait(line.trait or Trait.ALL_TRACES)
         lemma = Lemma(line.name, trait, line.side, (), log.file)
-        lemmas.setdefault(_lemma_key(lemma), []).append(lemma)
+        lemmas.setdefault(_lemma_key(lemma.name, trait), []).append(lemma)
     return lemmas
 
 
@@ -16814,7 +16991,7 @@ def _lemmas_of_text(text: TheoryText | None) -> dict[LemmaKey, list[Lemma]]:
     lemmas: dict[LemmaKey, list[Lemma]] = {}
     if text:
         for sides in lemmas_by_name(text.theory).values():
-            lemmas[_lemma_key(sides[0])] = sides
+            lemmas[_lemma_key(sides[0].name, sides[0].trait)] = sides
     return lemmas
 
 
@@ -16825,8 +17002,8 @@ class LemmaKey(NamedTuple):
     is_diff: bool
 
 
-def _lemma_key(lemma: Lemma) -> LemmaKey:
-    return LemmaKey(lemma.name, lemma.trait == Trait.DIFF)
+def _lemma_key(name: str, trait: str) -> LemmaKey:
+    return LemmaKey(name, trait == Trait.DIFF)
 
 
 def log_warnings(log: ProverLog, theory: str) -> tuple[str, ...]:
@@ -16886,9 +17063,13 @@ def file_task(
         unknown_actions=unknown.told,
         holds_anyway=unknown.holds_anyway,
     )
-    if result:
-        return Task.with_result(plan, result)
-    return Task(plan)
+    return _task_of(plan, result)
+
+
+def _task_of(plan: Plan, result: Result | None) -> Task:
+    if not result:
+        return Task(plan)
+    return Task.with_result(plan, result)
 
 
 def _file_batch(source: str, tasks: Collection[Task]) -> Batch:
@@ -16946,7 +17127,9 @@ def _by_model(claims: Iterable[UncheckedText]) -> list[list[UncheckedText]]:
     groups: dict[tuple[str, str, str], list[UncheckedText]] = {}
     for claim in claims:
         text = claim.text
-        folder = "" if text.made_by else text.folder
+        folder = text.folder
+        if text.made_by:
+            folder = ""
         groups.setdefault((folder, text.made_by, text.model), []).append(claim)
     return list(groups.values())
 
@@ -17016,12 +17199,7 @@ def hear_rechecks(rechecks: Mapping[str, Batch], batches: Mapping[str, Batch]) -
 
     `rechecks` and `batches` by their directories.
     """
-    return list(_heard_of_rechecks(rechecks, batches))
-
-
-def _heard_of_rechecks(
-    rechecks: Mapping[str, Batch], batches: Mapping[str, Batch]
-) -> Iterator[Finding]:
+    findings: list[Finding] = []
     of_folders = {os.path.realpath(folder): batch for folder, batch in batches.items()}
     for folder, recheck in rechecks.items():
         # Both may have been moved together.
@@ -17032,23 +17210,37 @@ def _heard_of_rechecks(
             task = batch.tasks.get(own_id)
             if not check.result:
                 continue
-            if not task and check.verdict == check.plan.expect:
-                words = f"{NO_RESULT_OF_CHECK}: {check.plan.prover} confirms it"
-                yield finding("unconfirmed", check, words, NOTE, folder)
-            elif not task:
-                yield from _finding_of_check(check, check)
-            elif not may_check(_prover_of(recheck, check), _prover_of(batch, task)):
-                continue
-            elif not _is_of_present_result(check, task, result_files(results, own_id).proof):
-                words = f"what {check.plan.prover} checked is not known to be what is there now"
-                yield finding("unconfirmed", task, words, NOTE)
-            elif check.verdict == check.plan.expect:
-                own = ITS_OWN_PROOF if check.plan.prove else ""
-                batch.apply(Rechecked(own_id, check.plan.prover + own, confirms=True))
-            else:
-                if check.outcome == REJECTED:
-                    batch.apply(Rechecked(own_id, check.plan.prover, confirms=False))
-                yield from _finding_of_check(check, task)
+            if not task:
+                findings += _findings_of_lone_check(check, folder)
+            elif may_check(_prover_of(recheck, check), _prover_of(batch, task)):
+                proof = result_files(results, own_id).proof
+                findings += _hear_check(check, task, batch, proof)
+    return findings
+
+
+def _findings_of_lone_check(check: Task, folder: str) -> Iterator[Finding]:
+    """What a check in this folder says of a result that is not here."""
+    if check.verdict == check.plan.expect:
+        words = f"{NO_RESULT_OF_CHECK}: {check.plan.prover} confirms it"
+        yield finding("unconfirmed", check, words, NOTE, folder)
+    else:
+        yield from _finding_of_check(check, check)
+
+
+def _hear_check(check: Task, task: Task, batch: Batch, proof: str) -> list[Finding]:
+    """Note in its batch what a check says of a task, of which `proof` is kept."""
+    by = check.plan.prover
+    if not _is_of_present_result(check, task, proof):
+        words = f"what {by} checked is not known to be what is there now"
+        return [finding("unconfirmed", task, words, NOTE)]
+    if check.verdict == check.plan.expect:
+        if check.plan.prove:
+            by += ITS_OWN_PROOF
+        batch.apply(Rechecked(task.id, by, confirms=True))
+        return []
+    if check.outcome == REJECTED:
+        batch.apply(Rechecked(task.id, by, confirms=False))
+    return list(_finding_of_check(check, task))
 
 
 def note_rechecks(batch: Batch, directory: str, warn: Callable[[str], None]) -> None:
@@ -17057,7 +17249,7 @@ def note_rechecks(batch: Batch, directory: str, warn: Callable[[str], None]) -> 
     One that can't be read is a warning: results are shown without it.
     """
     rechecks: dict[str, Batch] = {}
-    for name in _list_directory(directory):
+    for name in readable_names_in(directory):
         journal = os.path.join(directory, name, JOURNAL)
         if not (name.startswith(RECHECK_FOLDER) and os.path.exists(journal)):
             continue
@@ -17094,7 +17286,9 @@ def _finding_of_check(check: Task, task: Task) -> Iterator[Finding]:
         words = f"{check.plan.expect} in these results, {check.verdict} when {by} proved it"
         yield finding("disagreement", task, words)
     elif check.plan.expect and check.verdict != check.plan.expect:
-        what = "its own proof" if check.plan.prove else "the check of the proof"
+        what = "the check of the proof"
+        if check.plan.prove:
+            what = "its own proof"
         words = f"{by} came to no end of {what}: {check.outcome}"
         yield finding("unconfirmed", task, words, NOTE)
 
@@ -17107,7 +17301,7 @@ def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
         if file.problem:
             message = f"can't be read as a theory: {file.problem}"
             # Of what people write provers may read more than we; half of a proof is none.
-            rank = WRONG if file.is_printed and is_cut(file.path) else NOTE
+            rank = wrong_if(file.is_printed and is_cut(file.path))
             yield Finding("invalid", file.path, "", message, rank)
 
 
@@ -17129,16 +17323,21 @@ def _is_error_stream(file: EvidenceFile) -> bool:
     return not _ERROR_STREAMS.isdisjoint(_words_of_name(file))
 
 
-@dataclass
-class _LoggedRun:
+class _LoggedRun(NamedTuple):
     """The files of a folder that by their names are of one run of a prover: stdout and stderr."""
 
-    files: list[EvidenceFile] = field(default_factory=list)
+    folder: str  # its real path: a file may have been reached first by a link from elsewhere
+    name: tuple[str, ...]  # what the names of its files have in common
+    files: list[EvidenceFile]
 
     @property
     def main_file(self) -> EvidenceFile:
         """Its stdout, if that is here."""
         return min(self.files, key=_is_error_stream)
+
+    @property
+    def main_name(self) -> str:
+        return os.path.basename(self.main_file.path)
 
     @property
     def has_summary(self) -> bool:
@@ -17161,46 +17360,42 @@ def _runs_without_summary(
 
     `named`: the files that a user named, not a folder of theirs.
     """
-    folders: dict[str, dict[tuple[str, ...], _LoggedRun]] = {}
     for file in files:
         if file.is_cut:
             yield Finding("missing", file.path, "", NO_SUMMARY)
+    folders: dict[str, list[_LoggedRun]] = {}
+    for run in _without_stray_stderr(_logged_runs(files)):
+        folders.setdefault(run.folder, []).append(run)
+    for runs in folders.values():
+        yield from _unfinished_runs(runs)
+        yield from _empty_logs(runs, named)
+
+
+def _logged_runs(files: Iterable[EvidenceFile]) -> list[_LoggedRun]:
+    """The runs whose stdout, or stderr, is among the files."""
+    runs: dict[tuple[str, tuple[str, ...]], _LoggedRun] = {}
+    for file in files:
         if file.logs or file.is_cut or file.is_talk or file.is_empty:
-            words = [word for word in _words_of_name(file) if word not in _OF_STREAMS]
-            runs = folders.setdefault(_real_folder(file), {})
-            runs.setdefault(tuple(words), _LoggedRun()).files.append(file)
-    twins = _files_with_summaries(folders.values())
-    for by_name in folders.values():
-        alone: list[_LoggedRun] = []
-        for name, run in by_name.items():
-            # A file of the same name in another folder is of another run.
-            others = twins.get(name, set()) - {os.path.basename(run.main_file.path)}
-            if run.has_summary or not others:
-                alone.append(run)
-        yield from _unfinished_runs(alone)
-        yield from _empty_logs(alone, named)
+            folder = os.path.dirname(os.path.realpath(file.path))
+            name = tuple(word for word in _words_of_name(file) if word not in _OF_STREAMS)
+            run = runs.setdefault((folder, name), _LoggedRun(folder, name, []))
+            run.files.append(file)
+    return list(runs.values())
 
 
-def _files_with_summaries(
-    folders: Iterable[Mapping[tuple[str, ...], _LoggedRun]],
-) -> dict[tuple[str, ...], set[str]]:
-    """The names of files whose stderr may be in another folder, by the name of the run.
-
-    `out/7.out` has the summary of what says `err/7.err`.
-    """
-    names: dict[tuple[str, ...], set[str]] = {}
-    for by_name in folders:
-        if any(run.has_talk for run in by_name.values()):
-            continue
-        for name, run in by_name.items():
-            if name and run.has_summary:
-                names.setdefault(name, set()).add(os.path.basename(run.main_file.path))
-    return names
-
-
-def _real_folder(file: EvidenceFile) -> str:
-    """Where it lies: it may have been reached first by a link from elsewhere."""
-    return os.path.dirname(os.path.realpath(file.path))
+def _without_stray_stderr(runs: Sequence[_LoggedRun]) -> Iterator[_LoggedRun]:
+    """The runs but those that are the stderr of one in another folder: `err/7.err`, `out/7.out`."""
+    # Where somebody kept stderr beside stdout nobody looks for it elsewhere.
+    with_stderr = {run.folder for run in runs if run.has_talk}
+    summaries: dict[tuple[str, ...], set[str]] = {}
+    for run in runs:
+        if run.name and run.has_summary and run.folder not in with_stderr:
+            summaries.setdefault(run.name, set()).add(run.main_name)
+    for run in runs:
+        # A file of the same name in another folder is of another run.
+        others = summaries.get(run.name, set()) - {run.main_name}
+        if run.has_summary or not others:
+            yield run
 
 
 def _unfinished_runs(runs: Sequence[_LoggedRun]) -> Iterator[Finding]:
@@ -17252,14 +17447,13 @@ def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> It
         yield from _findings_of_match(match)
         known = _lemmas_of_text(match.text)
         for task in tasks:
-            plan = task.plan
-            key = LemmaKey(plan.lemma, plan.trait == Trait.DIFF)
+            key = _lemma_key(task.plan.lemma, task.plan.trait)
             if match.text and key not in known:
                 message = f"{UNKNOWN}: not in the theory as it is here"
                 yield finding("assumption", task, message, NOTE)
             # Where several processes wrote to one file it is not known whose proof is left.
             if match.printed and writers[match.printed.path] == 1:
-                rank = WRONG if match.has_own_proofs else NOTE
+                rank = wrong_if(match.has_own_proofs)
                 yield from judge_proof(task, known.get(key, ()), rank)
     for task in results:
         if not_asked_for(task):
@@ -17297,7 +17491,7 @@ def _lemmas_without_result(
     silent: list[tuple[set[_LemmaOfText], Task]] = []
     told: set[_LemmaOfText] = set()
     for task, texts in _tasks_in_files(logs, stored):
-        key = LemmaKey(task.plan.lemma, task.plan.trait == Trait.DIFF)
+        key = _lemma_key(task.plan.lemma, task.plan.trait)
         lemmas = {_LemmaOfText(text, key) for text in texts if text}
         if task.result:
             told |= lemmas
@@ -17328,17 +17522,24 @@ def _tasks_in_files(
 ) -> Iterator[tuple[Task, tuple[str, str]]]:
     """What stands in files, with the digest of its text and the path of its source."""
     for match, tasks in logs:
-        source = os.path.realpath(match.source) if match.source else ""
+        source = _real_path(match.source)
         for task in tasks:
             yield task, (match.digest, source)
     for texts, proofs in stored:
-        text, source, _ = texts[0]
+        text, path, _ = texts[0]
         # What people wrote is its own source.
         if not text.made_by:
-            source = text.path
-        path = os.path.realpath(source) if source else ""
+            path = text.path
+        source = _real_path(path)
         for proof in proofs:
-            yield proof.task, (text.model, path)
+            yield proof.task, (text.model, source)
+
+
+def _real_path(path: str) -> str:
+    """The real path of a file that may not be known ("")."""
+    if not path:
+        return ""
+    return os.path.realpath(path)
 
 
 def _findings_of_match(match: Match) -> Iterator[Finding]:
@@ -17393,9 +17594,11 @@ class _View(NamedTuple):
     """A theory file and what of a command line changes how it is read."""
 
     path: str
-    flags: tuple[str, ...]
-    diff: bool
-    auto_sources: bool
+    options: ReadingOptions
+
+    def load(self, copies: Mapping[str, str] = NO_COPIES) -> Theory:
+        """The theory, read so; `copies`: as of `load_theory`. Raises InputError."""
+        return load_theory(self.path, *self.options, copies)
 
 
 def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
@@ -17419,7 +17622,7 @@ def _findings_of_batch(directory: str, batch: Batch) -> Iterator[Finding]:
             gone[tasks[0].plan.theory] = None
             if view.path in copies:
                 yield from _findings_of_view(view, tasks, copies)
-        yield from proofs.findings(tasks, view.diff)
+        yield from proofs.findings(tasks, view.options.diff)
     yield from proofs.finding_of_lost()
     if gone:
         theories = listed(gone)
@@ -17434,8 +17637,8 @@ def _views_of(batch: Batch) -> dict[_View, list[Task]]:
         # What stands in a file was matched with its text as well as that goes.
         if plan.unreadable or stands_in_a_file(task):
             continue
-        flags, diff, auto_sources = reading_options(_all_options(batch, plan), plan.flags)
-        view = _View(_theory_path(plan), flags, diff, auto_sources)
+        options = reading_options(_all_options(batch, plan), plan.flags)
+        view = _View(_theory_path(plan), options)
         views.setdefault(view, []).append(task)
     return views
 
@@ -17443,7 +17646,9 @@ def _views_of(batch: Batch) -> dict[_View, list[Task]]:
 def _all_options(batch: Batch, plan: Plan) -> tuple[str, ...]:
     """The options of a task's call, as far as a journal tells them: it may lack the prover."""
     prover = batch.provers.get(plan.prover)
-    return prover.all_options(plan.options) if prover else plan.options
+    if not prover:
+        return plan.options
+    return prover.all_options(plan.options)
 
 
 def _theory_path(plan: Plan) -> str:
@@ -17456,7 +17661,7 @@ def _findings_of_view(
     """Whether a theory has changed; if not, which of its lemmas have no result."""
     name = tasks[0].plan.theory
     try:
-        theory = load_theory(*view, copies)
+        theory = view.load(copies)
     except InputError as error:
         yield Finding("assumption", name, "", f"{UNKNOWN}: {error}", NOTE)
         return
@@ -17507,11 +17712,13 @@ def sources_now(batch: Batch) -> SourcesNow:
             gone[tasks[0].plan.theory] = None
             continue
         try:
-            theory: Theory | None = load_theory(*view)
+            theory: Theory | None = view.load()
         except InputError:  # what is no theory now is another text
             theory = None
         for task in tasks:
-            if task.result and not (theory and _is_of_present_text(task, batch, theory, changed)):
+            if not task.result:
+                continue
+            if not theory or not _is_of_present_text(task, batch, theory, changed):
                 older.add(task.id)
     return SourcesNow(frozenset(older), list(gone))
 
@@ -17562,8 +17769,7 @@ class ProofFiles:
             ids = listed((task.id for task in self._lost), 3)
             theories = listed(dict.fromkeys(task.plan.theory for task in self._lost), 3)
             message = f"{NO_PROOF_FILE} of {plural(len(self._lost), 'result')}: {ids}"
-            rank = WRONG if self.are_here else NOTE
-            yield Finding("missing", theories, "", message, rank)
+            yield Finding("missing", theories, "", message, wrong_if(self.are_here))
 
     def _findings_of(self, task: Task, diff: bool) -> Iterator[Finding]:
         path = os.path.join(self._folder, task.id + ".spthy")
@@ -17571,8 +17777,8 @@ class ProofFiles:
             theory = load_theory(path, diff=diff)
         except InputError as error:
             # What no prover of today prints may be a proof for others; half of a theory is none.
-            rank = WRONG if is_cut(path) else NOTE
-            yield finding("invalid", task, f"its proof can't be read: {error}", rank)
+            message = f"its proof can't be read: {error}"
+            yield finding("invalid", task, message, wrong_if(is_cut(path)))
             return
         stored = lemmas_by_name(theory).get(task.plan.lemma, [])
         yield from judge_proof(task, stored)
@@ -17616,18 +17822,20 @@ class Recheck:
     def plan(self, warn: Callable[[str], None]) -> Batch:
         """The checks of all answers that there are; what can't be checked is warned of."""
         planned = Batch(self._header(), dependencies=self.dependencies)
-        answered = [task for task in self.batch.tasks.values() if task.is_answered]
-        own = [task for task in answered if may_check(self.prover, _prover_of(self.batch, task))]
-        if len(own) < len(answered):
-            others = plural(len(answered) - len(own), "proof")
-            warn(f"{others} not checked: {self.prover.flavour} did not find them")
-        for task in own:
+        others = 0
+        for task in self.batch.tasks.values():
+            if not task.is_answered:
+                continue
+            if not may_check(self.prover, _prover_of(self.batch, task)):
+                others += 1
+                continue
             try:
-                check = self.check_of(task)
+                planned.apply(self.check_of(task))
             except InputError as error:
                 warn(f"the proof of {task.id} can't be checked: {error}")
-            else:
-                planned.apply(check)
+        if others:
+            proofs = plural(others, "proof")
+            warn(f"{proofs} not checked: {self.prover.flavour} did not find them")
         return planned
 
     def check_of(self, task: Task) -> Plan:
@@ -17638,7 +17846,7 @@ class Recheck:
         stored = load_theory(stored_in, (), theory.diff)
         text = text_to_check(theory, stored, task.plan.lemma)
         check = replace(
-            self._plan_with(task, theory, text, "recheck"),
+            self._plan_with(task, theory, text, TEXTS_TO_CHECK),
             id=task.id + RECHECK_MARK,
             prove=False,
             assumes=(),
@@ -17658,8 +17866,8 @@ class Recheck:
             except InputError as error:
                 warn(f"{task.id} can't be proven: {error}")
                 continue
-            statements = [text for _, text in _statements(theory)]
-            plan = self._plan_with(task, theory, "\n".join(statements) + "\n", "recheck~proofs")
+            text = "\n".join(_texts_of_statements(theory)) + "\n"
+            plan = self._plan_with(task, theory, text, TEXTS_TO_PROVE)
             planned.apply(self._with_dependencies(replace(plan, prove=True)))
         return planned
 
@@ -17706,8 +17914,7 @@ class Recheck:
     def _original(self, task: Task) -> Theory:
         """The theory as it was when the task was proven. Raises InputError."""
         plan = task.plan
-        options = self.batch.provers[plan.prover].all_options(plan.options)
-        view = reading_options(options, plan.flags)
+        view = reading_options(_all_options(self.batch, plan), plan.flags)
         theory = self._load(_theory_path(plan), *view)
         if theory.digest[:32] != plan.theory_digest:
             problem = "the theory has changed since it was proven: run that again first"
@@ -17725,13 +17932,18 @@ class Recheck:
 
 def refuse_strange_checker(checker: Prover, batch: Batch) -> None:
     """Raise InputError where a program that may check its own proofs only has found none here."""
-    finders = [_prover_of(batch, task) for task in batch.tasks.values()]
-    if finders and not any(may_check(checker, finder) for finder in finders):
-        found_by = listed(dict.fromkeys(finder.flavour for finder in finders))
+    flavours: dict[str, None] = {}
+    for task in batch.tasks.values():
+        finder = _prover_of(batch, task)
+        if may_check(checker, finder):
+            return
+        flavours[finder.flavour] = None
+    if flavours:
+        found_by = printable(listed(flavours))
         raise InputError(
             f"{printable(checker.alias)} calls itself '{checker.flavour}', which is neither "
             f"{Flavour.TAMARIN_PROVER} nor {Flavour.TAMARIN_RS}: its word on proofs of "
-            f"{printable(found_by)} says nothing. Give another prover"
+            f"{found_by} says nothing. Give another prover"
         )
 
 
@@ -17774,6 +17986,10 @@ def _statements(theory: Theory) -> list[tuple[str, str]]:
         if kind == "end":  # a prover's log goes on behind it
             break
     return statements
+
+
+def _texts_of_statements(theory: Theory) -> list[str]:
+    return [text for _, text in _statements(theory)]
 
 
 def link_oracles(theory: Theory, cwd: str, folder: str, copies: Mapping[str, str]) -> None:
@@ -17944,8 +18160,8 @@ def final_table(
 def _variants_of(tasks: Iterable[Task], rows: Sequence[Row]) -> list[Aspect]:
     """What tells rows apart whose ids differ in nothing but a number; nothing if there are none."""
     plans = [task.plan for task in tasks]
-    questions = {(plan.theory, plan.lemma, plan.prover, plan.variant) for plan in plans}
-    if len(questions) == len(plans):
+    named = {(plan.theory, plan.lemma, plan.prover, plan.variant) for plan in plans}
+    if len(named) == len(plans):
         return []
     return _with_words(_some(_settings(rows), *VARIANTS), rows)
 
@@ -17958,7 +18174,8 @@ def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect]) -> Iterator[str
         lines = [["result", "task", *titles, "steps", "time", "memory", ""]]
         for row in shown:
             result, task, *figures = _final_cells(row)
-            lines.append([result, task, *(variant.of(row) for variant in variants), *figures])
+            settings = [variant.of(row) for variant in variants]
+            lines.append([result, task, *settings, *figures])
         first = 2 + len(variants)
         yield text_table(lines, right=range(first, first + 3))
     hidden = len(rows) - len(shown)
@@ -17990,21 +18207,25 @@ def _notes(row: Row) -> Iterator[str]:
     _, _, what_it_rests_on = row.told.partition(", ")
     if what_it_rests_on:
         yield what_it_rests_on
-    if row.raised_limit:
-        yield row.raised_limit
-    result = row.result
-    if result.reason:
-        # It may quote the prover at length.
-        yield result.reason[:160]
-    for warning in row.warnings:
-        yield f"warning: {warning}"
-    if row.advisories:
-        yield told_advisories(row)
-    if result.cached:
-        day = _day(result.ran)
-        yield f"cached {day}".rstrip()
-    if row.sharing:
-        yield row.sharing
+    yield from remarks_on(row)
+
+
+REMARK_LENGTH = 160  # characters of a reason or warning in a table: details have all of it
+
+
+def remarks_on(row: Row) -> Iterator[str]:
+    """What a person should know of a result beside what it is, what it rests on and its figures."""
+    remarks = [row.raised_limit, _shortened(row.result.reason)]
+    remarks += [_shortened(f"warning: {warning}") for warning in row.warnings]
+    remarks += [told_advisories(row), told_cached(row.result), row.sharing]
+    return filter(None, remarks)
+
+
+def _shortened(text: str) -> str:
+    """A text that may quote a prover at length, as a table has room for it."""
+    if len(text) <= REMARK_LENGTH:
+        return text
+    return text[: REMARK_LENGTH - 4] + " ..."
 
 
 def told_advisories(row: Row) -> str:
@@ -18018,9 +18239,12 @@ def _told_problems(ids: Iterable[str]) -> str:
     return f"known problems: {', '.join(ids)}"
 
 
-def _day(at: str) -> str:
-    """The day of a time in the journal, "" for none."""
-    return at[:10]
+def told_cached(result: Result) -> str:
+    """`cached 2026-01-31`, the day when it was proven if that is known; "" if it is not cached."""
+    if not result.cached:
+        return ""
+    day = result.ran[:10]
+    return f"cached {day}".rstrip()
 
 
 def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
@@ -18071,10 +18295,13 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
 
 def _contradicting_rechecks(batch: Batch, directory: str, tasks: Iterable[Task]) -> Collection[str]:
     """The directories of the rechecks that do not confirm what is here: this one may be one."""
-    if batch.header.recheck_of:
-        return [directory] if any(task.misses_expectation for task in tasks) else []
-    by = itertools.chain.from_iterable(task.rejected_by for task in tasks)
-    return [os.path.join(directory, RECHECK_FOLDER + alias) for alias in dict.fromkeys(by)]
+    folders: dict[str, None] = {}
+    for task in tasks:
+        if batch.header.recheck_of and task.misses_expectation:
+            folders[directory] = None
+        for alias in task.rejected_by:
+            folders[os.path.join(directory, RECHECK_FOLDER + alias)] = None
+    return folders
 
 
 def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[str]:
@@ -18107,7 +18334,9 @@ def _above_what_was_met(tasks: Iterable[Task]) -> str:
         told.append(f"{max(timeouts):g} s")
     if memories_mb:
         told.append(f"{max(memories_mb) / 1024:.3g} GB")
-    return f" above {' and '.join(told)}" if told else ""
+    if not told:
+        return ""
+    return f" above {' and '.join(told)}"
 
 
 class LoadingCost(NamedTuple):
@@ -18169,8 +18398,12 @@ def _telling_log(directory: str, job: str) -> str:
 
 def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
     """How many tasks came to which outcome, in the order of WORDS."""
-    counts = Counter(task.outcome for task in tasks)
-    return {word: counts[word] for word in WORDS if word in counts}
+    return told_in_order(WORDS, Counter(task.outcome for task in tasks))
+
+
+def told_in_order(words: Iterable[str], counts: Mapping[str, int]) -> dict[str, int]:
+    """Of these words those that are counted, in their order."""
+    return {word: counts[word] for word in words if counts.get(word, 0) > 0}
 
 
 def told_counts(counts: Mapping[str, int]) -> str:
@@ -18229,7 +18462,6 @@ SHOWN_TASKS = 3_000
 GRAPH_CAP = 4 * MB
 PAGE_CAP = 24 * MB
 LISTED_LEMMAS = 12  # by name; of more, their number
-REMARK_LENGTH = 160  # characters of a reason or warning in a table: details have all of it
 
 
 class Kind(enum.Enum):
@@ -18378,9 +18610,11 @@ def _page_title(batches: Batches) -> str:
         os.path.basename(batch.header.recipe_file) for batch in batches.values()
     )
     if all(batch.header.recheck_of for batch in batches.values()):
-        aliases = {alias: None for batch in batches.values() for alias in batch.provers}
-        return f"Recheck of {listed(recipes)} by {listed(aliases)}"
-    noun = "batch" if len(batches) == 1 else "batches"
+        aliases = itertools.chain.from_iterable(batch.provers for batch in batches.values())
+        return f"Recheck of {listed(recipes)} by {listed(dict.fromkeys(aliases))}"
+    noun = "batches"
+    if len(batches) == 1:
+        noun = "batch"
     return f"Tamarin {noun} {listed(recipes)}"
 
 
@@ -18588,8 +18822,7 @@ def _answer_part(page: Writer, rows: Sequence[Row]) -> Iterator[str]:
 
 def _standings(rows: Iterable[Row]) -> dict[str, int]:
     """How many rows count as what, in the order of STANDINGS."""
-    counts = Counter(row.standing for row in rows)
-    return {word: counts[word] for word in STANDINGS if word in counts}
+    return told_in_order(STANDINGS, Counter(row.standing for row in rows))
 
 
 def _answer(rows: Sequence[Row]) -> str:
@@ -18601,17 +18834,35 @@ def _answer(rows: Sequence[Row]) -> str:
 def _answered(rows: Sequence[Row]) -> Iterator[str]:
     """How many results are what they should be, or are answers if nothing is expected of them."""
     total = plural(len(rows), _noun(rows))
-    expecting = sum(bool(row.plan.expect) for row in rows)
-    if expecting:
-        as_expected = sum(row.is_as_expected and not row.on_older_text for row in rows)
-        if expecting == len(rows):
-            yield f"{as_expected:,} of {total} as expected"
+    expectations = _expectations(rows)
+    if expectations.wanted:
+        if expectations.wanted == len(rows):
+            yield f"{expectations.met:,} of {total} as expected"
         else:
-            yield f"{as_expected:,} of {plural(expecting, 'expectation')} met"
+            yield f"{expectations.met:,} of {plural(expectations.wanted, 'expectation')} met"
         return
     answered = _answers_of(rows)
-    told = f": {told_counts(_standings(answered))}" if answered else ""
-    yield f"{len(answered):,} of {total} answered{told}"
+    told = f"{len(answered):,} of {total} answered"
+    if answered:
+        told += f": {told_counts(_standings(answered))}"
+    yield told
+
+
+class ExpectationsMet(NamedTuple):
+    """How many results have an expectation, and how many of them meet it."""
+
+    wanted: int
+    met: int
+
+
+def _expectations(rows: Iterable[Row]) -> ExpectationsMet:
+    """What is expected of rows; a result of an older text meets nothing."""
+    wanted = 0
+    met = 0
+    for row in rows:
+        wanted += bool(row.plan.expect)
+        met += row.is_as_expected and not row.on_older_text
+    return ExpectationsMet(wanted, met)
 
 
 def _not_expected(rows: Sequence[Row]) -> Iterator[str]:
@@ -18628,8 +18879,18 @@ def _answers_of(rows: Iterable[Row]) -> list[Row]:
 
 def _noun(rows: Sequence[Row]) -> str:
     """What rows are: lemmas, unless some are results of the same one."""
-    lemmas = {(row.plan.theory, row.plan.lemma) for row in rows}
-    return "lemma" if len(lemmas) == len(rows) else "result"
+    if len(_lemmas_of(rows)) == len(rows):
+        return "lemma"
+    return "result"
+
+
+class _LemmaOfTheory(NamedTuple):
+    theory: str
+    lemma: str
+
+
+def _lemmas_of(rows: Iterable[Row]) -> set[_LemmaOfTheory]:
+    return {_LemmaOfTheory(row.plan.theory, row.plan.lemma) for row in rows}
 
 
 def _unanswered(rows: Iterable[Row]) -> Iterator[str]:
@@ -18693,6 +18954,13 @@ class Aspect(NamedTuple):
     kind: Kind = Kind.TEXT
 
 
+TOLD = Aspect("result", lambda row: row.told, Kind.OUTCOME)
+LEMMA = Aspect("lemma", lambda row: row.plan.lemma)
+ENTRY = Aspect("entry", lambda row: row.plan.entry)
+PROVER = Aspect("prover", lambda row: row.plan.prover)
+VARIANT = Aspect("variant", lambda row: row.plan.variant)
+
+
 class SharedRemarks(NamedTuple):
     """What all verdicts of a table share beside their figures: it is said once, above them."""
 
@@ -18705,7 +18973,9 @@ class SharedRemarks(NamedTuple):
         remarks = [_shortened(f"warning: {warning}") for warning in sorted(self.warnings)]
         if self.problems:
             remarks.append(_told_problems(sorted(self.problems)))
-        return f"All verdicts: {'; '.join(remarks)}." if remarks else ""
+        if not remarks:
+            return ""
+        return f"All verdicts: {'; '.join(remarks)}."
 
     def without(self, row: Row) -> Row:
         """A row without what is said above it."""
@@ -18741,11 +19011,12 @@ def _results_table(
     """
     table = Table("Results")
     settings = _settings(rows)
-    shared = _shared_remarks(rows) if with_words else SharedRemarks()
+    shared = SharedRemarks()
+    if with_words:
+        shared = _shared_remarks(rows)
     about = [*_about_results(rows, total, settings), shared.told]
     table.about = " ".join(filter(None, about))
-    aspects = [Aspect("result", lambda row: row.told, Kind.OUTCOME)]
-    aspects.append(Aspect("lemma", lambda row: row.plan.lemma, lemma_kind))
+    aspects = [TOLD, LEMMA._replace(kind=lemma_kind)]
     if with_words:
         aspects += _with_words([Aspect("as expected", _told_expectation)], rows)
     aspects += _differing(settings, rows)
@@ -18753,8 +19024,11 @@ def _results_table(
     aspects.append(Aspect("time (s)", _told_seconds, Kind.AMOUNT))
     aspects.append(Aspect("memory (MB)", _told_memory, Kind.AMOUNT))
     if with_words:
-        remarks = Aspect("remarks", lambda row: _remarks(shared.without(row)), Kind.REMARK)
-        aspects += _with_words([remarks], rows)
+
+        def own_remarks(row: Row) -> str:
+            return "; ".join(remarks_on(shared.without(row)))
+
+        aspects += _with_words([Aspect("remarks", own_remarks, Kind.REMARK)], rows)
     _fill(table, aspects, rows)
     return table
 
@@ -18791,10 +19065,9 @@ def _settings(rows: Sequence[Row]) -> list[Aspect]:
     entries = {(row.plan.theory, row.plan.entry) for row in rows}
     # Where each theory has one entry, its name says no more.
     if len(entries) > len(theories):
-        settings.append(Aspect("entry", lambda row: row.plan.entry))
+        settings.append(ENTRY)
     settings.append(Aspect("trait", lambda row: row.result.trait or row.plan.trait))
-    settings.append(Aspect("prover", lambda row: row.plan.prover))
-    settings.append(Aspect("variant", lambda row: row.plan.variant))
+    settings += [PROVER, VARIANT]
     settings.append(Aspect("options", lambda row: quoted(row.plan.options)))
     settings.append(Aspect("flags", lambda row: " ".join(row.plan.flags)))
     return settings
@@ -18871,36 +19144,18 @@ def _told_memory(row: Row) -> str:
     return f"{row.result.usage.peak_mb:.0f}"
 
 
-def _remarks(row: Row) -> str:
-    """What a person should know of a result beside its figures."""
-    result = row.result
-    remarks = [row.raised_limit, _shortened(result.reason)]
-    remarks += [_shortened(f"warning: {warning}") for warning in row.warnings]
-    remarks.append(told_advisories(row))
-    if result.cached:
-        remarks.append(f"cached {_day(result.ran)}".rstrip())
-    remarks.append(row.sharing)
-    return "; ".join(filter(None, remarks))
-
-
-def _shortened(text: str) -> str:
-    """A text that may quote a prover at length, as a table has room for it."""
-    if len(text) <= REMARK_LENGTH:
-        return text
-    return text[: REMARK_LENGTH - 4] + " ..."
-
-
 def _tone(row: Row) -> Tone:
     """How loud the row of a result is."""
     if row.rests_on_false:
         return Tone.FALSE
-    return Tone.MISSED if row.is_failure else Tone.CALM
+    if row.is_failure:
+        return Tone.MISSED
+    return Tone.CALM
 
 
 def _ambiguous_lemmas(rows: Iterable[Row]) -> set[str]:
     """The names that lemmas of several theories have."""
-    names = {(row.plan.theory, row.plan.lemma) for row in rows}
-    counts = Counter(lemma for _, lemma in names)
+    counts = Counter(each.lemma for each in _lemmas_of(rows))
     return {lemma for lemma, count in counts.items() if count > 1}
 
 
@@ -18928,33 +19183,27 @@ class Measure(NamedTuple):
 
 
 def _totals_table(rows: Sequence[Row]) -> Table:
-    """What came out, and what it took, by entry, prover and variant."""
+    """What came out, and what it took."""
     table = Table("Totals")
     table.about = "Each result is counted once. Times are sums, memory is the most of one job."
-    directories = told_apart(row.directory for row in rows)
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    variants = {row.plan.variant for row in rows}
-    with_variants = any(variants) and len(variants) <= TOTALED_VARIANTS
-    for row in rows:
-        names = [row.plan.entry, row.plan.prover]
-        if with_variants:
-            names.append(row.plan.variant)
-        if len(directories) > 1:
-            names.insert(0, directories[row.directory])
-        groups.setdefault(tuple(names), []).append(row)
-    if len(directories) > 1:
-        table.add_columns("directory")
-    table.add_columns("entry", "prover")
-    if with_variants:
-        table.add_columns("variant")
+    # By entry, prover and variant; where there are several, by directory first.
+    aspects = [*_some(_settings(rows), "directory"), ENTRY, PROVER]
+    variants = _values(VARIANT, rows)
+    if any(variants) and len(variants) <= TOTALED_VARIANTS:
+        aspects.append(VARIANT)
     measures = list(_measures(rows))
-    for names_of_group, group in groups.items():
-        table.add_row(*names_of_group, *_measured(measures, group))
-    if len(groups) > 1:
-        empty = [""] * (len(table.columns) - 1)
-        table.add_row("all", *empty, *_measured(measures, rows), tone=Tone.SUM)
+    table.add_columns(*(aspect.title for aspect in aspects))
     for measure in measures:
         table.add_columns(measure.title, kind=Kind.NUMBER)
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        names = tuple(aspect.of(row) for aspect in aspects)
+        groups.setdefault(names, []).append(row)
+    for names, group in groups.items():
+        table.add_row(*names, *_measured(measures, group))
+    if len(groups) > 1:
+        empty = [""] * (len(aspects) - 1)
+        table.add_row("all", *empty, *_measured(measures, rows), tone=Tone.SUM)
     return table
 
 
@@ -19001,9 +19250,8 @@ def _share_answered(rows: Sequence[Row]) -> str:
 
 def _share_as_expected(rows: Sequence[Row]) -> str:
     """How many of those that expect something are so."""
-    expecting = sum(bool(row.plan.expect) for row in rows)
-    as_expected = sum(row.is_as_expected and not row.on_older_text for row in rows)
-    return _percent(as_expected, expecting)
+    expectations = _expectations(rows)
+    return _percent(expectations.met, expectations.wanted)
 
 
 def _is_void(row: Row) -> bool:
@@ -19011,10 +19259,14 @@ def _is_void(row: Row) -> bool:
     return bool(row.rests_on_false) or row.on_older_text
 
 
+def seconds_of(rows: Iterable[Row]) -> float:
+    """What results took together; a job that served several tasks is counted once."""
+    return sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
+
+
 def _sum_of_times(rows: Iterable[Row]) -> str:
-    """Their seconds; a job that served several tasks is counted once."""
-    total = sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
-    return f"{total:,.1f}"
+    """Their seconds."""
+    return f"{seconds_of(rows):,.1f}"
 
 
 def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
@@ -19063,7 +19315,7 @@ def _comparison_table(batch: Batch, rows: Sequence[Row]) -> Table:
     if len(provers) < 2:
         return table
     aspects = _differing(_some(_settings(rows), "theory", *VARIANTS), rows)
-    aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
+    aspects.append(LEMMA)
     table.add_columns(*(aspect.title for aspect in aspects))
     for alias in provers:
         table.add_columns(_prover_name(batch, alias), kind=Kind.OUTCOME)
@@ -19133,10 +19385,9 @@ def _sums_where_all_answered(
     lemmas = plural(len(common), "lemma")
     yield f"all, where each answered: {lemmas}"
     for alias in provers:
-        results = [line[alias].result for line in common]
-        seconds = sum(result.share_of(result.usage.wall_s) for result in results)
-        peak_mb = max((result.usage.peak_mb for result in results), default=0)
-        yield from ("", f"{seconds:,.2f}", f"{peak_mb:,.0f}")
+        rows = [line[alias] for line in common]
+        peak_mb = max((row.result.usage.peak_mb for row in rows), default=0)
+        yield from ("", f"{seconds_of(rows):,.2f}", f"{peak_mb:,.0f}")
 
 
 def _is_answered_by(provers: Iterable[str], line: Mapping[str, Row]) -> bool:
@@ -19159,7 +19410,8 @@ class Grid(NamedTuple):
 
 def read_grid(text: str) -> Grid:
     """`lemma,order x attacker`. Raises ValueError."""
-    lines, _, columns = re.sub(r"\s[x×]\s", "\n", text).replace(",", " ").partition("\n")
+    words = re.sub(r"\s[x×]\s", "\n", text).replace(",", " ")
+    lines, _, columns = words.partition("\n")
     grid = Grid(tuple(lines.split()), tuple(columns.split()))
     if not (grid.rows and grid.columns) or "\n" in columns:
         raise ValueError("it takes 'ROWS x COLUMNS', such as 'lemma x variant'")
@@ -19179,9 +19431,7 @@ def _grid_aspects(rows: Sequence[Row]) -> dict[str, Aspect]:
 
     A dimension that is called `flags`, say, is what `flags` means here.
     """
-    aspects = [Aspect("lemma", lambda row: row.plan.lemma)]
-    aspects.append(Aspect("entry", lambda row: row.plan.entry))
-    aspects += _settings(rows)
+    aspects = [LEMMA, ENTRY, *_settings(rows)]
     # Few are distinct, whatever the number of rows.
     for dimensions in dict.fromkeys(row.plan.dimensions for row in rows):
         for each in dimensions:
@@ -19317,7 +19567,9 @@ def _told_compactly(row: Row) -> str:
         told = f"{row.outcome}, assuming {lemmas}"
     else:
         told = row.outcome
-    return f"{told}, on an older text" if row.on_older_text else told
+    if row.on_older_text:
+        told += ", on an older text"
+    return told
 
 
 # --- What results rest on -------------------------------------------------------------------------
@@ -19338,8 +19590,7 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
         "These results hold if the lemmas that their proofs assume hold; one that rests on a "
         "falsified lemma says nothing."
     )
-    aspects = [Aspect("result", _told_shortly, Kind.OUTCOME)]
-    aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
+    aspects = [Aspect("result", _told_shortly, Kind.OUTCOME), LEMMA]
     aspects += _differing(_some(_settings(rows), "theory", "prover", *VARIANTS), rows)
     assuming = list(filter(_assumes, rows))
     verified = Aspect("verified here", _verified_assumptions)
@@ -19351,8 +19602,8 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
 
 def _assumes(row: Row) -> bool:
     """Whether a result assumes something; a trace that was found doesn't, whatever its lemma."""
-    rests = (row.plan.trait, row.task.verdict) in RESTING
-    return rests and bool(row.plan.assumes)
+    can_rest = (row.plan.trait, row.task.verdict) in RESTING
+    return can_rest and bool(row.plan.assumes)
 
 
 def _told_shortly(row: Row) -> str:
@@ -19428,7 +19679,9 @@ def _kind_of_trace(row: Row) -> str:
     trait = row.result.trait or row.plan.trait
     if trait == Trait.EXISTS_TRACE:
         return "Witness"
-    return "Attack trace" if row.task.verdict is Verdict.FALSIFIED else "Trace"
+    if row.task.verdict is Verdict.FALSIFIED:
+        return "Attack trace"
+    return "Trace"
 
 
 def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
@@ -19476,7 +19729,9 @@ def _told_limits(row: Row) -> str:
     """The limits of a result; "" where nobody knows them."""
     if row.limits == NO_LIMITS:
         return ""
-    return f"{row.limits} ({row.raised_limit})" if row.raised_limit else str(row.limits)
+    if row.raised_limit:
+        return f"{row.limits} ({row.raised_limit})"
+    return str(row.limits)
 
 
 def _earlier_attempts(task: Task) -> Iterator[str]:
@@ -20469,28 +20724,23 @@ def junit_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> It
 
 
 def _all_suites(batches: Batches) -> Iterator[JUnitSuite]:
-    """The suites of all batches; where there are several, their names say of which."""
+    """A suite for each entry of each recipe; its name says of which batch if there are several."""
     for directory, batch in batches.items():
-        problems = KnownProblems({directory: batch}).within(directory)
-        for suite in _junit_suites(batch, problems):
+        rows = {row.task.id: row for row in rows_of_batches({directory: batch})}
+        entries = recipe_tasks(batch.tasks.values())
+        for name, tasks in entries.items():
+            suite = _junit_suite(name, batch.header, [rows[task.id] for task in tasks])
             if len(batches) > 1:
                 suite.name = f"{directory}: {suite.name}"
             yield suite
 
 
-def _junit_suites(batch: Batch, problems: AppliedAdvisories) -> Iterator[JUnitSuite]:
-    """A suite for each entry of the recipe."""
-    header = batch.header
-    closure = Closure(batch.tasks.values())
-    entries = recipe_tasks(batch.tasks.values())
-    for name, tasks in entries.items():
-        rows = list(rows_of(tasks, closure, advisories=problems))
-        cases = list(map(_junit_case, rows))
-        time_s = sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
-        attributes = {"time": f"{time_s:.3f}"}
-        attributes["timestamp"] = header.at[:19]  # JUnit's have no fractions and no zone
-        attributes["hostname"] = header.host or "localhost"
-        yield JUnitSuite(name, cases, attributes)
+def _junit_suite(name: str, header: Header, rows: Sequence[Row]) -> JUnitSuite:
+    """The suite of an entry of the recipe."""
+    attributes = {"time": f"{seconds_of(rows):.3f}"}
+    attributes["timestamp"] = header.at[:19]  # JUnit's have no fractions and no zone
+    attributes["hostname"] = header.host or "localhost"
+    return JUnitSuite(name, list(map(_junit_case, rows)), attributes)
 
 
 def _junit_case(row: Row) -> JUnitCase:
@@ -20594,28 +20844,29 @@ def xml_text(text: str) -> str:
 # --- What an audit says ---------------------------------------------------------------------------
 
 
-def audit_report(
-    form: str,
-    ok: bool,
-    rows: Sequence[Row],
-    findings: Sequence[Finding],
-    not_judged: Sequence[str],
-    details: bool,
-) -> str:
+class Audit(NamedTuple):
+    """What an audit found."""
+
+    is_ok: bool  # by its exit code
+    rows: Sequence[Row]
+    findings: Sequence[Finding]
+    not_judged: Sequence[str] = ()  # as of KnownProblems
+
+
+def audit_report(form: str, found: Audit, details: bool) -> str:
     """What an audit found, as a table for a terminal or in one of the formats of REPORTS.
 
     CSV: a line for each result, then one for each finding. `details`: pages show every lemma.
-    `not_judged`: as of KnownProblems.
     """
     if form == "json":
-        return _audit_json(ok, rows, findings, not_judged)
+        return _audit_json(found)
     if form == "csv":
-        return "".join(_audit_csv(rows, findings))
+        return "".join(_audit_csv(found.rows, found.findings))
     if form == "junit":
-        suite = _audit_suite(rows, findings)
+        suite = _audit_suite(found.rows, found.findings)
         return "".join(junit_lines([suite]))
     page = _audit_writer(form, details)
-    parts = _audit_page(page, rows, findings, not_judged, details)
+    parts = _audit_page(page, found, details)
     return page.opening + "".join(parts) + page.closing
 
 
@@ -20633,14 +20884,12 @@ def _place(row: Row) -> str:
     return place_of(row.task, row.directory)
 
 
-def _audit_json(
-    ok: bool, rows: Iterable[Row], findings: Iterable[Finding], not_judged: Sequence[str]
-) -> str:
+def _audit_json(found: Audit) -> str:
     """All that an audit found as one JSON object."""
-    told: Json = {"ok": ok}
-    told["lemmas"] = list(map(_result_json, rows))
-    told["findings"] = list(map(_finding_json, findings))
-    told["not_judged"] = list(not_judged)
+    told: Json = {"ok": found.is_ok}
+    told["lemmas"] = list(map(_result_json, found.rows))
+    told["findings"] = list(map(_finding_json, found.findings))
+    told["not_judged"] = list(found.not_judged)
     return json.dumps(told, indent=1) + "\n"
 
 
@@ -20767,31 +21016,35 @@ class WhoAndHow:
         return ", ".join(filter(None, told))
 
 
-def _audit_page(
-    page: Writer,
-    rows: Sequence[Row],
-    findings: Sequence[Finding],
-    not_judged: Sequence[str],
-    details: bool,
-) -> Iterator[str]:
+def _audit_page(page: Writer, found: Audit, details: bool) -> Iterator[str]:
     """Problems first, then what there is of each theory, and if wanted of each lemma."""
-    wrong = [each for each in findings if not each.is_note]
-    notes = [each for each in findings if each.is_note and not each.problem]
-    known = [each for each in findings if each.problem]
-    found = plural(len(wrong), "finding")
-    noted = plural(len(notes), "note")
-    results = plural(sum(map(_has_result, rows)), "result")
+    rows = found.rows
+    # Apart: notes may be many, and must not hide what is wrong.
+    wrong: list[Finding] = []
+    notes: list[Finding] = []
+    known: list[Finding] = []
+    for each in found.findings:
+        if each.problem:
+            known.append(each)
+        elif each.is_note:
+            notes.append(each)
+        else:
+            wrong.append(each)
+    told = plural(len(wrong), "finding")
     touched = told_touched(row.advisories for row in rows)
     if touched:
-        found += f", {touched}"
-    yield page.heading(1, f"{found} and {noted} on {results}")
-    # Apart: notes may be many, and must not hide what is wrong.
-    names = WhoAndHow(rows)
-    yield from _findings_part(page, "Findings", wrong, names, details)
-    yield page.section(_known_problems_table(known, names, details))
-    for reason in not_judged:
+        told += f", {touched}"
+    noted = plural(len(notes), "note")
+    results = plural(sum(map(_has_result, rows)), "result")
+    yield page.heading(1, f"{told} and {noted} on {results}")
+    places = _PlaceWords(WhoAndHow(rows))
+    if details:
+        places = places._replace(most=sys.maxsize, most_lemmas=sys.maxsize)
+    yield from _findings_part(page, "Findings", wrong, places)
+    yield page.section(_known_problems_table(known, places))
+    for reason in found.not_judged:
         yield page.paragraph(f"Known problems of provers are not judged for {reason}.")
-    yield from _findings_part(page, "Notes", notes, names, details)
+    yield from _findings_part(page, "Notes", notes, places)
     yield page.section(_theories_table(rows))
     if details:
         yield page.section(_lemmas_table(rows))
@@ -20803,41 +21056,43 @@ def _has_result(row: Row) -> bool:
 
 
 def _findings_part(
-    page: Writer, title: str, findings: Sequence[Finding], names: WhoAndHow, details: bool
+    page: Writer, title: str, findings: Sequence[Finding], places: _PlaceWords
 ) -> Iterator[str]:
-    """Findings, those that say the same in one line; then what to do about each kind.
-
-    `details`: with every place where they are.
-    """
+    """Findings, those that say the same in one line; then what to do about each kind."""
     lines: dict[tuple[str, str], list[Finding]] = {}
     for each in findings:
         lines.setdefault((each.kind, each.message), []).append(each)
     table = Table(title)
     table.add_columns("kind", "what", "where")
     for (kind, message), same in lines.items():
-        table.add_row(kind, message, _told_places(same, names, details))
+        table.add_row(kind, message, places.told(same))
     yield page.section(table)
-    for kind, advice in dict.fromkeys((each.kind, advice_on(each)) for each in findings):
-        yield page.paragraph(f"{kind}: {advice}")
+    advice = dict.fromkeys(f"{each.kind}: {advice_on(each)}" for each in findings)
+    yield from map(page.paragraph, advice)
 
 
-def _told_places(findings: Iterable[Finding], names: WhoAndHow, details: bool) -> str:
-    """Where findings are: `results: t.spthy: safe, live (rs -D=LEAK); old.log and 3 more`.
+class _PlaceWords(NamedTuple):
+    """Tells where findings are."""
 
-    `details`: all places and lemmas.
-    """
-    most = sys.maxsize if details else 3
-    most_lemmas = sys.maxsize if details else LISTED_LEMMAS
-    places: dict[tuple[str, str], dict[str, None]] = {}
-    for each in findings:
-        files = dict.fromkeys(filter(None, (each.source, each.theory)))
-        key = (": ".join(files), names.told(each))
-        places.setdefault(key, {})[each.lemma] = None
-    words: list[str] = []
-    for (place, by), lemmas in places.items():
-        told = ": ".join(filter(None, (place, listed(filter(None, lemmas), most_lemmas))))
-        words.append(f"{told} ({by})" if by else told)
-    return listed(words, most, "; ")
+    names: WhoAndHow
+    most: int = 3  # places; of more their number is told
+    most_lemmas: int = LISTED_LEMMAS
+
+    def told(self, findings: Iterable[Finding]) -> str:
+        """`results: t.spthy: safe, live (rs -D=LEAK); old.log and 3 more`."""
+        places: dict[tuple[str, str], dict[str, None]] = {}
+        for each in findings:
+            files = dict.fromkeys(filter(None, (each.source, each.theory)))
+            key = (": ".join(files), self.names.told(each))
+            places.setdefault(key, {})[each.lemma] = None
+        words: list[str] = []
+        for (place, by), names in places.items():
+            lemmas = listed(filter(None, names), self.most_lemmas)
+            told = ": ".join(filter(None, (place, lemmas)))
+            if by:
+                told += f" ({by})"
+            words.append(told)
+        return listed(words, self.most, "; ")
 
 
 class _ProblemOfTheory(NamedTuple):
@@ -20848,11 +21103,8 @@ class _ProblemOfTheory(NamedTuple):
     theory: str
 
 
-def _known_problems_table(findings: Iterable[Finding], names: WhoAndHow, details: bool) -> Table:
-    """A line for each known problem and theory; theories of which all else is the same share one.
-
-    `details`: with every place, theory and lemma.
-    """
+def _known_problems_table(findings: Iterable[Finding], places: _PlaceWords) -> Table:
+    """A line for each known problem; theories of which all else is the same share one."""
     touched: dict[_ProblemOfTheory, list[Finding]] = {}
     for each in findings:
         if each.problem:
@@ -20862,12 +21114,12 @@ def _known_problems_table(findings: Iterable[Finding], names: WhoAndHow, details
     lines: dict[tuple[str, Applied], list[Finding]] = {}
     for (kind, problem, _), several in touched.items():
         met = dict.fromkeys(each.problem.met.where for each in several if each.problem)
-        where_met = listed(filter(None, met), sys.maxsize if details else 3)
+        where_met = listed(filter(None, met), places.most)
         lines.setdefault((kind, _met_at(problem, where_met)), []).extend(several)
     table = Table("Known problems of provers")
     table.add_columns("kind", "known problem", "what", "where", "reference", "what to do")
     for (kind, problem), same in lines.items():
-        where = _told_places(same, names, details)
+        where = places.told(same)
         advice = problem.advisory.advice
         table.add_row(kind, problem.name, problem.message, where, problem.references, advice)
     return table
@@ -20936,7 +21188,7 @@ def _theories_table(rows: Sequence[Row]) -> Table:
     table.add_columns("results", "from")
     for group, several in groups.items():
         cells = [variant.of(several[0]) for variant in variants]
-        lemmas = {(row.plan.lemma, row.plan.trait == Trait.DIFF) for row in several}
+        lemmas = {LemmaKey(row.plan.lemma, row.plan.trait == Trait.DIFF) for row in several}
         results = told_counts(Counter(row.standing for row in several))
         places = listed(dict.fromkeys(map(_place, several)), 2)
         prover = several[0].plan.prover
@@ -20948,11 +21200,10 @@ def _lemmas_table(rows: Sequence[Row]) -> Table:
     """A line for each result."""
     table = Table("Lemmas")
     aspects = [Aspect("theory", lambda row: row.plan.theory)]
-    aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
-    aspects.append(Aspect("prover", lambda row: row.plan.prover))
+    aspects += [LEMMA, PROVER]
     of_recipes = [row for row in rows if not stands_in_a_file(row.task)]
     aspects += _differing(_some(_settings(of_recipes), *VARIANTS), of_recipes)
-    aspects.append(Aspect("result", lambda row: row.told, Kind.OUTCOME))
+    aspects.append(TOLD)
     aspects.append(Aspect("steps", _told_steps, Kind.NUMBER))
     aspects.append(Aspect("time", _told_time, Kind.NUMBER))
     aspects += _with_words([Aspect("process", lambda row: row.sharing)], rows)
@@ -20964,7 +21215,9 @@ def _lemmas_table(rows: Sequence[Row]) -> Table:
 def _told_time(row: Row) -> str:
     """How long a proof took; "" where that is not known."""
     seconds = _seconds(row)
-    return told_seconds(seconds) if seconds else ""
+    if not seconds:
+        return ""
+    return told_seconds(seconds)
 
 
 # --- The page's style sheet and script ------------------------------------------------------------
@@ -21700,12 +21953,13 @@ class Progress:
         lines = [self._bar(jobs, columns), *self._facts(jobs, columns)]
         # What was said before stays in sight above the block.
         room = max(0, rows * 2 // 3 - len(lines))
-        if room >= len(jobs):
-            lines += [job_line(job, columns) for job in jobs]
-        elif room > 0:
-            shown = jobs[: room - 1]
-            more = len(jobs) - len(shown)
-            lines += [job_line(job, columns) for job in shown]
+        shown = jobs
+        if room < len(jobs):
+            shown = jobs[: max(0, room - 1)]
+        for job in shown:
+            lines.append(job_line(job, columns))
+        more = len(jobs) - len(shown)
+        if more and room:
             lines.append(f"  and {more} more")
         return lines[: max(1, rows - 1)]
 
@@ -21737,25 +21991,24 @@ class Progress:
         for word, count in self.tally.counts().items():
             if word not in (Status.PENDING, Status.RUNNING):
                 facts.append(f"{count:,} {word}")
-        # A no-break space is none to `textwrap`.
-        text = ", ".join(fact.replace(" ", "\xa0") for fact in facts)
-        lines = textwrap.wrap(text, columns - 1)
-        return [line.replace("\xa0", " ") for line in lines]
+        # A no-break space is none to `textwrap`: it breaks lines behind facts only.
+        text = ",\n".join(facts).replace(" ", "\xa0")
+        wrapped = "\n".join(textwrap.wrap(text, columns - 1))
+        return wrapped.replace("\xa0", " ").split("\n")
 
 
 def result_facts(task: Task) -> str:
     """`(7 steps, 0.4 s, 120 MB)` of a task that ended, and why there is no verdict."""
     result = task.result or Result(task.status)
     facts: list[str] = []
-    if result.cached:
-        facts.append(f"cached {_day(result.ran)}".rstrip())
+    facts.append(told_cached(result))
     if result.steps:
         facts.append(plural(result.steps, "step"))
     facts.append(duration(result.usage.wall_s))
     facts.append(f"{result.usage.peak_mb:,.0f} MB")
-    if result.shared_by > 1:
-        facts.append(f"shared by {result.shared_by:,}")
-    text = f"({', '.join(facts)})"
+    facts.append(told_sharing(result))
+    told = ", ".join(filter(None, facts))
+    text = f"({told})"
     if task.misses_expectation:
         text += f" (expected {task.plan.expect}!)"
     if result.reason:
@@ -21902,19 +22155,20 @@ class Tally:
         for task in self._resting_on_false():
             counts[task.outcome] -= 1
             counts[RESTING_ON_FALSE] += 1
-        return {word: counts[word] for word in STANDINGS if counts[word] > 0}
+        return told_in_order(STANDINGS, counts)
 
     def _resting_on_false(self) -> Iterator[Task]:
         """The tasks whose verdict rests on a falsified lemma; hardly ever there is one."""
         if not self._undermined:
             return
-        tasks = [
-            task for task in self._batch.tasks.values() if task.plan.theory in self._undermined
-        ]
-        closure = Closure(tasks)
+        of_these_theories: list[Task] = []
+        for task in self._batch.tasks.values():
+            if task.plan.theory in self._undermined:
+                of_these_theories.append(task)
+        closure = Closure(of_these_theories)
         counted = {task.id for task in self._tasks}
-        for task in tasks:
-            if task.id in counted and _falsified(closure.open_assumptions(task)):
+        for task in of_these_theories:
+            if task.id in counted and falsified_among(closure.open_assumptions(task)):
                 yield task
 
     def forecast(self, running: Mapping[str, float], slots: int) -> Forecast:
@@ -22021,7 +22275,7 @@ class RunningJobs:
 
     def look(self) -> list[RunningJob]:
         """The jobs as they are now, the longest first."""
-        return [self._look_at(start) for start in self._starts.values()]
+        return list(map(self._look_at, self._starts.values()))
 
     def _look_at(self, start: Started) -> RunningJob:
         """A job as it is now: by our own supervisor's figures, else by its processes."""
@@ -22125,13 +22379,13 @@ class Screen:
         self._drawn = 0.0  # when, on the monotonic clock
 
     def __enter__(self) -> None:
-        _listeners.append(self.say)
+        message_listeners.append(self.say)
         # Not through the event loop: the block must be forgotten before anything else goes on
         # after Ctrl-Z and `fg`.
         signal.signal(signal.SIGCONT, lambda *_: self._shown.clear())
 
     def __exit__(self, *_: object) -> None:
-        _listeners.remove(self.say)
+        message_listeners.remove(self.say)
         signal.signal(signal.SIGCONT, signal.SIG_DFL)
         # This waits where the terminal takes nothing (Ctrl-S): nothing that was said is lost.
         with suppress(OSError, ValueError):
@@ -22246,25 +22500,31 @@ SHOWN_LEMMAS = 8  # of a theory, by `check`; all with -d
 CHECK_REPORT = "wellformedness-check-report"  # the folder that `check --report` writes
 
 # What people type who come from elsewhere, from batch-tamarin too, and what it is here.
+_GO_ON = "run it again: it goes on where it stopped (or `resume RESULTS`)"
+_PROVE_ANEW = "run it again: what changed or failed is proven; --again proves anew"
+_ONE_LEMMA = "-t '*--LEMMA--*' runs the tasks of one lemma"
+_PLAN_ONLY = "`check RECIPE` plans all and proves nothing"
+_TO_A_FILE = "`> FILE` writes what is printed to a file"
+_CORES = "--cores N"
 INSTEAD = {
-    "--resume": "run it again: it goes on where it stopped (or `resume RESULTS`)",
-    "--continue": "run it again: it goes on where it stopped (or `resume RESULTS`)",
-    "--rerun": "run it again: what changed or failed is proven; --again proves anew",
-    "--force": "run it again: what changed or failed is proven; --again proves anew",
-    "--lemma": "-t '*--LEMMA--*' runs the tasks of one lemma",
-    "--lemmas": "-t '*--LEMMA--*' runs the tasks of one lemma",
-    "--prove": "-t '*--LEMMA--*' runs the tasks of one lemma",
+    "--resume": _GO_ON,
+    "--continue": _GO_ON,
+    "--rerun": _PROVE_ANEW,
+    "--force": _PROVE_ANEW,
+    "--lemma": _ONE_LEMMA,
+    "--lemmas": _ONE_LEMMA,
+    "--prove": _ONE_LEMMA,
     "--prover": "provers stand in the recipe's tamarin_versions",
-    "--dry-run": "`check RECIPE` plans all and proves nothing",
-    "--dryrun": "`check RECIPE` plans all and proves nothing",
+    "--dry-run": _PLAN_ONLY,
+    "--dryrun": _PLAN_ONLY,
     "--pdf": "`report RESULTS -f tex`, and pdflatex makes it one",
     "--verbose": "-d shows more",
     "-v": "`run` and `check` show more with -d",
-    "-n": "`check RECIPE` plans all and proves nothing",
-    "-o": "`> FILE` writes what is printed to a file",
-    "--output": "`> FILE` writes what is printed to a file",
-    "-j": "--cores N",
-    "--jobs": "--cores N",
+    "-n": _PLAN_ONLY,
+    "-o": _TO_A_FILE,
+    "--output": _TO_A_FILE,
+    "-j": _CORES,
+    "--jobs": _CORES,
     "-r": "`check RECIPE --report` writes what provers say of the theories",
     "-e": "`cache clear --errors-only`",
     "--expect": "`audit RESULTS --expect FILE`, or `expect` in the recipe",
@@ -22550,7 +22810,7 @@ def add_check_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE", default="", help="where --fix writes the recipe"
     )
-    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    add_force_argument(parser)
     parser.add_argument(
         "-d",
         "--debug",
@@ -22586,7 +22846,7 @@ def add_init_command(commands: argparse._SubParsersAction[Parser]) -> None:
         default="recipe.json",
         help="where to write the recipe (recipe.json)",
     )
-    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    add_force_argument(parser)
     parser.add_argument(
         "-y",
         "--yes",
@@ -22858,6 +23118,10 @@ def add_recipe_argument(parser: Parser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="the recipe, a JSON file")
 
 
+def add_force_argument(parser: Parser) -> None:
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+
+
 def add_results_argument(parser: Parser) -> None:
     parser.add_argument("results", metavar="RESULTS", help="the results directory")
 
@@ -23073,7 +23337,7 @@ def resources_argument(text: str) -> Json:
     for part in text.split(","):
         name, _, value = part.partition("=")
         key = keys.get(name.strip(), name.strip())
-        kind = _RESOURCES.get(key)
+        kind = RESOURCE_KINDS.get(key)
         if not kind:
             hint = did_you_mean(name, keys)
             raise argparse.ArgumentTypeError(f"'{part}' is none of cores=, memory=, timeout={hint}")
@@ -23100,7 +23364,14 @@ def positive_number(text: str) -> float | None:
     number = float(text)
     if not 0 < number < 1e9:
         return None
-    return int(number) if number.is_integer() else number
+    return plain_number(number)
+
+
+def plain_number(number: float) -> float:
+    """An int where it is whole, as people write it."""
+    if float(number).is_integer():
+        return int(number)
+    return number
 
 
 # --- What several commands need -------------------------------------------------------------------
@@ -23111,6 +23382,22 @@ def asked_options(args: argparse.Namespace) -> PlanOptions:
     cores = str(args.cores or "")
     memory = str(args.memory or "")
     return PlanOptions(cores, memory, args.timeout, many_tasks=args.yes)
+
+
+def own_machine() -> Limits:
+    """All that there is here."""
+    return Limits(available_cores(), available_memory_mb(), math.inf)
+
+
+@contextmanager
+def folder_of_outputs() -> Iterator[str]:
+    """A folder for what jobs write that nobody keeps."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
+        for name in EVIDENCE_FOLDERS:
+            os.makedirs(os.path.join(folder, name))
+        yield folder
 
 
 def recipe_results(recipe: Recipe) -> str:
@@ -23125,9 +23412,8 @@ def print_out(text: str | Iterable[str]) -> bool:
     Where nobody does (`| head`), what was asked for is done, and nobody is to be told. Raises
     OSError on a full disk.
     """
-    pieces = [text] if isinstance(text, str) else text
     try:
-        sys.stdout.writelines(pieces)
+        sys.stdout.writelines(as_list(text))
         sys.stdout.flush()
     except BrokenPipeError:
         discard_output()
@@ -23136,6 +23422,17 @@ def print_out(text: str | Iterable[str]) -> bool:
         error.filename = error.filename or "standard output"
         raise
     return True
+
+
+PIPE_COLUMNS = 120  # of what is printed where no terminal says how wide it is
+
+
+def columns_to_fill() -> int:
+    """How wide what is printed may be."""
+    if not sys.stdout.isatty():
+        return PIPE_COLUMNS
+    columns, _ = terminal_size()
+    return columns
 
 
 def print_coloured(text: str) -> None:
@@ -23178,16 +23475,14 @@ def command_check(args: argparse.Namespace) -> int:
 
     Every theory is loaded once with its tasks' own options, under their limits.
     """
-    import tempfile
-
     if args.output and not args.fix:
         raise InputError("-o is where --fix writes a recipe: without it nothing is written")
-    recipe_file = mend_recipe(args) if args.fix else args.recipe
+    recipe_file: str = args.recipe
+    if args.fix:
+        recipe_file = mend_recipe(args)
     recipe = Recipe(recipe_file)
     batch = plan_recipe(recipe, asked_options(args))
-    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
-        for name in EVIDENCE_FOLDERS:
-            os.makedirs(os.path.join(folder, name))
+    with folder_of_outputs() as folder:
         checks = [*self_tests(batch, folder), *theory_loads(batch, folder)]
         jobs = [check for check in checks if not check.notes]
         run_checks(batch, jobs)
@@ -23215,12 +23510,12 @@ def mend_recipe(args: argparse.Namespace) -> str:
         raise InputError("--fix needs -o NEW.json: the recipe itself stays as it is")
     refuse_existing(args.output, args.force)
     recipe = Recipe(args.recipe)
-    machine = Limits(available_cores(), available_memory_mb(), math.inf)
+    provers = recipe_provers(recipe)
     # What else is wrong is told of the mended recipe.
     with suppress(InputError):
-        plan_batch(recipe, recipe_provers(recipe), machine, asked_options(args), lambda text: None)
+        plan_batch(recipe, provers, own_machine(), asked_options(args), lambda text: None)
     for path, names in recipe.also_prefixes.items():
-        place = ".".join(map(str, path))
+        place = dotted(path)
         say(f"note: {place} means that lemma alone; batch-tamarin adds {listed(names)}")
     if not recipe.mends:
         say("nothing to fix: no name of a lemma is a mere prefix; no file was written")
@@ -23375,7 +23670,7 @@ def self_test_note(check: CheckJob, output: ProverOutput) -> str:
 
 def load_note(check: CheckJob, output: ProverOutput) -> str:
     """What loading a theory took; or why it failed."""
-    judgement = _judge_exit(check.outcome, output)
+    judgement = judge_exit(check.outcome, output)
     if judgement.status is not Status.COMPLETED:
         return f"error: it does not load: {judgement.reason}"
     usage = check.outcome.usage
@@ -23411,7 +23706,8 @@ def print_lemmas(batch: Batch, task_ids: Sequence[str]) -> None:
     plans = [batch.tasks[task_id].plan for task_id in task_ids]
     lemmas = dict.fromkeys(plan.lemma for plan in plans if not plan.unreadable)
     if lemmas:
-        print(printable(f"  lemmas: {listed(lemmas, SHOWN_LEMMAS)}"))
+        told = listed(lemmas, SHOWN_LEMMAS)
+        print_out(printable(f"  lemmas: {told}") + "\n")
 
 
 def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
@@ -23439,14 +23735,18 @@ def conclude_checks(batch: Batch, checks: Sequence[CheckJob], recipe_file: str) 
     memory_gb = room.memory_mb / 1024
     print_out(f"\n{tasks}, together on {cores} and {memory_gb:.3g} GB\n")
     command = f"batch_tamarin.py run {quoted([recipe_file])}"
-    wrong = [check for check in checks if check.errors]
-    if not wrong:
+    count = 0
+    failing: set[str] = set()
+    for check in checks:
+        if check.errors:
+            count += check.errors
+            # What is wrong with a prover is so for all its tasks.
+            failing.update(check.job.task_ids or batch.tasks)
+    if not count:
         say(f"it can run: {command}")
         return 0
-    errors = plural(sum(check.errors for check in wrong), "error")
-    failing = {task_id for check in wrong for task_id in check.job.task_ids}
-    # What is wrong with a prover is so for all its tasks.
-    if len(failing) < len(batch.tasks) and all(check.job.task_ids for check in wrong):
+    errors = plural(count, "error")
+    if len(failing) < len(batch.tasks):
         say(f"error: {len(failing):,} of {tasks} would fail as they are: {errors}")
         say(f"the others can run: {command}")
     else:
@@ -23504,7 +23804,7 @@ def command_init(args: argparse.Namespace) -> int:
             "default"
         )
     refuse_existing(args.output, args.force)
-    room = Limits(available_cores(), available_memory_mb(), math.inf)
+    room = own_machine()
     data = measured_recipe(args) if args.measured else recipe_of_theories(args, paths, room)
     write_recipe(args, data, room)
     return 0
@@ -23542,10 +23842,10 @@ def leave_out_refused(
     """
     recipe = Recipe(recipe_file, json.dumps(data))
     batch = plan_batch(recipe, provers, room, PlanOptions(), lambda message: None)
-    refusals = list(parse_errors(batch))
-    for plan, _ in refusals:
+    messages: list[str] = []
+    for plan, error in parse_errors(batch):
         leave_out_prover(data["tasks"], plan.entry, plan.prover)
-    messages = [f"{plan.theory}: {plan.prover} refuses it: {error}" for plan, error in refusals]
+        messages.append(f"{plan.theory}: {plan.prover} refuses it: {error}")
     if not data["tasks"]:
         raise InputError("\n".join(messages))
     for message in messages:
@@ -23554,13 +23854,9 @@ def leave_out_refused(
 
 def parse_errors(batch: Batch) -> Iterator[tuple[Plan, str]]:
     """What provers say of theories that they can't parse, with the plan of one task of each."""
-    import tempfile
-
     memory_mb = min(PARSE_LIMITS.memory_mb, batch.header.limits.memory_mb)
     limits = replace(PARSE_LIMITS, memory_mb=memory_mb)
-    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
-        for name in EVIDENCE_FOLDERS:
-            os.makedirs(os.path.join(folder, name))
+    with folder_of_outputs() as folder:
         checks = list(theory_loads(batch, folder))
         for check in checks:
             command = (*check.job.command, PARSE_ONLY.name)
@@ -23658,7 +23954,7 @@ def provers_named(text: str) -> dict[str, Prover]:
         raise InputError(f"{printable(text)}: {error}") from None
     if not programs:
         raise InputError("no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)")
-    provers = [prover_named(word) for word in dict.fromkeys(programs)]
+    provers = list(map(prover_named, dict.fromkeys(programs)))
     nameless = [prover for prover in provers if not prover.alias]
     by_folder = names_apart([prover.command[0] for prover in nameless])
     for prover in nameless:
@@ -23809,7 +24105,9 @@ def sources_to_prove(
     """
     left_out: dict[str, InputError] = {}  # by path
     sources = read_sources(args, paths, left_out)
-    includers = {file: source.path for source in sources for file in source.includes}
+    includers: dict[str, str] = {}  # by real path of what they include
+    for source in sources:
+        includers.update(dict.fromkeys(source.includes, source.path))
     for path in paths:
         includer = includers.get(os.path.realpath(path))
         if includer:
@@ -23850,7 +24148,9 @@ def read_sources(
             sources.append(source)
         except InputError as error:
             left_out[path] = error
-    messages = list(idle_words(args, sources)) if sources else []
+    messages: list[str] = []
+    if sources:
+        messages += idle_words(args, sources)
     if messages:
         # A word may mean something in what can't be read.
         raise InputError("\n".join([*messages, *map(str, unreadable)]))
@@ -23858,7 +24158,14 @@ def read_sources(
 
 
 # Folders of a results directory in which theories lie.
-_RESULT_SUBFOLDERS = (*EVIDENCE_FOLDERS, *RESULT_FOLDERS, "earlier", "inputs", "recheck")
+_TEXTS_OF_RECHECKS = (TEXTS_TO_CHECK, TEXTS_TO_PROVE)
+_RESULT_SUBFOLDERS = (
+    *EVIDENCE_FOLDERS,
+    *RESULT_FOLDERS,
+    *_TEXTS_OF_RECHECKS,
+    EARLIER_FOLDER,
+    INPUTS_FOLDER,
+)
 
 
 def refuse_results(path: str) -> None:
@@ -23883,8 +24190,6 @@ def refuse_results(path: str) -> None:
 
 def read_source(path: str, given: Sequence[str]) -> SourceTheory:
     """A theory with those of the given flags that it asks for. Raises InputError."""
-    import itertools
-
     readings = readings_of(path, given)
     first = next(readings)
     names = set(lemmas_by_name(first.theory))
@@ -23935,25 +24240,42 @@ def refuse_unprovable(
 
 def idle_words(args: argparse.Namespace, sources: Sequence[SourceTheory]) -> Iterator[str]:
     """What to say of each flag and lemma of the command line that no theory knows."""
-    known_flags = {flag for source in sources for flag in source.known_flags}
-    for flag in args.define:
-        if flag not in known_flags:
-            yield idle_flag(flag, "theory", known_flags)
-    for wish in args.lemma:
-        if not any(selects_something(wish, source) for source in sources):
-            yield no_lemma_anywhere(wish, sources)
+    known_flags = flags_of_all(sources)
+    for flag in unknown_flags(args, sources):
+        yield idle_flag(flag, "theory", known_flags)
+    for wish in wishes_in_vain(args, sources):
+        yield no_lemma_anywhere(wish, sources)
+
+
+def flags_of_all(sources: Iterable[SourceTheory]) -> set[str]:
+    """The flags that some theories ask for."""
+    known: set[str] = set()
+    for source in sources:
+        known.update(source.known_flags)
+    return known
+
+
+def unknown_flags(args: argparse.Namespace, sources: Iterable[SourceTheory]) -> list[str]:
+    """The flags of the command line that none of these theories asks for."""
+    known = flags_of_all(sources)
+    return [flag for flag in dict.fromkeys(args.define) if flag not in known]
+
+
+def wishes_in_vain(args: argparse.Namespace, sources: Iterable[SourceTheory]) -> list[LemmaWish]:
+    """What of the --lemma options selects nothing of these theories."""
+    in_vain: list[LemmaWish] = list(args.lemma)
+    for source in sources:
+        in_vain = [wish for wish in in_vain if not selects_something(wish, source)]
+    return in_vain
 
 
 def refuse_left_out_words(args: argparse.Namespace, left: Sequence[SourceTheory]) -> None:
     """Raise InputError for a lemma that only theories have that are left out; warn of a flag."""
-    known_flags = {flag for source in left for flag in source.known_flags}
-    for flag in dict.fromkeys(args.define):
-        if flag not in known_flags:
-            warn(f"-D {flag}: only theories that are left out ask for this flag")
-    for wish in args.lemma:
-        if not any(selects_something(wish, source) for source in left):
-            message = f"--lemma '{wish.text}': only theories that are left out have such a lemma"
-            raise InputError(message)
+    for flag in unknown_flags(args, left):
+        warn(f"-D {flag}: only theories that are left out ask for this flag")
+    for wish in wishes_in_vain(args, left):
+        message = f"--lemma '{wish.text}': only theories that are left out have such a lemma"
+        raise InputError(message)
 
 
 def idle_flag(flag: str, place: str, known: Iterable[str]) -> str:
@@ -23989,7 +24311,7 @@ def wishes_for(args: argparse.Namespace, source: SourceTheory) -> list[LemmaWish
 def selects_something(wish: LemmaWish, source: SourceTheory) -> bool:
     """Whether it selects a lemma of a theory, or is the name of one that needs more flags."""
     pattern = wish.pattern.lstrip("!")
-    if any(_selects(pattern, lemma) for lemma in source.theory.lemmas):
+    if any(selects_lemma(pattern, lemma) for lemma in source.theory.lemmas):
         return True
     return pattern in source.hidden
 
@@ -23999,10 +24321,15 @@ def hidden_words(source: SourceTheory) -> str:
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, reading in source.hidden.items():
         groups.setdefault(needed_words(reading, source), []).append(name)
-    parts = [f"{listed(names, 6)} ({' '.join(words)})" for words, names in groups.items()]
-    if not parts:
+    if not groups:
         return ""
-    need = "needs" if len(source.hidden) == 1 else "need"
+    parts: list[str] = []
+    for words, names in groups.items():
+        needed = " ".join(words)
+        parts.append(f"{listed(names, 6)} ({needed})")
+    need = "need"
+    if len(source.hidden) == 1:
+        need = "needs"
     return f"{plural(len(source.hidden), 'lemma')} {need} flags: {'; '.join(parts)}"
 
 
@@ -24239,7 +24566,9 @@ class Measured(NamedTuple):
 
     @property
     def verdict(self) -> Verdict | None:
-        return self.result.verdict if self.result else None
+        if not self.result:
+            return None
+        return self.result.verdict
 
     @property
     def rank(self) -> tuple[bool, bool, float]:
@@ -24248,6 +24577,25 @@ class Measured(NamedTuple):
         if self.result:
             wall_s = self.result.share_of(self.result.usage.wall_s)
         return self.verdict not in ANSWERS, self.verdict is None, wall_s
+
+
+class MeasuredEntry(NamedTuple):
+    """What all lemmas of an entry of the recipe have in common."""
+
+    name: str  # of the entry that they were proven by
+    theory: str
+    cwd: str
+    prove: bool
+
+
+class MeasuredLemma(NamedTuple):
+    """What was proven, be it several times, by other options or in other variants."""
+
+    entry: str
+    theory: str
+    lemma: str
+    prover: str
+    flags: tuple[str, ...]
 
 
 def measured_recipe(args: argparse.Namespace) -> Json:
@@ -24260,22 +24608,24 @@ def measured_recipe(args: argparse.Namespace) -> Json:
     if os.path.isfile(directory):
         directory = os.path.dirname(directory)
     warn_of_news(batch, directory, sources_now(batch))
-    groups: dict[tuple[str, str, str, bool], list[Measured]] = {}
+    groups: dict[MeasuredEntry, list[Measured]] = {}
+    aliases: dict[str, None] = {}
     for each in winners(batch):
         plan = each.plan
-        groups.setdefault((plan.entry, plan.theory, plan.cwd, plan.prove), []).append(each)
+        entry = MeasuredEntry(plan.entry, plan.theory, plan.cwd, plan.prove)
+        groups.setdefault(entry, []).append(each)
+        aliases[plan.prover] = None
     if not groups:
         raise InputError("holds no results of lemmas that are there now", printable(directory))
-    entries = [group[0].plan.entry for group in groups.values()]
+    uses = Counter(entry.name for entry in groups)
     names = TaskIds()
     tasks: Json = {}
-    for group in groups.values():
-        name = group[0].plan.entry
+    for entry, group in groups.items():
+        name = entry.name
         # A pattern of theories is as many entries.
-        if entries.count(name) > 1:
+        if uses[name] > 1:
             name = names.new(group[0].prefix)
         tasks[name] = measured_entry(batch, group, args.output)
-    aliases = dict.fromkeys(each.plan.prover for group in groups.values() for each in group)
     config = measured_config(batch.header, args)
     checker = str(config.get("recheck_with", ""))
     if checker in batch.provers:
@@ -24286,21 +24636,24 @@ def measured_recipe(args: argparse.Namespace) -> Json:
 
 def winners(batch: Batch) -> list[Measured]:
     """Each lemma with each prover and flags, as it was answered best; what isn't is said."""
-    best: dict[tuple[str, str, str, str, tuple[str, ...]], Measured] = {}
+    best: dict[MeasuredLemma, Measured] = {}
     gone: list[str] = []
     for task in batch.tasks.values():
-        plan = task.record.plan if task.record else task.plan
+        plan = task.plan
+        if task.record:
+            plan = task.record.plan
         options = batch.provers[plan.prover].all_options(plan.options)
         path = os.path.join(plan.cwd, plan.theory)
-        is_refused = bool(plan.unreadable) or bool(task.result and task.result.refused)
-        if is_refused or plan.lemma not in theory_now(path, options, plan.flags).lemmas:
+        known = theory_now(path, options, plan.flags).lemmas
+        is_refused = bool(task.result and task.result.refused)
+        if plan.unreadable or is_refused or plan.lemma not in known:
             gone.append(task.id)
             continue
         prefix = task.id.removesuffix(f"--{plan.lemma}--{plan.prover}").partition("--")[0]
         measured = Measured(plan, prefix, task.result)
-        key = (plan.entry, plan.theory, plan.lemma, plan.prover, plan.flags)
-        if key not in best or measured.rank < best[key].rank:
-            best[key] = measured
+        lemma = MeasuredLemma(plan.entry, plan.theory, plan.lemma, plan.prover, plan.flags)
+        if lemma not in best or measured.rank < best[lemma].rank:
+            best[lemma] = measured
     if gone:
         say(f"left out, as no such lemma is there now, or no prover reads it: {listed(gone, 10)}")
     open_ids = [each.plan.id for each in best.values() if each.verdict is None]
@@ -24358,7 +24711,7 @@ def measured_resources(limits: Limits, result: Result | None) -> Json:
     for key, number in wanted.items():
         # 0: batch-tamarin did not say it.
         if number:
-            resources[key] = int(number) if float(number).is_integer() else number
+            resources[key] = plain_number(number)
     return resources
 
 
@@ -24376,7 +24729,9 @@ def measured_config(header: Header, args: argparse.Namespace) -> Json:
         config.update(said)
     asked = {"global_max_cores": args.cores, "global_max_memory": args.memory}
     asked["default_timeout"] = args.timeout
-    config.update({key: value for key, value in asked.items() if value})
+    for key, value in asked.items():
+        if value:
+            config[key] = value
     config["output_directory"] = args.results
     return config
 
@@ -24391,7 +24746,9 @@ def measured_prover(batch: Batch, alias: str, recipe_file: str) -> Json:
         program = name
     elif os.sep in program:
         program = recipe_path(os.path.join(batch.header.cwd, program), recipe_file)
-    entry: Json = {"command": [program, *rest]} if rest else {"path": program}
+    entry: Json = {"path": program}
+    if rest:
+        entry = {"command": [program, *rest]}
     if prover.options:
         entry["options"] = list(prover.options)
     if prover.env:
@@ -24402,7 +24759,6 @@ def measured_prover(batch: Batch, alias: str, recipe_file: str) -> Json:
 # --- status ---------------------------------------------------------------------------------------
 
 JSON_LOOK_S = 1.0  # between two lines of `status --follow --json`
-PIPE_COLUMNS = 120  # how wide the block is where no terminal says it
 
 
 class BatchState(NamedTuple):
@@ -24517,11 +24873,8 @@ def status_text(
     if not state.is_running:
         tasks = list(progress.batch.tasks.values())
         return final_table(progress.batch, directory, tasks, older)
-    columns = PIPE_COLUMNS
-    if sys.stdout.isatty():
-        columns, _ = terminal_size()
-    lines = progress.block(columns, sys.maxsize)
-    return "".join(printable(line) + "\n" for line in lines)
+    lines = progress.block(columns_to_fill(), sys.maxsize)
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 def status_json(progress: Progress, state: BatchState) -> Json:
@@ -24589,31 +24942,38 @@ def command_audit(args: argparse.Namespace) -> int:
         raise InputError("what is to be audited? Give results directories, theories, logs, folders")
     if args.tolerance is not None and not args.against:
         raise InputError("--tolerance says how far results may be from those of --against")
-    accepted = read_accepted(args.expect) if args.expect else []
+    accepted: list[str] = []
+    if args.expect:
+        accepted = read_accepted(args.expect)
     evidence = read_evidence(args.paths, warn)
     batches = evidence.batches
-    tasks = list(located_tasks(batches))
     problems = KnownProblems(batches, evidence.rechecks, evidence.texts, accepted)
     rows = list(audit_rows(batches, problems))
     findings = [*audit(batches, rows), *evidence.findings]
     findings += findings_of_known_problems(batches, problems)
+    tasks = list(located_tasks(batches))
     if args.expect:
         findings += check_expectations(tasks, args.expect)
     if args.against:
-        baseline = read_evidence(args.against, warn).batches
-        if not baseline:
-            raise InputError("here are no results to compare with", printable(args.against[0]))
-        earlier = located_tasks(baseline)
-        tolerance = args.tolerance or math.inf
-        findings += compare(tasks, references_of(earlier), "in the baseline", tolerance)
+        findings += compare_with_baseline(tasks, args.against, args.tolerance)
         findings = without_repeats(findings)
     kinds = list(ADVICE)
     findings.sort(key=lambda finding: (finding.rank, kinds.index(finding.kind)))
     code = audit_code(tasks, findings, args.strict)
-    told = problems.not_judged
-    text = audit_report(args.format, code == 0, rows, findings, told, args.details)
-    _print_audit(text, args.format)
+    found = Audit(code == 0, rows, findings, problems.not_judged)
+    _print_audit(audit_report(args.format, found, args.details), args.format)
     return code
+
+
+def compare_with_baseline(
+    tasks: Iterable[Located], paths: Sequence[str], tolerance: float | None
+) -> Iterator[Finding]:
+    """How results differ from earlier ones at these paths. Raises InputError where none are."""
+    baseline = read_evidence(paths, warn).batches
+    if not baseline:
+        raise InputError("here are no results to compare with", printable(paths[0]))
+    earlier = references_of(located_tasks(baseline))
+    return compare(tasks, earlier, "in the baseline", tolerance or math.inf)
 
 
 def _print_audit(text: str, form: str) -> None:
@@ -24640,7 +25000,9 @@ def audit_code(tasks: Sequence[Located], findings: Iterable[Finding], strict: bo
     # What rests on a false lemma is a finding already: no closure is needed.
     if any(each.task.misses_expectation for each in tasks):
         return 1
-    return 0 if all(each.task.is_settled for each in tasks) else 3
+    if all(each.task.is_settled for each in tasks):
+        return 0
+    return 3
 
 
 def use_utf8_on_stdout() -> None:
@@ -24688,13 +25050,16 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
 
     None where derived files are to be made again and no more is asked for.
     """
+    if args.output in ("", "-", "/dev/stdout"):
+        formats = args.format
+        if not formats and not args.rebuild:
+            formats = [form_to_print()]
+        refuse_to_print(formats)
+        if args.fragment:
+            refuse_no_pages(formats, "--fragment")
+        return dict.fromkeys(formats, "")
     stem, ending = os.path.splitext(args.output)
     forms = {report_ending(form): form for form in REPORTS}
-    if args.output in ("", "-", "/dev/stdout"):
-        formats = args.format or ([] if args.rebuild else [form_to_print()])
-        refuse_to_print(formats)
-        refuse_no_pages(formats, "--fragment" if args.fragment else "")
-        return dict.fromkeys(formats, "")
     if not os.path.basename(args.output) or os.path.isdir(args.output):
         raise InputError("is a directory: name a file in it", args.output)
     if os.path.exists(args.output) and not os.path.isfile(args.output):
@@ -24705,7 +25070,8 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
     formats = args.format or [forms.get(ending, "md")]
     if "table" in formats:
         raise InputError("a table is for the terminal: leave out -o, or give another format")
-    refuse_no_pages(formats, "--fragment" if args.fragment else "")
+    if args.fragment:
+        refuse_no_pages(formats, "--fragment")
     files: dict[str, str] = {}
     for form in formats:
         path = stem + report_ending(form)
@@ -24717,7 +25083,9 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
 
 def form_to_print() -> str:
     """What a report is printed as where no format is asked for."""
-    return "table" if sys.stdout.isatty() else "md"
+    if sys.stdout.isatty():
+        return "table"
+    return "md"
 
 
 def refuse_to_print(formats: Sequence[str]) -> None:
@@ -24731,9 +25099,9 @@ def refuse_to_print(formats: Sequence[str]) -> None:
 
 
 def refuse_no_pages(formats: Iterable[str], option: str) -> None:
-    """Raise InputError for a format that is no page, where an option for pages is given."""
+    """Raise InputError for a format that is no page: the option that is given is for pages."""
     for form in formats:
-        if option and form not in WRITERS:
+        if form not in WRITERS:
             pages = ", ".join(form for form in WRITERS if form in REPORTS)
             raise InputError(f"{option} is for pages ({pages}): {form} is a table already")
 
@@ -24800,15 +25168,16 @@ def command_lemmas(args: argparse.Namespace) -> int:
     flags = [flag.lstrip("=") for flag in args.define]
     if os.path.isdir(args.theory):
         first = theories_below(args.theory)[:1]
-        such_as = f", such as {quoted(first)}" if first else ""
+        such_as = ""
+        if first:
+            such_as = f", such as {quoted(first)}"
         raise InputError(f"is a folder: name a theory (.spthy) in it{such_as}", args.theory)
     theory = load_theory(args.theory, flags, args.diff, args.auto_sources)
     if args.json:
-        lemmas = [lemma_json(lemma) for lemma in theory.lemmas]
+        lemmas = list(map(lemma_json, theory.lemmas))
         print_out(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2) + "\n")
     else:
-        columns = terminal_size()[0] if sys.stdout.isatty() else PIPE_COLUMNS
-        print_out(lemma_table(theory.lemmas, columns) + "\n")
+        print_out(lemma_table(theory.lemmas, columns_to_fill()) + "\n")
     say_what_flags_do(theory, flags)
     return 0
 
@@ -24985,7 +25354,6 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
 
 def command_recheck(args: argparse.Namespace) -> int:
     """Let another prover check stored proofs, without a search: it must reach the same verdicts."""
-
     directory = own_results(args.results)
     journal_path = os.path.join(directory, JOURNAL)
     batch = load_results(directory, warn)
@@ -25052,7 +25420,7 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
         )
     known = recipe.data["tamarin_versions"]
     if asked in known:
-        return _recipe_prover(recipe, asked)
+        return recipe_prover(recipe, asked)
     program = find_program(asked)
     if not program:
         aliases = ", ".join(known)
@@ -25066,10 +25434,9 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
 
 def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     """The Batch that `run` would run here, its provers asked for their versions."""
-
     provers = recipe_provers(recipe)
     run_unless_stopped(ask_versions(provers.values()))
-    machine = Limits(available_cores(), available_memory_mb(), math.inf)
+    machine = own_machine()
     make_theories(recipe, machine, options)
     return plan_batch(recipe, provers, machine, options, warn)
 
