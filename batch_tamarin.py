@@ -741,6 +741,20 @@ class Result:
 
 @slotted
 @dataclass(frozen=True)
+class Stage:
+    """What changes from one attempt at a task to the next one, where a limit was met.
+
+    The text that is proven does not. What can change the result has a key of its own.
+    """
+
+    limits: Limits
+    options: tuple[str, ...]
+    key: SharedText  # as `Plan.key`; many stages have the same
+    lemma_key: SharedText = ""
+
+
+@slotted
+@dataclass(frozen=True)
 class Plan:
     """What was decided about a task before the run: one lemma x prover, completely resolved.
 
@@ -766,9 +780,11 @@ class Plan:
     lemma_key: str = ""  # the same without lemmas that can't matter; "" where the whole file counts
     theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
     priority: int = field(default=0, metadata=SPARSE)  # the highest starts first
-    # What the recipe says for further attempts, in their order, where a limit is met.
-    on_limit: tuple[Limits, ...] = field(default=(), metadata=SPARSE)
-    # The recipe's limits, where one of them was met and raised for another attempt.
+    # All attempts that the recipe has for it, each for what met a limit in those before; none where
+    # there is only one. Limits, options and keys of the plan are those of one stage.
+    stages: tuple[Stage, ...] = field(default=(), metadata=SPARSE)
+    stage: int = field(default=0, metadata=SPARSE)  # which one that is, from 0
+    # The recipe's limits for this stage, where one of them was met and doubled.
     raised_from: Optional[Limits] = field(default=None, metadata=SPARSE)  # noqa: UP045
     # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
     unreadable: SharedText = field(default="", metadata=SPARSE)
@@ -789,17 +805,48 @@ class Plan:
         """What tasks that read the same files have in common."""
         return TheoryView(self.prover, self.theory, self.options, self.flags, self.cwd)
 
+    def at_stage(self, number: int) -> Plan:
+        """The plan of one of its stages, as the recipe has that."""
+        stage = self.stages[number]
+        return replace(
+            self,
+            stage=number,
+            limits=stage.limits,
+            options=stage.options,
+            key=stage.key,
+            lemma_key=stage.lemma_key,
+            raised_from=None,
+        )
+
     @property
-    def raised_limit(self) -> str:
-        """`limit raised to 20 s`: what is more than the recipe says; "" where nothing is."""
-        if not self.raised_from:
-            return ""
+    def all_stages(self) -> Iterator[Plan]:
+        """The plans of all its stages, as the recipe has them."""
+        return map(self.at_stage, range(len(self.stages)))
+
+    @property
+    def unlike_first(self) -> str:
+        """`limit raised to 20 s, options --heuristic=C`: what is not as in the first stage, or ""."""
+        first = self.stages[0] if self.stages else None
+        words: list[str] = []
+        raised = self._raised_above(first.limits if first else self.raised_from)
+        if raised:
+            words.append(f"limit raised to {' and '.join(raised)}")
+        if first and self.options != first.options:
+            # What is added to the first options says all.
+            count = len(first.options)
+            is_more = self.options[:count] == first.options
+            told = self.options[count:] if is_more else self.options
+            words.append(f"options {quoted(told)}" if told else "without options")
+        return ", ".join(words)
+
+    def _raised_above(self, first: Limits | None) -> list[str]:
+        """Which limits are larger than they were at first, for people."""
         raised: list[str] = []
-        if self.limits.timeout_s > self.raised_from.timeout_s:
+        if first and self.limits.timeout_s > first.timeout_s:
             raised.append(f"{self.limits.timeout_s:g} s")
-        if self.limits.memory_mb > self.raised_from.memory_mb:
+        if first and self.limits.memory_mb > first.memory_mb:
             raised.append(f"{self.limits.memory_mb / 1024:.3g} GB")
-        return f"limit raised to {' and '.join(raised)}"
+        return raised
 
 
 class TheoryView(NamedTuple):
@@ -957,7 +1004,7 @@ class Record(NamedTuple):
             return Standing.SHOWN if has_same_key else Standing.LOST
         if not has_same_key:
             return Standing.KEPT
-        if self.result.status in MET_A_LIMIT:
+        if self.met_limit:
             is_as_strict = self.host == host and plan.limits.no_larger_than(self.plan.limits)
             return Standing.HOLDS if is_as_strict else Standing.KEPT
         return Standing.HOLDS
@@ -965,6 +1012,16 @@ class Record(NamedTuple):
     def holds(self, plan: Plan, host: str) -> bool:
         """Whether it is the result of a plan, on a host, which then needs no other attempt."""
         return self.standing(plan, host) is Standing.HOLDS
+
+    @property
+    def met_limit(self) -> bool:
+        """Whether a limit was met: larger ones may let it go better."""
+        return self.result.status in MET_A_LIMIT
+
+    @property
+    def is_bounded_heap(self) -> bool:
+        """Whether the options bound the heap, by `+RTS -M`: it is as small under any limit."""
+        return self.result.exit == ExitStatus(GHC_HEAP_EXHAUSTED)
 
     @property
     def may_pass(self) -> bool:
@@ -1011,12 +1068,15 @@ class Task:
         """How its last attempt ended; None while one runs, or before the first."""
         return self.record.result if self.record else None
 
+    @property
+    def records(self) -> list[Record]:
+        """All its results, the newest first."""
+        newest = [self.record] if self.record else []
+        return [*newest, *reversed(self.earlier)]
+
     def newest_holding(self, plan: Plan, host: str) -> Record | None:
         """The newest of its results that holds for a plan, on a host."""
-        for record in (self.record, *reversed(self.earlier)):
-            if record and record.holds(plan, host):
-                return record
-        return None
+        return next((record for record in self.records if record.holds(plan, host)), None)
 
     @property
     def runs_alone(self) -> bool:
@@ -2079,6 +2139,10 @@ class ProverOption(NamedTuple):
                 values.append(value)
         return values
 
+    def means(self, words: Iterable[str]) -> frozenset[str]:
+        """What it says to the prover: its values, in whatever order and however often."""
+        return frozenset(self.values(words))
+
     def _value_in(self, word: str) -> str | None:
         """The value that a word gives this option; None where it means none, or another one."""
         for name in filter(None, (self.name, self.other_name)):
@@ -2105,6 +2169,8 @@ PARSE_ONLY = ProverOption(
     "--parse-only", takes_value=False, refusal="it proves nothing: use the 'check' command"
 )
 AUTO_SOURCES = ProverOption("--auto-sources", takes_value=False)
+# It refines the rules before anything is proven (src/Main/TheoryLoader.hs).
+PARTIAL_EVALUATION = ProverOption("--partial-evaluation")
 # Which oracle is called.
 HEURISTIC = ProverOption("--heuristic")
 ORACLE_NAME = ProverOption("--oraclename")
@@ -2162,6 +2228,12 @@ def reading_options(options: Sequence[str], flags: Iterable[str]) -> ReadingOpti
         diff=DIFF.is_given(options),
         auto_sources=AUTO_SOURCES.is_given(options),
     )
+
+
+def options_that_differ(options: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The options that change what is proven, of those in which two command lines differ."""
+    changing = (DEFINES, DIFF, AUTO_SOURCES, PARTIAL_EVALUATION)
+    return [each.name for each in changing if each.means(options) != each.means(others)]
 
 
 # --- Oracles --------------------------------------------------------------------------------------
@@ -6933,7 +7005,6 @@ def _has_macro_in_state(run: Circumstances) -> Iterator[Met]:
 
 
 _WITHOUT_EQUATIONS = frozenset(("hashing", "multiset", "natural-numbers"))
-PARTIAL_EVALUATION = ProverOption("--partial-evaluation")
 
 
 def _is_partially_evaluated(run: Circumstances) -> Iterator[Met]:
@@ -8190,6 +8261,17 @@ class TaskEntry(Fields):
             yield RecipeProblem((*path, "exclude"), message)
 
 
+@dataclass(eq=False)
+class LimitStage(Fields):
+    """An element of `on_limit`: an object with at least one member."""
+
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        yield from super().problems(value, path)
+        if value == {}:
+            wanted = " or ".join(f"'{key}'" for key in self.members)
+            yield RecipeProblem(path, f"says nothing: give {wanted}")
+
+
 class Options(ValueKind):
     """A list of prover options that are not this program's own business."""
 
@@ -8495,8 +8577,12 @@ SUBSETS = Fields(
     }
 )
 
-# A further attempt at what has met its limit. Other options would be another question: a variant.
-_LIMIT_STAGE: dict[str, ValueKind] = {"resources": Fields(_RESOURCES)}
+# A further attempt at what has met its limit. Its options are added to those of the lemma; what
+# would change the text that is proven is another question: a variant.
+_LIMIT_STAGE: dict[str, ValueKind] = {
+    "resources": Fields(_RESOURCES),
+    "tamarin_options": Options(),
+}
 
 # What makes the theory before it is read.
 _PREPARE: dict[str, ValueKind] = {
@@ -8521,9 +8607,7 @@ _TASK: dict[str, ValueKind] = {
     "exclude": ListOf(_BY_DIMENSION, "must be a list that is not empty", least=1),
     "prepare": Fields(_PREPARE, required=("command",)),
     # For what meets a limit, one after the other.
-    "on_limit": ListOf(
-        Fields(_LIMIT_STAGE, required=("resources",)), "must be a list that is not empty", least=1
-    ),
+    "on_limit": ListOf(LimitStage(_LIMIT_STAGE), "must be a list that is not empty", least=1),
     "granularity": GRANULARITY,  # whether its lemmas may share a process
 }
 
@@ -8852,7 +8936,7 @@ class _Planner:
             argument = share(argument)
             for choice in selection.choices:
                 self._refuse_diff(choice)
-                self._refuse_idle_stages(entry, choice.item)
+                self._refuse_bad_stages(choice)
                 words.note_plan()
                 yield self._plan(entry, choice, prefix, argument)
             for unread in selection.unread:
@@ -8877,8 +8961,12 @@ class _Planner:
         sides = sides_of(choice.sides)
         assumes = assumed_by(choice.sides)
         expect = expected_verdict(self.recipe, item, lemma)
-        key = dependencies.task_key(lemma.name, entry.prove)
-        lemma_key = dependencies.lemma_key(lemma.name, entry.prove)
+        first = Stage(
+            item.limits,
+            item.options,
+            dependencies.task_key(lemma.name, entry.prove),
+            dependencies.lemma_key(lemma.name, entry.prove),
+        )
         # Enough to tell texts apart, and it stands in the journal once for each task.
         theory_digest = dependencies.text[:32]
         unknown_actions = choice.loaded.theory.unknown_actions
@@ -8891,19 +8979,19 @@ class _Planner:
             trait=lemma.trait,
             sides=sides,
             prover=view.prover,
-            options=view.options,
+            options=first.options,
             flags=view.flags,
-            limits=item.limits,
+            limits=first.limits,
             cwd=view.cwd,
             prove=entry.prove,
             optional=lemma.optional,
             assumes=assumes,
             expect=expect,
-            key=key,
-            lemma_key=lemma_key,
+            key=first.key,
+            lemma_key=first.lemma_key,
             theory_digest=share(theory_digest),
             priority=item.priority,
-            on_limit=item.on_limit,
+            stages=tuple(self._stages(first, view, choice, entry.prove)),
             variant=entry.variant.name,
             dimensions=entry.variant.dimensions,
             unknown_actions=unknown.told,
@@ -8962,15 +9050,47 @@ class _Planner:
             dimensions=entry.variant.dimensions,
         )
 
-    def _refuse_idle_stages(self, entry: RecipeEntry, item: LemmaItem) -> None:
-        """A further attempt that may use no more would come to nothing else."""
-        before = item.limits
-        for index, limits in enumerate(item.on_limit):
+    def _stages(
+        self, first: Stage, view: TheoryView, choice: LemmaChoice, prove: bool
+    ) -> Iterator[Stage]:
+        """All attempts at a lemma; none where there is only the first."""
+        name = choice.lemma.name
+        if choice.item.on_limit:
+            yield first
+        for asked in choice.item.on_limit:
+            as_read = view._replace(options=asked.options)
+            dependencies = self.dependencies.of(as_read, choice.loaded)
+            key = dependencies.task_key(name, prove)
+            yield Stage(asked.limits, asked.options, key, dependencies.lemma_key(name, prove))
+
+    def _refuse_bad_stages(self, choice: LemmaChoice) -> None:
+        """Note what is wrong with the further attempts at a lemma."""
+        item = choice.item
+        prover = self.provers[choice.alias]
+        tried = [AskedStage(item.limits, item.options, item.path)]
+        for asked in item.on_limit:
+            changing = options_that_differ(
+                prover.all_options(item.options), prover.all_options(asked.options)
+            )
+            if changing:
+                message = f"{listed(changing)} changes what is proven: make it a variant"
+                self.recipe.problem((*asked.path, "tamarin_options"), message)
+            before = [each for each in tried if each.options == asked.options]
+            self._refuse_idle_stage(asked, before)
+            tried.append(asked)
+
+    def _refuse_idle_stage(self, asked: AskedStage, before: Sequence[AskedStage]) -> None:
+        """A further attempt that may use no more would come to nothing else.
+
+        `before`: those with the same options.
+        """
+        for each in before:
             # What is capped here may be more elsewhere.
-            if limits.no_larger_than(before) and not self.limits.are_all(limits):
-                message = f"allows no more than what was met before ({before})"
-                self.recipe.problem((*entry.path, "on_limit", index), message)
-            before = limits
+            is_capped = self.limits.are_all(asked.limits)
+            if asked.limits.no_larger_than(each.limits) and not is_capped:
+                message = f"allows no more than what was met before ({each.limits})"
+                self.recipe.problem(asked.path, message)
+                return
 
     def _refuse_diff(self, choice: LemmaChoice) -> None:
         """tamarin-rs has no diff mode."""
@@ -9433,6 +9553,14 @@ def _expected_by_name(
 # --- An entry of the recipe -----------------------------------------------------------------------
 
 
+class AskedStage(NamedTuple):
+    """A further attempt at what has met a limit, as the recipe asks for it."""
+
+    limits: Limits
+    options: tuple[str, ...]
+    path: JsonPath
+
+
 class LemmaItem(NamedTuple):
     """What an entry says of the lemmas that one name or pattern selects.
 
@@ -9446,7 +9574,7 @@ class LemmaItem(NamedTuple):
     options: tuple[str, ...]
     flags: tuple[str, ...]
     limits: Limits
-    on_limit: tuple[Limits, ...]
+    on_limit: tuple[AskedStage, ...]
     # Of the variant, the item, the task: the first of these that has a word for a lemma counts.
     expects: tuple[tuple[Expects, ...], ...]
     priority: int
@@ -9592,7 +9720,7 @@ def _read_item(item: Layer, entry: Layer, variant: Variant, limits: JobLimits) -
         options=share(tuple(options)),
         flags=share(tuple(flags)),
         limits=limits.decide(resources),
-        on_limit=_limits_of_stages(entry, resources, limits),
+        on_limit=tuple(_asked_stages(entry, tuple(options), resources, limits)),
         expects=(of_variant, (_expects_of(item),), (_entry_expects(entry, variant),)),
         priority=whole.get("priority", 0),
         own=_lemma_settings(item.overrides),
@@ -9600,16 +9728,20 @@ def _read_item(item: Layer, entry: Layer, variant: Variant, limits: JobLimits) -
     )
 
 
-def _limits_of_stages(
-    entry: Layer, resources: Sequence[AskedResources], limits: JobLimits
-) -> tuple[Limits, ...]:
-    """The limits of an entry's `on_limit`; each has what it does not say itself from before."""
+def _asked_stages(
+    entry: Layer, options: tuple[str, ...], resources: Sequence[AskedResources], limits: JobLimits
+) -> Iterator[AskedStage]:
+    """An entry's `on_limit`; each stage has what it does not say itself from the one before.
+
+    `options`, `resources`: of the first attempt. Options are added to those.
+    """
     asked = list(resources)
-    stages: list[Limits] = []
+    added: Sequence[str] = ()
     for index, stage in enumerate(entry.overrides.get("on_limit", ())):
-        asked.insert(0, _asked_resources(Layer(stage, (*entry.path, "on_limit", index))))
-        stages.append(limits.decide(asked))
-    return share(tuple(stages))
+        layer = Layer(stage, (*entry.path, "on_limit", index))
+        asked.insert(0, _asked_resources(layer))
+        added = stage.get("tamarin_options", added)
+        yield AskedStage(limits.decide(asked), share((*options, *added)), layer.path)
 
 
 def _asked_resources(layer: Layer) -> AskedResources:
@@ -9726,29 +9858,64 @@ class JobLimits:
         self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
 
 
-def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
-    """A plan with more of what one of its results has met the limit of; None where that is no use.
+def plan_to_try(plan: Plan, records: Sequence[Record], host: str) -> Plan:
+    """A plan at the stage to which its results have brought it, from the one that it is of on.
 
-    First what the recipe has for that (`on_limit`), then twice as much. A limit is doubled at most
-    so many times over what the recipe says, and memory never beyond `room`, what all jobs together
-    may use.
+    That is the first one whose limits were not met, on this host; of those that would allow no more
+    of what was met none. Where that has no answer, and another stage has one, it is that stage.
+    `records`: the newest first.
     """
-    # A heap that the task's own `+RTS -M` bounds is as small under any limit.
-    if met.result.exit == ExitStatus(GHC_HEAP_EXHAUSTED):
+    reached = plan
+    for number in range(plan.stage + 1, len(plan.stages)):
+        met = _limit_met(reached, records, host)
+        if met is None:
+            break
+        stage = plan.at_stage(number)
+        if _is_worth_trying(stage, met):
+            reached = stage
+    # Its verdict is one, though a smaller limit was met before that is planned no more.
+    for stage in (reached, *plan.all_stages):
+        if any(record.holds(stage, host) and not record.met_limit for record in records):
+            return stage
+    return reached
+
+
+def _limit_met(plan: Plan, records: Iterable[Record], host: str) -> Record | None:
+    """The newest result that shows that the limits of a plan are met."""
+    met = (record for record in records if record.met_limit and record.holds(plan, host))
+    return next(met, None)
+
+
+def _is_worth_trying(stage: Plan, met: Record) -> bool:
+    """Whether a stage may go better than an attempt that met a limit."""
+    before = met.plan
+    if stage.key != before.key:
+        return True
+    if met.is_bounded_heap:
+        return False
+    if met.result.status is Status.MEMORY_LIMIT:
+        return stage.limits.memory_mb > before.limits.memory_mb
+    has_more_cores = stage.limits.cores > before.limits.cores
+    return stage.limits.timeout_s > before.limits.timeout_s or has_more_cores
+
+
+def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
+    """A plan with twice as much of what one of its results has met the limit of.
+
+    None where that is no use. A limit is doubled at most so many times over what the recipe says,
+    and memory never beyond `room`, what all jobs together may use.
+    """
+    if met.is_bounded_heap:
         return None
     recipes = plan.raised_from or plan.limits
-    last_of_recipe = plan.on_limit[-1] if plan.on_limit else recipes
     before = met.plan.limits
-    for limits in plan.on_limit:
-        if _is_more(limits, before, met.result.status):
-            return replace(plan, limits=limits, raised_from=recipes)
     most = 2**times
     if met.result.status is Status.TIMEOUT:
-        timeout_s = min(2 * before.timeout_s, last_of_recipe.timeout_s * most)
+        timeout_s = min(2 * before.timeout_s, recipes.timeout_s * most)
         raised = replace(plan.limits, timeout_s=timeout_s)
         is_more = timeout_s > before.timeout_s
     elif met.result.status is Status.MEMORY_LIMIT:
-        memory_mb = min(2 * before.memory_mb, last_of_recipe.memory_mb * most, room.memory_mb)
+        memory_mb = min(2 * before.memory_mb, recipes.memory_mb * most, room.memory_mb)
         raised = replace(plan.limits, memory_mb=int(memory_mb))
         is_more = memory_mb > before.memory_mb
     else:
@@ -9756,19 +9923,25 @@ def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | N
     return replace(plan, limits=share(raised), raised_from=recipes) if is_more else None
 
 
-def _is_more(limits: Limits, before: Limits, status: Status) -> bool:
-    """Whether these limits allow more of what was met, and less of nothing."""
-    if not before.no_larger_than(limits):
-        return False
-    if status is Status.TIMEOUT:
-        return limits.timeout_s > before.timeout_s
-    return status is Status.MEMORY_LIMIT and limits.memory_mb > before.memory_mb
+def next_attempt(header: Header, task: Task, times: float) -> Plan | None:
+    """How a task is tried again that has just met a limit: its next stage, else a doubled limit.
+
+    None where it isn't. A limit is doubled at most so many times over what the recipe says.
+    """
+    met = task.record
+    if met is None or not met.met_limit:
+        return None
+    # What is proven anew goes by nothing that it came to before.
+    records = [met] if task.id in header.ids_again else task.records
+    plan = plan_to_try(task.plan, records, header.host)
+    if plan is not task.plan:
+        return plan
+    return raised_plan(plan, met, header.limits, times)
 
 
 def may_be_raised(header: Header, task: Task) -> bool:
-    """Whether a task has met a limit that can be doubled."""
-    record = task.record
-    return bool(record and raised_plan(task.plan, record, header.limits, math.inf))
+    """Whether a task has met a limit that can be doubled, or has another stage."""
+    return next_attempt(header, task, math.inf) is not None
 
 
 def with_limits_raised_before(plan: Plan, before: Plan, room: Limits) -> Plan:
@@ -9788,7 +9961,7 @@ def limit_key(header: Header, task: Task) -> str:
     # The recipe in a journal can come from anywhere.
     except (AttributeError, KeyError, TypeError):
         return ""
-    if task.plan.on_limit:
+    if task.plan.stages:
         return f"tasks.{task.plan.entry}.on_limit"
     is_capped = task.plan.limits.memory_mb >= header.limits.memory_mb
     if key == "max_memory" and is_capped:
@@ -11282,11 +11455,13 @@ class Changes(NamedTuple):
     differs: bool  # whether anything does, but for the driver
 
 
-def raise_limits(old: Batch, planned: Batch, ids: Iterable[str], times: float) -> None:
-    """Let what is planned have the limits that were raised before, and raise more of them.
+def raise_limits(
+    old: Batch, planned: Batch, ids: Iterable[str], times: float, again: bool = False
+) -> None:
+    """Bring what is planned to the stages and limits that it had come to, and raise more limits.
 
     `ids`: the chosen tasks. The limits that their results have met are doubled, at most so many
-    times over what the recipe says.
+    times over what the recipe says. `again`: they begin with their first stage.
     """
     host = planned.header.host
     room = planned.header.limits
@@ -11295,9 +11470,13 @@ def raise_limits(old: Batch, planned: Batch, ids: Iterable[str], times: float) -
         before = old.tasks.get(task.id) or old.withdrawn.get(task.id)
         if before is None:
             continue
-        plan = with_limits_raised_before(task.plan, before.plan, room)
+        begins_anew = again and task.id in chosen
+        plan = task.plan
+        if not begins_anew:
+            plan = plan_to_try(plan, before.records, host)
+        plan = with_limits_raised_before(plan, before.plan, room)
         holding = before.newest_holding(plan, host)
-        if holding and task.id in chosen:
+        if holding and task.id in chosen and not begins_anew:
             plan = raised_plan(plan, holding, room, times) or plan
         if plan != task.plan:
             planned.apply(plan)
@@ -12156,8 +12335,8 @@ def past_usages(tasks: Iterable[Task], batch: Batch, cache: Cache | None) -> dic
 
 def _journalled_usage(task: Task) -> Usage | None:
     """What the newest result of a task took that tells."""
-    for record in (task.record, *reversed(task.earlier)):
-        if record and record.result.tells_time:
+    for record in task.records:
+        if record.result.tells_time:
             return record.result.usage
     return None
 
@@ -12166,10 +12345,15 @@ def _journalled_usage(task: Task) -> Usage | None:
 
 
 class TaskHit(NamedTuple):
-    """A task, and the stored result that holds for it."""
+    """A task, and the stored result that holds for it at one of its stages."""
 
     task: Task
     hit: Hit
+    plan: Plan  # of that stage
+
+    def after_load(self, load: Result) -> TaskHit:
+        """The same when the prover has loaded the text."""
+        return self._replace(hit=self.hit.after_load(load))
 
 
 class Runner:
@@ -12194,6 +12378,7 @@ class Runner:
         self.files = AttemptFiles(directory)
         self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
         self.past: PastUsages = {}
+        self.proves_anew = False  # whatever is stored
         self.cached: CachedResults | None = None
         if cache:
             self.cached = CachedResults(cache, self.batch, self.files, self.recorder, tell)
@@ -12232,6 +12417,7 @@ class Runner:
     async def _run(self, tasks: Iterable[Task], again: bool) -> None:
         missing = await self._fail_unreadable(tasks)
         loads: list[list[TaskHit]] = []
+        self.proves_anew = again
         if self.cached and not again:
             missing, loads = await self._ask_cache(self.cached, missing)
         held = [each.task for hits in loads for each in hits]
@@ -12266,10 +12452,10 @@ class Runner:
             if self.scheduler.stopped:
                 break
             task = waiting.popleft()
-            hit = await cached.find(task.plan)
-            if hit and not hit.counts:
-                held.setdefault(task.plan.view, []).append(TaskHit(task, hit))
-            elif not hit or not await cached.restore(task, hit):
+            found = await cached.find_for(task)
+            if found and not found.hit.counts:
+                held.setdefault(task.plan.view, []).append(found)
+            elif not found or not await cached.restore(found):
                 missing.append(task)
             elif self._raise_limit(task):
                 waiting.appendleft(task)  # larger limits may have been met before, too
@@ -12289,9 +12475,9 @@ class Runner:
         Not when the batch is being stopped: it is raised when the batch goes on.
         """
         header = self.batch.header
-        if not task.record or self.scheduler.stopped:
+        if self.scheduler.stopped:
             return False
-        plan = raised_plan(task.plan, task.record, header.limits, header.options.retry)
+        plan = next_attempt(header, task, header.options.retry)
         if plan:
             self.recorder.record(plan)
         return plan is not None
@@ -12332,11 +12518,24 @@ class Runner:
         outcome = await self.prover_runs.run(run)
         result = await asyncio.to_thread(read_result, run, outcome)
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
-        if self.cached:
-            self.cached.keep(run, result)
+        kept = self.cached.keep(run, result) if self.cached else None
         if self._raise_limit(task):
-            self.scheduler.add([self._proving(task)])  # behind what waits already
+            if kept:
+                await kept  # its files make room for those of the next attempt
+            await self._try_again(task)
         return outcome
+
+    async def _try_again(self, task: Task) -> None:
+        """Let a task wait for its next attempt, behind what waits already.
+
+        With other options it may have been answered before.
+        """
+        if not self.cached or self.proves_anew:
+            self.scheduler.add([self._proving(task)])
+            return
+        missing, loads = await self._ask_cache(self.cached, [task])
+        self.scheduler.add(map(self._loading, loads))
+        self.scheduler.add(self._waiting(missing))
 
     async def _share(self, tasks: Sequence[Task]) -> Outcome:
         """Prove tasks in as many processes as there is room for now: in this room, and beside."""
@@ -12385,9 +12584,9 @@ class Runner:
         if load:
             await cached.keep_load(run, load)
         missing: list[Task] = []
-        for task, hit in hits:
-            if not load or not await cached.restore(task, hit.after_load(load)):
-                missing.append(task)
+        for found in hits:
+            if not load or not await cached.restore(found.after_load(load)):
+                missing.append(found.task)
         # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
         self.scheduler.add(self._waiting(missing))
         return outcome
@@ -12920,15 +13119,28 @@ class CachedResults:
         # What is stored of the load of each text: looked up once, though many hits rest on it.
         self._loads: dict[TheoryView, Result | None] = {}
 
-    async def find(self, plan: Plan) -> Hit | None:
-        """The stored result that holds for a task, if nothing changed since it was planned."""
+    async def find_for(self, task: Task) -> TaskHit | None:
+        """The stored result that holds for a task; at another of its stages only a verdict."""
+        own = await self.find(task.plan)
+        if own is None or own.result.verdict is None:
+            for stage in task.plan.all_stages:
+                hit = await self.find(stage, is_asked=False)
+                if hit and hit.counts and hit.result.verdict:
+                    return TaskHit(task, hit, stage)
+        return TaskHit(task, own, task.plan) if own else None
+
+    async def find(self, plan: Plan, is_asked: bool = True) -> Hit | None:
+        """The stored result that holds for a plan, if nothing changed since it was planned.
+
+        `is_asked`: it is told if there is none.
+        """
         import asyncio
 
         inputs = self.batch.dependencies[plan.view]
         if await changed_input(plan, inputs):
             return None
         hit = self.cache.find(plan, inputs)
-        if not hit and self.tell:
+        if not hit and self.tell and is_asked:
             reason = await asyncio.to_thread(self.cache.what_is_new, plan, inputs)
             self.tell(f"not in the cache: {plan.id}: {reason}")
         if hit is None or hit.counts:
@@ -12938,13 +13150,16 @@ class CachedResults:
         load = self._loads[plan.view]
         return hit.after_load(load) if load else hit
 
-    async def restore(self, task: Task, hit: Hit) -> bool:
+    async def restore(self, found: TaskHit) -> bool:
         """Make a stored result that of a task; False if it is damaged. Raises StorageError."""
         import asyncio
 
-        restored = await asyncio.to_thread(self._restore_files, task, hit)
+        task = found.task
+        restored = await asyncio.to_thread(self._restore_files, task, found.hit)
         if restored:
-            result = replace(hit.result, at=timestamp())
+            if found.plan != task.plan:
+                self.recorder.record(found.plan)
+            result = replace(found.hit.result, at=timestamp())
             # A number of its own: evidence is kept by it.
             self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
         return restored
@@ -12959,11 +13174,11 @@ class CachedResults:
             flush_evidence(outputs)
         return restored
 
-    def keep(self, run: ProverRun, result: Result) -> None:
+    def keep(self, run: ProverRun, result: Result) -> asyncio.Future[None]:
         """Store a result while other things go on; the end of the event loop waits for that."""
         import asyncio
 
-        asyncio.get_running_loop().run_in_executor(
+        return asyncio.get_running_loop().run_in_executor(
             None, self.cache.store, run.plan, result, run.outputs, run.inputs
         )
 
@@ -14590,9 +14805,9 @@ class Row(NamedTuple):
         return self._plan_of_result.limits
 
     @property
-    def raised_limit(self) -> str:
+    def unlike_first(self) -> str:
         """`limit raised to 20 s`, of its result's limits; "" where the recipe's were enough."""
-        return self._plan_of_result.raised_limit
+        return self._plan_of_result.unlike_first
 
     @property
     def _plan_of_result(self) -> Plan:
@@ -17677,7 +17892,10 @@ class Recheck:
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
-            raised_from=None,  # to a check the limits that its proof needed are its own
+            # To a check the limits that its proof needed are its own.
+            stages=(),
+            stage=0,
+            raised_from=None,
             # They are told of the result itself.
             unknown_actions=(),
             holds_anyway=False,
@@ -17990,8 +18208,8 @@ def _notes(row: Row) -> Iterator[str]:
     _, _, what_it_rests_on = row.told.partition(", ")
     if what_it_rests_on:
         yield what_it_rests_on
-    if row.raised_limit:
-        yield row.raised_limit
+    if row.unlike_first:
+        yield row.unlike_first
     result = row.result
     if result.reason:
         # It may quote the prover at length.
@@ -18874,7 +19092,7 @@ def _told_memory(row: Row) -> str:
 def _remarks(row: Row) -> str:
     """What a person should know of a result beside its figures."""
     result = row.result
-    remarks = [row.raised_limit, _shortened(result.reason)]
+    remarks = [row.unlike_first, _shortened(result.reason)]
     remarks += [_shortened(f"warning: {warning}") for warning in row.warnings]
     remarks.append(told_advisories(row))
     if result.cached:
@@ -19476,14 +19694,18 @@ def _told_limits(row: Row) -> str:
     """The limits of a result; "" where nobody knows them."""
     if row.limits == NO_LIMITS:
         return ""
-    return f"{row.limits} ({row.raised_limit})" if row.raised_limit else str(row.limits)
+    return f"{row.limits} ({row.unlike_first})" if row.unlike_first else str(row.limits)
 
 
 def _earlier_attempts(task: Task) -> Iterator[str]:
-    """How earlier attempts at the same plan ended that met smaller limits."""
+    """How earlier attempts at the same plan ended that met smaller limits, or in other stages."""
+    keys = {task.plan.key, *(stage.key for stage in task.plan.stages)}
     for record in task.earlier:
-        if record.plan.key == task.plan.key and record.result.status in MET_A_LIMIT:
-            yield f"{outcome_words(record.result)} ({record.plan.limits})"
+        if record.plan.key in keys and record.met_limit:
+            words = [str(record.plan.limits)]
+            if record.plan.options != task.plan.options:
+                words.append(f"options {quoted(record.plan.options)}".rstrip())
+            yield f"{outcome_words(record.result)} ({', '.join(words)})"
 
 
 def _told_usage(usage: Usage) -> str:
@@ -20298,7 +20520,7 @@ def csv_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iter
     names += json_names(Result)
     names += ["assuming", "on_older_text", "advisories"]
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
-    left_out = ("limits", "on_limit", "raised_from", "lemmas", "exit", "stderr_tail")
+    left_out = ("limits", "stages", "raised_from", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
     if len(batches) > 1:
         columns.insert(0, "directory")
@@ -20317,6 +20539,7 @@ def _csv_object(row: Row) -> Json:
     told.update(encode(row.result))
     told["assuming"] = [str(each) for each in row.assuming]
     told["on_older_text"] = "yes" if row.on_older_text else ""
+    told["stage"] = row.plan.stage
     told["shared_by"] = row.shared_by
     told["granularity"] = row.plan.granularity
     told["advisories"] = [each.in_full for each in row.advisories]
@@ -21660,7 +21883,7 @@ class Progress:
         task = self.batch.tasks[finished.id]
         next_step = ""
         if task.result is not finished.result:  # it waits once more, and no verdict is due yet
-            next_step = f"; {task.plan.raised_limit}, runs again"
+            next_step = f"; {task.plan.unlike_first}, runs again"
             task = Task.with_result(replace(task.plan, expect=None), finished.result)
         went_well = task.is_settled and not task.misses_expectation
         if self.quiet and (went_well or next_step):
@@ -23153,6 +23376,7 @@ class CheckJob:
     job: Job  # serves the tasks that load the theory in this way; none for a self-test
     proof: str  # path of the theory as the prover writes it, with its report in a comment
     heading: tuple[str, ...]  # lines to show above what is found
+    plans: tuple[Plan, ...] = ()  # of these tasks, in the stage that loads it so
     outcome: Outcome = Outcome(Status.PENDING)
     # What was found, for people: "error: " where the recipe can't run, "warning: " where results
     # need a look. Where something was found before, the job does not run.
@@ -23200,9 +23424,9 @@ def command_check(args: argparse.Namespace) -> int:
     for check in checks:
         print_check(check)
         if args.debug:
-            print_tasks(batch, check.job.task_ids, directory)
+            print_tasks(batch, check.plans, directory)
         else:
-            print_lemmas(batch, check.job.task_ids)
+            print_lemmas(check.plans)
     return conclude_checks(batch, checks, recipe_file)
 
 
@@ -23262,8 +23486,14 @@ def self_tests(batch: Batch, folder: str) -> Iterator[CheckJob]:
 
 
 def theory_loads(batch: Batch, folder: str) -> Iterator[CheckJob]:
-    """A load of each theory by each prover with each options and flags that some task has."""
-    for tasks in tasks_read_alike(batch.tasks.values()):
+    """A load of each theory by each prover with each options and flags that some task has.
+
+    Also in a later stage: what is wrong with its options must not show after an hour.
+    """
+    attempts: list[Task] = []
+    for task in batch.tasks.values():
+        attempts += [Task(plan) for plan in task.plan.all_stages] or [task]
+    for tasks in tasks_read_alike(attempts):
         yield theory_load(batch, tasks, folder)
 
 
@@ -23274,9 +23504,10 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
     limits = list(dict.fromkeys(task.plan.limits for task in tasks))
     # Where it does not load under the largest limits, it does under none.
     load = replace(plan, prove=False, limits=largest_limits(limits))
-    outputs = result_files(folder, plan.id)
+    name = f"{plan.id}~{plan.stage}" if plan.stage else plan.id
+    outputs = result_files(folder, name)
     job = Job(
-        id=plan.id,
+        id=name,
         attempt=1,
         command=prover_command(prover, load, outputs),
         cwd=plan.cwd,
@@ -23284,9 +23515,11 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
         limits=load.limits,
         stdout=outputs.stdout,
         stderr=outputs.stderr,
-        task_ids=tuple(task.id for task in tasks),
+        task_ids=tuple(dict.fromkeys(task.id for task in tasks)),
     )
-    check = CheckJob(job, outputs.proof, ("", load_heading(tasks, limits)))
+    heading = load_heading(tasks, limits)
+    plans = tuple(task.plan for task in tasks)
+    check = CheckJob(job, outputs.proof, ("", heading), plans)
     if plan.unreadable:
         check.notes = [f"error: {plan.unreadable}", f"can't run: {listed(check.job.task_ids, 10)}"]
     return check
@@ -23297,7 +23530,9 @@ def load_heading(tasks: Sequence[Task], limits: Iterable[Limits]) -> str:
     plan = tasks[0].plan
     entries = dict.fromkeys(task.plan.entry for task in tasks)
     names = ", ".join(entries)
-    count = plural(len(tasks), "task")
+    # A task may have several stages that load it alike.
+    ids = {task.id for task in tasks}
+    count = plural(len(ids), "task")
     sizes = " or ".join(map(str, limits))
     return f"{names}: {theory_words(plan)} with {plan.prover}, {count} of {sizes}"
 
@@ -23349,13 +23584,12 @@ def check_notes(batch: Batch, check: CheckJob) -> Iterator[str]:
     if not check.job.task_ids:
         yield self_test_note(check, output)
         return
-    task = batch.tasks[check.job.task_ids[0]]
     # As it was loaded: no lemma was asked for by name.
-    plan = replace(task.plan, prove=False)
+    plan = replace(check.plans[0], prove=False)
     yield load_note(check, output)
-    for task_id in check.job.task_ids:
-        asked = batch.tasks[task_id].plan
-        if asked.unknown_actions:
+    # Of several stages the first one tells.
+    for asked in check.plans:
+        if asked.unknown_actions and not asked.stage:
             yield f"warning: lemma {asked.lemma}: {silence_words(asked)}"
     for warning in prover_warnings(plan, output, check.proof):
         yield f"warning: {warning}"
@@ -23406,19 +23640,19 @@ def print_check(check: CheckJob) -> None:
         print_coloured(printable(line) + "\n")
 
 
-def print_lemmas(batch: Batch, task_ids: Sequence[str]) -> None:
-    """Show the first of the lemmas that these tasks are of."""
-    plans = [batch.tasks[task_id].plan for task_id in task_ids]
+def print_lemmas(plans: Iterable[Plan]) -> None:
+    """Show the first of the lemmas that tasks are of."""
     lemmas = dict.fromkeys(plan.lemma for plan in plans if not plan.unreadable)
     if lemmas:
         print(printable(f"  lemmas: {listed(lemmas, SHOWN_LEMMAS)}"))
 
 
-def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
+def print_tasks(batch: Batch, plans: Iterable[Plan], directory: str) -> None:
     """Show tasks with their limits and the commands that would run them, results in `directory`."""
-    for task_id in task_ids:
-        plan = batch.tasks[task_id].plan
-        line = f"  {task_id}: {plan.limits}"
+    for plan in plans:
+        line = f"  {plan.id}: {plan.limits}"
+        if plan.stage:
+            line += " where the limits before were met"
         if plan.priority:
             line += f", priority {plan.priority}"
         if plan.expect:
@@ -23426,7 +23660,7 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
         print_out(printable(line) + "\n")
         # Without its theory a task has no command: a pattern in the recipe is no lemma.
         if not plan.unreadable:
-            outputs = result_files(directory, task_id)
+            outputs = result_files(directory, plan.id)
             command = prover_command(batch.provers[plan.prover], plan, outputs)
             print_out(printable(f"    {quoted(command)}") + "\n")
 
@@ -25167,7 +25401,7 @@ def run_batch(
     batch = journal.batch
     if not journal.is_new:
         times = math.inf if asked.doubled else planned.header.options.retry
-        raise_limits(batch, planned, chosen_ids, times)
+        raise_limits(batch, planned, chosen_ids, times, asked.again)
         changes = changes_of(batch, planned, chosen_ids, asked.again)
         batch.dependencies = planned.dependencies
         if not changes.differs:
