@@ -824,19 +824,21 @@ class Plan:
         return map(self.at_stage, range(len(self.stages)))
 
     @property
+    def first_options(self) -> tuple[str, ...]:
+        """The options of its first stage: in them tasks differ, whatever stage they come to."""
+        return self.stages[0].options if self.stages else self.options
+
+    @property
     def unlike_first(self) -> str:
         """`limit raised to 20 s, options --heuristic=C`: what is not as in the first stage, or ""."""
-        first = self.stages[0] if self.stages else None
         words: list[str] = []
-        raised = self._raised_above(first.limits if first else self.raised_from)
+        raised = self._raised_above(self.stages[0].limits if self.stages else self.raised_from)
         if raised:
             words.append(f"limit raised to {' and '.join(raised)}")
-        if first and self.options != first.options:
-            # What is added to the first options says all.
-            count = len(first.options)
-            is_more = self.options[:count] == first.options
-            told = self.options[count:] if is_more else self.options
-            words.append(f"options {quoted(told)}" if told else "without options")
+        if self.options != self.first_options:
+            # A stage only adds to the first ones.
+            added = self.options[len(self.first_options) :]
+            words.append(f"options {quoted(added)}")
         return ", ".join(words)
 
     def _raised_above(self, first: Limits | None) -> list[str]:
@@ -1392,6 +1394,8 @@ def what_changed(old: Plan, new: Plan) -> str:
     """What a result of an old plan is of, seen from a new plan for which it does not hold."""
     if old.key == new.key:
         return "an earlier run" if new.limits.no_larger_than(old.limits) else "smaller limits"
+    if any(old.key == stage.key for stage in new.stages[: new.stage]):
+        return "an earlier stage"
     if old.theory_digest != new.theory_digest:
         return "an older text"
     if (old.options, old.flags, old.prove) != (new.options, new.flags, new.prove):
@@ -9871,7 +9875,8 @@ def plan_to_try(plan: Plan, records: Sequence[Record], host: str) -> Plan:
         if met is None:
             break
         stage = plan.at_stage(number)
-        if _is_worth_trying(stage, met):
+        was_tried = _limit_met(stage, records, host) is not None
+        if was_tried or _is_worth_trying(stage, met):
             reached = stage
     # Its verdict is one, though a smaller limit was met before that is planned no more.
     for stage in (reached, *plan.all_stages):
@@ -12366,8 +12371,9 @@ class Runner:
         executor: Executor,
         cache: Cache | None = None,
         tell: Callable[[str], None] | None = None,
+        fails_fast: bool = False,
     ) -> None:
-        """`tell`: wants to know why a task is not in the cache."""
+        """`tell`: wants to know why a task is not in the cache. `fails_fast`: see `_note_end`."""
         self.directory = directory
         self.batch = journal.batch
         self.executor = executor
@@ -12379,6 +12385,8 @@ class Runner:
         self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
         self.past: PastUsages = {}
         self.proves_anew = False  # whatever is stored
+        self.fails_fast = fails_fast
+        self.failed_id = ""  # of the task whose failure has stopped the others
         self.cached: CachedResults | None = None
         if cache:
             self.cached = CachedResults(cache, self.batch, self.files, self.recorder, tell)
@@ -12412,6 +12420,7 @@ class Runner:
             result = Result(Status.FAILED, reason=reason, at=timestamp())
             await asyncio.to_thread(self.files.set_aside, task)  # of an earlier attempt
             self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
+            self._note_end(task)
         return readable
 
     async def _run(self, tasks: Iterable[Task], again: bool) -> None:
@@ -12457,7 +12466,7 @@ class Runner:
                 held.setdefault(task.plan.view, []).append(found)
             elif not found or not await cached.restore(found):
                 missing.append(task)
-            elif self._raise_limit(task):
+            elif self._runs_again(task):
                 waiting.appendleft(task)  # larger limits may have been met before, too
         return missing, list(held.values())
 
@@ -12469,8 +12478,8 @@ class Runner:
             else:
                 yield self._proving(group[0])
 
-    def _raise_limit(self, task: Task) -> bool:
-        """Raise the limit that a task has just met, if that was asked for; whether it runs again.
+    def _runs_again(self, task: Task) -> bool:
+        """Whether a task that has just ended has another attempt, which is planned then.
 
         Not when the batch is being stopped: it is raised when the batch goes on.
         """
@@ -12480,7 +12489,27 @@ class Runner:
         plan = next_attempt(header, task, header.options.retry)
         if plan:
             self.recorder.record(plan)
+        else:
+            self._note_end(task)
         return plan is not None
+
+    def _note_end(self, task: Task) -> None:
+        """After a failure nothing else starts and what runs is ended, if that is wanted.
+
+        A failure is what keeps the batch from ending with exit code 0.
+        """
+        is_failure = task.is_final and (task.misses_expectation or not task.is_settled)
+        if not self.fails_fast or self.scheduler.stopped or not is_failure:
+            return
+        self.failed_id = task.id
+        self.scheduler.stop()  # first: a job that ends now must not make room for another
+        reason = f"stopped after the failure of {task.id}"
+        self.prover_runs.stopped = reason
+        jobs = list(self.executor.live)
+        say(f"stopping, as {task.id} came to {task.outcome}: {plural(len(jobs), 'job')} to end")
+        # Not the executor itself: traces are to be drawn.
+        for job_id in jobs:
+            self.executor.stop(job_id, reason)
 
     def _proving(self, task: Task) -> Waiting:
         plan = task.plan
@@ -12519,7 +12548,7 @@ class Runner:
         result = await asyncio.to_thread(read_result, run, outcome)
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
         kept = self.cached.keep(run, result) if self.cached else None
-        if self._raise_limit(task):
+        if self._runs_again(task):
             if kept:
                 await kept  # its files make room for those of the next attempt
             await self._try_again(task)
@@ -12563,6 +12592,7 @@ class Runner:
             self.recorder.record(Finished(run.plan.id, job.id, job.attempt, result))
             if self.cached:
                 self.cached.keep(run, result)
+            self._note_end(self.batch.tasks[run.plan.id])
         alone = [task for task in tasks if task.runs_alone]
         self.scheduler.add(map(self._proving, alone))
         return outcome
@@ -12585,7 +12615,9 @@ class Runner:
             await cached.keep_load(run, load)
         missing: list[Task] = []
         for found in hits:
-            if not load or not await cached.restore(found.after_load(load)):
+            if load and await cached.restore(found.after_load(load)):
+                self._note_end(found.task)
+            else:
                 missing.append(found.task)
         # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
         self.scheduler.add(self._waiting(missing))
@@ -12935,6 +12967,7 @@ class ProverRuns:
         self.directory = directory
         self.executor = executor
         self.recorder = recorder
+        self.stopped = ""  # why no other one starts
         # Once for each prover: it copies our whole environment.
         self._environments = {
             alias: prover_environment(prover) for alias, prover in batch.provers.items()
@@ -12995,8 +13028,8 @@ class ProverRuns:
         """
         # What is edited while tasks wait, perhaps for days, is no longer what their keys say.
         changed = await changed_input(run.plan, run.inputs)
-        if changed:
-            return Outcome(Status.INTERRUPTED, reason=changed)
+        if changed or self.stopped:
+            return Outcome(Status.INTERRUPTED, reason=changed or self.stopped)
         began = time.time()
         on_start = functools.partial(self.recorder.record_start, run.job)
         outcome = await self.executor.run(run.job, on_start)
@@ -15839,7 +15872,7 @@ class _Baseline:
 
     Theories are the same when their base names are. An exact name beats patterns, of these the
     first counts. Other flags make another model, with which nothing is compared. Of what is left
-    the same folder, text, source, entry, options and prover beat others, in this order.
+    the same folder, text, source, entry, variant, options and prover beat others, in this order.
     """
 
     def __init__(self, references: Iterable[Reference]) -> None:
@@ -15890,7 +15923,7 @@ class _Baseline:
             self.met.setdefault(id(each.task), set()).add(located.task.verdict)
         for pin in ("source", "entry"):
             known = _with_most_of_the_way(known, pin, pins[pin])
-        for pin in ("options", "prover"):
+        for pin in ("variant", "options", "prover"):
             known = _preferred(known, functools.partial(_same_pin, pins, pin))
         return known
 
@@ -19013,7 +19046,7 @@ def _settings(rows: Sequence[Row]) -> list[Aspect]:
     settings.append(Aspect("trait", lambda row: row.result.trait or row.plan.trait))
     settings.append(Aspect("prover", lambda row: row.plan.prover))
     settings.append(Aspect("variant", lambda row: row.plan.variant))
-    settings.append(Aspect("options", lambda row: quoted(row.plan.options)))
+    settings.append(Aspect("options", lambda row: quoted(row.plan.first_options)))
     settings.append(Aspect("flags", lambda row: " ".join(row.plan.flags)))
     return settings
 
@@ -19704,7 +19737,8 @@ def _earlier_attempts(task: Task) -> Iterator[str]:
         if record.plan.key in keys and record.met_limit:
             words = [str(record.plan.limits)]
             if record.plan.options != task.plan.options:
-                words.append(f"options {quoted(record.plan.options)}".rstrip())
+                options = quoted(record.plan.options)
+                words.append(f"options {options}" if options else "without options")
             yield f"{outcome_words(record.result)} ({', '.join(words)})"
 
 
@@ -21149,7 +21183,7 @@ def _theories_table(rows: Sequence[Row]) -> Table:
     groups: dict[_TheoryResults, list[Row]] = {}
     for row in rows:
         plan = row.plan
-        group = _TheoryResults(row.directory, model_of(plan), plan.theory, plan.options)
+        group = _TheoryResults(row.directory, model_of(plan), plan.theory, plan.first_options)
         groups.setdefault(group, []).append(row)
     table = Table("Theories")
     table.add_columns("theory", "prover")
@@ -21890,7 +21924,8 @@ class Progress:
             return
         total = str(self.tally.total)
         # What runs again is counted until its new plan is told.
-        done = str(self.tally.done - bool(next_step)).rjust(len(total))
+        is_counted = bool(next_step) and self.tally.counts_as_done(task.id)
+        done = str(self.tally.done - is_counted).rjust(len(total))
         heading = f"[{done}/{total}] {task.outcome:12}"
         facts = result_facts(task) + next_step
         if self.screen is None:
@@ -22059,6 +22094,11 @@ class Tally:
             # Any task may have another status now. A journal begins with thousands of plans: they
             # are counted at the next look, all at once.
             self._is_stale = True
+
+    def counts_as_done(self, task_id: str) -> bool:
+        """Whether a task that has met a limit is counted as done, though it may wait once more."""
+        self._refresh()
+        return task_id in self._at_limits
 
     def _note_finish(self, event: Finished) -> None:
         """Count how an attempt ended."""
@@ -23120,6 +23160,12 @@ def add_limit_arguments(parser: Parser) -> None:
 def add_running_arguments(parser: Parser) -> None:
     """What `run` and `resume` have in common."""
     add_batch_arguments(parser)
+    parser.add_argument(
+        "--fail-fast",
+        action="store_true",
+        help="stop at the first task that comes to anything else than is expected, or to no answer "
+        "(after all its attempts): start nothing else, and end what runs",
+    )
     parser.add_argument(
         "--again",
         action="store_true",
@@ -25327,12 +25373,20 @@ class RunAsked(NamedTuple):
     doubled: bool = False  # the limits that results have met, once
     cache: Cache | None = None
     take_over: bool = False  # another run is known to be dead, where no lock can tell
+    fail_fast: bool = False  # the first failure ends the run
 
 
 def asked_run(args: argparse.Namespace, place: Place) -> RunAsked:
     """What the command line asks of a run; relative to where the user is, so call it there."""
     cache = None if args.no_cache else cache_to_use(args)
-    return RunAsked(args.task, place, args.again, cache=cache, take_over=args.take_over)
+    return RunAsked(
+        args.task,
+        place,
+        args.again,
+        cache=cache,
+        take_over=args.take_over,
+        fail_fast=args.fail_fast,
+    )
 
 
 def run_recipe(
@@ -25352,7 +25406,7 @@ def run_recipe(
     if checker:
         refuse_strange_checker(planned.provers[checker], planned)
     done = run_batch(planned, directory, asked, args)
-    if not checker or done.was_stopped:
+    if not checker or done.was_stopped or done.has_failed_fast:
         return done.exit_code
     # All answers that there are: from the cache, of earlier runs, and not chosen by -t as well.
     recheck = Recheck(done.batch, done.directory, planned.provers[checker])
@@ -25382,6 +25436,7 @@ class BatchRun(NamedTuple):
     batch: Batch
     directory: str
     exit_code: int  # above 128 if a signal stopped it
+    has_failed_fast: bool = False  # a failure did
 
     @property
     def was_stopped(self) -> bool:
@@ -25413,14 +25468,22 @@ def run_batch(
     if not journal.is_new:
         show_as_it_is_now(batch, directory, derived)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
-    stopped_by = _run_tasks(tasks, journal, derived, asked, args)
+    end = _run_tasks(tasks, journal, derived, asked, args)
     # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
     journal.close()
     if asked.cache and asked.cache.prune():
         warn(asked.cache.problem)
     note_rechecks(batch, directory, warn)
     write_reports(batch, directory, derived)
-    return conclude(batch, directory, tasks, stopped_by)
+    done = conclude(batch, directory, tasks, end.stopped_by)
+    return done._replace(has_failed_fast=bool(end.failed_id))
+
+
+class RunEnd(NamedTuple):
+    """Why a run has ended, if that is not because all was done."""
+
+    stopped_by: int  # the number of a signal, or 0
+    failed_id: str  # the task whose failure ended it, or ""
 
 
 def _run_tasks(
@@ -25429,8 +25492,8 @@ def _run_tasks(
     derived: DerivedFiles,
     asked: RunAsked,
     args: argparse.Namespace,
-) -> int:
-    """Run those of the chosen tasks that need it; the number of the signal that ended it, or 0."""
+) -> RunEnd:
+    """Run those of the chosen tasks that need it."""
     import asyncio
 
     batch = journal.batch
@@ -25446,13 +25509,13 @@ def _run_tasks(
         report = LiveReport(batch, derived)
         journal.observers.append(report.note)
         tell = say if args.debug else None
-        runner = Runner(directory, journal, supervisor, asked.cache, tell)
+        runner = Runner(directory, journal, supervisor, asked.cache, tell, asked.fail_fast)
         work = runner.run(waiting, asked.again)
         asyncio.run(progress.beside(report.beside(work)))
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
-    return stopped_by
+    return RunEnd(stopped_by, runner.failed_id)
 
 
 def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], asked: RunAsked) -> BatchRun:
