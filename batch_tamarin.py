@@ -942,6 +942,8 @@ class Header:
     platform: str = ""
     # All that the theories of the plan read: SHA-256 by path, as `path_from` the working directory.
     inputs: dict[str, str] = field(default_factory=dict)
+    # Of what commands have made theories: SHA-256 by path, by the theory's path. Paths as above.
+    made_from: dict[str, dict[str, str]] = field(default_factory=dict)
     vanished: tuple[str, ...] = field(default=(), metadata=SPARSE)  # tasks no longer planned
     # The ids of all tasks in the order of the plan, where the journal has had them in another one.
     order: tuple[str, ...] = field(default=(), metadata=SPARSE)
@@ -7891,6 +7893,7 @@ class Recipe:
         self.text = read_text(path) if text is None else text
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
         self.not_made: dict[str, str] = {}  # why theories could not be made, by their names here
+        self.made_from: dict[str, dict[str, str]] = {}  # as `Header.made_from`
         # What may be meant instead of a text that stands there, for `check --fix`.
         self.mends: dict[JsonPath, str] = {}
         # Lemmas that batch-tamarin selects beside the one whose name stands there.
@@ -8266,6 +8269,19 @@ class TaskEntry(Fields):
 
 
 @dataclass(eq=False)
+class LemmaFields(Fields):
+    """An element of `lemmas`: an object, and not the mere name."""
+
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        if is_text(value):
+            name = json.dumps(value, ensure_ascii=False)
+            message = f'must be an object: write {{"name": {name}}} instead of {name}'
+            yield RecipeProblem(path, message)
+        else:
+            yield from super().problems(value, path)
+
+
+@dataclass(eq=False)
 class LimitStage(Fields):
     """An element of `on_limit`: an object with at least one member."""
 
@@ -8544,7 +8560,7 @@ _LEMMA: dict[str, ValueKind] = {
 
 # One for all of its lemmas, or by lemma: names or patterns.
 EXPECTATIONS = OneOrNamed(VERDICT, "must be an object with at least one lemma")
-LEMMA_FIELDS = Fields(_LEMMA, required=("name",))
+LEMMA_FIELDS = LemmaFields(_LEMMA, required=("name",))
 
 # One value of a dimension, or several; shell patterns.
 _VALUES = OneOrList(TEXT)
@@ -8871,6 +8887,7 @@ def _header(
         boot_id=boot_id,
         python=python,
         platform=sys.platform,
+        made_from=recipe.made_from,
     )
 
 
@@ -10270,6 +10287,16 @@ class Preparation(NamedTuple):
         digests = list(map(file_digest, words))
         return json_digest([words, self.cwd, digests])
 
+    @property
+    def own_files(self) -> dict[str, str]:
+        """The files of users that decide what is made: SHA-256 by path, as seen from here."""
+        program, *others = self.command
+        # A tool such as m4 is another one on another machine, and makes the same.
+        is_on_path = program == find_program(os.path.basename(program))
+        words = [*self.inputs, *others] if is_on_path else [*self.inputs, *self.command]
+        digests = {path_from(word, self.cwd): file_digest(word) for word in words}
+        return {path: digest for path, digest in digests.items() if digest}
+
 
 THEORY_FILE = "{theory_file}"  # in a command: where it is to write; else it prints the theory
 
@@ -11538,6 +11565,7 @@ def _say_the_same(one: Header, other: Header) -> bool:
         and one.scheduler == other.scheduler
         and one.provers == other.provers
         and one.inputs == other.inputs
+        and one.made_from == other.made_from
     )
 
 
@@ -17669,6 +17697,9 @@ def _findings_of_batch(directory: str, batch: Batch) -> Iterator[Finding]:
                 yield from _findings_of_view(view, tasks, copies)
         yield from proofs.findings(tasks, view.diff)
     yield from proofs.finding_of_lost()
+    for theory, files in theories_to_make(batch.header).items():
+        message = f"what it is made from has changed: {listed(files)}; `run` makes it again"
+        yield Finding("stale", theory, "", message, NOTE)
     if gone:
         theories = listed(gone)
         yield Finding("stale", theories, "", "is not there any more to compare with", NOTE)
@@ -17741,13 +17772,18 @@ class SourcesNow(NamedTuple):
 
     older: frozenset[str]  # the ids of tasks with results of another text than lies there now
     gone: list[str]  # the theories that lie there no more
+    to_make: Mapping[str, list[str]]  # theories with what they are made from and has changed
 
 
 def sources_now(batch: Batch) -> SourcesNow:
-    """Compare theories, what they include and oracles with what was planned, by their bytes."""
+    """Compare theories, what they include and oracles with what was planned, by their bytes.
+
+    And what theories are made from by commands, which are not run.
+    """
     changed = _changed_inputs(batch.header)
-    if batch.header.inputs and not changed:
-        return SourcesNow(frozenset(), [])
+    to_make = theories_to_make(batch.header)
+    if batch.header.inputs and not changed and not to_make:
+        return SourcesNow(frozenset(), [], {})
     older: set[str] = set()
     gone: dict[str, None] = {}
     for view, tasks in _views_of(batch).items():
@@ -17758,10 +17794,26 @@ def sources_now(batch: Batch) -> SourcesNow:
             theory: Theory | None = load_theory(*view)
         except InputError:  # what is no theory now is another text
             theory = None
+        is_to_make = path_from(os.path.abspath(view.path), batch.header.cwd) in to_make
         for task in tasks:
-            if task.result and not (theory and _is_of_present_text(task, batch, theory, changed)):
+            is_present = theory and _is_of_present_text(task, batch, theory, changed)
+            if task.result and (is_to_make or not is_present):
                 older.add(task.id)
-    return SourcesNow(frozenset(older), list(gone))
+    return SourcesNow(frozenset(older), list(gone), to_make)
+
+
+def theories_to_make(header: Header) -> dict[str, list[str]]:
+    """Theories that a command would make anew, by their paths, and what has changed for that.
+
+    What is not there any more can't be compared.
+    """
+    found: dict[str, list[str]] = {}
+    for theory, files in header.made_from.items():
+        for name, digest in files.items():
+            now = file_state(os.path.join(header.cwd, name)).digest
+            if now not in ("", digest):
+                found.setdefault(theory, []).append(name)
+    return found
 
 
 def _is_of_present_text(task: Task, batch: Batch, theory: Theory, changed: set[str]) -> bool:
@@ -24576,7 +24628,8 @@ def winners(batch: Batch) -> list[Measured]:
         if is_refused or plan.lemma not in theory_now(path, options, plan.flags).lemmas:
             gone.append(task.id)
             continue
-        prefix = task.id.removesuffix(f"--{plan.lemma}--{plan.prover}").partition("--")[0]
+        words = filter(None, (plan.lemma, plan.prover, plan.variant))
+        prefix = task.id.removesuffix("--" + "--".join(words)).partition("--")[0]
         measured = Measured(plan, prefix, task.result)
         key = (plan.entry, plan.theory, plan.lemma, plan.prover, plan.flags)
         if key not in best or measured.rank < best[key].rank:
@@ -24597,27 +24650,54 @@ def measured_entry(batch: Batch, group: Sequence[Measured], recipe_file: str) ->
         "tamarin_versions": list(dict.fromkeys(each.plan.prover for each in group)),
         "output_file_prefix": group[0].prefix,
     }
-    if plan.options:
-        entry["tamarin_options"] = list(plan.options)
-    if plan.flags:
-        entry["preprocess_flags"] = list(plan.flags)
+    variants: dict[str, list[Measured]] = {}
+    for each in group:
+        variants.setdefault(each.plan.variant, []).append(each)
+    has_variants = all(variants)
+    if not has_variants:
+        entry.update(measured_settings(plan))
     if plan.cwd != batch.header.cwd:
         entry["cwd"] = path_from(plan.cwd, batch.header.cwd)
     if not plan.prove:
         entry["prove"] = False
-    entry["lemmas"] = [measured_item(each, entry) for each in group]
+    if has_variants:
+        entry["variants"] = {name: measured_variant(of, entry) for name, of in variants.items()}
+    else:
+        entry["lemmas"] = [measured_item(each, entry, plan) for each in group]
     return entry
 
 
-def measured_item(measured: Measured, entry: Json) -> Json:
-    """A lemma of the entry, which says what is not as with the entry's first one."""
+def measured_settings(plan: Plan) -> Json:
+    """Options and flags, as an entry or a variant gives them."""
+    settings: Json = {}
+    if plan.options:
+        settings["tamarin_options"] = list(plan.options)
+    if plan.flags:
+        settings["preprocess_flags"] = list(plan.flags)
+    return settings
+
+
+def measured_variant(members: Sequence[Measured], entry: Json) -> Json:
+    """A variant of the entry, under the name that it had, for the lemmas that it answered best."""
+    first = members[0].plan
+    settings = {(each.plan.options, each.plan.flags) for each in members}
+    # Those of a variant are added to those of a lemma: where lemmas differ each has its own.
+    is_common = len(settings) == 1
+    variant = measured_settings(first) if is_common else {}
+    base = first if is_common else replace(first, options=(), flags=())
+    variant["lemmas"] = [measured_item(each, entry, base) for each in members]
+    return variant
+
+
+def measured_item(measured: Measured, entry: Json, first: Plan) -> Json:
+    """A lemma of the entry, which says what is not as with the first one."""
     plan = measured.plan
     item: Json = {"name": plan.lemma}
     if len(entry["tamarin_versions"]) > 1:
         item["tamarin_versions"] = [plan.prover]
-    if list(plan.options) != entry.get("tamarin_options", []):
+    if plan.options != first.options:
         item["tamarin_options"] = list(plan.options)
-    if list(plan.flags) != entry.get("preprocess_flags", []):
+    if plan.flags != first.flags:
         item["preprocess_flags"] = list(plan.flags)
     item["resources"] = measured_resources(plan.limits, measured.result)
     if measured.verdict:
@@ -24727,7 +24807,11 @@ def warn_of_news(batch: Batch, directory: str, now: SourcesNow) -> None:
         warn(f"newer results of this recipe are in {printable(path_from(newer, os.getcwd()))}")
     if now.gone:
         warn(f"not there any more, so that nothing can be compared with it: {listed(now.gone)}")
-    if now.older:
+    if now.to_make:
+        files = dict.fromkeys(itertools.chain.from_iterable(now.to_make.values()))
+        theories = plural(len(now.to_make), "theory file")
+        warn(f"{listed(files)} changed since {theories} came from there: `run` makes them again")
+    elif now.older:
         results = plural(len(now.older), "result")
         warn(f"{results} on an older text than lies there now: run the recipe to prove them again")
 
@@ -25360,6 +25444,8 @@ def make_theories(recipe: Recipe, machine: Limits, options: PlanOptions) -> None
     room = global_limits(recipe.config, machine, options, lambda message: None)
     preparations = read_preparations(recipe, room, most_tasks(options))
     if preparations:
+        for each in preparations:
+            recipe.made_from[path_from(each.target, each.cwd)] = each.own_files
         with made_theories_folder() as folder:
             recipe.not_made.update(TheoryMaker(folder).make(preparations, room))
 
