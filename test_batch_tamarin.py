@@ -31,6 +31,7 @@ import itertools
 import json
 import math
 import multiprocessing
+import multiprocessing.connection
 import os
 import pty
 import py_compile
@@ -395,6 +396,137 @@ def an_end():
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+# === Several tests at a time ======================================================================
+
+# What pytest itself calls in this file: `pytest_runtestloop`.
+pytest_plugins = [__name__]
+
+FORK = multiprocessing.get_context("fork")
+WORTH_SHARING = 50  # so many tests are worth workers
+WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session):
+    """Run the tests of a session with a forked worker per core; pytest reports as ever.
+
+    `--pdb`, `-s`, `--collect-only`, few tests and `-n` of pytest-xdist are left to pytest.
+    """
+    options = session.config.option
+    left_to_pytest = (
+        session.testsfailed
+        or options.collectonly
+        or options.usepdb
+        or options.capture == "no"
+        or session.config.pluginmanager.has_plugin("dsession")
+        or hasattr(session.config, "workerinput")
+    )
+    if left_to_pytest or WORKERS < 2 or len(session.items) < WORTH_SHARING:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        share_tests(session, folder)
+    return True
+
+
+def share_tests(session, folder):
+    """Let workers run all tests of a session, and hand pytest what they report.
+
+    Args:
+        folder: for their temporary directories
+
+    Raises:
+        session.Failed: enough tests failed (`-x`), or workers ended before their tests had
+    """
+    taken = FORK.Value("i", 0)
+    workers = {}
+    compiled_script()  # once for all of them; this process removes it
+    for _ in range(WORKERS):
+        receiver, sender = FORK.Pipe(duplex=False)
+        process = FORK.Process(target=work, args=(session, taken, sender, folder))
+        process.start()
+        sender.close()
+        workers[receiver] = process
+    waiting = {item.nodeid for item in session.items}
+    try:
+        for name, arguments in messages(list(workers)):
+            pass_on(session.config, name, arguments)
+            if name == "pytest_runtest_logfinish":
+                waiting.remove(arguments["nodeid"])
+            if session.shouldfail:
+                raise session.Failed(session.shouldfail)
+    finally:
+        for process in workers.values():
+            process.terminate()
+            process.join()
+    if waiting:
+        session.shouldfail = f"workers died and left {', '.join(sorted(waiting))}"
+        raise session.Failed(session.shouldfail)
+
+
+def messages(receivers):
+    """All that workers send, until the last of them has closed its pipe."""
+    while receivers:
+        for receiver in multiprocessing.connection.wait(receivers):
+            try:
+                yield receiver.recv()
+            except EOFError:
+                receivers.remove(receiver)
+
+
+def pass_on(config, name, arguments):
+    """Call a hook of pytest as a worker did."""
+    if name == "pytest_runtest_logreport":
+        report = config.hook.pytest_report_from_serializable(config=config, **arguments)
+        arguments = {"report": report}
+    getattr(config.hook, name)(**arguments)
+
+
+class Sender:
+    """Pytest's plugin of a worker: it sends what others tell the user, or count."""
+
+    def __init__(self, config, pipe):
+        self.config = config
+        self.pipe = pipe
+
+    def pytest_runtest_logstart(self, nodeid, location):
+        where = {"nodeid": nodeid, "location": location}
+        self.pipe.send(("pytest_runtest_logstart", where))
+
+    def pytest_runtest_logreport(self, report):
+        hook = self.config.hook
+        data = hook.pytest_report_to_serializable(config=self.config, report=report)
+        self.pipe.send(("pytest_runtest_logreport", {"data": data}))
+
+    def pytest_runtest_logfinish(self, nodeid, location):
+        where = {"nodeid": nodeid, "location": location}
+        self.pipe.send(("pytest_runtest_logfinish", where))
+
+
+def work(session, taken, pipe, folder):
+    """A worker: runs tests that nobody has taken, one after the other, and sends their reports."""
+    plugins = session.config.pluginmanager
+    plugins.register(Sender(session.config, pipe))
+    # Else all workers would capture into one file, and pytest would tell all of it twice.
+    capture = plugins.getplugin("capturemanager")
+    capture.stop_global_capturing()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    capture.start_global_capturing()
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = folder
+    item = take(session, taken)
+    while item:
+        following = take(session, taken)
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        item = following
+
+
+def take(session, taken):
+    """The next test that no worker has taken; None where there is none."""
+    with taken.get_lock():
+        number = taken.value
+        taken.value += 1
+    return session.items[number] if number < len(session.items) else None
 
 
 # === Model ========================================================================================
