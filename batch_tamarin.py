@@ -10294,7 +10294,7 @@ class Preparation(NamedTuple):
         # A tool such as m4 is another one on another machine, and makes the same.
         is_on_path = program == find_program(os.path.basename(program))
         words = [*self.inputs, *others] if is_on_path else [*self.inputs, *self.command]
-        digests = {path_from(word, self.cwd): file_digest(word) for word in words}
+        digests = {path_from(word, self.cwd): file_state(word).digest for word in words}
         return {path: digest for path, digest in digests.items() if digest}
 
 

@@ -10072,7 +10072,7 @@ def test_later_stages_make_no_rows_of_their_own_where_provers_are_compared(lab):
     staged(lab, "C", lemmas=[{"name": "one"}, {"name": "two"}])
     lab.run("run", "recipe.json", code=0)
     page = lab.run("report", "results", "-f", "md").stdout
-    assert "| result | lemma | trait | steps |" in page
+    assert "| result | lemma | steps |" in page
 
 
 def test_the_audit_takes_lemmas_of_all_stages_for_one_model(lab):
@@ -10201,7 +10201,8 @@ def test_what_is_proven_anew_begins_with_the_first_stage(lab):
 
 
 def test_only_what_is_left_of_a_shared_process_has_other_stages(lab):
-    staged(lab, "C", lemmas=[{"name": "one"}, {"name": "two"}], granularity="theory")
+    shared = {"granularity": "theory", "config": {"global_max_cores": 1}}
+    staged(lab, "C", lemmas=[{"name": "one"}, {"name": "two"}], **shared)
     assert proven(lab) == "one one two two twoC"
     assert {event["verdict"] for event in lab.finishes().values()} == {"verified"}
 
@@ -19702,8 +19703,10 @@ def living_provers(path):
 
 # Its answer is a function of the three versions that it sees: of the rule, the lemma and itself. It
 # notes down each answer, and writes it in the proof as well. A lemma of a version that ends with 9
-# has no end; others do harm to a process that they share: 8 lets it crash, of 7 it says nothing.
+# has no end, of 6 only with heuristic C, which its answer tells, too; others do harm to a process
+# that they share: 8 lets it crash, of 7 it says nothing.
 WALK_PROVER = r"""
+for word in "$@"; do case "$word" in --heuristic=*) H="${word#*=}";; esac; done
 rule=$(sed -n 's/^rule R\([0-9]*\):.*/\1/p' t.spthy)
 said=
 for LEMMA in ${LEMMAS:-l0}; do
@@ -19711,6 +19714,7 @@ for LEMMA in ${LEMMAS:-l0}; do
     steps="1$rule$lemma$PROVER"
     case "$LEMMAS $lemma" in
         *9) exec sleep 600;;
+        *6) [ "$H" = C ] || exec sleep 600; steps="${steps}2";;
         " "[0-9]*|" l"[0-9]" "[0-9]*) ;;  # it loads only, or proves one lemma
         *8) exit 3;;
         *7) continue;;
@@ -19736,6 +19740,7 @@ class Walk:
         self.planned = list(WALK_LEMMAS)
         self.timeout_s = 0.3
         self.granularity = "lemma"
+        self.stages = ""  # the heuristics of later attempts, a letter each
         self.is_journalled = False  # whether the journal has the recipe as it is
         # All answers that the journal has had, as (lemma, text): none is ever proven once more.
         self.answers = set()
@@ -19754,18 +19759,26 @@ class Walk:
             config={"global_max_cores": 2, "granularity": self.granularity},
             lemmas=[{"name": name} for name in self.planned],
             resources={"max_cores": 1, "max_memory": 1, "timeout": self.timeout_s},
+            **self.on_limit(),
         )
+
+    def on_limit(self):
+        """What the recipe says of later attempts."""
+        stages = [{"tamarin_options": [f"--heuristic={letter}"]} for letter in self.stages]
+        return {"on_limit": stages} if stages else {}
 
     def steps(self, lemma):
         """What the prover answers for a lemma, as it is now."""
-        return int(f"1{self.rule}{self.lemmas[lemma]}{self.prover}")
+        heuristic = "2" if self.lemmas[lemma] % 10 == 6 else ""
+        return int(f"1{self.rule}{self.lemmas[lemma]}{self.prover}{heuristic}")
 
     def text(self):
         """All that an answer can depend on where nothing is known of single lemmas."""
         return (self.rule, tuple(self.lemmas.values()), self.prover)
 
     def hangs(self, lemma):
-        return self.lemmas[lemma] % 10 == 9
+        ending = self.lemmas[lemma] % 10
+        return ending == 9 or (ending == 6 and "C" not in self.stages)
 
     # --- One step ---
 
@@ -19780,6 +19793,7 @@ class Walk:
             edits.append(self.edit_plan)
             self.timeout_s = self.numbers.choice([0.2, 0.3, 0.4])
             self.granularity = self.numbers.choice(["lemma", "theory"])
+            self.stages = self.numbers.choice(["", "C", "SC", "CS", "S"])
         if self.numbers.random() < 0.7:
             self.numbers.choice(edits)()
         self.write()
@@ -19806,7 +19820,9 @@ class Walk:
 
     def edit_lemma(self):
         # Few versions, so that many an edit is undone.
-        self.lemmas[self.numbers.choice(WALK_LEMMAS)] = self.numbers.choice([10, 11, 17, 18, 19])
+        self.lemmas[self.numbers.choice(WALK_LEMMAS)] = self.numbers.choice(
+            [10, 11, 16, 17, 18, 19]
+        )
 
     def edit_rule(self):
         self.rule = self.numbers.choice([10, 11])
@@ -19821,7 +19837,7 @@ class Walk:
     def run(self, args, chosen):
         """Run the program to its end, or kill it after some events; whether it ended by itself."""
         number = self.numbers.choice([0, 0, 0, signal.SIGKILL, signal.SIGTERM])
-        self.history.append((self.text(), self.timeout_s, args, number))
+        self.history.append((self.text(), self.timeout_s, self.stages, args, number))
         if not number:
             done = self.lab.run(*args)
             wanted = 3 if any(map(self.hangs, chosen)) else 0
