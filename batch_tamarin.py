@@ -10280,6 +10280,11 @@ class Preparation(NamedTuple):
     cwd: str
     limits: Limits
 
+    def without_inputs(self, paths: Collection[str]) -> Preparation:
+        """The same, less the inputs at these absolute paths."""
+        left = [path for path in self.inputs if os.path.abspath(path) not in paths]
+        return self._replace(inputs=tuple(left))
+
     @property
     def digest(self) -> str:
         """Of all that decides what is made."""
@@ -10329,7 +10334,8 @@ def read_preparations(recipe: Recipe, batch: Limits, most_tasks: int) -> list[Pr
                 )
                 recipe.problem((*entry.path, "theory_file"), message)
     recipe.raise_problems()
-    return list(by_target.values())
+    # A pattern of inputs may mean what was made beside them.
+    return [each.without_inputs(by_target) for each in by_target.values()]
 
 
 def _refuse_unknown_words(
@@ -24810,7 +24816,8 @@ def warn_of_news(batch: Batch, directory: str, now: SourcesNow) -> None:
     if now.to_make:
         files = dict.fromkeys(itertools.chain.from_iterable(now.to_make.values()))
         theories = plural(len(now.to_make), "theory file")
-        warn(f"{listed(files)} changed since {theories} came from there: `run` makes them again")
+        them = "it" if len(now.to_make) == 1 else "them"
+        warn(f"{listed(files)} changed since {theories} came from there: `run` makes {them} again")
     elif now.older:
         results = plural(len(now.older), "result")
         warn(f"{results} on an older text than lies there now: run the recipe to prove them again")

@@ -6197,6 +6197,15 @@ def test_reports_see_that_what_a_theory_is_made_from_has_changed(generated):
     assert "changed" not in generated.run("status", "results").stderr
 
 
+def test_what_was_made_is_no_input_of_what_is_made(generated):
+    generated.write("made/template", "// 1")
+    change_recipe(generated, 'tasks.task.prepare.inputs = ["made/*"]')
+    generated.run("run", "recipe.json", code=0)
+    generated.run("run", "recipe.json", code=0)
+    assert makes(generated) == ["a", "b"]
+    assert "changed" not in generated.run("status", "results").stderr
+
+
 def test_only_results_of_theories_that_would_be_made_anew_are_old(generated):
     generated.write("only-a", "")
     generated.write("only-b", "")
