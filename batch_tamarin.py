@@ -11535,8 +11535,11 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
         plan = planned.tasks[task_id].plan
         if task is None:
             continue
-        holding = task.newest_holding(plan, planned.header.host)
-        if again or (task.record and holding is None):
+        host = planned.header.host
+        holding = task.newest_holding(plan, host)
+        is_shown = task.record and task.record.standing(plan, host) is Standing.SHOWN
+        # What is of something else is taken away in any case, and may come back.
+        if again or (is_shown and holding is None):
             anew.append(task_id)
         # Something runs, or an earlier result comes back.
         if again or holding is None or holding is not task.record:
@@ -12521,11 +12524,14 @@ class Runner:
         if self.scheduler.stopped:
             return False
         plan = next_attempt(header, task, header.options.retry)
-        if plan:
+        while plan:
             self.recorder.record(plan)
-        else:
-            self._note_end(task)
-        return plan is not None
+            if self.batch.needs_run(task):
+                return True
+            # It came to that before: its result is back.
+            plan = next_attempt(header, task, header.options.retry)
+        self._note_end(task)
+        return False
 
     def _note_end(self, task: Task) -> None:
         """After a failure nothing else starts and what runs is ended, if that is wanted.

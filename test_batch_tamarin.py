@@ -10119,6 +10119,46 @@ def test_options_of_a_stage_that_are_edited_are_tried_alone(lab):
     assert "timeout" in told_by_status(lab)["two"]
 
 
+def test_a_stage_that_has_met_its_limit_is_not_tried_again_when_an_earlier_limit_grows(lab):
+    staged(lab, "S", "Q")
+    change_recipe(lab, "tasks.task.on_limit.1.resources.timeout = 0.3")
+    assert proven(lab, code=3) == "two twoQ twoS"
+    change_recipe(lab, "tasks.task.resources.timeout = 0.4")
+    # What does not say its own limit has that of the stage before.
+    change_recipe(lab, 'tasks.task.on_limit.0.resources = {"timeout": 0.3}')
+    assert proven(lab, code=3) == "two"
+    assert "options --heuristic=Q" in told_by_status(lab)["two"]
+    assert proven_nothing(lab)
+
+
+@pytest.mark.parametrize(
+    "status, stages, wanted",
+    [
+        ("timeout", "1 1024 120", 1),
+        ("timeout", "1 2048 60", 0),
+        ("timeout", "4 1024 60", 1),
+        ("memory_limit", "1 1024 120", 0),
+        ("memory_limit", "1 2048 60", 1),
+        ("memory_limit", "1 1024 120, 1 2048 60", 2),
+        ("timeout", "1 1024 60 C, 1 1024 120", 1),
+        ("memory_limit", "1 1024 10 C", 1),
+        ("completed", "1 1024 60 C", 0),
+        ("failed", "1 1024 60 C", 0),
+    ],
+)
+def test_the_next_stage_allows_more_of_what_was_met_or_has_other_options(status, stages, wanted):
+    limits = bt.Limits(1, 1024, 60)
+    planned = [bt.Stage(limits, (), "k")]
+    for words in stages.split(", "):
+        *numbers, option = (words + " ").split(" ", 3)
+        option = option.strip()
+        planned.append(bt.Stage(bt.Limits(*map(int, numbers)), (option,), f"k{option}"))
+    plan = a_plan(limits=limits, stages=tuple(planned))
+    records = [bt.Record(bt.Result(bt.Status(status)), plan, 1, "here")]
+    assert bt.plan_to_try(plan, records, "here").stage == wanted
+    assert bt.plan_to_try(plan, records, "elsewhere").stage == 0
+
+
 def test_an_answer_of_a_later_stage_stays_when_an_earlier_limit_grows(lab):
     staged(lab, "S", "C")
     proven(lab)
