@@ -830,7 +830,7 @@ class Plan:
 
     @property
     def unlike_first(self) -> str:
-        """`limit raised to 20 s, options --heuristic=C`: what is not as in the first stage, or ""."""
+        """`limit raised to 20 s, options --heuristic=C`: what is unlike the first stage, or ""."""
         words: list[str] = []
         raised = self._raised_above(self.stages[0].limits if self.stages else self.raised_from)
         if raised:

@@ -10089,7 +10089,7 @@ def test_the_audit_takes_lemmas_of_all_stages_for_one_model(lab):
     lab.write("t.spthy", THEORY.replace('two: exists-trace "Ex', 'two: "Ex'))
     lab.run("run", "recipe.json", code=0)
     (one, two) = json.loads(lab.run("report", "results", "-f", "json").stdout)["tasks"]
-    assert (one["stage"] if "stage" in one else 0, two["stage"]) == (0, 1)
+    assert (one.get("stage", 0), two["stage"]) == (0, 1)
     assert two["assumes"] == ["one"]
     assert two["assuming"] == []
 
