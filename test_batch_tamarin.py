@@ -20063,9 +20063,10 @@ def good_results():
         lab = Lab(Path(folder).resolve())
         lab.prover(MANY_ENDS)
         bound = {**SHORT_TASK, "tamarin_options": ["--bound=5"], "output_file_prefix": "b"}
+        staged = {**SHORT_TASK, "on_limit": [{"tamarin_options": ["--heuristic=C"]}]}
         lab.recipe(
             config={"global_max_cores": 1, "global_max_memory": 1},
-            tasks={"plain": SHORT_TASK, "bound": {**bound, "expect": {"one": "verified"}}},
+            tasks={"plain": staged, "bound": {**bound, "expect": {"one": "verified"}}},
         )
         lab.run("run", "recipe.json", "--no-cache", code=3)
         make_same(lab.journal)
@@ -20294,6 +20295,8 @@ RICH_RECIPE = """{
     "many": {"theory_file": "*.spthy", "tamarin_versions": ["fake"], "cwd": ".",
              "output_file_prefix": "m_{theory}", "tamarin_options": ["--bound=5"],
              "preprocess_flags": ["FLAG"], "prove": false,
+             "variants": {"a": {}, "b": {"preprocess_flags": ["MORE"]}},
+             "on_limit": [{"tamarin_options": ["--heuristic=C"]}, {"resources": {"timeout": 20}}],
              "resources": {"max_cores": 1, "max_memory": 1, "timeout": 10},
              "lemmas": [{"name": "one", "expect": "verified", "resources": {"timeout": 5}},
                         {"name": "t*", "tamarin_options": []}, {"name": "!three"}]}
