@@ -12536,7 +12536,7 @@ class Runner:
     def _note_end(self, task: Task) -> None:
         """After a failure nothing else starts and what runs is ended, if that is wanted.
 
-        A failure is what keeps the batch from ending with exit code 0.
+        A failure is what by itself keeps the batch from ending with exit code 0.
         """
         is_failure = task.is_final and (task.misses_expectation or not task.is_settled)
         if not self.fails_fast or self.scheduler.stopped or not is_failure:

@@ -14965,7 +14965,7 @@ def test_an_answer_that_is_contradicted_asks_for_exit_code_1():
 
 
 def test_the_answer_says_that_results_are_on_an_older_text(monkeypatch):
-    older = bt.SourcesNow(frozenset({"a"}), [])
+    older = bt.SourcesNow(frozenset({"a"}), [], {})
     monkeypatch.setattr(bt, "sources_now", lambda batch: older)
     page = page_of()
     assert "1 is on an older text than what lies there now" in page.answer
