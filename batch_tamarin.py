@@ -22128,6 +22128,8 @@ class Tally:
         self._at_limits: set[str] = set()  # ids of final tasks that may wait once more
         # How many tasks are not final, by recipe entry and timeout: what a forecast needs of them.
         self._open: Counter[tuple[str, float]] = Counter()
+        # By id of which kind they are, of those that may come to another stage.
+        self._open_in_stages: dict[str, tuple[str, float]] = {}
         # What final tasks took: all of them, and those of each recipe entry.
         self._all_times = Times()
         self._entry_times: dict[str, Times] = {}
@@ -22137,7 +22139,7 @@ class Tally:
         for task in self._batch.tasks.values():
             self._assumed.update(task.plan.assumes)
         for task in self._tasks:
-            self._open[open_key(task.plan)] += 1
+            self._note_open(task.plan)
             if task.is_final:
                 self._note_end(task.plan, task.result or Result(task.status))
             elif task.status is not Status.PENDING:
@@ -22154,6 +22156,9 @@ class Tally:
             self._note_finish(event)
         elif isinstance(event, Plan) and event.id in self._at_limits:
             self._note_raised_limit(self._batch.tasks[event.id])
+        elif isinstance(event, Plan) and self._is_open_after(event):
+            self._open[self._open_in_stages[event.id]] -= 1
+            self._note_open(event)
         elif isinstance(event, (Header, Plan)):
             # Any task may have another status now. A journal begins with thousands of plans: they
             # are counted at the next look, all at once.
@@ -22175,9 +22180,25 @@ class Tally:
             if record and record.result is event.result:
                 self._note_end(record.plan, record.result)
 
+    def _is_open_after(self, plan: Plan) -> bool:
+        """Whether a task that was open has come to another stage, and to no result by that alone.
+
+        The cache may have an answer for it: that follows.
+        """
+        record = self._batch.tasks[plan.id].record
+        return plan.id in self._open_in_stages and (record is None or record.plan is plan)
+
+    def _note_open(self, plan: Plan) -> None:
+        """Count a task as open."""
+        key = open_key(plan)
+        self._open[key] += 1
+        if plan.stages:
+            self._open_in_stages[plan.id] = key
+
     def _note_end(self, plan: Plan, result: Result) -> None:
         """Count a task that was open until now."""
         self._begun.pop(plan.id, None)
+        self._open_in_stages.pop(plan.id, None)
         self._open[open_key(plan)] -= 1
         self._done += 1
         self._outcomes[outcome_words(result)] += 1
@@ -22200,7 +22221,7 @@ class Tally:
             self._is_stale = True
             return
         self._at_limits.discard(task.id)
-        self._open[open_key(task.plan)] += 1
+        self._note_open(task.plan)
         self._done -= 1
         self._outcomes[outcome_words(met.result)] -= 1
         self._note_time(task.plan, met.result, -1)

@@ -769,6 +769,46 @@ def test_the_tally_is_told_of_a_raised_limit_when_that_has_happened():
     assert tally.forecast({}, 1) == (240, True)
 
 
+def test_the_tally_does_not_count_anew_for_answers_of_other_stages(monkeypatch):
+    stages = (
+        bt.Stage(a_plan().limits, (), "k"),
+        bt.Stage(bt.Limits(1, 1024, 7), ("--heuristic=C",), "c"),
+    )
+    batch = bt.Batch(bt.Header())
+    first = a_plan(stages=stages)
+    batch.apply(first)
+    batch.apply(a_plan(id="j", stages=stages))
+    tally = bt.Tally(batch, batch.tasks.values())
+    # With thousands of such answers that would take minutes.
+    monkeypatch.setattr(bt.Tally, "_count_anew", lambda tally: pytest.fail("it counts anew"))
+    for event in (first.at_stage(1), begins("i")):
+        batch.apply(event)
+        tally.note(event)
+    assert tally.forecast({}, 2) == (60 + (60 + 7) / 2, True)
+    # As the cache answers: both have happened when they are told.
+    events = [a_plan(id="j", stages=stages).at_stage(1), ends("j", "verified")]
+    for event in events:
+        batch.apply(event)
+    for event in events:
+        tally.note(event)
+    assert tally.counts() == {"verified": 1, "running": 1}
+    assert tally.done == 1
+
+
+def test_the_tally_sees_that_another_stage_has_its_result_back():
+    stages = (bt.Stage(a_plan().limits, (), "k"), bt.Stage(a_plan().limits, ("-x",), "c"))
+    first = a_plan(stages=stages)
+    batch = bt.Batch(bt.Header())
+    for event in (first.at_stage(1), begins("i"), ends("i", "verified"), first):
+        batch.apply(event)
+    tally = bt.Tally(batch, batch.tasks.values())
+    assert tally.counts() == {"pending": 1}
+    back = first.at_stage(1)
+    batch.apply(back)
+    tally.note(back)
+    assert tally.counts() == {"verified": 1}
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_the_tally_counts_as_verified_nothing_that_rests_on_a_falsified_lemma(order):
     batch = bt.Batch(bt.Header())
