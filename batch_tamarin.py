@@ -9895,9 +9895,13 @@ def plan_to_try(plan: Plan, records: Sequence[Record], host: str) -> Plan:
         was_tried = _limit_met(stage, records, host) is not None
         if was_tried or _is_worth_trying(stage, met):
             reached = stage
-    # Its verdict is one, though a smaller limit was met before that is planned no more.
-    for stage in (reached, *plan.all_stages):
-        if any(record.holds(stage, host) and not record.met_limit for record in records):
+    ended = [record for record in records if not record.met_limit]
+    if any(record.holds(reached, host) for record in ended):
+        return reached
+    # An answer is one, though a smaller limit was met before that is planned no more.
+    answers = [record for record in ended if record.result.verdict in ANSWERS]
+    for stage in plan.all_stages:
+        if any(record.holds(stage, host) for record in answers):
             return stage
     return reached
 
@@ -13193,12 +13197,12 @@ class CachedResults:
         self._loads: dict[TheoryView, Result | None] = {}
 
     async def find_for(self, task: Task) -> TaskHit | None:
-        """The stored result that holds for a task; at another of its stages only a verdict."""
+        """The stored result that holds for a task; at another of its stages only an answer."""
         own = await self.find(task.plan)
         if own is None or own.result.verdict is None:
             for stage in task.plan.all_stages:
                 hit = await self.find(stage, is_asked=False)
-                if hit and hit.counts and hit.result.verdict:
+                if hit and hit.counts and hit.result.verdict in ANSWERS:
                     return TaskHit(task, hit, stage)
         return TaskHit(task, own, task.plan) if own else None
 

@@ -10207,6 +10207,17 @@ def test_an_answer_of_a_later_stage_stays_when_an_earlier_limit_grows(lab):
     assert told_by_status(lab)["two"].startswith("verified")
 
 
+def test_what_is_incomplete_in_a_later_stage_keeps_no_earlier_one_from_larger_limits(lab):
+    staged(lab, "C")
+    script = (lab.path / "fake.sh").read_text()
+    lab.write("fake.sh", script.replace("verified (7", "analysis incomplete (7"), 0o755)
+    assert proven(lab, code=3) == "two twoC"
+    assert proven_nothing(lab, "--no-cache")
+    change_recipe(lab, "tasks.task.resources.timeout = 0.4")
+    assert proven(lab, code=3) == "two", "and the other stage is as it was"
+    assert told_by_status(lab)["two"].startswith("incomplete")
+
+
 def test_an_answer_of_a_stage_is_none_where_that_is_not_planned(lab):
     staged(lab, "C")
     proven(lab)
