@@ -755,6 +755,20 @@ class Result:
 
 @slotted
 @dataclass(frozen=True)
+class Stage:
+    """What changes from one attempt at a task to the next one, where a limit was met.
+
+    The text that is proven does not. What can change the result has a key of its own.
+    """
+
+    limits: Limits
+    options: tuple[str, ...]
+    key: SharedText  # as `Plan.key`; many stages have the same
+    lemma_key: SharedText = ""
+
+
+@slotted
+@dataclass(frozen=True)
 class Plan:
     """What was decided about a task before the run: one lemma x prover, completely resolved.
 
@@ -780,9 +794,11 @@ class Plan:
     lemma_key: str = ""  # the same without lemmas that can't matter; "" where the whole file counts
     theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
     priority: int = field(default=0, metadata=SPARSE)  # the highest starts first
-    # What the recipe says for further attempts, in their order, where a limit is met.
-    on_limit: tuple[Limits, ...] = field(default=(), metadata=SPARSE)
-    # The recipe's limits, where one of them was met and raised for another attempt.
+    # All attempts that the recipe has for it, each for what met a limit in those before; none where
+    # there is only one. Limits, options and keys of the plan are those of one stage.
+    stages: tuple[Stage, ...] = field(default=(), metadata=SPARSE)
+    stage: int = field(default=0, metadata=SPARSE)  # which one that is, from 0
+    # The recipe's limits for this stage, where one of them was met and doubled.
     raised_from: Optional[Limits] = field(default=None, metadata=SPARSE)  # noqa: UP045
     # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
     unreadable: SharedText = field(default="", metadata=SPARSE)
@@ -803,17 +819,50 @@ class Plan:
         """What tasks that read the same files have in common."""
         return TheoryView(self.prover, self.theory, self.options, self.flags, self.cwd)
 
+    def at_stage(self, number: int) -> Plan:
+        """The plan of one of its stages, as the recipe has that."""
+        stage = self.stages[number]
+        return replace(
+            self,
+            stage=number,
+            limits=stage.limits,
+            options=stage.options,
+            key=stage.key,
+            lemma_key=stage.lemma_key,
+            raised_from=None,
+        )
+
     @property
-    def raised_limit(self) -> str:
-        """`limit raised to 20 s`: what is more than the recipe says; "" where nothing is."""
-        if not self.raised_from:
-            return ""
+    def all_stages(self) -> Iterator[Plan]:
+        """The plans of all its stages, as the recipe has them."""
+        return map(self.at_stage, range(len(self.stages)))
+
+    @property
+    def first_options(self) -> tuple[str, ...]:
+        """The options of its first stage: in them tasks differ, whatever stage they come to."""
+        return self.stages[0].options if self.stages else self.options
+
+    @property
+    def unlike_first(self) -> str:
+        """`limit raised to 20 s, options --heuristic=C`: what is unlike the first stage, or ""."""
+        words: list[str] = []
+        raised = self._raised_above(self.stages[0].limits if self.stages else self.raised_from)
+        if raised:
+            words.append(f"limit raised to {' and '.join(raised)}")
+        if self.options != self.first_options:
+            # A stage only adds to the first ones.
+            added = self.options[len(self.first_options) :]
+            words.append(f"options {quoted(added)}")
+        return ", ".join(words)
+
+    def _raised_above(self, first: Limits | None) -> list[str]:
+        """Which limits are larger than they were at first, for people."""
         raised: list[str] = []
-        if self.limits.timeout_s > self.raised_from.timeout_s:
+        if first and self.limits.timeout_s > first.timeout_s:
             raised.append(f"{self.limits.timeout_s:g} s")
-        if self.limits.memory_mb > self.raised_from.memory_mb:
+        if first and self.limits.memory_mb > first.memory_mb:
             raised.append(f"{self.limits.memory_mb / 1024:.3g} GB")
-        return f"limit raised to {' and '.join(raised)}"
+        return raised
 
 
 class TheoryView(NamedTuple):
@@ -907,6 +956,8 @@ class Header:
     platform: str = ""
     # All that the theories of the plan read: SHA-256 by path, as `path_from` the working directory.
     inputs: dict[str, str] = field(default_factory=dict)
+    # Of what commands have made theories: SHA-256 by path, by the theory's path. Paths as above.
+    made_from: dict[str, dict[str, str]] = field(default_factory=dict)
     vanished: tuple[str, ...] = field(default=(), metadata=SPARSE)  # tasks no longer planned
     # The ids of all tasks in the order of the plan, where the journal has had them in another one.
     order: tuple[str, ...] = field(default=(), metadata=SPARSE)
@@ -971,7 +1022,7 @@ class Record(NamedTuple):
             return Standing.SHOWN if has_same_key else Standing.LOST
         if not has_same_key:
             return Standing.KEPT
-        if self.result.status in MET_A_LIMIT:
+        if self.met_limit:
             is_as_strict = self.host == host and plan.limits.no_larger_than(self.plan.limits)
             return Standing.HOLDS if is_as_strict else Standing.KEPT
         return Standing.HOLDS
@@ -979,6 +1030,16 @@ class Record(NamedTuple):
     def holds(self, plan: Plan, host: str) -> bool:
         """Whether it is the result of a plan, on a host, which then needs no other attempt."""
         return self.standing(plan, host) is Standing.HOLDS
+
+    @property
+    def met_limit(self) -> bool:
+        """Whether a limit was met: larger ones may let it go better."""
+        return self.result.status in MET_A_LIMIT
+
+    @property
+    def is_bounded_heap(self) -> bool:
+        """Whether the options bound the heap, by `+RTS -M`: it is as small under any limit."""
+        return self.result.exit == ExitStatus(GHC_HEAP_EXHAUSTED)
 
     @property
     def may_pass(self) -> bool:
@@ -1025,12 +1086,15 @@ class Task:
         """How its last attempt ended; None while one runs, or before the first."""
         return self.record.result if self.record else None
 
+    @property
+    def records(self) -> list[Record]:
+        """All its results, the newest first."""
+        newest = [self.record] if self.record else []
+        return [*newest, *reversed(self.earlier)]
+
     def newest_holding(self, plan: Plan, host: str) -> Record | None:
         """The newest of its results that holds for a plan, on a host."""
-        for record in (self.record, *reversed(self.earlier)):
-            if record and record.holds(plan, host):
-                return record
-        return None
+        return next((record for record in self.records if record.holds(plan, host)), None)
 
     @property
     def runs_alone(self) -> bool:
@@ -1347,6 +1411,8 @@ def what_changed(old: Plan, new: Plan) -> str:
     """What a result of an old plan is of, seen from a new plan for which it does not hold."""
     if old.key == new.key:
         return "an earlier run" if new.limits.no_larger_than(old.limits) else "smaller limits"
+    if any(old.key == stage.key for stage in new.stages[: new.stage]):
+        return "an earlier stage"
     if old.theory_digest != new.theory_digest:
         return "an older text"
     if (old.options, old.flags, old.prove) != (new.options, new.flags, new.prove):
@@ -2093,6 +2159,10 @@ class ProverOption(NamedTuple):
                 values.append(value)
         return values
 
+    def means(self, words: Iterable[str]) -> frozenset[str]:
+        """What it says to the prover: its values, in whatever order and however often."""
+        return frozenset(self.values(words))
+
     def _value_in(self, word: str) -> str | None:
         """The value that a word gives this option; None where it means none, or another one."""
         for name in filter(None, (self.name, self.other_name)):
@@ -2119,6 +2189,8 @@ PARSE_ONLY = ProverOption(
     "--parse-only", takes_value=False, refusal="it proves nothing: use the 'check' command"
 )
 AUTO_SOURCES = ProverOption("--auto-sources", takes_value=False)
+# It refines the rules before anything is proven (src/Main/TheoryLoader.hs).
+PARTIAL_EVALUATION = ProverOption("--partial-evaluation")
 # Which oracle is called.
 HEURISTIC = ProverOption("--heuristic")
 ORACLE_NAME = ProverOption("--oraclename")
@@ -2176,6 +2248,12 @@ def reading_options(options: Sequence[str], flags: Iterable[str]) -> ReadingOpti
         diff=DIFF.is_given(options),
         auto_sources=AUTO_SOURCES.is_given(options),
     )
+
+
+def options_that_differ(options: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The options that change what is proven, of those in which two command lines differ."""
+    changing = (DEFINES, DIFF, AUTO_SOURCES, PARTIAL_EVALUATION)
+    return [each.name for each in changing if each.means(options) != each.means(others)]
 
 
 # --- Oracles --------------------------------------------------------------------------------------
@@ -6967,7 +7045,6 @@ def _has_macro_in_state(run: Circumstances) -> Iterator[Met]:
 
 
 _WITHOUT_EQUATIONS = frozenset(("hashing", "multiset", "natural-numbers"))
-PARTIAL_EVALUATION = ProverOption("--partial-evaluation")
 
 
 def _is_partially_evaluated(run: Circumstances) -> Iterator[Met]:
@@ -7873,6 +7950,7 @@ class Recipe:
         self.text = read_text(path) if text is None else text
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
         self.not_made: dict[str, str] = {}  # why theories could not be made, by their names here
+        self.made_from: dict[str, dict[str, str]] = {}  # as `Header.made_from`
         # What may be meant instead of a text that stands there, for `check --fix`.
         self.mends: dict[JsonPath, str] = {}
         # Lemmas that batch-tamarin selects beside the one whose name stands there.
@@ -8247,6 +8325,30 @@ class TaskEntry(Fields):
             yield RecipeProblem((*path, "exclude"), message)
 
 
+@dataclass(eq=False)
+class LemmaFields(Fields):
+    """An element of `lemmas`: an object, and not the mere name."""
+
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        if is_text(value):
+            name = json.dumps(value, ensure_ascii=False)
+            message = f'must be an object: write {{"name": {name}}} instead of {name}'
+            yield RecipeProblem(path, message)
+        else:
+            yield from super().problems(value, path)
+
+
+@dataclass(eq=False)
+class LimitStage(Fields):
+    """An element of `on_limit`: an object with at least one member."""
+
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        yield from super().problems(value, path)
+        if value == {}:
+            wanted = " or ".join(f"'{key}'" for key in self.members)
+            yield RecipeProblem(path, f"says nothing: give {wanted}")
+
+
 class Options(ValueKind):
     """A list of prover options that are not this program's own business."""
 
@@ -8515,7 +8617,7 @@ LEMMA_KINDS: dict[str, ValueKind] = {
 
 # One for all of its lemmas, or by lemma: names or patterns.
 EXPECTATIONS = OneOrNamed(VERDICT, "must be an object with at least one lemma")
-LEMMA_FIELDS = Fields(LEMMA_KINDS, required=("name",))
+LEMMA_FIELDS = LemmaFields(LEMMA_KINDS, required=("name",))
 
 # One value of a dimension, or several; shell patterns.
 _VALUES = OneOrList(TEXT)
@@ -8552,8 +8654,12 @@ SUBSETS = Fields(
     }
 )
 
-# A further attempt at what has met its limit. Other options would be another question: a variant.
-_LIMIT_STAGE: dict[str, ValueKind] = {"resources": Fields(RESOURCE_KINDS)}
+# A further attempt at what has met its limit. Its options are added to those of the lemma; what
+# would change the text that is proven is another question: a variant.
+_LIMIT_STAGE: dict[str, ValueKind] = {
+    "resources": Fields(RESOURCE_KINDS),
+    "tamarin_options": Options(),
+}
 
 # What makes the theory before it is read.
 _PREPARE: dict[str, ValueKind] = {
@@ -8578,9 +8684,7 @@ _TASK: dict[str, ValueKind] = {
     "exclude": ListOf(_BY_DIMENSION, "must be a list that is not empty", least=1),
     "prepare": Fields(_PREPARE, required=("command",)),
     # For what meets a limit, one after the other.
-    "on_limit": ListOf(
-        Fields(_LIMIT_STAGE, required=("resources",)), "must be a list that is not empty", least=1
-    ),
+    "on_limit": ListOf(LimitStage(_LIMIT_STAGE), "must be a list that is not empty", least=1),
     "granularity": GRANULARITY,  # whether its lemmas may share a process
 }
 
@@ -8840,6 +8944,7 @@ def _header(
         boot_id=boot_id,
         python=python,
         platform=sys.platform,
+        made_from=recipe.made_from,
     )
 
 
@@ -8909,7 +9014,7 @@ class _Planner:
             argument = share(argument)
             for choice in selection.choices:
                 self._refuse_diff(choice)
-                self._refuse_idle_stages(entry, choice.item)
+                self._refuse_bad_stages(choice)
                 words.note_plan()
                 yield self._plan(entry, choice, prefix, argument)
             for unread in selection.unread:
@@ -8934,8 +9039,12 @@ class _Planner:
         sides = sides_of(choice.sides)
         assumes = assumed_by(choice.sides)
         expect = expected_verdict(self.recipe, item, lemma)
-        key = dependencies.task_key(lemma.name, entry.prove)
-        lemma_key = dependencies.lemma_key(lemma.name, entry.prove)
+        first = Stage(
+            item.limits,
+            item.options,
+            dependencies.task_key(lemma.name, entry.prove),
+            dependencies.lemma_key(lemma.name, entry.prove),
+        )
         # Enough to tell texts apart, and it stands in the journal once for each task.
         theory_digest = dependencies.text[:32]
         unknown_actions = choice.loaded.theory.unknown_actions
@@ -8948,19 +9057,19 @@ class _Planner:
             trait=lemma.trait,
             sides=sides,
             prover=view.prover,
-            options=view.options,
+            options=first.options,
             flags=view.flags,
-            limits=item.limits,
+            limits=first.limits,
             cwd=view.cwd,
             prove=entry.prove,
             optional=lemma.optional,
             assumes=assumes,
             expect=expect,
-            key=key,
-            lemma_key=lemma_key,
+            key=first.key,
+            lemma_key=first.lemma_key,
             theory_digest=share(theory_digest),
             priority=item.priority,
-            on_limit=item.on_limit,
+            stages=tuple(self._stages(first, view, choice, entry.prove)),
             variant=entry.variant.name,
             dimensions=entry.variant.dimensions,
             unknown_actions=unknown.told,
@@ -9019,15 +9128,47 @@ class _Planner:
             dimensions=entry.variant.dimensions,
         )
 
-    def _refuse_idle_stages(self, entry: RecipeEntry, item: LemmaItem) -> None:
-        """A further attempt that may use no more would come to nothing else."""
-        before = item.limits
-        for index, limits in enumerate(item.on_limit):
+    def _stages(
+        self, first: Stage, view: TheoryView, choice: LemmaChoice, prove: bool
+    ) -> Iterator[Stage]:
+        """All attempts at a lemma; none where there is only the first."""
+        name = choice.lemma.name
+        if choice.item.on_limit:
+            yield first
+        for asked in choice.item.on_limit:
+            as_read = view._replace(options=asked.options)
+            dependencies = self.dependencies.of(as_read, choice.loaded)
+            key = dependencies.task_key(name, prove)
+            yield Stage(asked.limits, asked.options, key, dependencies.lemma_key(name, prove))
+
+    def _refuse_bad_stages(self, choice: LemmaChoice) -> None:
+        """Note what is wrong with the further attempts at a lemma."""
+        item = choice.item
+        prover = self.provers[choice.alias]
+        tried = [AskedStage(item.limits, item.options, item.path)]
+        for asked in item.on_limit:
+            changing = options_that_differ(
+                prover.all_options(item.options), prover.all_options(asked.options)
+            )
+            if changing:
+                message = f"{listed(changing)} changes what is proven: make it a variant"
+                self.recipe.problem((*asked.path, "tamarin_options"), message)
+            before = [each for each in tried if each.options == asked.options]
+            self._refuse_idle_stage(asked, before)
+            tried.append(asked)
+
+    def _refuse_idle_stage(self, asked: AskedStage, before: Sequence[AskedStage]) -> None:
+        """A further attempt that may use no more would come to nothing else.
+
+        `before`: those with the same options.
+        """
+        for each in before:
             # What is capped here may be more elsewhere.
-            if limits.no_larger_than(before) and not self.limits.are_all(limits):
-                message = f"allows no more than what was met before ({before})"
-                self.recipe.problem((*entry.path, "on_limit", index), message)
-            before = limits
+            is_capped = self.limits.are_all(asked.limits)
+            if asked.limits.no_larger_than(each.limits) and not is_capped:
+                message = f"allows no more than what was met before ({each.limits})"
+                self.recipe.problem(asked.path, message)
+                return
 
     def _refuse_diff(self, choice: LemmaChoice) -> None:
         """tamarin-rs has no diff mode."""
@@ -9493,6 +9634,14 @@ def _expected_by_name(
 # --- An entry of the recipe -----------------------------------------------------------------------
 
 
+class AskedStage(NamedTuple):
+    """A further attempt at what has met a limit, as the recipe asks for it."""
+
+    limits: Limits
+    options: tuple[str, ...]
+    path: JsonPath
+
+
 class LemmaItem(NamedTuple):
     """What an entry says of the lemmas that one name or pattern selects.
 
@@ -9506,7 +9655,7 @@ class LemmaItem(NamedTuple):
     options: tuple[str, ...]
     flags: tuple[str, ...]
     limits: Limits
-    on_limit: tuple[Limits, ...]
+    on_limit: tuple[AskedStage, ...]
     # Of the variant, the item, the task: the first of these that has a word for a lemma counts.
     expects: tuple[tuple[Expects, ...], ...]
     priority: int
@@ -9652,7 +9801,7 @@ def _read_item(item: Layer, entry: Layer, variant: Variant, limits: JobLimits) -
         options=share(tuple(options)),
         flags=share(tuple(flags)),
         limits=limits.decide(resources),
-        on_limit=_limits_of_stages(entry, resources, limits),
+        on_limit=tuple(_asked_stages(entry, tuple(options), resources, limits)),
         expects=(of_variant, (_expects_of(item),), (_entry_expects(entry, variant),)),
         priority=whole.get("priority", 0),
         own=_lemma_settings(item.overrides),
@@ -9660,16 +9809,20 @@ def _read_item(item: Layer, entry: Layer, variant: Variant, limits: JobLimits) -
     )
 
 
-def _limits_of_stages(
-    entry: Layer, resources: Sequence[AskedResources], limits: JobLimits
-) -> tuple[Limits, ...]:
-    """The limits of an entry's `on_limit`; each has what it does not say itself from before."""
+def _asked_stages(
+    entry: Layer, options: tuple[str, ...], resources: Sequence[AskedResources], limits: JobLimits
+) -> Iterator[AskedStage]:
+    """An entry's `on_limit`; each stage has what it does not say itself from the one before.
+
+    `options`, `resources`: of the first attempt. Options are added to those.
+    """
     asked = list(resources)
-    stages: list[Limits] = []
+    added: Sequence[str] = ()
     for index, stage in enumerate(entry.overrides.get("on_limit", ())):
-        asked.insert(0, _asked_resources(Layer(stage, (*entry.path, "on_limit", index))))
-        stages.append(limits.decide(asked))
-    return share(tuple(stages))
+        layer = Layer(stage, (*entry.path, "on_limit", index))
+        asked.insert(0, _asked_resources(layer))
+        added = stage.get("tamarin_options", added)
+        yield AskedStage(limits.decide(asked), share((*options, *added)), layer.path)
 
 
 def _asked_resources(layer: Layer) -> AskedResources:
@@ -9786,29 +9939,69 @@ class JobLimits:
         self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
 
 
-def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
-    """A plan with more of what one of its results has met the limit of; None where that is no use.
+def plan_to_try(plan: Plan, records: Sequence[Record], host: str) -> Plan:
+    """A plan at the stage to which its results have brought it, from the one that it is of on.
 
-    First what the recipe has for that (`on_limit`), then twice as much. A limit is doubled at most
-    so many times over what the recipe says, and memory never beyond `room`, what all jobs together
-    may use.
+    That is the first one whose limits were not met, on this host; of those that would allow no more
+    of what was met none. Where that has no answer, and another stage has one, it is that stage.
+    `records`: the newest first.
     """
-    # A heap that the task's own `+RTS -M` bounds is as small under any limit.
-    if met.result.exit == ExitStatus(GHC_HEAP_EXHAUSTED):
+    reached = plan
+    for number in range(plan.stage + 1, len(plan.stages)):
+        met = _limit_met(reached, records, host)
+        if met is None:
+            break
+        stage = plan.at_stage(number)
+        was_tried = _limit_met(stage, records, host) is not None
+        if was_tried or _is_worth_trying(stage, met):
+            reached = stage
+    ended = [record for record in records if not record.met_limit]
+    if any(record.holds(reached, host) for record in ended):
+        return reached
+    # An answer is one, though a smaller limit was met before that is planned no more.
+    answers = [record for record in ended if record.result.verdict in ANSWERS]
+    for stage in plan.all_stages:
+        if any(record.holds(stage, host) for record in answers):
+            return stage
+    return reached
+
+
+def _limit_met(plan: Plan, records: Iterable[Record], host: str) -> Record | None:
+    """The newest result that shows that the limits of a plan are met."""
+    met = (record for record in records if record.met_limit and record.holds(plan, host))
+    return next(met, None)
+
+
+def _is_worth_trying(stage: Plan, met: Record) -> bool:
+    """Whether a stage may go better than an attempt that met a limit."""
+    before = met.plan
+    if stage.key != before.key:
+        return True
+    if met.is_bounded_heap:
+        return False
+    if met.result.status is Status.MEMORY_LIMIT:
+        return stage.limits.memory_mb > before.limits.memory_mb
+    has_more_cores = stage.limits.cores > before.limits.cores
+    return stage.limits.timeout_s > before.limits.timeout_s or has_more_cores
+
+
+def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
+    """A plan with twice as much of what one of its results has met the limit of.
+
+    None where that is no use. A limit is doubled at most so many times over what the recipe says,
+    and memory never beyond `room`, what all jobs together may use.
+    """
+    if met.is_bounded_heap:
         return None
     recipes = plan.raised_from or plan.limits
-    last_of_recipe = plan.on_limit[-1] if plan.on_limit else recipes
     before = met.plan.limits
-    for limits in plan.on_limit:
-        if _is_more(limits, before, met.result.status):
-            return replace(plan, limits=limits, raised_from=recipes)
     most = 2**times
     if met.result.status is Status.TIMEOUT:
-        timeout_s = min(2 * before.timeout_s, last_of_recipe.timeout_s * most)
+        timeout_s = min(2 * before.timeout_s, recipes.timeout_s * most)
         raised = replace(plan.limits, timeout_s=timeout_s)
         is_more = timeout_s > before.timeout_s
     elif met.result.status is Status.MEMORY_LIMIT:
-        memory_mb = min(2 * before.memory_mb, last_of_recipe.memory_mb * most, room.memory_mb)
+        memory_mb = min(2 * before.memory_mb, recipes.memory_mb * most, room.memory_mb)
         raised = replace(plan.limits, memory_mb=int(memory_mb))
         is_more = memory_mb > before.memory_mb
     else:
@@ -9816,19 +10009,25 @@ def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | N
     return replace(plan, limits=share(raised), raised_from=recipes) if is_more else None
 
 
-def _is_more(limits: Limits, before: Limits, status: Status) -> bool:
-    """Whether these limits allow more of what was met, and less of nothing."""
-    if not before.no_larger_than(limits):
-        return False
-    if status is Status.TIMEOUT:
-        return limits.timeout_s > before.timeout_s
-    return status is Status.MEMORY_LIMIT and limits.memory_mb > before.memory_mb
+def next_attempt(header: Header, task: Task, times: float) -> Plan | None:
+    """How a task is tried again that has just met a limit: its next stage, else a doubled limit.
+
+    None where it isn't. A limit is doubled at most so many times over what the recipe says.
+    """
+    met = task.record
+    if met is None or not met.met_limit:
+        return None
+    # What is proven anew goes by nothing that it came to before.
+    records = [met] if task.id in header.ids_again else task.records
+    plan = plan_to_try(task.plan, records, header.host)
+    if plan is not task.plan:
+        return plan
+    return raised_plan(plan, met, header.limits, times)
 
 
 def may_be_raised(header: Header, task: Task) -> bool:
-    """Whether a task has met a limit that can be doubled."""
-    record = task.record
-    return bool(record and raised_plan(task.plan, record, header.limits, math.inf))
+    """Whether a task has met a limit that can be doubled, or has another stage."""
+    return next_attempt(header, task, math.inf) is not None
 
 
 def with_limits_raised_before(plan: Plan, before: Plan, room: Limits) -> Plan:
@@ -9848,7 +10047,7 @@ def limit_key(header: Header, task: Task) -> str:
     # The recipe in a journal can come from anywhere.
     except (AttributeError, KeyError, TypeError):
         return ""
-    if task.plan.on_limit:
+    if task.plan.stages:
         return f"tasks.{task.plan.entry}.on_limit"
     is_capped = task.plan.limits.memory_mb >= header.limits.memory_mb
     if key == "max_memory" and is_capped:
@@ -10144,12 +10343,27 @@ class Preparation(NamedTuple):
     cwd: str
     limits: Limits
 
+    def without_inputs(self, paths: Collection[str]) -> Preparation:
+        """The same, less the inputs at these absolute paths."""
+        left = [path for path in self.inputs if os.path.abspath(path) not in paths]
+        return self._replace(inputs=tuple(left))
+
     @property
     def digest(self) -> str:
         """Of all that decides what is made."""
         words = (*self.inputs, *self.command)
         digests = list(map(file_digest, words))
         return json_digest([words, self.cwd, digests])
+
+    @property
+    def own_files(self) -> dict[str, str]:
+        """The files of users that decide what is made: SHA-256 by path, as seen from here."""
+        program, *others = self.command
+        # A tool such as m4 is another one on another machine, and makes the same.
+        is_on_path = program == find_program(os.path.basename(program))
+        words = [*self.inputs, *others] if is_on_path else [*self.inputs, *self.command]
+        digests = {path_from(word, self.cwd): file_state(word).digest for word in words}
+        return {path: digest for path, digest in digests.items() if digest}
 
 
 THEORY_FILE = "{theory_file}"  # in a command: where it is to write; else it prints the theory
@@ -10183,7 +10397,8 @@ def read_preparations(recipe: Recipe, batch: Limits, most_tasks: int) -> list[Pr
                 )
                 recipe.problem((*entry.path, "theory_file"), message)
     recipe.raise_problems()
-    return list(by_target.values())
+    # A pattern of inputs may mean what was made beside them.
+    return [each.without_inputs(by_target) for each in by_target.values()]
 
 
 def _refuse_unknown_words(
@@ -11355,11 +11570,13 @@ class Changes(NamedTuple):
     differs: bool  # whether anything does, but for the driver
 
 
-def raise_limits(old: Batch, planned: Batch, ids: Iterable[str], times: float) -> None:
-    """Let what is planned have the limits that were raised before, and raise more of them.
+def raise_limits(
+    old: Batch, planned: Batch, ids: Iterable[str], times: float, again: bool = False
+) -> None:
+    """Bring what is planned to the stages and limits that it had come to, and raise more limits.
 
     `ids`: the chosen tasks. The limits that their results have met are doubled, at most so many
-    times over what the recipe says.
+    times over what the recipe says. `again`: they begin with their first stage.
     """
     host = planned.header.host
     room = planned.header.limits
@@ -11368,9 +11585,13 @@ def raise_limits(old: Batch, planned: Batch, ids: Iterable[str], times: float) -
         before = old.tasks.get(task.id) or old.withdrawn.get(task.id)
         if before is None:
             continue
-        plan = with_limits_raised_before(task.plan, before.plan, room)
+        begins_anew = again and task.id in chosen
+        plan = task.plan
+        if not begins_anew:
+            plan = plan_to_try(plan, before.records, host)
+        plan = with_limits_raised_before(plan, before.plan, room)
         holding = before.newest_holding(plan, host)
-        if holding and task.id in chosen:
+        if holding and task.id in chosen and not begins_anew:
             plan = raised_plan(plan, holding, room, times) or plan
         if plan != task.plan:
             planned.apply(plan)
@@ -11391,8 +11612,11 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
         plan = planned.tasks[task_id].plan
         if task is None:
             continue
-        holding = task.newest_holding(plan, planned.header.host)
-        if again or (task.record and holding is None):
+        host = planned.header.host
+        holding = task.newest_holding(plan, host)
+        is_shown = task.record and task.record.standing(plan, host) is Standing.SHOWN
+        # What is of something else is taken away in any case, and may come back.
+        if again or (is_shown and holding is None):
             anew.append(task_id)
         # Something runs, or an earlier result comes back.
         if again or holding is None or holding is not task.record:
@@ -11427,6 +11651,7 @@ def _say_the_same(one: Header, other: Header) -> bool:
         and one.scheduler == other.scheduler
         and one.provers == other.provers
         and one.inputs == other.inputs
+        and one.made_from == other.made_from
     )
 
 
@@ -12221,8 +12446,8 @@ def past_usages(tasks: Iterable[Task], batch: Batch, cache: Cache | None) -> dic
 
 def _journalled_usage(task: Task) -> Usage | None:
     """What the newest result of a task took that tells."""
-    for record in (task.record, *reversed(task.earlier)):
-        if record and record.result.tells_time:
+    for record in task.records:
+        if record.result.tells_time:
             return record.result.usage
     return None
 
@@ -12231,10 +12456,15 @@ def _journalled_usage(task: Task) -> Usage | None:
 
 
 class TaskHit(NamedTuple):
-    """A task, and the stored result that holds for it."""
+    """A task, and the stored result that holds for it at one of its stages."""
 
     task: Task
     hit: Hit
+    plan: Plan  # of that stage
+
+    def after_load(self, load: Result) -> TaskHit:
+        """The same when the prover has loaded the text."""
+        return self._replace(hit=self.hit.after_load(load))
 
 
 class Runner:
@@ -12247,8 +12477,9 @@ class Runner:
         executor: Executor,
         cache: Cache | None = None,
         tell: Callable[[str], None] | None = None,
+        fails_fast: bool = False,
     ) -> None:
-        """`tell`: wants to know why a task is not in the cache."""
+        """`tell`: wants to know why a task is not in the cache. `fails_fast`: see `_note_end`."""
         self.directory = directory
         self.batch = journal.batch
         self.executor = executor
@@ -12259,6 +12490,9 @@ class Runner:
         self.files = AttemptFiles(directory)
         self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
         self.past: PastUsages = {}
+        self.proves_anew = False  # whatever is stored
+        self.fails_fast = fails_fast
+        self.failed_id = ""  # of the task whose failure has stopped the others
         self.cached: CachedResults | None = None
         if cache:
             self.cached = CachedResults(cache, self.batch, self.files, self.recorder, tell)
@@ -12292,11 +12526,13 @@ class Runner:
             result = Result(Status.FAILED, reason=reason, at=timestamp())
             await asyncio.to_thread(self.files.set_aside, task)  # of an earlier attempt
             self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
+            self._note_end(task)
         return readable
 
     async def _run(self, tasks: Iterable[Task], again: bool) -> None:
         missing = await self._fail_unreadable(tasks)
         loads: list[list[TaskHit]] = []
+        self.proves_anew = again
         if self.cached and not again:
             missing, loads = await self._ask_cache(self.cached, missing)
         held = [each.task for hits in loads for each in hits]
@@ -12331,12 +12567,12 @@ class Runner:
             if self.scheduler.stopped:
                 break
             task = waiting.popleft()
-            hit = await cached.find(task.plan)
-            if hit and not hit.counts:
-                held.setdefault(task.plan.view, []).append(TaskHit(task, hit))
-            elif not hit or not await cached.restore(task, hit):
+            found = await cached.find_for(task)
+            if found and not found.hit.counts:
+                held.setdefault(task.plan.view, []).append(found)
+            elif not found or not await cached.restore(found):
                 missing.append(task)
-            elif self._raise_limit(task):
+            elif self._runs_again(task):
                 waiting.appendleft(task)  # larger limits may have been met before, too
         return missing, list(held.values())
 
@@ -12348,18 +12584,41 @@ class Runner:
             else:
                 yield self._proving(group[0])
 
-    def _raise_limit(self, task: Task) -> bool:
-        """Raise the limit that a task has just met, if that was asked for; whether it runs again.
+    def _runs_again(self, task: Task) -> bool:
+        """Whether a task that has just ended has another attempt, which is planned then.
 
         Not when the batch is being stopped: it is raised when the batch goes on.
         """
         header = self.batch.header
-        if not task.record or self.scheduler.stopped:
+        if self.scheduler.stopped:
             return False
-        plan = raised_plan(task.plan, task.record, header.limits, header.options.retry)
-        if plan:
+        plan = next_attempt(header, task, header.options.retry)
+        while plan:
             self.recorder.record(plan)
-        return plan is not None
+            if self.batch.needs_run(task):
+                return True
+            # It came to that before: its result is back.
+            plan = next_attempt(header, task, header.options.retry)
+        self._note_end(task)
+        return False
+
+    def _note_end(self, task: Task) -> None:
+        """After a failure nothing else starts and what runs is ended, if that is wanted.
+
+        A failure is what by itself keeps the batch from ending with exit code 0.
+        """
+        is_failure = task.is_final and (task.misses_expectation or not task.is_settled)
+        if not self.fails_fast or self.scheduler.stopped or not is_failure:
+            return
+        self.failed_id = task.id
+        self.scheduler.stop()  # first: a job that ends now must not make room for another
+        reason = f"stopped after the failure of {task.id}"
+        self.prover_runs.stopped = reason
+        jobs = list(self.executor.live)
+        say(f"stopping, as {task.id} came to {task.outcome}: {plural(len(jobs), 'job')} to end")
+        # Not the executor itself: traces are to be drawn.
+        for job_id in jobs:
+            self.executor.stop(job_id, reason)
 
     def _proving(self, task: Task) -> Waiting:
         plan = task.plan
@@ -12397,11 +12656,24 @@ class Runner:
         outcome = await self.prover_runs.run(run)
         result = await asyncio.to_thread(read_result, run, outcome)
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
-        if self.cached:
-            self.cached.keep(run, result)
-        if self._raise_limit(task):
-            self.scheduler.add([self._proving(task)])  # behind what waits already
+        kept = self.cached.keep(run, result) if self.cached else None
+        if self._runs_again(task):
+            if kept:
+                await kept  # its files make room for those of the next attempt
+            await self._try_again(task)
         return outcome
+
+    async def _try_again(self, task: Task) -> None:
+        """Let a task wait for its next attempt, behind what waits already.
+
+        With other options it may have been answered before.
+        """
+        if not self.cached or self.proves_anew:
+            self.scheduler.add([self._proving(task)])
+            return
+        missing, loads = await self._ask_cache(self.cached, [task])
+        self.scheduler.add(map(self._loading, loads))
+        self.scheduler.add(self._waiting(missing))
 
     async def _share(self, tasks: Sequence[Task]) -> Outcome:
         """Prove tasks in as many processes as there is room for now: in this room, and beside."""
@@ -12429,6 +12701,7 @@ class Runner:
             self.recorder.record(Finished(run.plan.id, job.id, job.attempt, result))
             if self.cached:
                 self.cached.keep(run, result)
+            self._note_end(self.batch.tasks[run.plan.id])
         alone = [task for task in tasks if task.runs_alone]
         self.scheduler.add(map(self._proving, alone))
         return outcome
@@ -12450,9 +12723,11 @@ class Runner:
         if load:
             await cached.keep_load(run, load)
         missing: list[Task] = []
-        for task, hit in hits:
-            if not load or not await cached.restore(task, hit.after_load(load)):
-                missing.append(task)
+        for found in hits:
+            if load and await cached.restore(found.after_load(load)):
+                self._note_end(found.task)
+            else:
+                missing.append(found.task)
         # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
         self.scheduler.add(self._waiting(missing))
         return outcome
@@ -12801,6 +13076,7 @@ class ProverRuns:
         self.directory = directory
         self.executor = executor
         self.recorder = recorder
+        self.stopped = ""  # why no other one starts
         # Once for each prover: it copies our whole environment.
         self._environments = {
             alias: prover_environment(prover) for alias, prover in batch.provers.items()
@@ -12861,8 +13137,8 @@ class ProverRuns:
         """
         # What is edited while tasks wait, perhaps for days, is no longer what their keys say.
         changed = await changed_input(run.plan, run.inputs)
-        if changed:
-            return Outcome(Status.INTERRUPTED, reason=changed)
+        if changed or self.stopped:
+            return Outcome(Status.INTERRUPTED, reason=changed or self.stopped)
         began = time.time()
         on_start = functools.partial(self.recorder.record_start, run.job)
         outcome = await self.executor.run(run.job, on_start)
@@ -12985,15 +13261,28 @@ class CachedResults:
         # What is stored of the load of each text: looked up once, though many hits rest on it.
         self._loads: dict[TheoryView, Result | None] = {}
 
-    async def find(self, plan: Plan) -> Hit | None:
-        """The stored result that holds for a task, if nothing changed since it was planned."""
+    async def find_for(self, task: Task) -> TaskHit | None:
+        """The stored result that holds for a task; at another of its stages only an answer."""
+        own = await self.find(task.plan)
+        if own is None or own.result.verdict is None:
+            for stage in task.plan.all_stages:
+                hit = await self.find(stage, is_asked=False)
+                if hit and hit.counts and hit.result.verdict in ANSWERS:
+                    return TaskHit(task, hit, stage)
+        return TaskHit(task, own, task.plan) if own else None
+
+    async def find(self, plan: Plan, is_asked: bool = True) -> Hit | None:
+        """The stored result that holds for a plan, if nothing changed since it was planned.
+
+        `is_asked`: it is told if there is none.
+        """
         import asyncio
 
         inputs = self.batch.dependencies[plan.view]
         if await changed_input(plan, inputs):
             return None
         hit = self.cache.find(plan, inputs)
-        if not hit and self.tell:
+        if not hit and self.tell and is_asked:
             reason = await asyncio.to_thread(self.cache.what_is_new, plan, inputs)
             self.tell(f"not in the cache: {plan.id}: {reason}")
         if hit is None or hit.counts:
@@ -13003,13 +13292,16 @@ class CachedResults:
         load = self._loads[plan.view]
         return hit.after_load(load) if load else hit
 
-    async def restore(self, task: Task, hit: Hit) -> bool:
+    async def restore(self, found: TaskHit) -> bool:
         """Make a stored result that of a task; False if it is damaged. Raises StorageError."""
         import asyncio
 
-        restored = await asyncio.to_thread(self._restore_files, task, hit)
+        task = found.task
+        restored = await asyncio.to_thread(self._restore_files, task, found.hit)
         if restored:
-            result = replace(hit.result, at=timestamp())
+            if found.plan != task.plan:
+                self.recorder.record(found.plan)
+            result = replace(found.hit.result, at=timestamp())
             # A number of its own: evidence is kept by it.
             self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
         return restored
@@ -13024,11 +13316,11 @@ class CachedResults:
             flush_evidence(outputs)
         return restored
 
-    def keep(self, run: ProverRun, result: Result) -> None:
+    def keep(self, run: ProverRun, result: Result) -> asyncio.Future[None]:
         """Store a result while other things go on; the end of the event loop waits for that."""
         import asyncio
 
-        asyncio.get_running_loop().run_in_executor(
+        return asyncio.get_running_loop().run_in_executor(
             None, self.cache.store, run.plan, result, run.outputs, run.inputs
         )
 
@@ -14675,9 +14967,9 @@ class Row(NamedTuple):
         return self._plan_of_result.limits
 
     @property
-    def raised_limit(self) -> str:
+    def unlike_first(self) -> str:
         """`limit raised to 20 s`, of its result's limits; "" where the recipe's were enough."""
-        return self._plan_of_result.raised_limit
+        return self._plan_of_result.unlike_first
 
     @property
     def _plan_of_result(self) -> Plan:
@@ -15760,7 +16052,7 @@ class _Baseline:
 
     Theories are the same when their base names are. An exact name beats patterns, of these the
     first counts. Other flags make another model, with which nothing is compared. Of what is left
-    the same folder, text, source, entry, options and prover beat others, in this order.
+    the same folder, text, source, entry, variant, options and prover beat others, in this order.
     """
 
     def __init__(self, references: Iterable[Reference]) -> None:
@@ -15811,7 +16103,7 @@ class _Baseline:
             self.met.setdefault(id(each.task), set()).add(located.task.verdict)
         for pin in ("source", "entry"):
             known = _with_most_of_the_way(known, pin, pins[pin])
-        for pin in ("options", "prover"):
+        for pin in ("variant", "options", "prover"):
             known = _preferred(known, functools.partial(_same_pin, pins, pin))
         return known
 
@@ -17624,6 +17916,9 @@ def _findings_of_batch(directory: str, batch: Batch) -> Iterator[Finding]:
                 yield from _findings_of_view(view, tasks, copies)
         yield from proofs.findings(tasks, view.options.diff)
     yield from proofs.finding_of_lost()
+    for theory, files in theories_to_make(batch.header).items():
+        message = f"what it is made from has changed: {listed(files)}; `run` makes it again"
+        yield Finding("stale", theory, "", message, NOTE)
     if gone:
         theories = listed(gone)
         yield Finding("stale", theories, "", "is not there any more to compare with", NOTE)
@@ -17698,13 +17993,18 @@ class SourcesNow(NamedTuple):
 
     older: frozenset[str]  # the ids of tasks with results of another text than lies there now
     gone: list[str]  # the theories that lie there no more
+    to_make: Mapping[str, list[str]]  # theories with what they are made from and has changed
 
 
 def sources_now(batch: Batch) -> SourcesNow:
-    """Compare theories, what they include and oracles with what was planned, by their bytes."""
+    """Compare theories, what they include and oracles with what was planned, by their bytes.
+
+    And what theories are made from by commands, which are not run.
+    """
     changed = _changed_inputs(batch.header)
-    if batch.header.inputs and not changed:
-        return SourcesNow(frozenset(), [])
+    to_make = theories_to_make(batch.header)
+    if batch.header.inputs and not changed and not to_make:
+        return SourcesNow(frozenset(), [], {})
     older: set[str] = set()
     gone: dict[str, None] = {}
     for view, tasks in _views_of(batch).items():
@@ -17715,12 +18015,28 @@ def sources_now(batch: Batch) -> SourcesNow:
             theory: Theory | None = view.load()
         except InputError:  # what is no theory now is another text
             theory = None
+        is_to_make = path_from(os.path.abspath(view.path), batch.header.cwd) in to_make
         for task in tasks:
             if not task.result:
                 continue
-            if not theory or not _is_of_present_text(task, batch, theory, changed):
+            is_present = theory and _is_of_present_text(task, batch, theory, changed)
+            if is_to_make or not is_present:
                 older.add(task.id)
-    return SourcesNow(frozenset(older), list(gone))
+    return SourcesNow(frozenset(older), list(gone), to_make)
+
+
+def theories_to_make(header: Header) -> dict[str, list[str]]:
+    """Theories that a command would make anew, by their paths, and what has changed for that.
+
+    What is not there any more can't be compared.
+    """
+    found: dict[str, list[str]] = {}
+    for theory, files in header.made_from.items():
+        for name, digest in files.items():
+            now = file_state(os.path.join(header.cwd, name)).digest
+            if now not in ("", digest):
+                found.setdefault(theory, []).append(name)
+    return found
 
 
 def _is_of_present_text(task: Task, batch: Batch, theory: Theory, changed: set[str]) -> bool:
@@ -17885,7 +18201,10 @@ class Recheck:
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
-            raised_from=None,  # to a check the limits that its proof needed are its own
+            # To a check the limits that its proof needed are its own.
+            stages=(),
+            stage=0,
+            raised_from=None,
             # They are told of the result itself.
             unknown_actions=(),
             holds_anyway=False,
@@ -18215,7 +18534,7 @@ REMARK_LENGTH = 160  # characters of a reason or warning in a table: details hav
 
 def remarks_on(row: Row) -> Iterator[str]:
     """What a person should know of a result beside what it is, what it rests on and its figures."""
-    remarks = [row.raised_limit, _shortened(row.result.reason)]
+    remarks = [row.unlike_first, _shortened(row.result.reason)]
     remarks += [_shortened(f"warning: {warning}") for warning in row.warnings]
     remarks += [told_advisories(row), told_cached(row.result), row.sharing]
     return filter(None, remarks)
@@ -19068,7 +19387,7 @@ def _settings(rows: Sequence[Row]) -> list[Aspect]:
         settings.append(ENTRY)
     settings.append(Aspect("trait", lambda row: row.result.trait or row.plan.trait))
     settings += [PROVER, VARIANT]
-    settings.append(Aspect("options", lambda row: quoted(row.plan.options)))
+    settings.append(Aspect("options", lambda row: quoted(row.plan.first_options)))
     settings.append(Aspect("flags", lambda row: " ".join(row.plan.flags)))
     return settings
 
@@ -19729,16 +20048,21 @@ def _told_limits(row: Row) -> str:
     """The limits of a result; "" where nobody knows them."""
     if row.limits == NO_LIMITS:
         return ""
-    if row.raised_limit:
-        return f"{row.limits} ({row.raised_limit})"
+    if row.unlike_first:
+        return f"{row.limits} ({row.unlike_first})"
     return str(row.limits)
 
 
 def _earlier_attempts(task: Task) -> Iterator[str]:
-    """How earlier attempts at the same plan ended that met smaller limits."""
+    """How earlier attempts at the same plan ended that met smaller limits, or in other stages."""
+    keys = {task.plan.key, *(stage.key for stage in task.plan.stages)}
     for record in task.earlier:
-        if record.plan.key == task.plan.key and record.result.status in MET_A_LIMIT:
-            yield f"{outcome_words(record.result)} ({record.plan.limits})"
+        if record.plan.key in keys and record.met_limit:
+            words = [str(record.plan.limits)]
+            if record.plan.options != task.plan.options:
+                options = quoted(record.plan.options)
+                words.append(f"options {options}" if options else "without options")
+            yield f"{outcome_words(record.result)} ({', '.join(words)})"
 
 
 def _told_usage(usage: Usage) -> str:
@@ -20553,7 +20877,7 @@ def csv_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iter
     names += json_names(Result)
     names += ["assuming", "on_older_text", "advisories"]
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
-    left_out = ("limits", "on_limit", "raised_from", "lemmas", "exit", "stderr_tail")
+    left_out = ("limits", "stages", "raised_from", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
     if len(batches) > 1:
         columns.insert(0, "directory")
@@ -20572,6 +20896,7 @@ def _csv_object(row: Row) -> Json:
     told.update(encode(row.result))
     told["assuming"] = [str(each) for each in row.assuming]
     told["on_older_text"] = "yes" if row.on_older_text else ""
+    told["stage"] = row.plan.stage
     told["shared_by"] = row.shared_by
     told["granularity"] = row.plan.granularity
     told["advisories"] = [each.in_full for each in row.advisories]
@@ -21178,7 +21503,7 @@ def _theories_table(rows: Sequence[Row]) -> Table:
     groups: dict[_TheoryResults, list[Row]] = {}
     for row in rows:
         plan = row.plan
-        group = _TheoryResults(row.directory, model_of(plan), plan.theory, plan.options)
+        group = _TheoryResults(row.directory, model_of(plan), plan.theory, plan.first_options)
         groups.setdefault(group, []).append(row)
     table = Table("Theories")
     table.add_columns("theory", "prover")
@@ -21913,14 +22238,15 @@ class Progress:
         task = self.batch.tasks[finished.id]
         next_step = ""
         if task.result is not finished.result:  # it waits once more, and no verdict is due yet
-            next_step = f"; {task.plan.raised_limit}, runs again"
+            next_step = f"; {task.plan.unlike_first}, runs again"
             task = Task.with_result(replace(task.plan, expect=None), finished.result)
         went_well = task.is_settled and not task.misses_expectation
         if self.quiet and (went_well or next_step):
             return
         total = str(self.tally.total)
         # What runs again is counted until its new plan is told.
-        done = str(self.tally.done - bool(next_step)).rjust(len(total))
+        is_counted = bool(next_step) and self.tally.counts_as_done(task.id)
+        done = str(self.tally.done - is_counted).rjust(len(total))
         heading = f"[{done}/{total}] {task.outcome:12}"
         facts = result_facts(task) + next_step
         if self.screen is None:
@@ -22059,6 +22385,8 @@ class Tally:
         self._at_limits: set[str] = set()  # ids of final tasks that may wait once more
         # How many tasks are not final, by recipe entry and timeout: what a forecast needs of them.
         self._open: Counter[tuple[str, float]] = Counter()
+        # By id of which kind they are, of those that may come to another stage.
+        self._open_in_stages: dict[str, tuple[str, float]] = {}
         # What final tasks took: all of them, and those of each recipe entry.
         self._all_times = Times()
         self._entry_times: dict[str, Times] = {}
@@ -22068,7 +22396,7 @@ class Tally:
         for task in self._batch.tasks.values():
             self._assumed.update(task.plan.assumes)
         for task in self._tasks:
-            self._open[open_key(task.plan)] += 1
+            self._note_open(task.plan)
             if task.is_final:
                 self._note_end(task.plan, task.result or Result(task.status))
             elif task.status is not Status.PENDING:
@@ -22085,10 +22413,18 @@ class Tally:
             self._note_finish(event)
         elif isinstance(event, Plan) and event.id in self._at_limits:
             self._note_raised_limit(self._batch.tasks[event.id])
+        elif isinstance(event, Plan) and self._is_open_after(event):
+            self._open[self._open_in_stages[event.id]] -= 1
+            self._note_open(event)
         elif isinstance(event, (Header, Plan)):
             # Any task may have another status now. A journal begins with thousands of plans: they
             # are counted at the next look, all at once.
             self._is_stale = True
+
+    def counts_as_done(self, task_id: str) -> bool:
+        """Whether a task that has met a limit is counted as done, though it may wait once more."""
+        self._refresh()
+        return task_id in self._at_limits
 
     def _note_finish(self, event: Finished) -> None:
         """Count how an attempt ended."""
@@ -22101,9 +22437,25 @@ class Tally:
             if record and record.result is event.result:
                 self._note_end(record.plan, record.result)
 
+    def _is_open_after(self, plan: Plan) -> bool:
+        """Whether a task that was open has come to another stage, and to no result by that alone.
+
+        The cache may have an answer for it: that follows.
+        """
+        record = self._batch.tasks[plan.id].record
+        return plan.id in self._open_in_stages and (record is None or record.plan is plan)
+
+    def _note_open(self, plan: Plan) -> None:
+        """Count a task as open."""
+        key = open_key(plan)
+        self._open[key] += 1
+        if plan.stages:
+            self._open_in_stages[plan.id] = key
+
     def _note_end(self, plan: Plan, result: Result) -> None:
         """Count a task that was open until now."""
         self._begun.pop(plan.id, None)
+        self._open_in_stages.pop(plan.id, None)
         self._open[open_key(plan)] -= 1
         self._done += 1
         self._outcomes[outcome_words(result)] += 1
@@ -22126,7 +22478,7 @@ class Tally:
             self._is_stale = True
             return
         self._at_limits.discard(task.id)
-        self._open[open_key(task.plan)] += 1
+        self._note_open(task.plan)
         self._done -= 1
         self._outcomes[outcome_words(met.result)] -= 1
         self._note_time(task.plan, met.result, -1)
@@ -23162,6 +23514,12 @@ def add_running_arguments(parser: Parser) -> None:
     """What `run` and `resume` have in common."""
     add_batch_arguments(parser)
     parser.add_argument(
+        "--fail-fast",
+        action="store_true",
+        help="stop at the first task that comes to anything else than is expected, or to no answer "
+        "(after all its attempts): start nothing else, and end what runs",
+    )
+    parser.add_argument(
         "--again",
         action="store_true",
         help="prove the tasks that -t selects anew (without -t: all), whatever results there are",
@@ -23450,6 +23808,7 @@ class CheckJob:
     job: Job  # serves the tasks that load the theory in this way; none for a self-test
     proof: str  # path of the theory as the prover writes it, with its report in a comment
     heading: tuple[str, ...]  # lines to show above what is found
+    plans: tuple[Plan, ...] = ()  # of these tasks, in the stage that loads it so
     outcome: Outcome = Outcome(Status.PENDING)
     # What was found, for people: "error: " where the recipe can't run, "warning: " where results
     # need a look. Where something was found before, the job does not run.
@@ -23495,9 +23854,9 @@ def command_check(args: argparse.Namespace) -> int:
     for check in checks:
         print_check(check)
         if args.debug:
-            print_tasks(batch, check.job.task_ids, directory)
+            print_tasks(batch, check.plans, directory)
         else:
-            print_lemmas(batch, check.job.task_ids)
+            print_lemmas(check.plans)
     return conclude_checks(batch, checks, recipe_file)
 
 
@@ -23557,8 +23916,14 @@ def self_tests(batch: Batch, folder: str) -> Iterator[CheckJob]:
 
 
 def theory_loads(batch: Batch, folder: str) -> Iterator[CheckJob]:
-    """A load of each theory by each prover with each options and flags that some task has."""
-    for tasks in tasks_read_alike(batch.tasks.values()):
+    """A load of each theory by each prover with each options and flags that some task has.
+
+    Also in a later stage: what is wrong with its options must not show after an hour.
+    """
+    attempts: list[Task] = []
+    for task in batch.tasks.values():
+        attempts += [Task(plan) for plan in task.plan.all_stages] or [task]
+    for tasks in tasks_read_alike(attempts):
         yield theory_load(batch, tasks, folder)
 
 
@@ -23569,9 +23934,10 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
     limits = list(dict.fromkeys(task.plan.limits for task in tasks))
     # Where it does not load under the largest limits, it does under none.
     load = replace(plan, prove=False, limits=largest_limits(limits))
-    outputs = result_files(folder, plan.id)
+    name = f"{plan.id}~{plan.stage}" if plan.stage else plan.id
+    outputs = result_files(folder, name)
     job = Job(
-        id=plan.id,
+        id=name,
         attempt=1,
         command=prover_command(prover, load, outputs),
         cwd=plan.cwd,
@@ -23579,9 +23945,11 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
         limits=load.limits,
         stdout=outputs.stdout,
         stderr=outputs.stderr,
-        task_ids=tuple(task.id for task in tasks),
+        task_ids=tuple(dict.fromkeys(task.id for task in tasks)),
     )
-    check = CheckJob(job, outputs.proof, ("", load_heading(tasks, limits)))
+    heading = load_heading(tasks, limits)
+    plans = tuple(task.plan for task in tasks)
+    check = CheckJob(job, outputs.proof, ("", heading), plans)
     if plan.unreadable:
         check.notes = [f"error: {plan.unreadable}", f"can't run: {listed(check.job.task_ids, 10)}"]
     return check
@@ -23592,7 +23960,9 @@ def load_heading(tasks: Sequence[Task], limits: Iterable[Limits]) -> str:
     plan = tasks[0].plan
     entries = dict.fromkeys(task.plan.entry for task in tasks)
     names = ", ".join(entries)
-    count = plural(len(tasks), "task")
+    # A task may have several stages that load it alike.
+    ids = {task.id for task in tasks}
+    count = plural(len(ids), "task")
     sizes = " or ".join(map(str, limits))
     return f"{names}: {theory_words(plan)} with {plan.prover}, {count} of {sizes}"
 
@@ -23644,13 +24014,12 @@ def check_notes(batch: Batch, check: CheckJob) -> Iterator[str]:
     if not check.job.task_ids:
         yield self_test_note(check, output)
         return
-    task = batch.tasks[check.job.task_ids[0]]
     # As it was loaded: no lemma was asked for by name.
-    plan = replace(task.plan, prove=False)
+    plan = replace(check.plans[0], prove=False)
     yield load_note(check, output)
-    for task_id in check.job.task_ids:
-        asked = batch.tasks[task_id].plan
-        if asked.unknown_actions:
+    # Of several stages the first one tells.
+    for asked in check.plans:
+        if asked.unknown_actions and not asked.stage:
             yield f"warning: lemma {asked.lemma}: {silence_words(asked)}"
     for warning in prover_warnings(plan, output, check.proof):
         yield f"warning: {warning}"
@@ -23701,20 +24070,20 @@ def print_check(check: CheckJob) -> None:
         print_coloured(printable(line) + "\n")
 
 
-def print_lemmas(batch: Batch, task_ids: Sequence[str]) -> None:
-    """Show the first of the lemmas that these tasks are of."""
-    plans = [batch.tasks[task_id].plan for task_id in task_ids]
+def print_lemmas(plans: Iterable[Plan]) -> None:
+    """Show the first of the lemmas that tasks are of."""
     lemmas = dict.fromkeys(plan.lemma for plan in plans if not plan.unreadable)
     if lemmas:
         told = listed(lemmas, SHOWN_LEMMAS)
         print_out(printable(f"  lemmas: {told}") + "\n")
 
 
-def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
+def print_tasks(batch: Batch, plans: Iterable[Plan], directory: str) -> None:
     """Show tasks with their limits and the commands that would run them, results in `directory`."""
-    for task_id in task_ids:
-        plan = batch.tasks[task_id].plan
-        line = f"  {task_id}: {plan.limits}"
+    for plan in plans:
+        line = f"  {plan.id}: {plan.limits}"
+        if plan.stage:
+            line += " where the limits before were met"
         if plan.priority:
             line += f", priority {plan.priority}"
         if plan.expect:
@@ -23722,7 +24091,7 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
         print_out(printable(line) + "\n")
         # Without its theory a task has no command: a pattern in the recipe is no lemma.
         if not plan.unreadable:
-            outputs = result_files(directory, task_id)
+            outputs = result_files(directory, plan.id)
             command = prover_command(batch.provers[plan.prover], plan, outputs)
             print_out(printable(f"    {quoted(command)}") + "\n")
 
@@ -24649,7 +25018,8 @@ def winners(batch: Batch) -> list[Measured]:
         if plan.unreadable or is_refused or plan.lemma not in known:
             gone.append(task.id)
             continue
-        prefix = task.id.removesuffix(f"--{plan.lemma}--{plan.prover}").partition("--")[0]
+        words = filter(None, (plan.lemma, plan.prover, plan.variant))
+        prefix = task.id.removesuffix("--" + "--".join(words)).partition("--")[0]
         measured = Measured(plan, prefix, task.result)
         lemma = MeasuredLemma(plan.entry, plan.theory, plan.lemma, plan.prover, plan.flags)
         if lemma not in best or measured.rank < best[lemma].rank:
@@ -24670,27 +25040,54 @@ def measured_entry(batch: Batch, group: Sequence[Measured], recipe_file: str) ->
         "tamarin_versions": list(dict.fromkeys(each.plan.prover for each in group)),
         "output_file_prefix": group[0].prefix,
     }
-    if plan.options:
-        entry["tamarin_options"] = list(plan.options)
-    if plan.flags:
-        entry["preprocess_flags"] = list(plan.flags)
+    variants: dict[str, list[Measured]] = {}
+    for each in group:
+        variants.setdefault(each.plan.variant, []).append(each)
+    has_variants = all(variants)
+    if not has_variants:
+        entry.update(measured_settings(plan))
     if plan.cwd != batch.header.cwd:
         entry["cwd"] = path_from(plan.cwd, batch.header.cwd)
     if not plan.prove:
         entry["prove"] = False
-    entry["lemmas"] = [measured_item(each, entry) for each in group]
+    if has_variants:
+        entry["variants"] = {name: measured_variant(of, entry) for name, of in variants.items()}
+    else:
+        entry["lemmas"] = [measured_item(each, entry, plan) for each in group]
     return entry
 
 
-def measured_item(measured: Measured, entry: Json) -> Json:
-    """A lemma of the entry, which says what is not as with the entry's first one."""
+def measured_settings(plan: Plan) -> Json:
+    """Options and flags, as an entry or a variant gives them."""
+    settings: Json = {}
+    if plan.options:
+        settings["tamarin_options"] = list(plan.options)
+    if plan.flags:
+        settings["preprocess_flags"] = list(plan.flags)
+    return settings
+
+
+def measured_variant(members: Sequence[Measured], entry: Json) -> Json:
+    """A variant of the entry, under the name that it had, for the lemmas that it answered best."""
+    first = members[0].plan
+    settings = {(each.plan.options, each.plan.flags) for each in members}
+    # Those of a variant are added to those of a lemma: where lemmas differ each has its own.
+    is_common = len(settings) == 1
+    variant = measured_settings(first) if is_common else {}
+    base = first if is_common else replace(first, options=(), flags=())
+    variant["lemmas"] = [measured_item(each, entry, base) for each in members]
+    return variant
+
+
+def measured_item(measured: Measured, entry: Json, first: Plan) -> Json:
+    """A lemma of the entry, which says what is not as with the first one."""
     plan = measured.plan
     item: Json = {"name": plan.lemma}
     if len(entry["tamarin_versions"]) > 1:
         item["tamarin_versions"] = [plan.prover]
-    if list(plan.options) != entry.get("tamarin_options", []):
+    if plan.options != first.options:
         item["tamarin_options"] = list(plan.options)
-    if list(plan.flags) != entry.get("preprocess_flags", []):
+    if plan.flags != first.flags:
         item["preprocess_flags"] = list(plan.flags)
     item["resources"] = measured_resources(plan.limits, measured.result)
     if measured.verdict:
@@ -24803,7 +25200,12 @@ def warn_of_news(batch: Batch, directory: str, now: SourcesNow) -> None:
         warn(f"newer results of this recipe are in {printable(path_from(newer, os.getcwd()))}")
     if now.gone:
         warn(f"not there any more, so that nothing can be compared with it: {listed(now.gone)}")
-    if now.older:
+    if now.to_make:
+        files = dict.fromkeys(itertools.chain.from_iterable(now.to_make.values()))
+        theories = plural(len(now.to_make), "theory file")
+        them = "it" if len(now.to_make) == 1 else "them"
+        warn(f"{listed(files)} changed since {theories} came from there: `run` makes {them} again")
+    elif now.older:
         results = plural(len(now.older), "result")
         warn(f"{results} on an older text than lies there now: run the recipe to prove them again")
 
@@ -25447,6 +25849,8 @@ def make_theories(recipe: Recipe, machine: Limits, options: PlanOptions) -> None
     room = global_limits(recipe.config, machine, options, lambda message: None)
     preparations = read_preparations(recipe, room, most_tasks(options))
     if preparations:
+        for each in preparations:
+            recipe.made_from[path_from(each.target, each.cwd)] = each.own_files
         with made_theories_folder() as folder:
             recipe.not_made.update(TheoryMaker(folder).make(preparations, room))
 
@@ -25460,12 +25864,20 @@ class RunAsked(NamedTuple):
     doubled: bool = False  # the limits that results have met, once
     cache: Cache | None = None
     take_over: bool = False  # another run is known to be dead, where no lock can tell
+    fail_fast: bool = False  # the first failure ends the run
 
 
 def asked_run(args: argparse.Namespace, place: Place) -> RunAsked:
     """What the command line asks of a run; relative to where the user is, so call it there."""
     cache = None if args.no_cache else cache_to_use(args)
-    return RunAsked(args.task, place, args.again, cache=cache, take_over=args.take_over)
+    return RunAsked(
+        args.task,
+        place,
+        args.again,
+        cache=cache,
+        take_over=args.take_over,
+        fail_fast=args.fail_fast,
+    )
 
 
 def run_recipe(
@@ -25485,7 +25897,7 @@ def run_recipe(
     if checker:
         refuse_strange_checker(planned.provers[checker], planned)
     done = run_batch(planned, directory, asked, args)
-    if not checker or done.was_stopped:
+    if not checker or done.was_stopped or done.has_failed_fast:
         return done.exit_code
     # All answers that there are: from the cache, of earlier runs, and not chosen by -t as well.
     recheck = Recheck(done.batch, done.directory, planned.provers[checker])
@@ -25515,6 +25927,7 @@ class BatchRun(NamedTuple):
     batch: Batch
     directory: str
     exit_code: int  # above 128 if a signal stopped it
+    has_failed_fast: bool = False  # a failure did
 
     @property
     def was_stopped(self) -> bool:
@@ -25534,7 +25947,7 @@ def run_batch(
     batch = journal.batch
     if not journal.is_new:
         times = math.inf if asked.doubled else planned.header.options.retry
-        raise_limits(batch, planned, chosen_ids, times)
+        raise_limits(batch, planned, chosen_ids, times, asked.again)
         changes = changes_of(batch, planned, chosen_ids, asked.again)
         batch.dependencies = planned.dependencies
         if not changes.differs:
@@ -25546,14 +25959,22 @@ def run_batch(
     if not journal.is_new:
         show_as_it_is_now(batch, directory, derived)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
-    stopped_by = _run_tasks(tasks, journal, derived, asked, args)
+    end = _run_tasks(tasks, journal, derived, asked, args)
     # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
     journal.close()
     if asked.cache and asked.cache.prune():
         warn(asked.cache.problem)
     note_rechecks(batch, directory, warn)
     write_reports(batch, directory, derived)
-    return conclude(batch, directory, tasks, stopped_by)
+    done = conclude(batch, directory, tasks, end.stopped_by)
+    return done._replace(has_failed_fast=bool(end.failed_id))
+
+
+class RunEnd(NamedTuple):
+    """Why a run has ended, if that is not because all was done."""
+
+    stopped_by: int  # the number of a signal, or 0
+    failed_id: str  # the task whose failure ended it, or ""
 
 
 def _run_tasks(
@@ -25562,8 +25983,8 @@ def _run_tasks(
     derived: DerivedFiles,
     asked: RunAsked,
     args: argparse.Namespace,
-) -> int:
-    """Run those of the chosen tasks that need it; the number of the signal that ended it, or 0."""
+) -> RunEnd:
+    """Run those of the chosen tasks that need it."""
     import asyncio
 
     batch = journal.batch
@@ -25579,13 +26000,13 @@ def _run_tasks(
         report = LiveReport(batch, derived)
         journal.observers.append(report.note)
         tell = say if args.debug else None
-        runner = Runner(directory, journal, supervisor, asked.cache, tell)
+        runner = Runner(directory, journal, supervisor, asked.cache, tell, asked.fail_fast)
         work = runner.run(waiting, asked.again)
         asyncio.run(progress.beside(report.beside(work)))
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
-    return stopped_by
+    return RunEnd(stopped_by, runner.failed_id)
 
 
 def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], asked: RunAsked) -> BatchRun:

@@ -778,6 +778,46 @@ def test_the_tally_is_told_of_a_raised_limit_when_that_has_happened():
     assert tally.forecast({}, 1) == (240, True)
 
 
+def test_the_tally_does_not_count_anew_for_answers_of_other_stages(monkeypatch):
+    stages = (
+        bt.Stage(a_plan().limits, (), "k"),
+        bt.Stage(bt.Limits(1, 1024, 7), ("--heuristic=C",), "c"),
+    )
+    batch = bt.Batch(bt.Header())
+    first = a_plan(stages=stages)
+    batch.apply(first)
+    batch.apply(a_plan(id="j", stages=stages))
+    tally = bt.Tally(batch, batch.tasks.values())
+    # With thousands of such answers that would take minutes.
+    monkeypatch.setattr(bt.Tally, "_count_anew", lambda tally: pytest.fail("it counts anew"))
+    for event in (first.at_stage(1), begins("i")):
+        batch.apply(event)
+        tally.note(event)
+    assert tally.forecast({}, 2) == (60 + (60 + 7) / 2, True)
+    # As the cache answers: both have happened when they are told.
+    events = [a_plan(id="j", stages=stages).at_stage(1), ends("j", "verified")]
+    for event in events:
+        batch.apply(event)
+    for event in events:
+        tally.note(event)
+    assert tally.counts() == {"verified": 1, "running": 1}
+    assert tally.done == 1
+
+
+def test_the_tally_sees_that_another_stage_has_its_result_back():
+    stages = (bt.Stage(a_plan().limits, (), "k"), bt.Stage(a_plan().limits, ("-x",), "c"))
+    first = a_plan(stages=stages)
+    batch = bt.Batch(bt.Header())
+    for event in (first.at_stage(1), begins("i"), ends("i", "verified"), first):
+        batch.apply(event)
+    tally = bt.Tally(batch, batch.tasks.values())
+    assert tally.counts() == {"pending": 1}
+    back = first.at_stage(1)
+    batch.apply(back)
+    tally.note(back)
+    assert tally.counts() == {"verified": 1}
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_the_tally_counts_as_verified_nothing_that_rests_on_a_falsified_lemma(order):
     batch = bt.Batch(bt.Header())
@@ -4745,6 +4785,14 @@ def one_lemma(lab):
     return lab
 
 
+def test_a_mere_name_of_a_lemma_is_refused_with_what_to_write(one_lemma):
+    change_recipe(one_lemma, 'tasks.task.lemmas = ["one", "\\"x", 7]')
+    told = complaints(one_lemma)
+    assert 'tasks.task.lemmas.0: must be an object: write {"name": "one"} instead of "one"' in told
+    assert 'write {"name": "\\"x"} instead of' in told
+    assert "lemmas.2: must be an object, not 7" in told
+
+
 def test_a_recipe_beside_us_is_found_and_its_results_are_here(one_lemma):
     elsewhere = one_lemma.path / "elsewhere"
     elsewhere.mkdir()
@@ -6199,6 +6247,43 @@ def test_a_command_without_theory_file_prints_the_theory(generated):
     change_recipe(generated, 'tasks.task.prepare.command = ["./make.sh", "{lemma_}"]')
     generated.run("run", "recipe.json", code=0)
     assert (generated.path / "made" / "a.spthy").read_text().startswith("theory T begin lemma a")
+
+
+def test_reports_see_that_what_a_theory_is_made_from_has_changed(generated):
+    generated.run("run", "recipe.json", code=0)
+    assert "changed" not in generated.run("status", "results").stderr
+    generated.write("template", "// 2")
+    done = generated.run("status", "results")
+    assert "template changed since 2 theory files came from there: `run` makes them" in done.stderr
+    assert "on an older text" in done.stdout
+    assert "template changed" in generated.run("report", "results", "-f", "md").stderr
+    audit = generated.run("audit", "results").stdout
+    assert "what it is made from has changed: template; `run` makes it again" in audit
+    assert makes(generated) == ["a", "b"], "the command is not run for that"
+    generated.run("run", "recipe.json", code=0)
+    assert "changed" not in generated.run("status", "results").stderr
+    (generated.path / "template").unlink()
+    assert "changed" not in generated.run("status", "results").stderr
+
+
+def test_what_was_made_is_no_input_of_what_is_made(generated):
+    generated.write("made/template", "// 1")
+    change_recipe(generated, 'tasks.task.prepare.inputs = ["made/*"]')
+    generated.run("run", "recipe.json", code=0)
+    generated.run("run", "recipe.json", code=0)
+    assert makes(generated) == ["a", "b"]
+    assert "changed" not in generated.run("status", "results").stderr
+
+
+def test_only_results_of_theories_that_would_be_made_anew_are_old(generated):
+    generated.write("only-a", "")
+    generated.write("only-b", "")
+    change_recipe(generated, 'tasks.task.prepare.inputs = ["template", "only-{lemma_}"]')
+    generated.run("run", "recipe.json", code=0)
+    generated.write("only-a", "2")
+    report = json.loads(generated.run("report", "results", "-f", "json").stdout)
+    old = [task["id"] for task in report["tasks"] if task["on_older_text"]]
+    assert old == ["t--a--fake--a-1", "t--a--fake--a-2"]
 
 
 # How many theories were made then in both runs, and how many proofs were started.
@@ -9929,10 +10014,22 @@ def test_a_batch_that_was_stopped_between_two_attempts_goes_on_with_the_next(lab
 BAD_STAGES = """
 --- an empty list: tasks.task.on_limit: must be a list that is not empty
 tasks.task.on_limit = []
---- nothing: on_limit.0: 'resources' is missing
+--- nothing: on_limit.0: says nothing: give 'resources' or 'tamarin_options'
 tasks.task.on_limit = [{}]
---- other options: on_limit.0.tamarin_options: unknown key
-tasks.task.on_limit = [{"resources": {"timeout": 900}, "tamarin_options": ["--heuristic=C"]}]
+--- a flag: on_limit.1.tamarin_options: -D changes what is proven: make it a variant
+tasks.task.on_limit = [{"tamarin_options": ["--heuristic=C"]}, {"tamarin_options": ["-D=X"]}]
+--- diff: on_limit.0.tamarin_options: --diff changes what is proven
+tasks.task.on_limit = [{"tamarin_options": ["--diff"]}]
+--- other sources: on_limit.0.tamarin_options: --auto-sources changes what is proven
+tasks.task.on_limit = [{"tamarin_options": ["--auto-sources"]}]
+--- other rules: on_limit.0.tamarin_options: --partial-evaluation changes what is proven
+tasks.task.on_limit = [{"tamarin_options": ["--partial-evaluation"]}]
+--- what this program decides: on_limit.0.tamarin_options.0: --prove can't be given here
+tasks.task.on_limit = [{"tamarin_options": ["--prove=x"]}]
+--- what was tried: on_limit.1: allows no more than what was met before
+tasks.task.on_limit = [{"tamarin_options": ["--heuristic=C"]}, {"tamarin_options": []}]
+--- another prover: on_limit.0.tamarin_versions: unknown key
+tasks.task.on_limit = [{"tamarin_versions": ["fake"]}]
 """
 
 
@@ -9946,6 +10043,14 @@ def test_a_further_attempt_must_be_allowed_more(one_lemma):
     stages = '[{"resources": {"timeout": 500}}, {"resources": {"timeout": 400}}]'
     change_recipe(one_lemma, f"tasks.task.on_limit = {stages}")
     assert "tasks.task.on_limit.1: allows no more than what was met" in complaints(one_lemma)
+
+
+def test_options_that_are_given_again_change_nothing(one_lemma):
+    change_recipe(one_lemma, 'tasks.task.tamarin_options = ["--auto-sources", "-DX"]')
+    stage = '{"tamarin_options": ["-D=X", "--auto-sources", "--heuristic=C"]}'
+    change_recipe(one_lemma, f"tasks.task.on_limit = [{stage}]")
+    (task,) = plan_recipe(one_lemma).tasks.values()
+    assert task.plan.stages[1].options[-1] == "--heuristic=C"
 
 
 def test_memory_is_doubled_until_nothing_is_left(lab):
@@ -10044,6 +10149,386 @@ def test_a_limit_that_another_batch_has_met_is_raised(lab):
     assert new["cached"] is False
     assert runs_of(lab) == ["two"]
     assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.1, 0.2]
+
+
+# --- Stages with options of their own ---
+
+# Notes each lemma with the heuristic; lemma two has an end with heuristic C only.
+CHOOSY_OF_HEURISTICS = """
+for word in "$@"; do case "$word" in --heuristic=*) H="${word#*=}";; esac; done
+for each in $LEMMAS; do
+    echo "$each$H" >> runs
+    [ $each = two ] && [ "$H" != C ] && exec sleep 600
+done
+echo "theory proof $H" > "$OUT"
+for each in $LEMMAS; do echo "  $each (all-traces): verified (7 steps)"; done | summary
+"""
+
+
+def staged(lab, *heuristics, **entry):
+    """Let lemma two be tried with these heuristics, one after the other, where a limit is met."""
+    lab.prover(CHOOSY_OF_HEURISTICS)
+    # None but the last meets its limit on any machine.
+    stages = [{"tamarin_options": [f"--heuristic={each}"]} for each in heuristics]
+    if stages:
+        stages[-1]["resources"] = {"timeout": 300}
+        entry["on_limit"] = stages
+    resources = {"max_cores": 1, "max_memory": 1, "timeout": 0.3}
+    lab.recipe(**{"lemmas": [{"name": "two"}], "resources": resources, **entry})
+
+
+def test_what_meets_its_limit_is_tried_with_the_next_options(lab):
+    staged(lab, "S", "C")
+    done = lab.run("run", "recipe.json", "--no-cache", code=0)
+    assert runs_of(lab) == ["two", "twoC", "twoS"]
+    assert "limit of 0.3 s; options --heuristic=S, runs again" in done.stderr
+    assert "limit raised to 300 s, options --heuristic=C" in done.stdout
+    (row,) = csv.DictReader(lab.run("report", "results", "-f", "csv").stdout.splitlines())
+    assert (row["options"], row["stage"], row["verdict"]) == ("'--heuristic=C", "2", "verified")
+    page = lab.run("report", "results", "-f", "md").stdout
+    assert "earlier attempts | timeout (1 core, 1 GB, 0.3 s, without options); timeout" in page
+    assert "nothing to do" in lab.run("run", "recipe.json", "--no-cache", code=0).stderr
+    assert (lab.results / "proofs/t--two--fake.spthy").read_text() == "theory proof C\n"
+
+
+def test_later_stages_make_no_rows_of_their_own_where_provers_are_compared(lab):
+    staged(lab, "C", lemmas=[{"name": "one"}, {"name": "two"}])
+    lab.run("run", "recipe.json", code=0)
+    page = lab.run("report", "results", "-f", "md").stdout
+    assert "| result | lemma | steps |" in page
+
+
+def test_the_audit_takes_lemmas_of_all_stages_for_one_model(lab):
+    staged(lab, "C", lemmas=[{"name": "one"}, {"name": "two"}])
+    lab.write("t.spthy", THEORY.replace('two: exists-trace "Ex', 'two: "Ex'))
+    lab.run("run", "recipe.json", code=0)
+    (one, two) = json.loads(lab.run("report", "results", "-f", "json").stdout)["tasks"]
+    assert (one.get("stage", 0), two["stage"]) == (0, 1)
+    assert two["assumes"] == ["one"]
+    assert two["assuming"] == []
+
+
+def test_an_earlier_stage_is_no_failure(lab):
+    staged(lab, "C", expect="verified")
+    lab.run("run", "recipe.json", "--fail-fast", code=0)
+    assert runs_of(lab) == ["two", "twoC"]
+
+
+def test_a_stage_that_is_added_is_tried_after_what_met_its_limit(lab):
+    staged(lab)
+    assert proven(lab, code=3) == "two"
+    staged(lab, "C")
+    assert proven(lab) == "twoC"
+
+
+def test_options_of_a_stage_that_are_edited_are_tried_alone(lab):
+    staged(lab, "S")
+    change_recipe(lab, "tasks.task.on_limit.0.resources.timeout = 0.3")
+    assert proven(lab, code=3) == "two twoS"
+    staged(lab, "C")
+    assert proven(lab) == "twoC"
+    staged(lab, "S")
+    change_recipe(lab, "tasks.task.on_limit.0.resources.timeout = 0.3")
+    assert proven(lab, code=3) == "", "what it came to is known"
+    assert "timeout" in told_by_status(lab)["two"]
+
+
+def test_a_stage_that_has_met_its_limit_is_not_tried_again_when_an_earlier_limit_grows(lab):
+    staged(lab, "S", "Q")
+    change_recipe(lab, "tasks.task.on_limit.1.resources.timeout = 0.3")
+    assert proven(lab, code=3) == "two twoQ twoS"
+    change_recipe(lab, "tasks.task.resources.timeout = 0.4")
+    # What does not say its own limit has that of the stage before.
+    change_recipe(lab, 'tasks.task.on_limit.0.resources = {"timeout": 0.3}')
+    assert proven(lab, code=3) == "two"
+    assert "options --heuristic=Q" in told_by_status(lab)["two"]
+    assert proven_nothing(lab)
+
+
+@pytest.mark.parametrize(
+    "status, stages, wanted",
+    [
+        ("timeout", "1 1024 120", 1),
+        ("timeout", "1 2048 60", 0),
+        ("timeout", "4 1024 60", 1),
+        ("memory_limit", "1 1024 120", 0),
+        ("memory_limit", "1 2048 60", 1),
+        ("memory_limit", "1 1024 120, 1 2048 60", 2),
+        ("timeout", "1 1024 60 C, 1 1024 120", 1),
+        ("memory_limit", "1 1024 10 C", 1),
+        ("completed", "1 1024 60 C", 0),
+        ("failed", "1 1024 60 C", 0),
+    ],
+)
+def test_the_next_stage_allows_more_of_what_was_met_or_has_other_options(status, stages, wanted):
+    limits = bt.Limits(1, 1024, 60)
+    planned = [bt.Stage(limits, (), "k")]
+    for words in stages.split(", "):
+        *numbers, option = (words + " ").split(" ", 3)
+        option = option.strip()
+        planned.append(bt.Stage(bt.Limits(*map(int, numbers)), (option,), f"k{option}"))
+    plan = a_plan(limits=limits, stages=tuple(planned))
+    records = [bt.Record(bt.Result(bt.Status(status)), plan, 1, "here")]
+    assert bt.plan_to_try(plan, records, "here").stage == wanted
+    assert bt.plan_to_try(plan, records, "elsewhere").stage == 0
+
+
+def test_an_answer_of_a_later_stage_stays_when_an_earlier_limit_grows(lab):
+    staged(lab, "S", "C")
+    proven(lab)
+    change_recipe(lab, "tasks.task.resources.timeout = 0.4")
+    assert proven(lab) == ""
+    assert told_by_status(lab)["two"].startswith("verified")
+
+
+def test_what_is_incomplete_in_a_later_stage_keeps_no_earlier_one_from_larger_limits(lab):
+    staged(lab, "C")
+    script = (lab.path / "fake.sh").read_text()
+    lab.write("fake.sh", script.replace("verified (7", "analysis incomplete (7"), 0o755)
+    assert proven(lab, code=3) == "two twoC"
+    assert proven_nothing(lab, "--no-cache")
+    change_recipe(lab, "tasks.task.resources.timeout = 0.4")
+    assert proven(lab, code=3) == "two", "and the other stage is as it was"
+    assert told_by_status(lab)["two"].startswith("incomplete")
+
+
+def test_an_answer_of_a_stage_is_none_where_that_is_not_planned(lab):
+    staged(lab, "C")
+    proven(lab)
+    staged(lab)
+    assert proven(lab, code=3) == "", "the limit that was met in the first stage is known"
+    assert told_by_status(lab)["two"].startswith("timeout")
+    change_recipe(lab, 'tasks.task.tamarin_options = ["--heuristic=C"]')
+    assert proven(lab) == "", "as its own options are those of the stage"
+
+
+def test_the_cache_has_each_stage_under_its_own_key(lab):
+    staged(lab, "S", "C")
+    lab.run("run", "recipe.json", "-o", "before", code=0)
+    lab.write("runs", "")
+    lab.run("run", "recipe.json", code=0)
+    assert runs_of(lab) == []
+    assert lab.only_finish()["cached"]
+    (plan,) = lab.events("task")[-1:]
+    assert (plan["stage"], plan["options"]) == (2, ["--heuristic=C"])
+    staged(lab)
+    lab.run("run", "recipe.json", "-o", "alone", code=3)
+    assert runs_of(lab) == [], "the limit is known, too"
+    assert lab.only_finish()["verdict"] == "verified"
+
+
+def test_the_cache_answers_for_a_later_stage_where_no_limit_was_met(lab):
+    staged(lab, "C")
+    lab.run("run", "recipe.json", "-o", "before", code=0)
+    for path in cache_entries("*.limit-*"):  # they are those of another host
+        shutil.rmtree(path)
+    lab.write("runs", "")
+    lab.run("run", "recipe.json", code=0)
+    assert runs_of(lab) == []
+    assert lab.events("task")[-1]["stage"] == 1
+
+
+def test_a_stored_answer_of_the_next_stage_is_taken_when_a_limit_is_met(lab):
+    staged(lab, tamarin_options=["--heuristic=C"], resources={"max_cores": 1, "max_memory": 1})
+    # Of the lemma as it is, in an older text: it waits for a load of the new one.
+    lab.run("run", "recipe.json", "-o", "before", code=0)
+    edit_theory(lab, "lemma three", "lemma drei")
+    lab.write("runs", "")
+    staged(lab, "C")
+    lab.run("run", "recipe.json", code=0)
+    assert runs_of(lab) == ["two"]
+    assert [event["cached"] for event in lab.events("finish")] == [False, True]
+
+
+def test_a_run_that_was_killed_in_a_later_stage_goes_on_with_that(lab):
+    staged(lab, "S", "C")
+    lab.run("run", "recipe.json", "--no-cache", code=0)
+
+    def die_in_the_last_stage(lines):
+        starts = [number for number, line in enumerate(lines) if b'"event":"start"' in line]
+        del lines[starts[-1] + 1 :]
+
+    change_lines(lab.journal, die_in_the_last_stage)
+    lab.write("runs", "")
+    assert "was timeout (an earlier stage)" in lab.run("status", "results").stdout
+    lab.run("resume", "results", "--no-cache", code=0)
+    assert runs_of(lab) == ["twoC"]
+
+
+def test_limits_are_doubled_after_the_last_stage_only(lab):
+    staged(lab, "S")
+    change_recipe(lab, "tasks.task.on_limit.0.resources.timeout = 0.2")
+    assert proven(lab, "--retry", "1", code=3) == "two twoS twoS"
+    assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.3, 0.2, 0.4]
+    lab.write("runs", "")
+    lab.run("retry", "results", "--no-cache", code=3)
+    assert runs_of(lab) == ["twoS"]
+    staged(lab, "S", "C")
+    change_recipe(lab, 'tasks.task.on_limit.0.resources = {"timeout": 0.2}')
+    assert proven(lab) == "twoC"
+
+
+def test_what_is_proven_anew_begins_with_the_first_stage(lab):
+    staged(lab, "C")
+    proven(lab)
+    assert proven(lab, "--again") == "two twoC"
+
+
+def test_only_what_is_left_of_a_shared_process_has_other_stages(lab):
+    shared = {"granularity": "theory", "config": {"global_max_cores": 1}}
+    staged(lab, "C", lemmas=[{"name": "one"}, {"name": "two"}], **shared)
+    assert proven(lab) == "one one two two twoC"
+    assert {event["verdict"] for event in lab.finishes().values()} == {"verified"}
+
+
+def test_variants_and_lemmas_have_their_own_options_in_all_stages(lab):
+    staged(
+        lab,
+        "C",
+        lemmas=[{"name": "two", "tamarin_options": ["--bound=7"]}],
+        variants={"a": {"tamarin_options": ["--saturation=3"]}},
+    )
+    proven(lab)
+    assert lab.events("task")[-1]["options"] == ["--bound=7", "--saturation=3", "--heuristic=C"]
+
+
+def test_check_loads_a_theory_with_the_options_of_every_stage(lab):
+    refuse = 'case "$*" in *--heuristic=Q*) echo "unknown ranking" >&2; exit 1;; esac\n'
+    lab.prover(refuse + VERIFY)
+    lab.recipe(on_limit=[{"tamarin_options": ["--heuristic=Q"]}])
+    done = lab.run("check", "recipe.json", "-d", code=2)
+    assert "t.spthy --heuristic=Q with fake, 3 tasks" in done.stdout
+    assert "error: it does not load" in done.stdout
+    assert "where the limits before were met" in done.stdout
+
+
+def test_init_takes_the_options_of_the_stage_that_answered(lab):
+    staged(lab, "C")
+    lab.run("run", "recipe.json", code=0)
+    lab.run("init", "--from", "results", "--yes", "-o", "new.json", code=0)
+    entry = written_recipe(lab, "new.json")["tasks"]["task"]
+    assert entry["tamarin_options"] == ["--heuristic=C"]
+    assert "on_limit" not in entry
+
+
+def test_a_recheck_goes_by_the_options_of_the_stage_that_answered(lab):
+    finder = CHOOSY_OF_HEURISTICS.replace(
+        'echo "theory proof $H" > "$OUT"', FINDER.split("\nsumm")[0]
+    )
+    staged(lab, "C", tamarin_versions=["fake"])
+    lab.prover(finder)
+    lab.prover(CHECKER, alias="trusted")
+    recipe = json.loads((lab.path / "recipe.json").read_text())
+    recipe["tamarin_versions"] = lab.provers
+    lab.write("recipe.json", json.dumps(recipe))
+    lab.write("t.spthy", THEORY.replace("two: exists-trace", "two:"))
+    lab.run("run", "recipe.json", code=0)
+    lab.run("recheck", "results", "--prover", "trusted")
+    (check,) = lab.events("task", "results/recheck-trusted")
+    assert check["options"] == ["--heuristic=C"]
+    assert "stages" not in check
+
+
+def test_a_stage_that_a_journal_does_not_have_is_said_and_skipped(lab):
+    staged(lab, "C")
+    lab.run("run", "recipe.json", code=0)
+    damaged = lab.journal.read_text().replace('"stage":1', '"stage":7')
+    lab.journal.write_text(damaged)
+    lab.run("report", "results", "-f", "md", code=0)
+    lab.run("run", "recipe.json", "--no-cache", code=0)
+
+
+# --- Ending at the first failure ---
+
+# Lemma l1 is falsified; what comes later hangs.
+FAILS_IN_L1 = """
+echo "$LEMMA" >> runs
+case $LEMMA in
+    l0) [ -e patient ] && exec sleep 600;;
+    l1) echo "  l1 (all-traces): falsified - found trace (3 steps)" | summary; exit;;
+esac
+"""
+
+
+def failing(lab, cores=1, **entry):
+    """A recipe of four lemmas; the second one is not as expected."""
+    lab.prover(FAILS_IN_L1 + VERIFY)
+    lab.write("t.spthy", many_lemmas(4))
+    resources = {"max_cores": 1, "max_memory": 1, "timeout": 300}
+    lab.recipe(**{"config": {"global_max_cores": cores}, "resources": resources, **entry})
+
+
+def test_after_the_first_failure_nothing_starts_and_the_rest_stays_open(lab):
+    failing(lab, expect="verified")
+    done = lab.run("run", "recipe.json", "--fail-fast", "--no-cache", code=1)
+    assert runs_of(lab) == ["l0", "l1"]
+    assert "stopping, as t--l1--fake came to falsified: 0 jobs to end" in done.stderr
+    assert "2 pending" in done.stdout
+    assert "go on: batch_tamarin.py resume results" in done.stdout
+    assert "ended, 2 tasks not run" in lab.run("status", "results").stdout
+    lab.run("resume", "results", "--no-cache", code=1)
+    assert runs_of(lab) == ["l0", "l1", "l2", "l3"]
+
+
+def test_what_runs_at_the_first_failure_is_ended_and_runs_again_later(lab):
+    failing(lab, cores=2, expect="verified")
+    (lab.path / "patient").touch()
+    done = lab.run("run", "recipe.json", "--fail-fast", "--no-cache", code=1)
+    assert "1 job to end" in done.stderr
+    assert lab.finishes()["t--l0--fake"]["status"] == "interrupted"
+    assert "stopped after the failure of t--l1--fake" in done.stdout
+    (lab.path / "patient").unlink()
+    lab.run("resume", "results", "--no-cache", code=1)
+    assert runs_of(lab) == ["l0", "l0", "l1", "l2", "l3"]
+
+
+def test_what_is_expected_is_no_failure(lab):
+    failing(lab, expect={"l1": "falsified"})
+    lab.run("run", "recipe.json", "--fail-fast", code=0)
+    assert runs_of(lab) == ["l0", "l1", "l2", "l3"]
+
+
+@pytest.mark.parametrize(
+    "body, timeout, status",
+    [("exit 3", 300, "failed"), ("exec sleep 600", 0.2, "timeout"), ("summary", 300, "failed")],
+)
+def test_no_answer_is_a_failure(lab, body, timeout, status):
+    lab.prover(f"{NOTE_RUNS}{body}\n")
+    lab.recipe(
+        config={"global_max_cores": 1},
+        resources={"max_cores": 1, "max_memory": 1, "timeout": timeout},
+    )
+    lab.run("run", "recipe.json", "--fail-fast", "--no-cache", code=3)
+    assert runs_of(lab) == ["one"]
+    assert lab.only_finish()["status"] == status
+
+
+def test_a_theory_that_cannot_be_read_is_a_failure(lab):
+    lab.prover(NOTE_RUNS + VERIFY)
+    lab.recipe()
+    recipe = json.loads((lab.path / "recipe.json").read_text())
+    recipe["tasks"]["other"] = {**recipe["tasks"]["task"], "theory_file": "gone.spthy"}
+    lab.write("recipe.json", json.dumps(recipe))
+    lab.write("runs", "")
+    lab.run("run", "recipe.json", "--fail-fast", code=3)
+    assert runs_of(lab) == []
+
+
+def test_a_failure_from_the_cache_is_one(lab):
+    failing(lab, expect="verified")
+    lab.run("run", "recipe.json", "-o", "before", code=1)
+    lab.write("runs", "")
+    lab.run("run", "recipe.json", "--fail-fast", code=1)
+    assert runs_of(lab) == []
+    assert sorted(lab.finishes()) == ["t--l0--fake", "t--l1--fake"]
+
+
+def test_a_failure_in_a_shared_process_ends_the_run(lab):
+    lab.prover(FAILS_IN_L1 + VERIFY.replace("$LEMMA (", "l1 ("))
+    lab.write("t.spthy", many_lemmas(3))
+    lab.recipe(config={"global_max_cores": 1}, granularity="theory", expect="falsified")
+    lab.run("run", "recipe.json", "--fail-fast", "--no-cache", code=1)
+    assert len(lab.events("start")) == 1
 
 
 def batch_in_room(*plans, memory_mb=8192):
@@ -14715,7 +15200,7 @@ def test_an_answer_that_is_contradicted_asks_for_exit_code_1():
 
 
 def test_the_answer_says_that_results_are_on_an_older_text(monkeypatch):
-    older = bt.SourcesNow(frozenset({"a"}), [])
+    older = bt.SourcesNow(frozenset({"a"}), [], {})
     monkeypatch.setattr(bt, "sources_now", lambda batch: older)
     page = page_of()
     assert "1 is on an older text than what lies there now" in page.answer
@@ -18748,6 +19233,39 @@ def test_a_recipe_of_results_finds_what_it_expects(results_to_measure):
     }
 
 
+def test_a_recipe_of_results_keeps_the_names_of_variants(lab):
+    lab.prover(VERIFY)
+    lab.recipe(
+        lemmas=[{"name": "one"}, {"name": "three", "tamarin_options": ["--bound=7"]}],
+        matrix={
+            "attacker": {"subsets": ["LEAK"]},
+            "heuristic": {"C": {"tamarin_options": ["--heuristic=C"]}},
+        },
+    )
+    lab.run("run", "recipe.json", code=0)
+    lab.run("init", "--from", "results", "--yes", "-o", "new.json", "--results", "new", code=0)
+    variants = written_recipe(lab, "new.json")["tasks"]["task"]["variants"]
+    assert list(variants) == ["none-C", "LEAK-C"]
+    one, three = variants["LEAK-C"]["lemmas"]
+    assert (one["preprocess_flags"], one["expect"]) == (["LEAK"], "verified")
+    assert three["tamarin_options"] == ["--bound=7", "--heuristic=C"]
+    lab.run("run", "new.json", code=0)
+    assert sorted(lab.finishes("new")) == sorted(lab.finishes())
+    assert all(event["cached"] for event in lab.events("finish", "new"))
+
+
+def test_what_the_lemmas_of_a_variant_have_in_common_is_said_once(lab):
+    lab.prover(VERIFY)
+    lab.recipe(
+        lemmas=[{"name": "one"}, {"name": "three"}], variants={"leak": {"preprocess_flags": ["L"]}}
+    )
+    lab.run("run", "recipe.json", code=0)
+    lab.run("init", "--from", "results", "--yes", "-o", "new.json", code=0)
+    leak = written_recipe(lab, "new.json")["tasks"]["task"]["variants"]["leak"]
+    assert leak["preprocess_flags"] == ["L"]
+    assert all("preprocess_flags" not in item for item in leak["lemmas"])
+
+
 def test_a_recipe_of_results_leaves_out_what_is_gone(results_to_measure):
     lab = results_to_measure
     lab.write("t.spthy", THEORY.replace("lemma one", "lemma uno"))
@@ -19577,8 +20095,10 @@ def living_provers(path):
 
 # Its answer is a function of the three versions that it sees: of the rule, the lemma and itself. It
 # notes down each answer, and writes it in the proof as well. A lemma of a version that ends with 9
-# has no end; others do harm to a process that they share: 8 lets it crash, of 7 it says nothing.
+# has no end, of 6 only with heuristic C, which its answer tells, too; others do harm to a process
+# that they share: 8 lets it crash, of 7 it says nothing.
 WALK_PROVER = r"""
+for word in "$@"; do case "$word" in --heuristic=*) H="${word#*=}";; esac; done
 rule=$(sed -n 's/^rule R\([0-9]*\):.*/\1/p' t.spthy)
 said=
 for LEMMA in ${LEMMAS:-l0}; do
@@ -19586,6 +20106,7 @@ for LEMMA in ${LEMMAS:-l0}; do
     steps="1$rule$lemma$PROVER"
     case "$LEMMAS $lemma" in
         *9) exec sleep 600;;
+        *6) [ "$H" = C ] || exec sleep 600; steps="${steps}2";;
         " "[0-9]*|" l"[0-9]" "[0-9]*) ;;  # it loads only, or proves one lemma
         *8) exit 3;;
         *7) continue;;
@@ -19611,6 +20132,7 @@ class Walk:
         self.planned = list(WALK_LEMMAS)
         self.timeout_s = 0.3
         self.granularity = "lemma"
+        self.stages = ""  # the heuristics of later attempts, a letter each
         self.is_journalled = False  # whether the journal has the recipe as it is
         # All answers that the journal has had, as (lemma, text): none is ever proven once more.
         self.answers = set()
@@ -19629,18 +20151,26 @@ class Walk:
             config={"global_max_cores": 2, "granularity": self.granularity},
             lemmas=[{"name": name} for name in self.planned],
             resources={"max_cores": 1, "max_memory": 1, "timeout": self.timeout_s},
+            **self.on_limit(),
         )
+
+    def on_limit(self):
+        """What the recipe says of later attempts."""
+        stages = [{"tamarin_options": [f"--heuristic={letter}"]} for letter in self.stages]
+        return {"on_limit": stages} if stages else {}
 
     def steps(self, lemma):
         """What the prover answers for a lemma, as it is now."""
-        return int(f"1{self.rule}{self.lemmas[lemma]}{self.prover}")
+        heuristic = "2" if self.lemmas[lemma] % 10 == 6 else ""
+        return int(f"1{self.rule}{self.lemmas[lemma]}{self.prover}{heuristic}")
 
     def text(self):
         """All that an answer can depend on where nothing is known of single lemmas."""
         return (self.rule, tuple(self.lemmas.values()), self.prover)
 
     def hangs(self, lemma):
-        return self.lemmas[lemma] % 10 == 9
+        ending = self.lemmas[lemma] % 10
+        return ending == 9 or (ending == 6 and "C" not in self.stages)
 
     # --- One step ---
 
@@ -19655,6 +20185,7 @@ class Walk:
             edits.append(self.edit_plan)
             self.timeout_s = self.numbers.choice([0.2, 0.3, 0.4])
             self.granularity = self.numbers.choice(["lemma", "theory"])
+            self.stages = self.numbers.choice(["", "C", "SC", "CS", "S"])
         if self.numbers.random() < 0.7:
             self.numbers.choice(edits)()
         self.write()
@@ -19681,7 +20212,9 @@ class Walk:
 
     def edit_lemma(self):
         # Few versions, so that many an edit is undone.
-        self.lemmas[self.numbers.choice(WALK_LEMMAS)] = self.numbers.choice([10, 11, 17, 18, 19])
+        self.lemmas[self.numbers.choice(WALK_LEMMAS)] = self.numbers.choice(
+            [10, 11, 16, 17, 18, 19]
+        )
 
     def edit_rule(self):
         self.rule = self.numbers.choice([10, 11])
@@ -19696,7 +20229,7 @@ class Walk:
     def run(self, args, chosen):
         """Run the program to its end, or kill it after some events; whether it ended by itself."""
         number = self.numbers.choice([0, 0, 0, signal.SIGKILL, signal.SIGTERM])
-        self.history.append((self.text(), self.timeout_s, args, number))
+        self.history.append((self.text(), self.timeout_s, self.stages, args, number))
         if not number:
             done = self.lab.run(*args)
             wanted = 3 if any(map(self.hangs, chosen)) else 0
@@ -19878,9 +20411,10 @@ def good_results():
         lab = Lab(Path(folder).resolve())
         lab.prover(MANY_ENDS)
         bound = {**SHORT_TASK, "tamarin_options": ["--bound=5"], "output_file_prefix": "b"}
+        staged = {**SHORT_TASK, "on_limit": [{"tamarin_options": ["--heuristic=C"]}]}
         lab.recipe(
             config={"global_max_cores": 1, "global_max_memory": 1},
-            tasks={"plain": SHORT_TASK, "bound": {**bound, "expect": {"one": "verified"}}},
+            tasks={"plain": staged, "bound": {**bound, "expect": {"one": "verified"}}},
         )
         lab.run("run", "recipe.json", "--no-cache", code=3)
         make_same(lab.journal)
@@ -20109,6 +20643,8 @@ RICH_RECIPE = """{
     "many": {"theory_file": "*.spthy", "tamarin_versions": ["fake"], "cwd": ".",
              "output_file_prefix": "m_{theory}", "tamarin_options": ["--bound=5"],
              "preprocess_flags": ["FLAG"], "prove": false,
+             "variants": {"a": {}, "b": {"preprocess_flags": ["MORE"]}},
+             "on_limit": [{"tamarin_options": ["--heuristic=C"]}, {"resources": {"timeout": 20}}],
              "resources": {"max_cores": 1, "max_memory": 1, "timeout": 10},
              "lemmas": [{"name": "one", "expect": "verified", "resources": {"timeout": 5}},
                         {"name": "t*", "tamarin_options": []}, {"name": "!three"}]}
