@@ -19843,14 +19843,13 @@ class Latex(Writer):
             '"': r"\textquotedbl{}",
             "'": r"\textquotesingle{}",
             "`": r"\textasciigrave{}",
+            # What `_breakable` leaves where a line may end.
+            "\x01": r"\allowbreak{}",
+            "\x02": r"\penalty500{}",
         }
     )
-    # By trial, about so many characters fit on a line: in footnotesize on landscape A4, and in
-    # scriptsize with little between the columns on a paper. A column of no more than `short`
-    # characters never wraps: it would gain nothing.
-    line_width = 185
-    paper_width = 100
-    short = 20
+    line_pt = 750  # of landscape A4 with our margins
+    paper_pt = 345  # of LaTeX's own article, one of the narrowest
     # A table of so many rows fits on a page: it need not be a longtable, which two columns refuse.
     page_rows = 40
 
@@ -19859,32 +19858,43 @@ class Latex(Writer):
 
         A character that pdflatex's fonts may not have is shown by its number.
         """
-        # Printable ASCII and the letters of Latin-1, which the T1 encoding has.
-        known = re.sub("[^\x20-\x7e\xc0-\xff]", _code_point, printable(self.seen(text)))
-        escaped = super().escape(known)
+        escaped = self._breakable(text).translate(self.escapes)
         # `\ ` is a blank that stays; without one an empty line of a code would vanish.
         return re.sub("^ |(?<= ) ", r"\\ ", escaped) or r"\ "
 
+    def _breakable(self, text: str) -> str:
+        """A text that the fonts have, with marks where a line may end beside `_`, `/` and blanks.
+
+        Behind `-`, `+` and `=`, and, if need be, within a word that is longer than any of ours.
+        """
+        # Printable ASCII and the letters of Latin-1, which the T1 encoding has.
+        known = re.sub("[^\x20-\x7e\xc0-\xff]", _code_point, printable(self.seen(text)))
+        known = re.sub(r"(?<=\w)[-+=]+(?=\w)", "\\g<0>\x01", known)
+        return re.sub(r"[^\s_/\x01]{12,}", _in_pieces, known)
+
     def fragment(self, table: Table) -> str:
-        self.line_width = self.paper_width
+        self.line_pt = self.paper_pt
+        sizes = TEX_SIZES[1:]
         if len(table.rows) > self.page_rows:
-            return TEX_LONG_FRAGMENT + self.table(table)
-        forms = self._column_forms(table)
-        parts = [TEX_FRAGMENT, "{\\scriptsize\\setlength{\\tabcolsep}{3pt}\n"]
-        parts += [f"\\begin{{tabular}}{{@{{}}{forms}@{{}}}}\n\\toprule\n"]
-        parts += [self.table_head(table), "\\midrule\n"]
-        parts += self.table_rows(table)
-        parts.append("\\bottomrule\n\\end{tabular}}\n")
-        return "".join(parts)
+            return TEX_LONG_FRAGMENT + self._set(table, sizes, "longtable", "\\endhead\n")
+        return TEX_FRAGMENT + self._set(table, sizes, "tabular")
 
     def table(self, table: Table) -> str:
-        forms = self._column_forms(table)
-        parts = [f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{forms}@{{}}}}\n\\toprule\n"]
+        return self._set(table, TEX_SIZES, "longtable", "\\endhead\n") + "\n"
+
+    def _set(
+        self, table: Table, sizes: Iterable[TexSize], environment: str, after_head: str = ""
+    ) -> str:
+        """A table, as large as there is room for it."""
+        size, forms, is_too_wide = self._layout(table, sizes)
+        place = "[l]" if environment == "longtable" else ""
+        parts = [TEX_TOO_WIDE] if is_too_wide else []
+        parts.append(f"{{\\{size.name}\\setlength{{\\tabcolsep}}{{{size.gap_pt / 2:g}pt}}\n")
+        parts.append(f"\\begin{{{environment}}}{place}{{@{{}}{forms}@{{}}}}\n\\toprule\n")
         if table.heads:
-            parts.append(self.table_head(table))
-            parts.append("\\midrule\n\\endhead\n")
+            parts += [self.table_head(table), "\\midrule\n", after_head]
         parts += self.table_rows(table)
-        parts.append("\\bottomrule\n\\end{longtable}}\n\n")
+        parts.append(f"\\bottomrule\n\\end{{{environment}}}}}\n")
         return "".join(parts)
 
     def table_head(self, table: Table) -> str:
@@ -19896,50 +19906,110 @@ class Latex(Writer):
             heads.append(f"\\shortstack[r]{{{head}}}" if len(lines) > 1 else head)
         return _in_frame(self.row_frame, heads)
 
-    def _column_forms(self, table: Table) -> str:
-        """The columns as longtable takes them: long ones wrap where a line can't hold them all."""
-        widths: list[int] = []
-        for number, column in enumerate(table.columns):
-            cells = _head_lines(column) + [row[number] for row in table.rows]
-            longest = max(map(len, cells))
-            widths.append(longest + 3)  # the gap to the next
-        scale = self._scale(widths)
+    def _layout(self, table: Table, sizes: Iterable[TexSize]) -> TexLayout:
+        """How the columns look in the largest of some sizes in which they have room."""
+        spans = [self._span(table, number) for number in range(len(table.columns))]
+        least = sum(span.least for span in spans)
+        for size in sizes:
+            line_ems = (self.line_pt - size.gap_pt * (len(spans) - 1)) / size.type_pt
+            if least <= line_ems:
+                break
+        widths = _shared_out(max(line_ems, least), spans)
         forms: list[str] = []
-        for column, width in zip(table.columns, widths):
+        for column, span, width in zip(table.columns, spans, widths):
             if column.is_number:
                 forms.append("r")
-            elif scale == 1 or width <= self.short:
+            elif width == span.most:
                 forms.append("l")
             else:
-                # The gaps between columns need room, too.
-                share = max(scale * width, self.short) / (1.08 * self.line_width)
+                share = width * size.type_pt / self.line_pt
                 form = f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}"
                 forms.append(form)
-        return "".join(forms)
+        return TexLayout(size, "".join(forms), least > line_ems)
 
-    def _scale(self, widths: Iterable[int]) -> float:
-        """How much of the characters that a long column needs it gets, at most 1.
+    def _span(self, table: Table, number: int) -> ColumnSpan:
+        """How wide a column is."""
+        column = table.columns[number]
+        cells = {row[number] for row in table.rows}
+        cells.update(_head_lines(column))
+        # An outcome may be bold.
+        weight = 1.15 if column.kind is Kind.OUTCOME else 1.0
+        most = 0.0
+        least = 0.0
+        for cell in map(self._breakable, cells):
+            most = max(most, weight * _ems(cell))
+            for word in re.split(r"(?<=[\s_/\x01\x02])", cell):
+                least = max(least, weight * _ems(word))
+        return ColumnSpan(most if column.is_number else least, most)
 
-        Short columns get what they need, long ones share the rest in proportion.
-        """
-        short = 0
-        long = 0
-        for width in widths:
-            if width > self.short:
-                long += width
-            else:
-                short += width
-        if not long:
-            return 1.0
-        left = self.line_width - short
-        # Where next to nothing is left the table is wider than the page, but can be read.
-        return min(1.0, max(0.1, left / long))
+
+def _in_pieces(word: re.Match[str]) -> str:
+    """A word with a mark behind every fourth character, but for the last few."""
+    return re.sub("(.{4})(?=.{4})", "\\1\x02", word[0])
+
+
+class TexSize(NamedTuple):
+    """A size of type, and the gap between two columns at that size, in points."""
+
+    name: str
+    type_pt: float
+    gap_pt: float
+
+
+# The larger before the smaller.
+TEX_SIZES = (TexSize("footnotesize", 8, 12), TexSize("scriptsize", 7, 6), TexSize("tiny", 6, 4))
+
+
+class TexLayout(NamedTuple):
+    """The columns of a table as `tabular` takes them; where nothing helps it is too wide."""
+
+    size: TexSize
+    forms: str
+    is_too_wide: bool
+
+
+class ColumnSpan(NamedTuple):
+    """How wide a column of a table is, in ems."""
+
+    least: float  # with every line ended where it may
+    most: float  # with no line ended
+
+
+def _shared_out(room: float, spans: Sequence[ColumnSpan]) -> list[float]:
+    """The widths of columns in this room: each has its least, and as much more as all can have."""
+    left = room - sum(span.least for span in spans)
+    widths = [span.least for span in spans]
+    # Those that want little first: what they leave is the others'.
+    wishes = sorted((span.most - span.least, number) for number, span in enumerate(spans))
+    for done, (wish, number) in enumerate(wishes):
+        share = left / (len(wishes) - done)
+        if wish <= share:
+            widths[number] = spans[number].most
+            left -= wish
+        else:
+            widths[number] += share
+            left -= share
+    return widths
+
+
+def _ems(text: str) -> float:
+    """About how wide a text is in the small sizes of TeX's fonts, rather too wide than too narrow.
+
+    From the widths of cmr7, of which those of larger sizes are less.
+    """
+    narrow = len(re.findall(r"[fijlrt.,:;'|!()\[\]/ -]", text))
+    capital = len(re.findall("[A-Z]", text))
+    broad = len(re.findall("[mwMW]", text))
+    marks = len(re.findall("[\x01\x02]", text))
+    return 0.62 * (len(text) - marks) - 0.15 * narrow + 0.25 * capital + 0.35 * broad
 
 
 # What stands above a table that a paper takes in.
 TEX_FRAGMENT = r"""% In the preamble: \usepackage[T1]{fontenc}
 %   \usepackage{textcomp,booktabs,array}
 % In the text, for example in a table (where there are two columns, a table*): \input{FILE}
+"""
+TEX_TOO_WIDE = """% It has too many columns for this page: turn the page, or leave some out.
 """
 TEX_LONG_FRAGMENT = r"""% In the preamble: \usepackage[T1]{fontenc}
 %   \usepackage{textcomp,booktabs,longtable,array}
