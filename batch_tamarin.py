@@ -19709,8 +19709,12 @@ class Writer:
         """Texts, escaped, in their frame."""
         return _in_frame(frame, map(self.escape, texts))
 
+    def cell(self, text: str) -> str:
+        """The text of a cell, where a long name may need help to break."""
+        return self.escape(text)
+
     def table_head(self, table: Table) -> str:
-        cells = [self.cell_form % self.escape(head) for head in table.heads]
+        cells = [self.cell_form % self.cell(head) for head in table.heads]
         return _in_frame(self.row_frame, cells)
 
     def table_rows(self, table: Table) -> Iterator[str]:
@@ -19720,7 +19724,7 @@ class Writer:
             for column, text in zip(table.columns, row):
                 is_loud = tone in LOUD_TONES and column.kind is Kind.OUTCOME
                 form = self.loud_form if is_loud else self.cell_form
-                cells.append(form % self.escape(text))
+                cells.append(form % self.cell(text))
             yield _in_frame(self.row_frame, cells)
 
     def file_text(self, path: str) -> str:
@@ -19797,175 +19801,31 @@ class Markdown(Writer):
         return f"[{text}]({self.url(place)})\n\n"
 
 
-class Latex(Writer):
-    """For pdflatex, with tables that a paper can take over."""
-
-    # Without lmodern, T1 may have bitmap fonts only, but not every installation has it.
-    opening = r"""% Run pdflatex twice: longtable knows the widths of its columns only then.
-\documentclass[a4paper,landscape]{article}
-\usepackage[T1]{fontenc}
-\usepackage[utf8]{inputenc}
-\usepackage{textcomp,booktabs,longtable,array}
-\usepackage[margin=15mm]{geometry}
-\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
-\setlength{\parindent}{0pt}\setlength{\parskip}{4pt}\setcounter{secnumdepth}{0}\emergencystretch=3em
-\begin{document}
-"""
-    closing = "\\end{document}\n"
-    heading_forms = ("\n\\section{%s}\n", "\n\\subsection{%s}\n", "\n\\subsubsection{%s}\n")
-    row_frame = Frame("", " & ", " \\\\\n")
-    loud_form = "\\textbf{%s}"
-    code_frame = Frame("{\\ttfamily\\scriptsize\\raggedright\n", "\\par\n", "\\par}\n\n")
-    escapes = str.maketrans(
-        {
-            "{": r"\{",
-            "}": r"\}",
-            "$": r"\$",
-            "&": r"\&",
-            "#": r"\#",
-            "%": r"\%",
-            # A row's first cell may begin with what `\\` takes for its argument; `--` and `,,` are
-            # other signs.
-            "[": "{[}",
-            "]": "{]}",
-            "*": "{*}",
-            "-": "{-}",
-            ",": "{,}",
-            # Long names may break here.
-            "_": r"\_\allowbreak{}",
-            "/": r"/\allowbreak{}",
-            "\\": r"\textbackslash{}",
-            "^": r"\textasciicircum{}",
-            "~": r"\textasciitilde{}",
-            "<": r"\textless{}",
-            ">": r"\textgreater{}",
-            "|": r"\textbar{}",
-            '"': r"\textquotedbl{}",
-            "'": r"\textquotesingle{}",
-            "`": r"\textasciigrave{}",
-            # What `_breakable` leaves where a line may end.
-            "\x01": r"\allowbreak{}",
-            "\x02": r"\penalty500{}",
-        }
-    )
-    line_pt = 750  # of landscape A4 with our margins
-    paper_pt = 345  # of LaTeX's own article, one of the narrowest
-    # A table of so many rows fits on a page: it need not be a longtable, which two columns refuse.
-    page_rows = 40
-
-    def escape(self, text: str) -> str:
-        """As `Writer.escape`; blanks that TeX would swallow stay.
-
-        A character that pdflatex's fonts may not have is shown by its number.
-        """
-        escaped = self._breakable(text).translate(self.escapes)
-        # `\ ` is a blank that stays; without one an empty line of a code would vanish.
-        return re.sub("^ |(?<= ) ", r"\\ ", escaped) or r"\ "
-
-    def _breakable(self, text: str) -> str:
-        """A text that the fonts have, with marks where a line may end beside `_`, `/` and blanks.
-
-        Behind `-`, `+` and `=`, and, if need be, within a word that is longer than any of ours.
-        """
-        # Printable ASCII and the letters of Latin-1, which the T1 encoding has.
-        known = re.sub("[^\x20-\x7e\xc0-\xff]", _code_point, printable(self.seen(text)))
-        known = re.sub(r"(?<=\w)[-+=]+(?=\w)", "\\g<0>\x01", known)
-        return re.sub(r"[^\s_/\x01]{12,}", _in_pieces, known)
-
-    def fragment(self, table: Table) -> str:
-        self.line_pt = self.paper_pt
-        sizes = TEX_SIZES[1:]
-        if len(table.rows) > self.page_rows:
-            return TEX_LONG_FRAGMENT + self._set(table, sizes, "longtable", "\\endhead\n")
-        return TEX_FRAGMENT + self._set(table, sizes, "tabular")
-
-    def table(self, table: Table) -> str:
-        return self._set(table, TEX_SIZES, "longtable", "\\endhead\n") + "\n"
-
-    def _set(
-        self, table: Table, sizes: Iterable[TexSize], environment: str, after_head: str = ""
-    ) -> str:
-        """A table, as large as there is room for it."""
-        size, forms, is_too_wide = self._layout(table, sizes)
-        place = "[l]" if environment == "longtable" else ""
-        parts = [TEX_TOO_WIDE] if is_too_wide else []
-        parts.append(f"{{\\{size.name}\\setlength{{\\tabcolsep}}{{{size.gap_pt / 2:g}pt}}\n")
-        parts.append(f"\\begin{{{environment}}}{place}{{@{{}}{forms}@{{}}}}\n\\toprule\n")
-        if table.heads:
-            parts += [self.table_head(table), "\\midrule\n", after_head]
-        parts += self.table_rows(table)
-        parts.append(f"\\bottomrule\n\\end{{{environment}}}}}\n")
-        return "".join(parts)
-
-    def table_head(self, table: Table) -> str:
-        """Long heads of numbers on several lines: the numbers are short."""
-        heads: list[str] = []
-        for column in table.columns:
-            lines = _head_lines(column)
-            head = "\\\\ ".join(map(self.escape, lines))
-            heads.append(f"\\shortstack[r]{{{head}}}" if len(lines) > 1 else head)
-        return _in_frame(self.row_frame, heads)
-
-    def _layout(self, table: Table, sizes: Iterable[TexSize]) -> TexLayout:
-        """How the columns look in the largest of some sizes in which they have room."""
-        spans = [self._span(table, number) for number in range(len(table.columns))]
-        least = sum(span.least for span in spans)
-        for size in sizes:
-            line_ems = (self.line_pt - size.gap_pt * (len(spans) - 1)) / size.type_pt
-            if least <= line_ems:
-                break
-        widths = _shared_out(max(line_ems, least), spans)
-        forms: list[str] = []
-        for column, span, width in zip(table.columns, spans, widths):
-            if column.is_number:
-                forms.append("r")
-            elif width == span.most:
-                forms.append("l")
-            else:
-                share = width * size.type_pt / self.line_pt
-                form = f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}"
-                forms.append(form)
-        return TexLayout(size, "".join(forms), least > line_ems)
-
-    def _span(self, table: Table, number: int) -> ColumnSpan:
-        """How wide a column is."""
-        column = table.columns[number]
-        cells = {row[number] for row in table.rows}
-        cells.update(_head_lines(column))
-        # An outcome may be bold.
-        weight = 1.15 if column.kind is Kind.OUTCOME else 1.0
-        most = 0.0
-        least = 0.0
-        for cell in map(self._breakable, cells):
-            most = max(most, weight * _ems(cell))
-            for word in re.split(r"(?<=[\s_/\x01\x02])", cell):
-                least = max(least, weight * _ems(word))
-        return ColumnSpan(most if column.is_number else least, most)
+# Where a line may end: `printable` leaves no such characters.
+END_OF_LINE = "\x01"
+END_IN_WORD = "\x02"
+MARKS = END_OF_LINE + END_IN_WORD
 
 
 def _in_pieces(word: re.Match[str]) -> str:
     """A word with a mark behind every fourth character, but for the last few."""
-    return re.sub("(.{4})(?=.{4})", "\\1\x02", word[0])
+    return re.sub("(.{4})(?=.{4})", rf"\1{END_IN_WORD}", word[0])
 
 
-class TexSize(NamedTuple):
+class TypeSize(NamedTuple):
     """A size of type, and the gap between two columns at that size, in points."""
 
-    name: str
+    name: str  # as the format writes it
     type_pt: float
     gap_pt: float
 
 
-# The larger before the smaller.
-TEX_SIZES = (TexSize("footnotesize", 8, 12), TexSize("scriptsize", 7, 6), TexSize("tiny", 6, 4))
+class Layout(NamedTuple):
+    """How the columns of a table share a line."""
 
-
-class TexLayout(NamedTuple):
-    """The columns of a table as `tabular` takes them; where nothing helps it is too wide."""
-
-    size: TexSize
-    forms: str
-    is_too_wide: bool
+    size: TypeSize
+    shares: list[float]  # of the line, of a column that wraps; of another one 0
+    is_too_wide: bool  # in any size: it sticks out, but can be read
 
 
 class ColumnSpan(NamedTuple):
@@ -20000,8 +19860,170 @@ def _ems(text: str) -> float:
     narrow = len(re.findall(r"[fijlrt.,:;'|!()\[\]/ -]", text))
     capital = len(re.findall("[A-Z]", text))
     broad = len(re.findall("[mwMW]", text))
-    marks = len(re.findall("[\x01\x02]", text))
-    return 0.62 * (len(text) - marks) - 0.15 * narrow + 0.25 * capital + 0.35 * broad
+    characters = display_width(re.sub(f"[{MARKS}]", "", text))
+    return 0.62 * characters - 0.15 * narrow + 0.25 * capital + 0.35 * broad
+
+
+class PaperWriter(Writer):
+    """A page of which the width is known: the columns of a table share it."""
+
+    line_pt = 750  # of landscape A4 with our margins
+    paper_pt = 345  # of what a fragment is for: LaTeX's own article, one of the narrowest
+
+    def known(self, text: str) -> str:
+        """What the page may tell of a text, of characters that its fonts have."""
+        return printable(self.seen(text))
+
+    def breakable(self, text: str) -> str:
+        """The same with marks where a line may end beside blanks.
+
+        END_OF_LINE behind `_`, `/`, `-`, `+` and `=`; and END_IN_WORD, if it must be, within a word
+        that is longer than any of ours.
+        """
+        marked = re.sub(r"[_/]|(?<=\w)[-+=]+(?=\w)", rf"\g<0>{END_OF_LINE}", self.known(text))
+        return re.sub(rf"[^\s{END_OF_LINE}]{{12,}}", _in_pieces, marked)
+
+    def layout(self, table: Table, sizes: Iterable[TypeSize]) -> Layout:
+        """How the columns look in the first of some sizes in which they have room."""
+        spans = [self._span(table, number) for number in range(len(table.columns))]
+        least = sum(span.least for span in spans)
+        for size in sizes:
+            line_ems = (self.line_pt - size.gap_pt * (len(spans) - 1)) / size.type_pt
+            if least <= line_ems:
+                break
+        shares: list[float] = []
+        for span, width in zip(spans, _shared_out(max(line_ems, least), spans)):
+            wraps = width < span.most
+            shares.append(width * size.type_pt / self.line_pt if wraps else 0.0)
+        return Layout(size, shares, least > line_ems)
+
+    def _span(self, table: Table, number: int) -> ColumnSpan:
+        """How wide a column is."""
+        column = table.columns[number]
+        cells = {row[number] for row in table.rows}
+        cells.update(_head_lines(column))
+        # An outcome may be bold.
+        weight = 1.15 if column.kind is Kind.OUTCOME else 1.0
+        most = 0.0
+        least = 0.0
+        for cell in map(self.breakable, cells):
+            most = max(most, weight * _ems(cell))
+            for word in re.split(rf"(?<=[\s{MARKS}])", cell):
+                least = max(least, weight * _ems(word))
+        return ColumnSpan(most if column.is_number else least, most)
+
+
+class Latex(PaperWriter):
+    """For pdflatex, with tables that a paper can take over."""
+
+    # Without lmodern, T1 may have bitmap fonts only, but not every installation has it.
+    opening = r"""% Run pdflatex twice: longtable knows the widths of its columns only then.
+\documentclass[a4paper,landscape]{article}
+\usepackage[T1]{fontenc}
+\usepackage[utf8]{inputenc}
+\usepackage{textcomp,booktabs,longtable,array}
+\usepackage[margin=15mm]{geometry}
+\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
+\setlength{\parindent}{0pt}\setlength{\parskip}{4pt}\setcounter{secnumdepth}{0}\emergencystretch=3em
+\begin{document}
+"""
+    closing = "\\end{document}\n"
+    heading_forms = ("\n\\section{%s}\n", "\n\\subsection{%s}\n", "\n\\subsubsection{%s}\n")
+    row_frame = Frame("", " & ", " \\\\\n")
+    loud_form = "\\textbf{%s}"
+    code_frame = Frame("{\\ttfamily\\scriptsize\\raggedright\n", "\\par\n", "\\par}\n\n")
+    escapes = str.maketrans(
+        {
+            "{": r"\{",
+            "}": r"\}",
+            "$": r"\$",
+            "&": r"\&",
+            "#": r"\#",
+            "%": r"\%",
+            # A row's first cell may begin with what `\\` takes for its argument; `--` and `,,` are
+            # other signs.
+            "[": "{[}",
+            "]": "{]}",
+            "*": "{*}",
+            "-": "{-}",
+            ",": "{,}",
+            "_": r"\_",
+            "\\": r"\textbackslash{}",
+            "^": r"\textasciicircum{}",
+            "~": r"\textasciitilde{}",
+            "<": r"\textless{}",
+            ">": r"\textgreater{}",
+            "|": r"\textbar{}",
+            '"': r"\textquotedbl{}",
+            "'": r"\textquotesingle{}",
+            "`": r"\textasciigrave{}",
+            END_OF_LINE: r"\allowbreak{}",
+            END_IN_WORD: r"\penalty500{}",
+        }
+    )
+    # The larger before the smaller, which has broader letters.
+    sizes = (
+        TypeSize("footnotesize", 8, 12),
+        TypeSize("scriptsize", 7, 6),
+        TypeSize("tiny", 6, 4),
+    )
+    # A table of so many rows fits on a page: it need not be a longtable, which two columns refuse.
+    page_rows = 40
+
+    def known(self, text: str) -> str:
+        """A character that pdflatex's fonts may not have is shown by its number."""
+        # Printable ASCII and the letters of Latin-1, which the T1 encoding has.
+        return re.sub("[^\x20-\x7e\xc0-\xff]", _code_point, super().known(text))
+
+    def escape(self, text: str) -> str:
+        """As `Writer.escape`; blanks that TeX would swallow stay, long names may break."""
+        escaped = self.breakable(text).translate(self.escapes)
+        # `\ ` is a blank that stays; without one an empty line of a code would vanish.
+        return re.sub("^ |(?<= ) ", r"\\ ", escaped) or r"\ "
+
+    def fragment(self, table: Table) -> str:
+        self.line_pt = self.paper_pt
+        sizes = self.sizes[1:]
+        if len(table.rows) > self.page_rows:
+            return TEX_LONG_FRAGMENT + self._set(table, sizes, "longtable", "\\endhead\n")
+        return TEX_FRAGMENT + self._set(table, sizes, "tabular")
+
+    def table(self, table: Table) -> str:
+        return self._set(table, self.sizes, "longtable", "\\endhead\n") + "\n"
+
+    def _set(
+        self, table: Table, sizes: Iterable[TypeSize], environment: str, after_head: str = ""
+    ) -> str:
+        """A table, as large as there is room for it."""
+        size, shares, is_too_wide = self.layout(table, sizes)
+        forms = "".join(map(_tex_form, table.columns, shares))
+        place = "[l]" if environment == "longtable" else ""
+        parts = [f"% {TOO_WIDE}\n"] if is_too_wide else []
+        parts.append(f"{{\\{size.name}\\setlength{{\\tabcolsep}}{{{size.gap_pt / 2:g}pt}}\n")
+        parts.append(f"\\begin{{{environment}}}{place}{{@{{}}{forms}@{{}}}}\n\\toprule\n")
+        if table.heads:
+            parts += [self.table_head(table), "\\midrule\n", after_head]
+        parts += self.table_rows(table)
+        parts.append(f"\\bottomrule\n\\end{{{environment}}}}}\n")
+        return "".join(parts)
+
+    def table_head(self, table: Table) -> str:
+        """Long heads of numbers on several lines: the numbers are short."""
+        heads: list[str] = []
+        for column in table.columns:
+            lines = _head_lines(column)
+            head = "\\\\ ".join(map(self.escape, lines))
+            heads.append(f"\\shortstack[r]{{{head}}}" if len(lines) > 1 else head)
+        return _in_frame(self.row_frame, heads)
+
+
+def _tex_form(column: Column, share: float) -> str:
+    """A column as `tabular` takes it; `share`: as in Layout."""
+    if column.is_number:
+        return "r"
+    if not share:
+        return "l"
+    return f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}"
 
 
 # What stands above a table that a paper takes in.
@@ -20009,8 +20031,7 @@ TEX_FRAGMENT = r"""% In the preamble: \usepackage[T1]{fontenc}
 %   \usepackage{textcomp,booktabs,array}
 % In the text, for example in a table (where there are two columns, a table*): \input{FILE}
 """
-TEX_TOO_WIDE = """% It has too many columns for this page: turn the page, or leave some out.
-"""
+TOO_WIDE = "It has too many columns for this page: turn the page, or leave some out."
 TEX_LONG_FRAGMENT = r"""% In the preamble: \usepackage[T1]{fontenc}
 %   \usepackage{textcomp,booktabs,longtable,array}
 % In the text, where there is one column (in two: between \onecolumn and \twocolumn): \input{FILE}
@@ -20033,11 +20054,13 @@ def _code_point(found: re.Match[str]) -> str:
     return f"<U+{number:04X}>"
 
 
-class Typst(Writer):
+class Typst(PaperWriter):
     """All text stands in string literals, so that nothing in it is markup."""
 
     table_style = "#set table(stroke: none, inset: 3pt)\n"
     opening = f"#set page(flipped: true, margin: 15mm)\n#set text(size: 9pt)\n{table_style}"
+    paper_pt = 450  # Typst's own A4
+    sizes = (TypeSize("9pt", 9, 6), TypeSize("7pt", 7, 6), TypeSize("5pt", 5, 6))
     paragraph_form = '#par("%s")\n'
     heading_forms = (
         '\n#heading(level: 1, "%s")\n',
@@ -20049,22 +20072,32 @@ class Typst(Writer):
     cell_form = '"%s"'
     loud_form = 'strong("%s")'
     code_frame = Frame('#raw(block: true, "', "\\n", '")\n')
-    escapes = str.maketrans({"\\": "\\\\", '"': '\\"'})
+    # A line may end at the blank without width.
+    escapes = str.maketrans(
+        {"\\": "\\\\", '"': '\\"', END_OF_LINE: "\\u{200b}", END_IN_WORD: "\\u{200b}"}
+    )
+
+    def cell(self, text: str) -> str:
+        return self.breakable(text).translate(self.escapes)
 
     def fragment(self, table: Table) -> str:
+        self.line_pt = self.paper_pt
         return f"// In the text: #include FILE (this one)\n{self.table_style}{self.table(table)}"
 
     def table(self, table: Table) -> str:
         sides = ["right" if column.is_number else "left" for column in table.columns]
         align = ", ".join(sides)
-        number = len(sides)
-        parts = [f"#table(columns: {number}, align: ({align}), table.hline(),\n"]
+        size, shares, is_too_wide = self.layout(table, self.sizes)
+        columns = ", ".join(f"{share:.1%}" if share else "auto" for share in shares)
+        parts = [f"// {TOO_WIDE}\n"] if is_too_wide else []
+        parts.append(f"#[#set text(size: {size.name})\n#set par(leading: 0.4em)\n")
+        parts.append(f"#table(columns: ({columns}), align: ({align}), table.hline(),\n")
         if table.heads:
             parts.append("  table.header(\n")
             parts.append(self.table_head(table))
             parts.append("  ), table.hline(stroke: 0.5pt),\n")
         parts += self.table_rows(table)
-        parts.append("  table.hline())\n")
+        parts.append("  table.hline())]\n")
         return "".join(parts)
 
     def drawing(self, name: str, path: str) -> str:

@@ -15513,7 +15513,7 @@ def test_hostile_text_is_no_tex(hostile_report):
 def test_hostile_text_is_no_typst(hostile, hostile_report):
     page = hostile_report("typ")
     code = re.sub(r'"(?:[^"\\]|\\.)*"', "", page)
-    assert re.fullmatch(r"[\w\s#():,.]*", code), "all else stands in strings"
+    assert re.fullmatch(r"[\w\s#():,.\[\]%]*", code), "all else stands in strings"
     strings = "\n".join(re.findall(r'"((?:[^"\\]|\\.)*)"', page))
     told = re.sub(r"\\(.)", r"\1", strings)
     assert told.count(bt.printable(hostile)) > 20
@@ -15619,6 +15619,15 @@ def test_a_table_that_no_size_of_type_has_room_for_says_so():
     told = "too many columns for this page"
     assert told in report_of(wide_batch(12, **IN_MANY_WAYS), "tex", fragment=True)
     assert told not in report_of(wide_batch(12, **IN_MANY_WAYS), "tex")
+
+
+@pytest.mark.parametrize("lemma, wraps", [(NAME_OF_83, True), ("agreement", False)])
+def test_a_long_name_in_typst_wraps_in_its_column(lemma, wraps):
+    batch = batch_with(ended_task("a"), ended_task("b", lemma=lemma))
+    text = report_of(batch, "typ", fragment=True)
+    (columns,) = re.findall(r"columns: \((.*)\), align", text)
+    assert ("%" in columns) == wraps
+    assert ("agreement_\\u{200b}of_\\u{200b}" in text) == wraps
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
