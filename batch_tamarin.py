@@ -267,6 +267,12 @@ def terminal_size() -> tuple[int, int]:
     return max(columns or 80, 10), rows or 24
 
 
+def stdout_columns() -> int:
+    """The columns of the terminal that stdout is; 0 where it is none, and a line has no end."""
+    columns, _ = terminal_size()
+    return columns if sys.stdout.isatty() else 0
+
+
 def printable(text: str) -> str:
     """`text` on one line, safe for a terminal.
 
@@ -14607,6 +14613,11 @@ class Row(NamedTuple):
         return (silence_words(self.plan), *self.result.warnings)
 
     @property
+    def is_measured(self) -> bool:
+        """Whether its time and memory are known: zeros would be read as measured."""
+        return self.result.usage.wall_s > 0
+
+    @property
     def is_failure(self) -> bool:
         """Whether it misses its expectation, or must be wrong for all we know: exit code 1."""
         is_doubtful = bool(self.rests_on_false or self.against)
@@ -17902,11 +17913,16 @@ STANDINGS = (*WORDS[:2], RESTING_ON_FALSE, CONTRADICTED, NOT_AS_EXPECTED, *WORDS
 
 
 def final_table(
-    batch: Batch, directory: str, tasks: Sequence[Task], older: Collection[str] = ()
+    batch: Batch,
+    directory: str,
+    tasks: Sequence[Task],
+    older: Collection[str] = (),
+    columns: int = 0,
 ) -> str:
     """What came out of `tasks`, for a terminal: a line for each, totals, where to look next.
 
-    Of a large batch it has only the tasks that are problems. `older`: as in `rows_of`.
+    Of a large batch it has only the tasks that are problems. `older`: as in `rows_of`; `columns`:
+    as in `text_table`.
     """
     # What was never begun has nothing to show: the totals count it.
     begun = [task for task in tasks if task.status is not Status.PENDING or task.outdated]
@@ -17924,7 +17940,11 @@ def final_table(
         left_out = f"{answered} with an answer not shown: {command} shows all"
     else:
         chosen = list(rows)
-    lines = list(_task_lines(chosen, _variants_of(tasks, chosen)))
+    shared = _shared_remarks(chosen)
+    unshared = [shared.without(row) for row in chosen]
+    lines = list(_task_lines(unshared, _variants_of(tasks, chosen), columns))
+    if shared.told:
+        lines.append(shared.told)
     if left_out:
         lines.append(left_out)
     lines.append("")
@@ -17950,7 +17970,7 @@ def _variants_of(tasks: Iterable[Task], rows: Sequence[Row]) -> list[Aspect]:
     return _with_words(_some(_settings(rows), *VARIANTS), rows)
 
 
-def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect]) -> Iterator[str]:
+def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect], columns: int) -> Iterator[str]:
     """The table, and for how many rows it had no room; nothing if there are none."""
     shown = rows[:TABLE_ROWS]
     if shown:
@@ -17960,7 +17980,7 @@ def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect]) -> Iterator[str
             result, task, *figures = _final_cells(row)
             lines.append([result, task, *(variant.of(row) for variant in variants), *figures])
         first = 2 + len(variants)
-        yield text_table(lines, right=range(first, first + 3))
+        yield text_table(lines, range(first, first + 3), columns)
     hidden = len(rows) - len(shown)
     if hidden:
         yield f"and {plural(hidden, 'task')} more without a verdict, or not as expected"
@@ -17972,8 +17992,7 @@ def _final_cells(row: Row) -> Iterator[str]:
     yield row.outcome
     yield row.task.id
     yield str(result.steps or "")
-    # Zeros would be read as measured.
-    if row.task.result:
+    if row.is_measured:
         usage = result.usage
         yield duration(usage.wall_s)
         yield f"{usage.peak_mb:,.0f} MB"
@@ -18037,6 +18056,8 @@ def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
     unexpected = sum(row.task.misses_expectation for row in failures)
     if unexpected:
         line += f"; {unexpected:,} not as expected"
+    elif tasks and not failures and all(task.verdict == task.plan.expect for task in tasks):
+        line += "; all as expected"
     return line
 
 
@@ -18185,8 +18206,8 @@ def told_counts(counts: Mapping[str, int]) -> str:
 def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), columns: int = 0) -> str:
     """Columns as wide as they need to be; the first row is the heading. Safe for a terminal.
 
-    `right`: the numbers of the columns that are set to the right. `columns`: of the terminal, into
-    which the widest of the others are cut; 0: nothing is.
+    `right`: the numbers of the columns that are set to the right. `columns`: of the terminal, for
+    which the widest of the others wrap; 0: none does.
     """
     # Cells quote theories and provers: what controls a terminal must not reach it.
     table = [list(map(printable, row)) for row in rows]
@@ -18195,28 +18216,49 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), colum
         widest = max(map(display_width, column))
         widths.append(widest)
     if columns:
-        _cut_to(columns, widths, right)
+        _narrow(columns, widths, right)
     lines: list[str] = []
-    for cells in table:
-        for number, width in enumerate(widths):
-            if number in right:
-                cells[number] = cells[number].rjust(width)
-            else:
-                cells[number] = fit(cells[number], width)
-        lines.append("  ".join(cells).rstrip())
+    for row in table:
+        wrapped = map(_wrapped, row, widths)
+        # A cell that is longer than its column goes on below.
+        for cells in map(list, itertools.zip_longest(*wrapped, fillvalue="")):
+            for number, width in enumerate(widths):
+                if number in right:
+                    cells[number] = cells[number].rjust(width)
+                else:
+                    cells[number] = fit(cells[number], width)
+            lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
 
-LEAST_CUT = 12  # no column of a table is cut to less
+def _wrapped(text: str, columns: int) -> list[str]:
+    """A text in lines of so many columns, which end at blanks and where names have joints."""
+    if display_width(text) <= columns:
+        return [text]
+    lines = [""]
+    for part in re.split(r"(?<=[\s/_+])|(?<=-)(?!-)", text):
+        while part:
+            if display_width(f"{lines[-1]}{part}".rstrip()) <= columns:
+                lines[-1] += part
+                break
+            if lines[-1]:
+                lines.append("")
+            else:  # a part that is longer than a line
+                lines[-1] = fit(part, columns, ellipsis="").rstrip()
+                part = part[len(lines[-1]) or 1 :]
+    return lines
 
 
-def _cut_to(columns: int, widths: list[int], right: Collection[int]) -> None:
+LEAST_WIDTH = 12  # no column of a table is made narrower
+
+
+def _narrow(columns: int, widths: list[int], right: Collection[int]) -> None:
     """Make the widest columns of a table narrower until all fit, if they can."""
     texts = [number for number in range(len(widths)) if number not in right]
     gaps = 2 * (len(widths) - 1)
     while texts and sum(widths) + gaps > columns:
         widest = max(texts, key=lambda number: widths[number])
-        if widths[widest] <= LEAST_CUT:
+        if widths[widest] <= LEAST_WIDTH:
             return
         widths[widest] -= 1
 
@@ -18859,14 +18901,14 @@ def _told_steps(row: Row) -> str:
 
 def _told_seconds(row: Row) -> str:
     """What a task took; "" where nothing was measured: zeros would be read as such."""
-    if not row.task.result:
+    if not row.is_measured:
         return ""
     return f"{row.result.usage.wall_s:.2f}"
 
 
 def _told_memory(row: Row) -> str:
     """The most memory in MB that a task used; "" where nothing was measured."""
-    if not row.task.result:
+    if not row.is_measured:
         return ""
     return f"{row.result.usage.peak_mb:.0f}"
 
@@ -19297,8 +19339,7 @@ def _grid_cell(rows: Sequence[Row]) -> str:
     told = "; ".join(counts)
     if len(rows) > 1:
         told = "; ".join(f"{count:,} {word}" for word, count in counts.items())
-    # Zeros would be read as measured.
-    if any(row.task.result for row in rows):
+    if any(row.is_measured for row in rows):
         seconds = sum(row.result.usage.wall_s / row.shared_by for row in rows)
         told += f" ({seconds:.2f})"
     return told
@@ -19446,13 +19487,13 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "reason", result.reason
     yield "warnings", "; ".join(row.warnings)
     yield "steps", str(result.steps or "")
-    yield "takes for granted", ", ".join(plan.assumes)
+    yield "takes for granted", _told_assumptions(row)
     yield "known problems", "; ".join(each.in_full for each in row.advisories)
     yield "options", quoted(plan.options)
     yield "flags", " ".join(plan.flags)
     yield "limits", _told_limits(row)
     yield "earlier attempts", "; ".join(_earlier_attempts(row.task))
-    if row.task.result:
+    if row.is_measured:
         yield "used", _told_usage(result.usage)
     if row.shared_by > 1:
         told = f"one process proved {row.shared_by:,} lemmas: the figures are theirs together"
@@ -19463,6 +19504,14 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     # 0 of what came from the cache, or never began.
     yield "attempts", str(row.task.attempts or "")
     yield "exit", str(result.exit or "")
+
+
+def _told_assumptions(row: Row) -> str:
+    """The lemmas that a proof of a lemma assumes; if a trace was found it needs none of them."""
+    lemmas = ", ".join(row.plan.assumes)
+    if _assumes(row) or not row.task.is_answered or not lemmas:
+        return lemmas
+    return f"nothing, as a trace that was found stands for itself (a proof would assume {lemmas})"
 
 
 def _told_variant_of(plan: Plan) -> str:
@@ -19753,11 +19802,12 @@ def _in_frame(frame: Frame, parts: Iterable[str]) -> str:
 class PlainText(Writer):
     """For a terminal."""
 
-    columns = 0  # tables are cut to so many; 0: they are whole
+    def paragraph(self, text: str) -> str:
+        return "\n".join(_wrapped(self.escape(text), stdout_columns() or sys.maxsize)) + "\n\n"
 
     def table(self, table: Table) -> str:
         right = [number for number, column in enumerate(table.columns) if column.is_number]
-        return text_table(table.head_and_rows, right, self.columns) + "\n\n"
+        return text_table(table.head_and_rows, right, stdout_columns()) + "\n\n"
 
 
 class Markdown(Writer):
@@ -20717,18 +20767,10 @@ def audit_report(
     if form == "junit":
         suite = _audit_suite(rows, findings)
         return "".join(junit_lines([suite]))
-    page = _audit_writer(form, details)
-    parts = _audit_page(page, rows, findings, not_judged, details)
-    return page.opening + "".join(parts) + page.closing
-
-
-def _audit_writer(form: str, details: bool) -> Writer:
-    """The writer of a format; with `details` a terminal's tables are whole, however wide."""
     # Only traces need a place to be relative to, and an audit shows none.
     page = WRITERS[form](".")
-    if isinstance(page, PlainText) and sys.stdout.isatty() and not details:
-        page.columns, _ = terminal_size()
-    return page
+    parts = _audit_page(page, rows, findings, not_judged, details)
+    return page.opening + "".join(parts) + page.closing
 
 
 def _place(row: Row) -> str:
@@ -20981,11 +21023,8 @@ def _met_at(problem: Applied, where: str) -> Applied:
     return problem._replace(met=problem.met._replace(where=where, lemma=""))
 
 
-def advisories_report(form: str, details: bool = False) -> str:
-    """All known problems with the versions that have them, in one of the formats of an audit.
-
-    `details`: nothing is cut in a terminal.
-    """
+def advisories_report(form: str) -> str:
+    """All known problems with the versions that have them, in one of the formats of an audit."""
     entries = list(map(_entry_json, ADVISORIES.values()))
     if form == "json":
         return json.dumps(entries, indent=1) + "\n"
@@ -20999,7 +21038,8 @@ def advisories_report(form: str, details: bool = False) -> str:
         table.add_row(
             advisory.id, advisory.versions, of_what, advisory.what, references, advisory.advice
         )
-    page = _audit_writer(form, details)
+    # Only traces need a place to be relative to, and an audit shows none.
+    page = WRITERS[form](".")
     return page.opening + page.section(table) + page.closing
 
 
@@ -21854,15 +21894,16 @@ def result_facts(task: Task) -> str:
         facts.append(f"cached {_day(result.ran)}".rstrip())
     if result.steps:
         facts.append(plural(result.steps, "step"))
-    facts.append(duration(result.usage.wall_s))
-    facts.append(f"{result.usage.peak_mb:,.0f} MB")
+    if result.usage.wall_s:  # zeros would be read as measured
+        facts.append(duration(result.usage.wall_s))
+        facts.append(f"{result.usage.peak_mb:,.0f} MB")
     if result.shared_by > 1:
         facts.append(f"shared by {result.shared_by:,}")
-    text = f"({', '.join(facts)})"
+    text = f"({', '.join(facts)})" if facts else ""
     if task.misses_expectation:
         text += f" (expected {task.plan.expect}!)"
     if result.reason:
-        text += f": {result.reason}"
+        text += f": {result.reason}" if text else result.reason
     return text
 
 
@@ -24619,7 +24660,7 @@ def status_text(
     """The block of a batch that runs, the final table of any other; `older`: as in `rows_of`."""
     if not state.is_running:
         tasks = list(progress.batch.tasks.values())
-        return final_table(progress.batch, directory, tasks, older)
+        return final_table(progress.batch, directory, tasks, older, stdout_columns())
     columns = PIPE_COLUMNS
     if sys.stdout.isatty():
         columns, _ = terminal_size()
@@ -24730,7 +24771,7 @@ def _print_advisories(args: argparse.Namespace) -> int:
     """List what an audit holds against verdicts."""
     if args.format == "junit":
         raise InputError("a list of known problems is no test: use another --format")
-    _print_audit(advisories_report(args.format, args.details), args.format)
+    _print_audit(advisories_report(args.format), args.format)
     return 0
 
 
@@ -25347,7 +25388,7 @@ def conclude(batch: Batch, directory: str, tasks: Sequence[Task], stopped_by: in
 def show_results(batch: Batch, directory: str, tasks: Sequence[Task]) -> None:
     """Print the final table; where that can't be, it is a warning: the results are on disk."""
     try:
-        print_coloured(final_table(batch, directory, tasks))
+        print_coloured(final_table(batch, directory, tasks, columns=stdout_columns()))
     except OSError as error:
         discard_output()
         again = quoted(["status", directory])

@@ -13929,24 +13929,18 @@ def test_a_table_names_the_file_the_theory_and_the_prover(lab, run_here):
     assert "d/runs/one.log: bell.spthy: quiet (Tamarin 1.10.0)" in told
 
 
-def test_a_table_is_cut_to_the_width_of_a_terminal_but_with_details(lab, run_here, monkeypatch):
+def test_a_table_wraps_at_the_width_of_a_terminal_and_loses_nothing(lab, run_here, monkeypatch):
     folder = "a/" * 40
     lab.write(f"{folder}log", FALSE_BELL_LOG)
     write_old(lab, f"{folder}bell.spthy", BELL)
-    monkeypatch.setattr(bt, "terminal_size", lambda: (100, 40))
+    monkeypatch.setattr(bt, "terminal_size", lambda: (80, 40))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("NO_COLOR", "1")
-
-    def tables(*options):
-        told = run_here("audit", "a", *options, code=1).out
-        return [line for line in told.splitlines() if "  " in line]
-
-    assert max(map(len, tables())) == 100
-    assert any("…" in line for line in tables())
-    assert max(map(len, tables("-d"))) > 150
-    assert not any("…" in line for line in tables("-d"))
+    lines = run_here("audit", "a", code=1).out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert f"{folder}log" in "".join(line[45:].strip() for line in lines)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
-    assert max(map(len, tables())) > 150
+    assert max(map(len, run_here("audit", "a", code=1).out.splitlines())) > 150
 
 
 def test_a_table_names_directory_prover_and_variant(lab, run_here):
@@ -16880,6 +16874,58 @@ def test_the_final_table_of_many_tasks_begins_with_what_is_not_as_expected():
     first = text.splitlines()[1]
     assert first.startswith("verified  t999")
     assert "expected falsified!" in first
+
+
+# A text, and the lines that it has in 12 columns.
+WRAPPED = """
+short                     : short
+one and two and three     : one and two |and three
+false_reuse--all_is_well  : false_|reuse--all_|is_well
+models/tls/handshake      : models/tls/|handshake
+abcdefghijklmnopqrstuvwxyz: abcdefghijkl|mnopqrstuvwx|yz
+\u4e2d\u4e2d\u4e2d\u4e2d\u4e2d\u4e2d\u4e2d: \u4e2d\u4e2d\u4e2d\u4e2d\u4e2d\u4e2d|\u4e2d
+"""
+
+
+@pytest.mark.parametrize("text, lines", rows(WRAPPED))
+def test_a_cell_wraps_at_the_joints_of_names(text, lines):
+    wanted = [line.rstrip() for line in lines.split("|")]
+    assert bt.text_table([["a", text]], columns=15).split("\n")[0] == f"a  {wanted[0]}"
+    told = [line[3:] for line in bt.text_table([["a", text]], columns=15).split("\n")]
+    assert told == wanted
+
+
+def test_the_final_table_says_once_what_all_verdicts_share():
+    warned = {"warnings": ("no wonder",)}
+    tasks = [ended_task(name, result=warned) for name in ("a", "b")]
+    text = bt.final_table(batch_with(*tasks), "results", tasks)
+    assert text.count("no wonder") == 1
+    assert "All verdicts: warning: no wonder." in text
+
+
+@pytest.mark.parametrize(
+    "expect, told", [("verified", "2 verified; all as expected\n"), (None, "2 verified\n")]
+)
+def test_totals_say_where_all_is_as_expected(expect, told):
+    tasks = [ended_task("a", expect="verified"), ended_task("b", expect=expect)]
+    assert told in bt.final_table(batch_with(*tasks), "results", tasks)
+
+
+def test_what_no_prover_ran_for_has_no_time():
+    unread = ended_task("a", "failed", {"reason": "cut", "usage": bt.Usage()}, unreadable="cut")
+    heading, row, *_ = bt.final_table(batch_with(unread), "results", [unread]).splitlines()
+    assert row.split() == ["failed", "a", "cut"]
+    assert bt.result_facts(unread) == "cut"
+    page = page_of(unread)
+    assert page.row_of("Results", 0)["time (s)"] == ""
+
+
+def test_a_trace_that_was_found_says_why_it_assumes_nothing():
+    found = ended_task("a", "falsified", assumes=("types",))
+    page = page_of(found)
+    assert "nothing, as a trace that was found stands for itself" in page.text
+    unfinished = ended_task("a", "incomplete", assumes=("types",))
+    assert "stands for itself" not in page_of(unfinished).text
 
 
 def test_the_final_table_of_few_tasks_has_all_of_them():
