@@ -14615,7 +14615,7 @@ class Row(NamedTuple):
     @property
     def is_measured(self) -> bool:
         """Whether its time and memory are known: zeros would be read as measured."""
-        return self.result.usage.wall_s > 0
+        return self.result.usage != Usage()
 
     @property
     def is_failure(self) -> bool:
@@ -18246,7 +18246,7 @@ def _wrapped(text: str, columns: int) -> list[str]:
             else:  # a part that is longer than a line
                 lines[-1] = fit(part, columns, ellipsis="").rstrip()
                 part = part[len(lines[-1]) or 1 :]
-    return lines
+    return [line.rstrip() for line in lines]
 
 
 LEAST_WIDTH = 12  # no column of a table is made narrower
@@ -21894,7 +21894,7 @@ def result_facts(task: Task) -> str:
         facts.append(f"cached {_day(result.ran)}".rstrip())
     if result.steps:
         facts.append(plural(result.steps, "step"))
-    if result.usage.wall_s:  # zeros would be read as measured
+    if result.usage != Usage():  # zeros would be read as measured
         facts.append(duration(result.usage.wall_s))
         facts.append(f"{result.usage.peak_mb:,.0f} MB")
     if result.shared_by > 1:

@@ -16880,6 +16880,7 @@ def test_the_final_table_of_many_tasks_begins_with_what_is_not_as_expected():
 WRAPPED = """
 short                     : short
 one and two and three     : one and two |and three
+twelve chars is one line  : twelve chars |is one line
 false_reuse--all_is_well  : false_|reuse--all_|is_well
 models/tls/handshake      : models/tls/|handshake
 abcdefghijklmnopqrstuvwxyz: abcdefghijkl|mnopqrstuvwx|yz
