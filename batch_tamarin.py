@@ -380,8 +380,13 @@ def file_meant(path: str) -> str:
         names = os.listdir(folder or ".")
     except OSError:
         return ""
+    known = sorted(filter(str.isprintable, names))
     # Endings are alike in any case.
-    return did_you_mean(name, filter(str.isprintable, names), 0.75)
+    hint = did_you_mean(name, known, 0.75)
+    longer = [known_name for known_name in known if known_name.startswith(name)]
+    if not hint and longer and len(name) > 3:
+        return f" (did you mean '{longer[0]}'?)"
+    return hint
 
 
 # --- Times, digests, files ------------------------------------------------------------------------
@@ -8007,6 +8012,10 @@ class ValueKind:
         """All that is wrong with a value that stands at `path`, or inside it."""
         raise NotImplementedError
 
+    def written(self, text: str) -> Any:
+        """How a text is written as such a value; None if it can't be one."""
+        return None
+
 
 @dataclass(eq=False)
 class PlainValue(ValueKind):
@@ -8019,6 +8028,9 @@ class PlainValue(ValueKind):
         if not self.is_good(value):
             message = self.message.replace("FOUND", _described(value))
             yield RecipeProblem(path, message)
+
+    def written(self, text: str) -> Any:
+        return text if self.is_good(text) else None
 
 
 class Unit(NamedTuple):
@@ -8108,10 +8120,20 @@ class ListOf(ValueKind):
     def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, list) or len(value) < self.least:
             message = self.message.replace("FOUND", _described(value))
-            yield RecipeProblem(path, message)
+            yield RecipeProblem(path, message + _hint_at_text(value, self))
             return
         for index, item in enumerate(value):
             yield from self.item.problems(item, (*path, index))
+
+    def written(self, text: str) -> Any:
+        item = self.item.written(text)
+        return None if item is None else [item]
+
+
+def _hint_at_text(value: Any, kind: ValueKind) -> str:
+    """How a text is to be written where a value of some kind should stand; "" for no text."""
+    written = kind.written(value) if isinstance(value, str) else None
+    return f": write {json.dumps(written)}" if written else ""
 
 
 @dataclass(eq=False)
@@ -8153,7 +8175,8 @@ class Fields(ValueKind):
 
     def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, dict):
-            yield RecipeProblem(path, f"must be an object, not {_described(value)}")
+            hint = _hint_at_text(value, self)
+            yield RecipeProblem(path, f"must be an object, not {_described(value)}{hint}")
             return
         allowed = ", ".join(self.members)
         for key, member in value.items():
@@ -8171,6 +8194,9 @@ class Fields(ValueKind):
         for key in self.required:
             if key not in value:
                 yield RecipeProblem(path, f"'{key}' is missing")
+
+    def written(self, text: str) -> Any:
+        return {"name": text} if "name" in self.required else None
 
     def _home_of(self, key: str) -> str:
         """A hint at the member under which a key belongs, or ""."""
@@ -8201,7 +8227,8 @@ class Options(ValueKind):
 
     def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, list):
-            yield RecipeProblem(path, f"must be a list of texts, not {_described(value)}")
+            hint = _hint_at_text(value, ListOf(TEXT))
+            yield RecipeProblem(path, f"must be a list of texts, not {_described(value)}{hint}")
             return
         for index, option in enumerate(value):
             message = option_problem(option)
@@ -11193,6 +11220,8 @@ def storage_errors(directory: str) -> Iterator[None]:
         yield
     except OSError as error:
         problem = f"the results directory can't be written: {error.strerror}{way_out(error)}"
+        if error.errno == errno.EEXIST:
+            problem = "is a file: -o takes the results directory"
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             problem += ": `run RECIPE -o DIR` takes another one"
         raise StorageError(problem, error.filename or directory) from None
@@ -16179,7 +16208,8 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
             summary = _last_summary(path, head)
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or error
-        raise InputError(f"can't be read: {problem}", printable(path)) from None
+        hint = file_meant(path) if isinstance(error, FileNotFoundError) else ""
+        raise InputError(f"can't be read: {problem}{hint}", printable(path)) from None
     if not head:
         return EvidenceFile(path, None, is_empty=True)
     begins_theory = bool(_BEGINS_THEORY.match(head))
@@ -17615,7 +17645,7 @@ class Recheck:
         self.batch = batch
         self.results = os.path.abspath(directory)
         self.prover = prover
-        self.directory = os.path.join(self.results, RECHECK_FOLDER + prover.alias)
+        self.directory = os.path.join(directory, RECHECK_FOLDER + prover.alias)
         self.proofs_directory = self.directory + "~proofs"
         self.dependencies: dict[TheoryView, Dependencies] = {}
         # What was proven, not what lies there today.
@@ -18020,8 +18050,7 @@ def _notes(row: Row) -> Iterator[str]:
     if row.advisories:
         yield told_advisories(row)
     if result.cached:
-        day = _day(result.ran)
-        yield f"cached {day}".rstrip()
+        yield _told_cached(result)
     if row.sharing:
         yield row.sharing
 
@@ -18462,7 +18491,7 @@ def spans_of(rows: Iterable[Row]) -> Iterator[Span]:
                 continue
             told.add(started)
         # A cached result's figures are of another batch.
-        if result.at and not result.cached:
+        if result.at and not row.plan.unreadable and not result.cached:
             ended = instant(result.at)
             yield Span(ended - result.usage.wall_s, ended, row)
 
@@ -18740,11 +18769,13 @@ class SharedRemarks(NamedTuple):
 
     warnings: frozenset[str] = frozenset()
     problems: frozenset[str] = frozenset()  # known ones of provers, by id
+    cached: str = ""  # `cached 2026-01-02`
 
     @property
     def told(self) -> str:
-        """`All verdicts: warning: ...; known problems: xor.`, or ""."""
-        remarks = [_shortened(f"warning: {warning}") for warning in sorted(self.warnings)]
+        """`All verdicts: cached 2026-01-02; warning: ...; known problems: xor.`, or ""."""
+        remarks = [self.cached] if self.cached else []
+        remarks += [_shortened(f"warning: {warning}") for warning in sorted(self.warnings)]
         if self.problems:
             remarks.append(_told_problems(sorted(self.problems)))
         return f"All verdicts: {'; '.join(remarks)}." if remarks else ""
@@ -18755,7 +18786,10 @@ class SharedRemarks(NamedTuple):
             return row
         warnings = tuple(text for text in row.result.warnings if text not in self.warnings)
         advisories = [each for each in row.advisories if each.advisory.id not in self.problems]
-        return row._replace(result=replace(row.result, warnings=warnings), advisories=advisories)
+        result = replace(row.result, warnings=warnings)
+        if self.cached:
+            result = replace(result, cached=False)
+        return row._replace(result=result, advisories=advisories)
 
 
 def _shared_remarks(rows: Sequence[Row]) -> SharedRemarks:
@@ -18768,10 +18802,17 @@ def _shared_remarks(rows: Sequence[Row]) -> SharedRemarks:
         return SharedRemarks()
     warnings = [frozenset(row.result.warnings) for row in answered]
     problems = [frozenset(each.advisory.id for each in row.advisories) for row in answered]
+    cached = {_told_cached(row.result) for row in answered}
     return SharedRemarks(
         frozenset.intersection(*warnings),
         frozenset.intersection(*problems),
+        cached.pop() if len(cached) == 1 else "",
     )
+
+
+def _told_cached(result: Result) -> str:
+    """`cached 2026-01-02`, of the day when it ran; "" of a result that isn't from the cache."""
+    return f"cached {_day(result.ran)}".rstrip() if result.cached else ""
 
 
 def _results_table(
@@ -18919,8 +18960,7 @@ def _remarks(row: Row) -> str:
     remarks = [row.raised_limit, _shortened(result.reason)]
     remarks += [_shortened(f"warning: {warning}") for warning in row.warnings]
     remarks.append(told_advisories(row))
-    if result.cached:
-        remarks.append(f"cached {_day(result.ran)}".rstrip())
+    remarks.append(_told_cached(result))
     remarks.append(row.sharing)
     return "; ".join(filter(None, remarks))
 
@@ -19053,14 +19093,18 @@ def _is_void(row: Row) -> bool:
     return bool(row.rests_on_false) or row.on_older_text
 
 
-def _sum_of_times(rows: Iterable[Row]) -> str:
-    """Their seconds; a job that served several tasks is counted once."""
+def _sum_of_times(rows: Sequence[Row]) -> str:
+    """Their seconds; a job that served several tasks is counted once. "" where none ran."""
+    if not any(row.is_measured for row in rows):
+        return ""
     total = sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
     return f"{total:,.1f}"
 
 
-def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
+def _sum_of_cpu_times(rows: Sequence[Row]) -> str:
     """Their CPU seconds, in the same way; "" where some were not measured."""
+    if not any(row.is_measured for row in rows):
+        return ""
     total = 0.0
     for row in rows:
         cpu_s = row.result.usage.cpu_s
@@ -19070,8 +19114,10 @@ def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
     return f"{total:,.1f}"
 
 
-def _most_memory(rows: Iterable[Row]) -> str:
+def _most_memory(rows: Sequence[Row]) -> str:
     """Jobs ran one after the other, too: a sum of their peaks was never in use."""
+    if not any(row.is_measured for row in rows):
+        return ""
     most = max(row.result.usage.peak_mb for row in rows)
     return f"{most:,.0f}"
 
@@ -19241,9 +19287,18 @@ def _value_of_dimension(name: str, row: Row) -> str:
     return ""
 
 
+def _differing_dimensions(rows: Sequence[Row], aspects: Mapping[str, Aspect]) -> list[str]:
+    """The dimensions in which variants differ, if all are of one matrix."""
+    names = {tuple(each.partition("=")[0] for each in row.plan.dimensions) for row in rows}
+    if len(names) > 1:
+        return []
+    return [name for name in names.pop() if len(_values(aspects[name], rows)) > 1]
+
+
 def usual_grid(rows: Sequence[Row]) -> Grid | None:
     """Lemmas by variants, or the other way round; None without variants, or where there are many.
 
+    Of a matrix the last dimension has the columns, and the others have rows beside the lemma.
     Where results differ in more than that, there are more rows.
     """
     aspects = _grid_aspects(rows)
@@ -19253,9 +19308,13 @@ def usual_grid(rows: Sequence[Row]) -> Grid | None:
     for name in ("directory", "entry", "prover"):
         if name in aspects and len(_values(aspects[name], rows)) > 1:
             more.append(name)
-    for line, column in (("lemma", "variant"), ("variant", "lemma")):
+    choices: list[tuple[str, ...]] = [("lemma", "variant"), ("variant", "lemma")]
+    dimensions = _differing_dimensions(rows, aspects)
+    if len(dimensions) > 1:
+        choices.insert(0, ("lemma", *dimensions))
+    for *lines, column in choices:
         if len(_values(aspects[column], rows)) <= USUAL_GRID_COLUMNS:
-            grid = Grid((*more, line), (column,))
+            grid = Grid((*more, *lines), (column,))
             # An entry may have several theories.
             places = {_place_of(row, (*grid.rows, column), aspects) for row in rows}
             if len(places) < len(rows):
@@ -20219,11 +20278,19 @@ class Html(Writer):
         parts.append("</tbody></table></div>\n")
         return "".join(parts)
 
+    def cell(self, text: str) -> str:
+        """The text of a cell; where it is long, a line may end at the joints of names."""
+        escaped = self.escape(text)
+        if len(text) <= SHORT_CELL:
+            return escaped
+        return re.sub(r"(?<=\w)[_+/-](?=\w)", r"\g<0><wbr>", escaped)
+
     def _head(self, column: Column) -> str:
-        title = self.escape(column.title)
-        kind = " class=n" if column.is_number else ""
+        title = self.cell(column.title)
+        classes = ["n"] if column.is_number else []
         if len(column.title) > SHORT_CELL:
-            kind = " class=long"
+            classes.append("long")
+        kind = f' class="{" ".join(classes)}"' if classes else ""
         return f'<th scope="col"{kind}>{title}'
 
     def _body(self, table: Table) -> Iterator[str]:
@@ -20241,7 +20308,7 @@ class Html(Writer):
 
     def _cell(self, column: Column, cell: str, largest: float, number: int, label: str) -> str:
         """A cell of row `number`; `largest`: of an AMOUNT, the column's largest value."""
-        text = self.escape(cell)
+        text = self.cell(cell)
         if column.kind is Kind.TASK:
             anchor = task_anchor(number)
             return f'<td class=name><a href="#{anchor}">{text}</a>'
@@ -21891,7 +21958,7 @@ def result_facts(task: Task) -> str:
     result = task.result or Result(task.status)
     facts: list[str] = []
     if result.cached:
-        facts.append(f"cached {_day(result.ran)}".rstrip())
+        facts.append(_told_cached(result))
     if result.steps:
         facts.append(plural(result.steps, "step"))
     if result.usage != Usage():  # zeros would be read as measured
@@ -22563,6 +22630,8 @@ class Parser(argparse.ArgumentParser):
         return ""
 
     def error(self, message: str) -> NoReturn:
+        if message.endswith("required: COMMAND"):
+            message = "name a command, as in 'run recipe.json'"
         # argparse has put the choices into the message already.
         message += self._hint_at_value(message)
         problem, _, rest = message.partition("(choose from ")
@@ -25070,9 +25139,12 @@ def show_cache(cache: Cache) -> None:
 
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
-    if any(os.path.exists(os.path.join(args.recipe, name)) for name in RECORDS):
-        own_results(args.recipe)  # which tells what batch-tamarin's are good for
-        command = f"`batch_tamarin.py resume {quoted([printable(args.recipe)])}`"
+    directory = args.recipe
+    if os.path.basename(directory) in RECORDS and os.path.isfile(directory):
+        directory = os.path.dirname(directory) or "."
+    if any(os.path.exists(os.path.join(directory, name)) for name in RECORDS):
+        own_results(directory)  # which tells what batch-tamarin's are good for
+        command = f"`batch_tamarin.py resume {quoted([printable(directory)])}`"
         raise InputError(
             f"holds results: name a recipe, or {command} goes on with them", args.recipe
         )

@@ -4925,6 +4925,14 @@ config.global_max_memory = "101%"
 config.scheduler = "best"
 --- an unknown alias: 'fak'; did you mean 'fake'
 tasks.task.tamarin_versions = ["fak"]
+--- an alias in no list: tamarin_versions: must be a list with; write ["fake"]
+tasks.task.tamarin_versions = "fake"
+--- an option in no list: tamarin_options: must be a list of texts; write ["--diff"]
+tasks.task.tamarin_options = "--diff"
+--- a lemma that is no object: must be an object; write {"name": "one"}
+tasks.task.lemmas = ["one"]
+--- a lemma in no list: must be a list; write [{"name": "one"}]
+tasks.task.lemmas = "one"
 --- no alias: tamarin_versions; at least one
 tasks.task.tamarin_versions = []
 --- an alias that cannot name files: tamarin_versions.a/b; file names
@@ -14183,6 +14191,8 @@ class PageReader(HTMLParser):
     def handle_starttag(self, tag, attributes):
         found = (tag, dict(attributes))
         self.tags.append(found)
+        if tag == "wbr":
+            return
         self.inside = tag
         if tag in HEADINGS:
             self.heading = ""
@@ -14894,18 +14904,25 @@ def test_a_result_without_a_dimension_of_the_grid_is_not_in_it_and_that_is_told(
     assert "In brackets\\: seconds. Not in it\\: 1 result without one of these." in text
 
 
-def test_pages_show_lemmas_by_variants():
+def test_pages_show_lemmas_by_the_dimensions_of_a_matrix():
     page = page_of(*SWEPT)
-    assert page.tables["Lemma by variant"] == [
-        ["lemma", "first-weak", "first-strong", "last-weak"],
-        ["one", "verified (1.00)", "verified, not as expected (1.00)", "verified (1.00)"],
-        ["two", "timeout (1.00)", "falsified (1.00)", ""],
+    assert page.tables["Lemma and order by attacker"] == [
+        ["lemma", "order", "weak", "strong"],
+        ["one", "first", "verified (1.00)", "verified, not as expected (1.00)"],
+        ["one", "last", "verified (1.00)", ""],
+        ["two", "first", "timeout (1.00)", "falsified (1.00)"],
     ]
     assert page.column("Results", "variant") == ["first-weak"] * 2 + ["first-strong"] * 2 + [
         "last-weak"
     ]
     assert '<td class="w missed"' in page.page
     assert '<td class="w verified"' in page.page
+
+
+def test_variants_of_several_matrices_are_columns_of_one_grid():
+    other = ended_task("x", lemma="one", variant="big", dimensions=("size=big",))
+    head, *_ = page_of(*SWEPT, other).tables["Lemma by variant"]
+    assert head == ["lemma", "first-weak", "first-strong", "last-weak", "big"]
 
 
 def test_many_variants_stand_in_rows_and_more_than_that_are_no_usual_grid():
@@ -15447,7 +15464,7 @@ def test_no_report_has_what_controls_a_terminal_or_is_no_utf_8(hostile_report):
 HTML_TAGS = """
 html meta title style main script
 h1 h2 h3 p a pre div span details summary
-table thead tbody tr th td
+table thead tbody tr th td wbr
 svg g rect line text
 """
 
@@ -16912,6 +16929,30 @@ def test_totals_say_where_all_is_as_expected(expect, told):
     assert told in bt.final_table(batch_with(*tasks), "results", tasks)
 
 
+def test_a_page_says_once_that_all_is_from_the_cache():
+    cached = {"cached": True, "ran": BEGAN}
+    page = page_of(ended_task("a", result=cached), ended_task("b", lemma="two", result=cached))
+    assert page.text.count("cached 2026-01-02") == 1
+    assert "remarks" not in page.tables["Results"][0]
+    page = page_of(ended_task("a", result=cached), ended_task("b", lemma="two"))
+    assert page.column("Results", "remarks") == ["cached 2026-01-02", ""]
+
+
+def test_a_long_name_in_a_page_breaks_at_its_joints():
+    page = page_of(ended_task("a"), ended_task("b", lemma=NAME_OF_83)).page
+    assert "agreement_<wbr>of_<wbr>initiator" in page
+    assert "t.spthy" in page
+
+
+def test_the_head_of_a_column_of_numbers_stands_above_them():
+    false = ended_task("one", "falsified", lemma="one")
+    resting = ended_task("two", lemma="two", assumes=("one",))
+    assert (
+        '<th scope="col" class="n long">resting on a falsified lemma'
+        in page_of(false, resting).page
+    )
+
+
 def test_what_no_prover_ran_for_has_no_time():
     unread = ended_task("a", "failed", {"reason": "cut", "usage": bt.Usage()}, unreadable="cut")
     heading, row, *_ = bt.final_table(batch_with(unread), "results", [unread]).splitlines()
@@ -16919,6 +16960,8 @@ def test_what_no_prover_ran_for_has_no_time():
     assert bt.result_facts(unread) == "cut"
     page = page_of(unread)
     assert page.row_of("Results", 0)["time (s)"] == ""
+    assert page.row_of("Totals", 0)["memory (MB)"] == ""
+    assert "Timeline" not in page.text
 
 
 def test_a_trace_that_was_found_says_why_it_assumes_nothing():
@@ -17035,7 +17078,7 @@ AT_ONCE = ("--cores", "8", "--memory", "8")
 def test_the_demo_recipe_is_a_good_story_that_its_own_prover_confirms(tmp_path):
     lab = Lab(tmp_path)
     done = lab.run("run", str(HERE / "recipes" / "demo.json"), *AT_ONCE, code=0)
-    assert "10 tasks: 7 verified, 3 falsified\n" in done.stdout
+    assert "10 tasks: 7 verified, 3 falsified; all as expected\n" in done.stdout
     results = tmp_path / "results-demo"
     assert (results / "traces" / "counter--bounded--demo.dot").is_file()
     assert "proves nothing" in (results / "logs" / "counter--bounded--demo.err").read_text()
@@ -17519,13 +17562,16 @@ def test_a_run_without_standard_streams_runs(lab):
         ("run results", "results: is a directory: name a recipe\n"),
         ("run recipe", "is a directory: name a recipe (did you mean 'recipe.json'?)"),
         ("run old", "name a recipe, or `batch_tamarin.py resume old` goes on with them"),
+        ("run old/batch.jsonl", "or `batch_tamarin.py resume old` goes on with them"),
+        ("run recipe.json -o recipe.json", "is a file: -o takes the results directory"),
     ],
 )
 def test_a_mistyped_results_directory_is_named(lab, command, told):
     lab.results.mkdir()
     (lab.path / "recipe").mkdir()
     lab.write("old/batch.jsonl", "")
-    lab.write("recipe.json", "{}")
+    lab.prover(VERIFY)
+    lab.recipe()
     done = lab.run(*command.split(), code=2)
     assert told in done.stderr
 
@@ -17673,6 +17719,8 @@ def test_help_may_be_asked_for_in_other_words(capsys, words, told):
         ("init tt.spthy", "tt.spthy: there is no such theory file (did you mean 't.spthy'?)"),
         ("lemmas tt.spthy", "(did you mean 't.spthy'?)"),
         ("status result", "result: there is no such results directory (did you mean 'results'?)"),
+        ("audit result", "No such file or directory (did you mean 'results'?)"),
+        ("report resu", "there is no such results directory (did you mean 'results'?)"),
     ],
 )
 def test_a_misspelt_file_is_answered_with_the_nearest_name(run_here, lab, words, told):
