@@ -16193,8 +16193,14 @@ class EvidenceReader:
         return self.files[real]
 
 
+# Programs and papers quote what a prover said; no prover writes such a file.
+QUOTING = (".py", ".sh", ".md", ".rst", ".tex", ".html")
+
+
 def read_evidence_file(path: str) -> EvidenceFile | None:
     """What a theory or a log says; None of any other file. Raises InputError."""
+    if path.endswith(QUOTING) and os.path.exists(path):
+        return None
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
@@ -19301,9 +19307,10 @@ def usual_grid(rows: Sequence[Row]) -> Grid | None:
     Of a matrix the last dimension has the columns, and the others have rows beside the lemma.
     Where results differ in more than that, there are more rows.
     """
-    aspects = _grid_aspects(rows)
-    if len(rows) > SHOWN_TASKS or not any(_values(aspects["variant"], rows)):
+    rows = [row for row in rows if row.plan.variant]
+    if not rows or len(rows) > SHOWN_TASKS:
         return None
+    aspects = _grid_aspects(rows)
     more: list[str] = []
     for name in ("directory", "entry", "prover"):
         if name in aspects and len(_values(aspects[name], rows)) > 1:
@@ -20417,7 +20424,7 @@ class Html(Writer):
         return f'<g><title>{told}</title><rect class="{kind}" {place} {size}/></g>\n'
 
 
-SHORT_CELL = 24  # characters of a text that stays on one line
+SHORT_CELL = 16  # characters of a text that stays on one line
 LANE_HEIGHT = 16  # of the timeline, in pixels
 AXIS_HEIGHT = 22
 MOST_TICKS = 6  # that a phone has room for
@@ -21320,7 +21327,7 @@ th, td {
   white-space: normal;
 }
 .long {
-  min-width: 9.5rem;
+  min-width: 7rem;
 }
 th:first-child, td:first-child {
   padding-left: .35rem;
@@ -21966,11 +21973,11 @@ def result_facts(task: Task) -> str:
         facts.append(f"{result.usage.peak_mb:,.0f} MB")
     if result.shared_by > 1:
         facts.append(f"shared by {result.shared_by:,}")
-    text = f"({', '.join(facts)})" if facts else ""
+    text = f"({', '.join(facts) or 'not run'})"
     if task.misses_expectation:
         text += f" (expected {task.plan.expect}!)"
     if result.reason:
-        text += f": {result.reason}" if text else result.reason
+        text += f": {result.reason}"
     return text
 
 

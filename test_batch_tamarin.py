@@ -13993,6 +13993,14 @@ def test_the_cases_of_two_variants_are_two_in_junit(lab, run_here):
     assert names == ["three [fake]", "three [fake -D=LEAK]"]
 
 
+@pytest.mark.parametrize("name", ["test_it.py", "README.md"])
+def test_a_program_or_a_paper_that_quotes_a_log_is_no_log(lab, run_here, name):
+    write_old(lab, "d/bell.spthy", BELL)
+    lab.write("d/log", BELL_LOG)
+    lab.write(f"d/{name}", 'LOG = """\n' + FALSE_BELL_LOG)
+    assert name not in run_here("audit", "d", code=0).out
+
+
 def test_a_table_is_the_same_each_time(audit_table):
     assert audit_table() == audit_table()
 
@@ -14917,6 +14925,12 @@ def test_pages_show_lemmas_by_the_dimensions_of_a_matrix():
     ]
     assert '<td class="w missed"' in page.page
     assert '<td class="w verified"' in page.page
+
+
+def test_results_without_variants_are_no_matter_of_the_usual_grid():
+    page = page_of(*SWEPT, ended_task("x", lemma="other", entry="e", prover="q"))
+    assert "Lemma and order by attacker" in page.tables
+    assert "Not in it: 1 result without one of these." in page.text
 
 
 def test_variants_of_several_matrices_are_columns_of_one_grid():
@@ -16957,7 +16971,7 @@ def test_what_no_prover_ran_for_has_no_time():
     unread = ended_task("a", "failed", {"reason": "cut", "usage": bt.Usage()}, unreadable="cut")
     heading, row, *_ = bt.final_table(batch_with(unread), "results", [unread]).splitlines()
     assert row.split() == ["failed", "a", "cut"]
-    assert bt.result_facts(unread) == "cut"
+    assert bt.result_facts(unread) == "(not run): cut"
     page = page_of(unread)
     assert page.row_of("Results", 0)["time (s)"] == ""
     assert page.row_of("Totals", 0)["memory (MB)"] == ""
