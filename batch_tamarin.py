@@ -21327,7 +21327,7 @@ th, td {
   white-space: normal;
 }
 .long {
-  min-width: 7rem;
+  min-width: 6rem;
 }
 th:first-child, td:first-child {
   padding-left: .35rem;
@@ -21365,7 +21365,7 @@ tbody th {
   overflow-wrap: break-word;
 }
 .remark {
-  min-width: 10rem;
+  min-width: 8rem;
   color: var(--soft);
   overflow-wrap: break-word;
 }
@@ -21374,6 +21374,7 @@ thead .long {
   min-width: 6rem;
 }
 [data-of="as expected"] {
+  min-width: 0;
   overflow-wrap: normal;
 }
 .sum > * {
@@ -21431,7 +21432,7 @@ thead .long {
   --sign: "~";
 }
 .w.qualified, .w.false {
-  min-width: 9rem;
+  min-width: 7rem;
 }
 .w.other {
   --sign: "";
