@@ -15481,7 +15481,10 @@ def read_accepted(path: str) -> list[str]:
 
 
 def _expected_json(text: str) -> Iterator[_Expected]:
-    for name, value in json.loads(text, object_pairs_hook=_each_once).items():
+    expected = json.loads(text, object_pairs_hook=_each_once)
+    if isinstance(expected.get("tamarin_versions"), dict):
+        raise ValueError("this is a recipe: what a recipe expects counts in any case")
+    for name, value in expected.items():
         if name == ACCEPT and isinstance(value, list):
             continue  # `read_accepted` reads these
         if isinstance(value, dict):
@@ -20290,7 +20293,7 @@ class Html(Writer):
         escaped = self.escape(text)
         if len(text) <= SHORT_CELL:
             return escaped
-        return re.sub(r"(?<=\w)[_+/-](?=\w)", r"\g<0><wbr>", escaped)
+        return re.sub(r"(?<=\w)(?:[_+/-](?=\w)|(?=\.[a-z]))", r"\g<0><wbr>", escaped)
 
     def _head(self, column: Column) -> str:
         title = self.cell(column.title)

@@ -13131,6 +13131,7 @@ def test_a_lemma_that_nobody_asked_for_misses_no_expectation_that_another_log_me
 
 
 BAD_EXPECTATIONS = {
+    "a recipe": ('{"tamarin_versions": {}}', "this is a recipe: what a recipe expects counts in"),
     "empty": ("", "nothing is expected here"),
     "no lemma": ("{}", "nothing is expected here"),
     "cut": ("{", "expect:1:2: this is no valid JSON: it ends before it is complete"),
@@ -16953,8 +16954,10 @@ def test_a_page_says_once_that_all_is_from_the_cache():
 
 
 def test_a_long_name_in_a_page_breaks_at_its_joints():
-    page = page_of(ended_task("a"), ended_task("b", lemma=NAME_OF_83)).page
+    long = ended_task("b", lemma=NAME_OF_83, theory="tls13-handshake.spthy")
+    page = page_of(ended_task("a"), long).page
     assert "agreement_<wbr>of_<wbr>initiator" in page
+    assert "tls13-<wbr>handshake<wbr>.spthy" in page
     assert "t.spthy" in page
 
 
