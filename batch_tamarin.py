@@ -18094,7 +18094,7 @@ def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
     unexpected = sum(row.task.misses_expectation for row in failures)
     if unexpected:
         line += f"; {unexpected:,} not as expected"
-    elif tasks and not failures and all(task.verdict == task.plan.expect for task in tasks):
+    elif tasks and not failures and all(task.outcome == task.plan.expect for task in tasks):
         line += "; all as expected"
     return line
 
@@ -18245,16 +18245,20 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), colum
     """Columns as wide as they need to be; the first row is the heading. Safe for a terminal.
 
     `right`: the numbers of the columns that are set to the right. `columns`: of the terminal, for
-    which the widest of the others wrap; 0: none does.
+    which the widest of the others wrap, and any heading; 0: none does.
     """
     # Cells quote theories and provers: what controls a terminal must not reach it.
     table = [list(map(printable, row)) for row in rows]
     widths: list[int] = []
-    for column in zip(*table):
+    least: list[int] = []
+    for number, column in enumerate(zip(*table)):
         widest = max(map(display_width, column))
         widths.append(widest)
-    if columns:
-        _narrow(columns, widths, right)
+        least.append(_least_width(column, number in right) if columns else widest)
+    _narrow(columns, widths, least)
+    gap = "  "
+    if columns and sum(widths) + len(gap) * (len(widths) - 1) > columns:
+        gap = " "
     lines: list[str] = []
     for row in table:
         wrapped = map(_wrapped, row, widths)
@@ -18265,8 +18269,12 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), colum
                     cells[number] = cells[number].rjust(width)
                 else:
                     cells[number] = fit(cells[number], width)
-            lines.append("  ".join(cells).rstrip())
+            lines.append(gap.join(cells).rstrip())
     return "\n".join(lines)
+
+
+# Where a line may end: behind a blank, and at the joints of names.
+_JOINT = re.compile(r"(?<=[\s/_+])|(?<=-)(?!-)|(?<=\w)(?=\.[a-z])")
 
 
 def _wrapped(text: str, columns: int) -> list[str]:
@@ -18274,7 +18282,7 @@ def _wrapped(text: str, columns: int) -> list[str]:
     if display_width(text) <= columns:
         return [text]
     lines = [""]
-    for part in re.split(r"(?<=[\s/_+])|(?<=-)(?!-)", text):
+    for part in _JOINT.split(text):
         while part:
             if display_width(f"{lines[-1]}{part}".rstrip()) <= columns:
                 lines[-1] += part
@@ -18287,17 +18295,30 @@ def _wrapped(text: str, columns: int) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-LEAST_WIDTH = 12  # no column of a table is made narrower
+MOST_OF_A_WORD = 12  # a longer one may have to be broken
 
 
-def _narrow(columns: int, widths: list[int], right: Collection[int]) -> None:
+def _least_width(cells: Sequence[str], is_number: bool) -> int:
+    """How narrow a column may become: numbers are whole, words up to a length."""
+    heading, *others = cells
+    whole = _JOINT.split(heading)
+    if is_number:
+        whole += others
+        return max(display_width(part.rstrip()) for part in whole)
+    for cell in others:
+        whole += _JOINT.split(cell)
+    longest = max(display_width(part.rstrip()) for part in whole)
+    return min(longest, MOST_OF_A_WORD)
+
+
+def _narrow(columns: int, widths: list[int], least: Sequence[int]) -> None:
     """Make the widest columns of a table narrower until all fit, if they can."""
-    texts = [number for number in range(len(widths)) if number not in right]
     gaps = 2 * (len(widths) - 1)
-    while texts and sum(widths) + gaps > columns:
-        widest = max(texts, key=lambda number: widths[number])
-        if widths[widest] <= LEAST_WIDTH:
+    while sum(widths) + gaps > columns:
+        wide = [number for number, width in enumerate(widths) if width > least[number]]
+        if not wide:
             return
+        widest = max(wide, key=lambda number: widths[number])
         widths[widest] -= 1
 
 
@@ -19873,6 +19894,10 @@ class PlainText(Writer):
 
     def paragraph(self, text: str) -> str:
         return "\n".join(_wrapped(self.escape(text), stdout_columns() or sys.maxsize)) + "\n\n"
+
+    def all_details(self, title: str, parts: Iterable[str]) -> Iterator[str]:
+        """Nothing: the answer, which stands first, would scroll away."""
+        yield from ()
 
     def table(self, table: Table) -> str:
         right = [number for number, column in enumerate(table.columns) if column.is_number]
@@ -21898,7 +21923,7 @@ class Progress:
         name = task.id
         # A long id would push what came of the task off the line.
         if len(name) >= columns - 20:
-            name = task.plan.lemma
+            name = f"{task.plan.lemma} {task.plan.variant}".rstrip()
         line = fit(f"{heading} {name} {facts}", columns - 1, glyphs().ellipsis)
         say(line.rstrip())
 
@@ -22460,9 +22485,10 @@ examples:
   what Tamarin would list in a theory:  batch_tamarin.py lemmas theory.spthy
 
 type `batch_tamarin.py COMMAND --help` for a command's options and examples.
-exit codes: 0 all proven or refuted as expected; 1 an expectation was missed, a verdict rests on a
-false lemma, or an audit found something; 2 wrong usage or input; 3 some task has no `verified` or
-`falsified`; 130, 143, 129 stopped by SIGINT, SIGTERM, SIGHUP.
+exit codes: 0 all proven or refuted as expected; 1 an expectation was missed,
+a verdict rests on a false lemma, or an audit found something; 2 wrong usage or
+input; 3 some task has no `verified` or `falsified`; 130, 143, 129 stopped by
+SIGINT, SIGTERM, SIGHUP.
 """
 SHOWN_LEMMAS = 8  # of a theory, by `check`; all with -d
 CHECK_REPORT = "wellformedness-check-report"  # the folder that `check --report` writes

@@ -16908,6 +16908,29 @@ def test_the_final_table_of_many_tasks_begins_with_what_is_not_as_expected():
     assert "expected falsified!" in first
 
 
+def test_a_narrow_table_wraps_headings_of_numbers_and_keeps_words_whole():
+    table = [["result", "lemma", "memory (MB)"], ["verified, confirmed by demo", "secrecy", "14"]]
+    lines = bt.text_table(table, right=(2,), columns=29).split("\n")
+    assert lines[0] == "result     lemma       memory"
+    assert lines[1] == "                         (MB)"
+    assert lines[2] == "verified,  secrecy         14"
+    assert [line.strip() for line in lines[3:]] == ["confirmed", "by demo"]
+
+
+def test_a_report_on_a_terminal_leaves_out_each_result_in_full():
+    batch = batch_with(ended_task("a", assumes=("gone",)))
+    text = "".join(bt.PRINTED["table"]({"": batch}, ".", bt.Asked()))
+    assert "verified, assuming gone" in text
+    assert "takes for granted" not in text
+    assert "Each result in full" not in text
+
+
+def test_help_fits_on_a_terminal(capsys):
+    with pytest.raises(SystemExit):
+        bt.main(["--help"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
 # A text, and the lines that it has in 12 columns.
 WRAPPED = """
 short                     : short
@@ -16915,6 +16938,7 @@ one and two and three     : one and two |and three
 twelve chars is one line  : twelve chars |is one line
 false_reuse--all_is_well  : false_|reuse--all_|is_well
 models/tls/handshake      : models/tls/|handshake
+models/handshake.spthy    : models/|handshake|.spthy
 abcdefghijklmnopqrstuvwxyz: abcdefghijkl|mnopqrstuvwx|yz
 \u4e2d\u4e2d\u4e2d\u4e2d\u4e2d\u4e2d\u4e2d: \u4e2d\u4e2d\u4e2d\u4e2d\u4e2d\u4e2d|\u4e2d
 """
@@ -17507,7 +17531,7 @@ def test_recheck_with_checks_proofs_from_the_cache_as_well(lab):
     lab.run("run", "recipe.json", code=0)
     (lab.path / "checked").unlink()
     done = lab.run("run", "recipe.json", "-o", "other", code=0)
-    assert done.stdout.count("cached ") == 2
+    assert "All verdicts: cached " in done.stdout
     text = (lab.path / "checked").read_text()
     assert text.count("theory T begin") == 2
 
