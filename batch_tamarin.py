@@ -16202,8 +16202,6 @@ QUOTING = (".py", ".sh", ".md", ".rst", ".tex", ".html")
 
 def read_evidence_file(path: str) -> EvidenceFile | None:
     """What a theory or a log says; None of any other file. Raises InputError."""
-    if path.endswith(QUOTING) and os.path.exists(path):
-        return None
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
@@ -16223,8 +16221,8 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         return EvidenceFile(path, None, is_empty=True)
     begins_theory = bool(_BEGINS_THEORY.match(head))
     speaks = bool(_OF_A_PROVER.search(head))
-    # Reports quote what provers said.
-    if not (begins_theory or summary or speaks) or is_any_report(path):
+    # Reports quote what provers said, too.
+    if not (begins_theory or summary or speaks) or path.endswith(QUOTING) or is_any_report(path):
         return None
     logs = list(read_logs(path, summary, head))
     text = None
