@@ -11220,7 +11220,7 @@ def storage_errors(directory: str) -> Iterator[None]:
         yield
     except OSError as error:
         problem = f"the results directory can't be written: {error.strerror}{way_out(error)}"
-        if error.errno == errno.EEXIST:
+        if error.errno == errno.EEXIST and error.filename == directory:
             problem = "is a file: -o takes the results directory"
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             problem += ": `run RECIPE -o DIR` takes another one"
