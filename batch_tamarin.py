@@ -16196,7 +16196,7 @@ class EvidenceReader:
         return self.files[real]
 
 
-# Programs and papers quote what a prover said; no prover writes such a file.
+# Programs and papers quote what a prover said, as reports do; no prover writes such a file.
 QUOTING = (".py", ".sh", ".md", ".rst", ".tex", ".html")
 
 
@@ -16221,7 +16221,6 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         return EvidenceFile(path, None, is_empty=True)
     begins_theory = bool(_BEGINS_THEORY.match(head))
     speaks = bool(_OF_A_PROVER.search(head))
-    # Reports quote what provers said, too.
     if not (begins_theory or summary or speaks) or path.endswith(QUOTING) or is_any_report(path):
         return None
     logs = list(read_logs(path, summary, head))
