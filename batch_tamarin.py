@@ -18271,7 +18271,7 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), colum
 
 
 # Where a line may end: behind a blank, and at the joints of names.
-_JOINT = re.compile(r"(?<=[\s/_+])|(?<=-)(?!-)|(?<=\w)(?=\.[a-z])")
+_MAY_BREAK = re.compile(r"(?<=[\s/_+])|(?<=-)(?!-)|(?<=\w)(?=\.[a-z])")
 
 
 def _wrapped(text: str, columns: int) -> list[str]:
@@ -18279,7 +18279,7 @@ def _wrapped(text: str, columns: int) -> list[str]:
     if display_width(text) <= columns:
         return [text]
     lines = [""]
-    for part in _JOINT.split(text):
+    for part in _MAY_BREAK.split(text):
         while part:
             if display_width(f"{lines[-1]}{part}".rstrip()) <= columns:
                 lines[-1] += part
@@ -18298,12 +18298,12 @@ MOST_OF_A_WORD = 12  # a longer one may have to be broken
 def _least_width(cells: Sequence[str], is_number: bool) -> int:
     """How narrow a column may become: numbers are whole, words up to a length."""
     heading, *others = cells
-    whole = _JOINT.split(heading)
+    whole = _MAY_BREAK.split(heading)
     if is_number:
         whole += others
         return max(display_width(part.rstrip()) for part in whole)
     for cell in others:
-        whole += _JOINT.split(cell)
+        whole += _MAY_BREAK.split(cell)
     longest = max(display_width(part.rstrip()) for part in whole)
     return min(longest, MOST_OF_A_WORD)
 

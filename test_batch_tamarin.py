@@ -7323,7 +7323,7 @@ def test_a_file_is_no_results_directory(lab):
     lab.recipe()
     lab.write("file", "")
     done = lab.run("run", "recipe.json", "-o", "file", code=2)
-    assert "can't be written" in done.stderr
+    assert "file: is a file: -o takes the results directory" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
