@@ -267,6 +267,12 @@ def terminal_size() -> tuple[int, int]:
     return max(columns or 80, 10), rows or 24
 
 
+def stdout_columns() -> int:
+    """The columns of the terminal that stdout is; 0 where it is none, and a line has no end."""
+    columns, _ = terminal_size()
+    return columns if sys.stdout.isatty() else 0
+
+
 def printable(text: str) -> str:
     """`text` on one line, safe for a terminal.
 
@@ -375,8 +381,13 @@ def file_meant(path: str) -> str:
         names = os.listdir(folder or ".")
     except OSError:
         return ""
+    known = sorted(filter(str.isprintable, names))
     # Endings are alike in any case.
-    return did_you_mean(name, filter(str.isprintable, names), 0.75)
+    hint = did_you_mean(name, known, 0.75)
+    longer = [known_name for known_name in known if known_name.startswith(name)]
+    if not hint and longer and len(name) > 3:
+        return f" (did you mean '{longer[0]}'?)"
+    return hint
 
 
 def hint_where_missing(error: Exception, path: str) -> str:
@@ -8136,6 +8147,10 @@ class ValueKind:
         """All that is wrong with a value that stands at `path`, or inside it."""
         raise NotImplementedError
 
+    def written(self, text: str) -> Any:
+        """How a text is written as such a value; None if it can't be one."""
+        return None
+
 
 @dataclass(eq=False)
 class PlainValue(ValueKind):
@@ -8148,6 +8163,9 @@ class PlainValue(ValueKind):
         if not self.is_good(value):
             message = self.message.replace("FOUND", _described(value))
             yield RecipeProblem(path, message)
+
+    def written(self, text: str) -> Any:
+        return text if self.is_good(text) else None
 
 
 class Unit(NamedTuple):
@@ -8237,10 +8255,20 @@ class ListOf(ValueKind):
     def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, list) or len(value) < self.least:
             message = self.message.replace("FOUND", _described(value))
-            yield RecipeProblem(path, message)
+            yield RecipeProblem(path, message + _hint_at_text(value, self))
             return
         for index, item in enumerate(value):
             yield from self.item.problems(item, (*path, index))
+
+    def written(self, text: str) -> Any:
+        item = self.item.written(text)
+        return None if item is None else [item]
+
+
+def _hint_at_text(value: Any, kind: ValueKind) -> str:
+    """How a text is to be written where a value of some kind should stand; "" for no text."""
+    written = kind.written(value) if isinstance(value, str) else None
+    return f": write {json.dumps(written)}" if written else ""
 
 
 @dataclass(eq=False)
@@ -8282,7 +8310,8 @@ class Fields(ValueKind):
 
     def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, dict):
-            yield RecipeProblem(path, f"must be an object, not {_described(value)}")
+            hint = _hint_at_text(value, self)
+            yield RecipeProblem(path, f"must be an object, not {_described(value)}{hint}")
             return
         allowed = ", ".join(self.members)
         for key, member in value.items():
@@ -8300,6 +8329,9 @@ class Fields(ValueKind):
         for key in self.required:
             if key not in value:
                 yield RecipeProblem(path, f"'{key}' is missing")
+
+    def written(self, text: str) -> Any:
+        return {"name": text} if "name" in self.required else None
 
     def _home_of(self, key: str) -> str:
         """A hint at the member under which a key belongs, or ""."""
@@ -8354,7 +8386,8 @@ class Options(ValueKind):
 
     def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, list):
-            yield RecipeProblem(path, f"must be a list of texts, not {_described(value)}")
+            hint = _hint_at_text(value, ListOf(TEXT))
+            yield RecipeProblem(path, f"must be a list of texts, not {_described(value)}{hint}")
             return
         for index, option in enumerate(value):
             message = option_problem(option)
@@ -11475,6 +11508,8 @@ def storage_errors(directory: str) -> Iterator[None]:
         yield
     except OSError as error:
         problem = f"the results directory can't be written: {error.strerror}{way_out(error)}"
+        if error.errno == errno.EEXIST and error.filename == directory:
+            problem = "is a file: -o takes the results directory"
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             problem += ": `run RECIPE -o DIR` takes another one"
         raise StorageError(problem, error.filename or directory) from None
@@ -14986,6 +15021,11 @@ class Row(NamedTuple):
         return (silence_words(self.plan), *self.result.warnings)
 
     @property
+    def is_measured(self) -> bool:
+        """Whether its time and memory are known: zeros would be read as measured."""
+        return self.result.usage != Usage()
+
+    @property
     def is_failure(self) -> bool:
         """Whether it misses its expectation, or must be wrong for all we know: exit code 1."""
         return self.task.misses_expectation or self.is_doubtful
@@ -15865,7 +15905,10 @@ def read_accepted(path: str) -> list[str]:
 
 
 def _expected_json(text: str) -> Iterator[_Expected]:
-    for name, value in json.loads(text, object_pairs_hook=_each_once).items():
+    expected = json.loads(text, object_pairs_hook=_each_once)
+    if isinstance(expected.get("tamarin_versions"), dict):
+        raise ValueError("this is a recipe: what a recipe expects counts in any case")
+    for name, value in expected.items():
         if name == ACCEPT and isinstance(value, list):
             continue  # `read_accepted` reads these
         if isinstance(value, dict):
@@ -16600,6 +16643,10 @@ class EvidenceReader:
         return self.files[real]
 
 
+# Programs and papers quote what a prover said, as reports do; no prover writes such a file.
+QUOTING = (".py", ".sh", ".md", ".rst", ".tex", ".html")
+
+
 def read_evidence_file(path: str) -> EvidenceFile | None:
     """What a theory or a log says; None of any other file. Raises InputError."""
     try:
@@ -16609,13 +16656,13 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         summary = _last_summary(path, head)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"can't be read: {reason}", printable(path)) from None
+        hint = file_meant(path) if isinstance(error, FileNotFoundError) else ""
+        raise InputError(f"can't be read: {reason}{hint}", printable(path)) from None
     if not head:
         return EvidenceFile(path, None, is_empty=True)
     begins_theory = bool(_BEGINS_THEORY.match(head))
     speaks = bool(_OF_A_PROVER.search(head))
-    # Reports quote what provers said.
-    if not (begins_theory or summary or speaks) or is_any_report(path):
+    if not (begins_theory or summary or speaks) or path.endswith(QUOTING) or is_any_report(path):
         return None
     logs = list(read_logs(path, summary, head))
     text = None
@@ -18126,7 +18173,7 @@ class Recheck:
         self.batch = batch
         self.results = os.path.abspath(directory)
         self.prover = prover
-        self.directory = os.path.join(self.results, RECHECK_FOLDER + prover.alias)
+        self.directory = os.path.join(directory, RECHECK_FOLDER + prover.alias)
         self.proofs_directory = self.directory + "~proofs"
         self.dependencies: dict[TheoryView, Dependencies] = {}
         # What was proven, not what lies there today.
@@ -18437,11 +18484,16 @@ STANDINGS = (*WORDS[:2], RESTING_ON_FALSE, CONTRADICTED, NOT_AS_EXPECTED, *WORDS
 
 
 def final_table(
-    batch: Batch, directory: str, tasks: Sequence[Task], older: Collection[str] = ()
+    batch: Batch,
+    directory: str,
+    tasks: Sequence[Task],
+    older: Collection[str] = (),
+    columns: int = 0,
 ) -> str:
     """What came out of `tasks`, for a terminal: a line for each, totals, where to look next.
 
-    Of a large batch it has only the tasks that are problems. `older`: as in `rows_of`.
+    Of a large batch it has only the tasks that are problems. `older`: as in `rows_of`; `columns`:
+    as in `text_table`.
     """
     # What was never begun has nothing to show: the totals count it.
     begun = [task for task in tasks if task.status is not Status.PENDING or task.outdated]
@@ -18459,7 +18511,11 @@ def final_table(
         left_out = f"{answered} with an answer not shown: {command} shows all"
     else:
         chosen = list(rows)
-    lines = list(_task_lines(chosen, _variants_of(tasks, chosen)))
+    shared = _shared_remarks(chosen)
+    unshared = [shared.without(row) for row in chosen]
+    lines = list(_task_lines(unshared, _variants_of(tasks, chosen), columns))
+    if shared.told:
+        lines.append(shared.told)
     if left_out:
         lines.append(left_out)
     lines.append("")
@@ -18485,7 +18541,7 @@ def _variants_of(tasks: Iterable[Task], rows: Sequence[Row]) -> list[Aspect]:
     return _with_words(_some(_settings(rows), *VARIANTS), rows)
 
 
-def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect]) -> Iterator[str]:
+def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect], columns: int) -> Iterator[str]:
     """The table, and for how many rows it had no room; nothing if there are none."""
     shown = rows[:TABLE_ROWS]
     if shown:
@@ -18496,7 +18552,7 @@ def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect]) -> Iterator[str
             settings = [variant.of(row) for variant in variants]
             lines.append([result, task, *settings, *figures])
         first = 2 + len(variants)
-        yield text_table(lines, right=range(first, first + 3))
+        yield text_table(lines, range(first, first + 3), columns)
     hidden = len(rows) - len(shown)
     if hidden:
         yield f"and {plural(hidden, 'task')} more without a verdict, or not as expected"
@@ -18508,8 +18564,7 @@ def _final_cells(row: Row) -> Iterator[str]:
     yield row.outcome
     yield row.task.id
     yield str(result.steps or "")
-    # Zeros would be read as measured.
-    if row.task.result:
+    if row.is_measured:
         usage = result.usage
         yield duration(usage.wall_s)
         yield f"{usage.peak_mb:,.0f} MB"
@@ -18580,6 +18635,8 @@ def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
     unexpected = sum(row.task.misses_expectation for row in failures)
     if unexpected:
         line += f"; {unexpected:,} not as expected"
+    elif tasks and not failures and all(task.outcome == task.plan.expect for task in tasks):
+        line += "; all as expected"
     return line
 
 
@@ -18737,39 +18794,81 @@ def told_counts(counts: Mapping[str, int]) -> str:
 def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), columns: int = 0) -> str:
     """Columns as wide as they need to be; the first row is the heading. Safe for a terminal.
 
-    `right`: the numbers of the columns that are set to the right. `columns`: of the terminal, into
-    which the widest of the others are cut; 0: nothing is.
+    `right`: the numbers of the columns that are set to the right. `columns`: of the terminal, for
+    which the widest of the others wrap, and any heading; 0: none does.
     """
     # Cells quote theories and provers: what controls a terminal must not reach it.
     table = [list(map(printable, row)) for row in rows]
     widths: list[int] = []
-    for column in zip(*table):
+    least: list[int] = []
+    for number, column in enumerate(zip(*table)):
         widest = max(map(display_width, column))
         widths.append(widest)
-    if columns:
-        _cut_to(columns, widths, right)
+        least.append(_least_width(column, number in right) if columns else widest)
+    _narrow(columns, widths, least)
+    gap = "  "
+    if columns and sum(widths) + len(gap) * (len(widths) - 1) > columns:
+        gap = " "
     lines: list[str] = []
-    for cells in table:
-        for number, width in enumerate(widths):
-            if number in right:
-                cells[number] = cells[number].rjust(width)
-            else:
-                cells[number] = fit(cells[number], width)
-        lines.append("  ".join(cells).rstrip())
+    for row in table:
+        wrapped = map(_wrapped, row, widths)
+        # A cell that is longer than its column goes on below.
+        for cells in map(list, itertools.zip_longest(*wrapped, fillvalue="")):
+            for number, width in enumerate(widths):
+                if number in right:
+                    cells[number] = cells[number].rjust(width)
+                else:
+                    cells[number] = fit(cells[number], width)
+            lines.append(gap.join(cells).rstrip())
     return "\n".join(lines)
 
 
-LEAST_CUT = 12  # no column of a table is cut to less
+# Where a line may end: behind a blank, and at the joints of names.
+_MAY_BREAK = re.compile(r"(?<=[\s/_+])|(?<=-)(?!-)|(?<=\w)(?=\.[a-z])")
 
 
-def _cut_to(columns: int, widths: list[int], right: Collection[int]) -> None:
+def _wrapped(text: str, columns: int) -> list[str]:
+    """A text in lines of so many columns, which end at blanks and where names have joints."""
+    if display_width(text) <= columns:
+        return [text]
+    lines = [""]
+    for part in _MAY_BREAK.split(text):
+        while part:
+            if display_width(f"{lines[-1]}{part}".rstrip()) <= columns:
+                lines[-1] += part
+                break
+            if lines[-1]:
+                lines.append("")
+            else:  # a part that is longer than a line
+                lines[-1] = fit(part, columns, ellipsis="").rstrip()
+                part = part[len(lines[-1]) or 1 :]
+    return [line.rstrip() for line in lines]
+
+
+MOST_OF_A_WORD = 12  # a longer one may have to be broken
+
+
+def _least_width(cells: Sequence[str], is_number: bool) -> int:
+    """How narrow a column may become: numbers are whole, words up to a length."""
+    heading, *others = cells
+    whole = _MAY_BREAK.split(heading)
+    if is_number:
+        whole += others
+        return max(display_width(part.rstrip()) for part in whole)
+    for cell in others:
+        whole += _MAY_BREAK.split(cell)
+    longest = max(display_width(part.rstrip()) for part in whole)
+    return min(longest, MOST_OF_A_WORD)
+
+
+def _narrow(columns: int, widths: list[int], least: Sequence[int]) -> None:
     """Make the widest columns of a table narrower until all fit, if they can."""
-    texts = [number for number in range(len(widths)) if number not in right]
     gaps = 2 * (len(widths) - 1)
-    while texts and sum(widths) + gaps > columns:
-        widest = max(texts, key=lambda number: widths[number])
-        if widths[widest] <= LEAST_CUT:
+    while sum(widths) + gaps > columns:
+        wide = [number for number, width in enumerate(widths) if width > least[number]]
+        if not wide:
             return
+        widest = max(wide, key=lambda number: widths[number])
         widths[widest] -= 1
 
 
@@ -18973,7 +19072,7 @@ def spans_of(rows: Iterable[Row]) -> Iterator[Span]:
                 continue
             told.add(started)
         # A cached result's figures are of another batch.
-        if result.at and not result.cached:
+        if result.at and not row.plan.unreadable and not result.cached:
             ended = instant(result.at)
             yield Span(ended - result.usage.wall_s, ended, row)
 
@@ -19285,11 +19384,13 @@ class SharedRemarks(NamedTuple):
 
     warnings: frozenset[str] = frozenset()
     problems: frozenset[str] = frozenset()  # known ones of provers, by id
+    cached: str = ""  # `cached 2026-01-02`
 
     @property
     def told(self) -> str:
-        """`All verdicts: warning: ...; known problems: xor.`, or ""."""
-        remarks = [_shortened(f"warning: {warning}") for warning in sorted(self.warnings)]
+        """`All verdicts: cached 2026-01-02; warning: ...; known problems: xor.`, or ""."""
+        remarks = [self.cached] if self.cached else []
+        remarks += [_shortened(f"warning: {warning}") for warning in sorted(self.warnings)]
         if self.problems:
             remarks.append(_told_problems(sorted(self.problems)))
         if not remarks:
@@ -19302,7 +19403,10 @@ class SharedRemarks(NamedTuple):
             return row
         warnings = tuple(text for text in row.result.warnings if text not in self.warnings)
         advisories = [each for each in row.advisories if each.advisory.id not in self.problems]
-        return row._replace(result=replace(row.result, warnings=warnings), advisories=advisories)
+        result = replace(row.result, warnings=warnings)
+        if self.cached:
+            result = replace(result, cached=False)
+        return row._replace(result=result, advisories=advisories)
 
 
 def _shared_remarks(rows: Sequence[Row]) -> SharedRemarks:
@@ -19315,9 +19419,11 @@ def _shared_remarks(rows: Sequence[Row]) -> SharedRemarks:
         return SharedRemarks()
     warnings = [frozenset(row.result.warnings) for row in answered]
     problems = [frozenset(each.advisory.id for each in row.advisories) for row in answered]
+    cached = {told_cached(row.result) for row in answered}
     return SharedRemarks(
         frozenset.intersection(*warnings),
         frozenset.intersection(*problems),
+        cached.pop() if len(cached) == 1 else "",
     )
 
 
@@ -19451,14 +19557,14 @@ def _told_steps(row: Row) -> str:
 
 def _told_seconds(row: Row) -> str:
     """What a task took; "" where nothing was measured: zeros would be read as such."""
-    if not row.task.result:
+    if not row.is_measured:
         return ""
     return f"{row.result.usage.wall_s:.2f}"
 
 
 def _told_memory(row: Row) -> str:
     """The most memory in MB that a task used; "" where nothing was measured."""
-    if not row.task.result:
+    if not row.is_measured:
         return ""
     return f"{row.result.usage.peak_mb:.0f}"
 
@@ -19583,13 +19689,17 @@ def seconds_of(rows: Iterable[Row]) -> float:
     return sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
 
 
-def _sum_of_times(rows: Iterable[Row]) -> str:
-    """Their seconds."""
+def _sum_of_times(rows: Sequence[Row]) -> str:
+    """Their seconds; "" where none ran."""
+    if not any(row.is_measured for row in rows):
+        return ""
     return f"{seconds_of(rows):,.1f}"
 
 
-def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
+def _sum_of_cpu_times(rows: Sequence[Row]) -> str:
     """Their CPU seconds, in the same way; "" where some were not measured."""
+    if not any(row.is_measured for row in rows):
+        return ""
     total = 0.0
     for row in rows:
         cpu_s = row.result.usage.cpu_s
@@ -19599,8 +19709,10 @@ def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
     return f"{total:,.1f}"
 
 
-def _most_memory(rows: Iterable[Row]) -> str:
+def _most_memory(rows: Sequence[Row]) -> str:
     """Jobs ran one after the other, too: a sum of their peaks was never in use."""
+    if not any(row.is_measured for row in rows):
+        return ""
     most = max(row.result.usage.peak_mb for row in rows)
     return f"{most:,.0f}"
 
@@ -19768,21 +19880,35 @@ def _value_of_dimension(name: str, row: Row) -> str:
     return ""
 
 
+def _differing_dimensions(rows: Sequence[Row], aspects: Mapping[str, Aspect]) -> list[str]:
+    """The dimensions in which variants differ, if all are of one matrix."""
+    names = {tuple(each.partition("=")[0] for each in row.plan.dimensions) for row in rows}
+    if len(names) > 1:
+        return []
+    return [name for name in names.pop() if len(_values(aspects[name], rows)) > 1]
+
+
 def usual_grid(rows: Sequence[Row]) -> Grid | None:
     """Lemmas by variants, or the other way round; None without variants, or where there are many.
 
+    Of a matrix the last dimension has the columns, and the others have rows beside the lemma.
     Where results differ in more than that, there are more rows.
     """
-    aspects = _grid_aspects(rows)
-    if len(rows) > SHOWN_TASKS or not any(_values(aspects["variant"], rows)):
+    rows = [row for row in rows if row.plan.variant]
+    if not rows or len(rows) > SHOWN_TASKS:
         return None
+    aspects = _grid_aspects(rows)
     more: list[str] = []
     for name in ("directory", "entry", "prover"):
         if name in aspects and len(_values(aspects[name], rows)) > 1:
             more.append(name)
-    for line, column in (("lemma", "variant"), ("variant", "lemma")):
+    choices: list[tuple[str, ...]] = [("lemma", "variant"), ("variant", "lemma")]
+    dimensions = _differing_dimensions(rows, aspects)
+    if len(dimensions) > 1:
+        choices.insert(0, ("lemma", *dimensions))
+    for *lines, column in choices:
         if len(_values(aspects[column], rows)) <= USUAL_GRID_COLUMNS:
-            grid = Grid((*more, line), (column,))
+            grid = Grid((*more, *lines), (column,))
             # An entry may have several theories.
             places = {_place_of(row, (*grid.rows, column), aspects) for row in rows}
             if len(places) < len(rows):
@@ -19866,8 +19992,7 @@ def _grid_cell(rows: Sequence[Row]) -> str:
     told = "; ".join(counts)
     if len(rows) > 1:
         told = "; ".join(f"{count:,} {word}" for word, count in counts.items())
-    # Zeros would be read as measured.
-    if any(row.task.result for row in rows):
+    if any(row.is_measured for row in rows):
         seconds = sum(row.result.usage.wall_s / row.shared_by for row in rows)
         told += f" ({seconds:.2f})"
     return told
@@ -20018,13 +20143,13 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "reason", result.reason
     yield "warnings", "; ".join(row.warnings)
     yield "steps", str(result.steps or "")
-    yield "takes for granted", ", ".join(plan.assumes)
+    yield "takes for granted", _told_assumptions(row)
     yield "known problems", "; ".join(each.in_full for each in row.advisories)
     yield "options", quoted(plan.options)
     yield "flags", " ".join(plan.flags)
     yield "limits", _told_limits(row)
     yield "earlier attempts", "; ".join(_earlier_attempts(row.task))
-    if row.task.result:
+    if row.is_measured:
         yield "used", _told_usage(result.usage)
     if row.shared_by > 1:
         told = f"one process proved {row.shared_by:,} lemmas: the figures are theirs together"
@@ -20035,6 +20160,14 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     # 0 of what came from the cache, or never began.
     yield "attempts", str(row.task.attempts or "")
     yield "exit", str(result.exit or "")
+
+
+def _told_assumptions(row: Row) -> str:
+    """The lemmas that a proof of a lemma assumes; if a trace was found it needs none of them."""
+    lemmas = ", ".join(row.plan.assumes)
+    if _assumes(row) or not row.task.is_answered or not lemmas:
+        return lemmas
+    return f"nothing, as a trace that was found stands for itself (a proof would assume {lemmas})"
 
 
 def _told_variant_of(plan: Plan) -> str:
@@ -20288,8 +20421,12 @@ class Writer:
         """Texts, escaped, in their frame."""
         return _in_frame(frame, map(self.escape, texts))
 
+    def cell(self, text: str) -> str:
+        """The text of a cell, where a long name may need help to break."""
+        return self.escape(text)
+
     def table_head(self, table: Table) -> str:
-        cells = [self.cell_form % self.escape(head) for head in table.heads]
+        cells = [self.cell_form % self.cell(head) for head in table.heads]
         return _in_frame(self.row_frame, cells)
 
     def table_rows(self, table: Table) -> Iterator[str]:
@@ -20299,7 +20436,7 @@ class Writer:
             for column, text in zip(table.columns, row):
                 is_loud = tone in LOUD_TONES and column.kind is Kind.OUTCOME
                 form = self.loud_form if is_loud else self.cell_form
-                cells.append(form % self.escape(text))
+                cells.append(form % self.cell(text))
             yield _in_frame(self.row_frame, cells)
 
     def file_text(self, path: str) -> str:
@@ -20328,11 +20465,16 @@ def _in_frame(frame: Frame, parts: Iterable[str]) -> str:
 class PlainText(Writer):
     """For a terminal."""
 
-    columns = 0  # tables are cut to so many; 0: they are whole
+    def paragraph(self, text: str) -> str:
+        return "\n".join(_wrapped(self.escape(text), stdout_columns() or sys.maxsize)) + "\n\n"
+
+    def all_details(self, title: str, parts: Iterable[str]) -> Iterator[str]:
+        """Nothing: the answer, which stands first, would scroll away."""
+        yield from ()
 
     def table(self, table: Table) -> str:
         right = [number for number, column in enumerate(table.columns) if column.is_number]
-        return text_table(table.head_and_rows, right, self.columns) + "\n\n"
+        return text_table(table.head_and_rows, right, stdout_columns()) + "\n\n"
 
 
 class Markdown(Writer):
@@ -20376,7 +20518,119 @@ class Markdown(Writer):
         return f"[{text}]({self.url(place)})\n\n"
 
 
-class Latex(Writer):
+# Where a line may end: `printable` leaves no such characters.
+END_OF_LINE = "\x01"
+END_IN_WORD = "\x02"
+MARKS = END_OF_LINE + END_IN_WORD
+
+
+def _in_pieces(word: re.Match[str]) -> str:
+    """A word with a mark behind every fourth character, but for the last few."""
+    return re.sub("(.{4})(?=.{4})", rf"\1{END_IN_WORD}", word[0])
+
+
+class TypeSize(NamedTuple):
+    """A size of type, and the gap between two columns at that size, in points."""
+
+    name: str  # as the format writes it
+    type_pt: float
+    gap_pt: float
+
+
+class Layout(NamedTuple):
+    """How the columns of a table share a line."""
+
+    size: TypeSize
+    shares: list[float]  # of the line, of a column that wraps; of another one 0
+    is_too_wide: bool  # in any size: it sticks out, but can be read
+
+
+class ColumnSpan(NamedTuple):
+    """How wide a column of a table is, in ems."""
+
+    least: float  # with every line ended where it may
+    most: float  # with no line ended
+
+
+def _shared_out(room: float, spans: Sequence[ColumnSpan]) -> list[float]:
+    """The widths of columns in this room: each has its least, and as much more as all can have."""
+    left = room - sum(span.least for span in spans)
+    widths = [span.least for span in spans]
+    # Those that want little first: what they leave is the others'.
+    wishes = sorted((span.most - span.least, number) for number, span in enumerate(spans))
+    for done, (wish, number) in enumerate(wishes):
+        share = left / (len(wishes) - done)
+        if wish <= share:
+            widths[number] = spans[number].most
+            left -= wish
+        else:
+            widths[number] += share
+            left -= share
+    return widths
+
+
+def _ems(text: str) -> float:
+    """About how wide a text is in the small sizes of TeX's fonts, rather too wide than too narrow.
+
+    From the widths of cmr7, of which those of larger sizes are less.
+    """
+    narrow = len(re.findall(r"[fijlrt.,:;'|!()\[\]/ -]", text))
+    capital = len(re.findall("[A-Z]", text))
+    broad = len(re.findall("[mwMW]", text))
+    characters = display_width(re.sub(f"[{MARKS}]", "", text))
+    return 0.62 * characters - 0.15 * narrow + 0.25 * capital + 0.35 * broad
+
+
+class PaperWriter(Writer):
+    """A page of which the width is known: the columns of a table share it."""
+
+    line_pt = 750  # of landscape A4 with our margins
+    paper_pt = 345  # of what a fragment is for: LaTeX's own article, one of the narrowest
+
+    def known(self, text: str) -> str:
+        """What the page may tell of a text, of characters that its fonts have."""
+        return printable(self.seen(text))
+
+    def breakable(self, text: str) -> str:
+        """The same with marks where a line may end beside blanks.
+
+        END_OF_LINE behind `_`, `/`, `-`, `+` and `=`; and END_IN_WORD, if it must be, within a word
+        that is longer than any of ours.
+        """
+        marked = re.sub(r"[_/]|(?<=\w)[-+=]+(?=\w)", rf"\g<0>{END_OF_LINE}", self.known(text))
+        return re.sub(rf"[^\s{END_OF_LINE}]{{12,}}", _in_pieces, marked)
+
+    def layout(self, table: Table, sizes: Iterable[TypeSize]) -> Layout:
+        """How the columns look in the first of some sizes in which they have room."""
+        spans = [self._span(table, number) for number in range(len(table.columns))]
+        least = sum(span.least for span in spans)
+        for size in sizes:
+            line_ems = (self.line_pt - size.gap_pt * (len(spans) - 1)) / size.type_pt
+            if least <= line_ems:
+                break
+        shares: list[float] = []
+        for span, width in zip(spans, _shared_out(max(line_ems, least), spans)):
+            wraps = width < span.most
+            shares.append(width * size.type_pt / self.line_pt if wraps else 0.0)
+        return Layout(size, shares, least > line_ems)
+
+    def _span(self, table: Table, number: int) -> ColumnSpan:
+        """How wide a column is."""
+        column = table.columns[number]
+        cells = {row[number] for row in table.rows}
+        cells.update(_head_lines(column))
+        # An outcome may be bold.
+        weight = 1.15 if column.kind is Kind.OUTCOME else 1.0
+        most = 0.0
+        least = 0.0
+        for cell in map(self.breakable, cells):
+            most = max(most, weight * _ems(cell))
+            for word in re.split(rf"(?<=[\s{MARKS}])", cell):
+                least = max(least, weight * _ems(word))
+        return ColumnSpan(most if column.is_number else least, most)
+
+
+class Latex(PaperWriter):
     """For pdflatex, with tables that a paper can take over."""
 
     # Without lmodern, T1 may have bitmap fonts only, but not every installation has it.
@@ -20410,9 +20664,7 @@ class Latex(Writer):
             "*": "{*}",
             "-": "{-}",
             ",": "{,}",
-            # Long names may break here.
-            "_": r"\_\allowbreak{}",
-            "/": r"/\allowbreak{}",
+            "_": r"\_",
             "\\": r"\textbackslash{}",
             "^": r"\textasciicircum{}",
             "~": r"\textasciitilde{}",
@@ -20422,48 +20674,54 @@ class Latex(Writer):
             '"': r"\textquotedbl{}",
             "'": r"\textquotesingle{}",
             "`": r"\textasciigrave{}",
+            END_OF_LINE: r"\allowbreak{}",
+            END_IN_WORD: r"\penalty500{}",
         }
     )
-    # By trial, about so many characters fit on a line: in footnotesize on landscape A4, and in
-    # scriptsize with little between the columns on a paper. A column of no more than `short`
-    # characters never wraps: it would gain nothing.
-    line_width = 185
-    paper_width = 100
-    short = 20
+    # The larger before the smaller, which has broader letters.
+    sizes = (
+        TypeSize("footnotesize", 8, 12),
+        TypeSize("scriptsize", 7, 6),
+        TypeSize("tiny", 6, 4),
+    )
     # A table of so many rows fits on a page: it need not be a longtable, which two columns refuse.
     page_rows = 40
 
-    def escape(self, text: str) -> str:
-        """As `Writer.escape`; blanks that TeX would swallow stay.
-
-        A character that pdflatex's fonts may not have is shown by its number.
-        """
+    def known(self, text: str) -> str:
+        """A character that pdflatex's fonts may not have is shown by its number."""
         # Printable ASCII and the letters of Latin-1, which the T1 encoding has.
-        known = re.sub("[^\x20-\x7e\xc0-\xff]", _code_point, printable(self.seen(text)))
-        escaped = super().escape(known)
+        return re.sub("[^\x20-\x7e\xc0-\xff]", _code_point, super().known(text))
+
+    def escape(self, text: str) -> str:
+        """As `Writer.escape`; blanks that TeX would swallow stay, long names may break."""
+        escaped = self.breakable(text).translate(self.escapes)
         # `\ ` is a blank that stays; without one an empty line of a code would vanish.
         return re.sub("^ |(?<= ) ", r"\\ ", escaped) or r"\ "
 
     def fragment(self, table: Table) -> str:
-        self.line_width = self.paper_width
+        self.line_pt = self.paper_pt
+        sizes = self.sizes[1:]
         if len(table.rows) > self.page_rows:
-            return TEX_LONG_FRAGMENT + self.table(table)
-        forms = self._column_forms(table)
-        parts = [TEX_FRAGMENT, "{\\scriptsize\\setlength{\\tabcolsep}{3pt}\n"]
-        parts += [f"\\begin{{tabular}}{{@{{}}{forms}@{{}}}}\n\\toprule\n"]
-        parts += [self.table_head(table), "\\midrule\n"]
-        parts += self.table_rows(table)
-        parts.append("\\bottomrule\n\\end{tabular}}\n")
-        return "".join(parts)
+            return TEX_LONG_FRAGMENT + self._set(table, sizes, "longtable", "\\endhead\n")
+        return TEX_FRAGMENT + self._set(table, sizes, "tabular")
 
     def table(self, table: Table) -> str:
-        forms = self._column_forms(table)
-        parts = [f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{forms}@{{}}}}\n\\toprule\n"]
+        return self._set(table, self.sizes, "longtable", "\\endhead\n") + "\n"
+
+    def _set(
+        self, table: Table, sizes: Iterable[TypeSize], environment: str, after_head: str = ""
+    ) -> str:
+        """A table, as large as there is room for it."""
+        size, shares, is_too_wide = self.layout(table, sizes)
+        forms = "".join(map(_tex_form, table.columns, shares))
+        place = "[l]" if environment == "longtable" else ""
+        parts = [f"% {TOO_WIDE}\n"] if is_too_wide else []
+        parts.append(f"{{\\{size.name}\\setlength{{\\tabcolsep}}{{{size.gap_pt / 2:g}pt}}\n")
+        parts.append(f"\\begin{{{environment}}}{place}{{@{{}}{forms}@{{}}}}\n\\toprule\n")
         if table.heads:
-            parts.append(self.table_head(table))
-            parts.append("\\midrule\n\\endhead\n")
+            parts += [self.table_head(table), "\\midrule\n", after_head]
         parts += self.table_rows(table)
-        parts.append("\\bottomrule\n\\end{longtable}}\n\n")
+        parts.append(f"\\bottomrule\n\\end{{{environment}}}}}\n")
         return "".join(parts)
 
     def table_head(self, table: Table) -> str:
@@ -20475,44 +20733,14 @@ class Latex(Writer):
             heads.append(f"\\shortstack[r]{{{head}}}" if len(lines) > 1 else head)
         return _in_frame(self.row_frame, heads)
 
-    def _column_forms(self, table: Table) -> str:
-        """The columns as longtable takes them: long ones wrap where a line can't hold them all."""
-        widths: list[int] = []
-        for number, column in enumerate(table.columns):
-            cells = _head_lines(column) + [row[number] for row in table.rows]
-            longest = max(map(len, cells))
-            widths.append(longest + 3)  # the gap to the next
-        scale = self._scale(widths)
-        forms: list[str] = []
-        for column, width in zip(table.columns, widths):
-            if column.is_number:
-                forms.append("r")
-            elif scale == 1 or width <= self.short:
-                forms.append("l")
-            else:
-                # The gaps between columns need room, too.
-                share = max(scale * width, self.short) / (1.08 * self.line_width)
-                form = f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}"
-                forms.append(form)
-        return "".join(forms)
 
-    def _scale(self, widths: Iterable[int]) -> float:
-        """How much of the characters that a long column needs it gets, at most 1.
-
-        Short columns get what they need, long ones share the rest in proportion.
-        """
-        short = 0
-        long = 0
-        for width in widths:
-            if width > self.short:
-                long += width
-            else:
-                short += width
-        if not long:
-            return 1.0
-        left = self.line_width - short
-        # Where next to nothing is left the table is wider than the page, but can be read.
-        return min(1.0, max(0.1, left / long))
+def _tex_form(column: Column, share: float) -> str:
+    """A column as `tabular` takes it; `share`: as in Layout."""
+    if column.is_number:
+        return "r"
+    if not share:
+        return "l"
+    return f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}"
 
 
 # What stands above a table that a paper takes in.
@@ -20520,6 +20748,7 @@ TEX_FRAGMENT = r"""% In the preamble: \usepackage[T1]{fontenc}
 %   \usepackage{textcomp,booktabs,array}
 % In the text, for example in a table (where there are two columns, a table*): \input{FILE}
 """
+TOO_WIDE = "It has too many columns for this page: turn the page, or leave some out."
 TEX_LONG_FRAGMENT = r"""% In the preamble: \usepackage[T1]{fontenc}
 %   \usepackage{textcomp,booktabs,longtable,array}
 % In the text, where there is one column (in two: between \onecolumn and \twocolumn): \input{FILE}
@@ -20542,11 +20771,13 @@ def _code_point(found: re.Match[str]) -> str:
     return f"<U+{number:04X}>"
 
 
-class Typst(Writer):
+class Typst(PaperWriter):
     """All text stands in string literals, so that nothing in it is markup."""
 
     table_style = "#set table(stroke: none, inset: 3pt)\n"
     opening = f"#set page(flipped: true, margin: 15mm)\n#set text(size: 9pt)\n{table_style}"
+    paper_pt = 450  # Typst's own A4
+    sizes = (TypeSize("9pt", 9, 6), TypeSize("7pt", 7, 6), TypeSize("5pt", 5, 6))
     paragraph_form = '#par("%s")\n'
     heading_forms = (
         '\n#heading(level: 1, "%s")\n',
@@ -20558,22 +20789,32 @@ class Typst(Writer):
     cell_form = '"%s"'
     loud_form = 'strong("%s")'
     code_frame = Frame('#raw(block: true, "', "\\n", '")\n')
-    escapes = str.maketrans({"\\": "\\\\", '"': '\\"'})
+    # A line may end at the blank without width.
+    escapes = str.maketrans(
+        {"\\": "\\\\", '"': '\\"', END_OF_LINE: "\\u{200b}", END_IN_WORD: "\\u{200b}"}
+    )
+
+    def cell(self, text: str) -> str:
+        return self.breakable(text).translate(self.escapes)
 
     def fragment(self, table: Table) -> str:
+        self.line_pt = self.paper_pt
         return f"// In the text: #include FILE (this one)\n{self.table_style}{self.table(table)}"
 
     def table(self, table: Table) -> str:
         sides = ["right" if column.is_number else "left" for column in table.columns]
         align = ", ".join(sides)
-        number = len(sides)
-        parts = [f"#table(columns: {number}, align: ({align}), table.hline(),\n"]
+        size, shares, is_too_wide = self.layout(table, self.sizes)
+        columns = ", ".join(f"{share:.1%}" if share else "auto" for share in shares)
+        parts = [f"// {TOO_WIDE}\n"] if is_too_wide else []
+        parts.append(f"#[#set text(size: {size.name})\n#set par(leading: 0.4em)\n")
+        parts.append(f"#table(columns: ({columns}), align: ({align}), table.hline(),\n")
         if table.heads:
             parts.append("  table.header(\n")
             parts.append(self.table_head(table))
             parts.append("  ), table.hline(stroke: 0.5pt),\n")
         parts += self.table_rows(table)
-        parts.append("  table.hline())\n")
+        parts.append("  table.hline())]\n")
         return "".join(parts)
 
     def drawing(self, name: str, path: str) -> str:
@@ -20645,11 +20886,19 @@ class Html(Writer):
         parts.append("</tbody></table></div>\n")
         return "".join(parts)
 
+    def cell(self, text: str) -> str:
+        """The text of a cell; where it is long, a line may end at the joints of names."""
+        escaped = self.escape(text)
+        if len(text) <= SHORT_CELL:
+            return escaped
+        return re.sub(r"(?<=\w)(?:[_+/-](?=\w)|(?=\.[a-z]))", r"\g<0><wbr>", escaped)
+
     def _head(self, column: Column) -> str:
-        title = self.escape(column.title)
-        kind = " class=n" if column.is_number else ""
+        title = self.cell(column.title)
+        classes = ["n"] if column.is_number else []
         if len(column.title) > SHORT_CELL:
-            kind = " class=long"
+            classes.append("long")
+        kind = f' class="{" ".join(classes)}"' if classes else ""
         return f'<th scope="col"{kind}>{title}'
 
     def _body(self, table: Table) -> Iterator[str]:
@@ -20667,7 +20916,7 @@ class Html(Writer):
 
     def _cell(self, column: Column, cell: str, largest: float, number: int, label: str) -> str:
         """A cell of row `number`; `largest`: of an AMOUNT, the column's largest value."""
-        text = self.escape(cell)
+        text = self.cell(cell)
         if column.kind is Kind.TASK:
             anchor = task_anchor(number)
             return f'<td class=name><a href="#{anchor}">{text}</a>'
@@ -20776,7 +21025,7 @@ class Html(Writer):
         return f'<g><title>{told}</title><rect class="{kind}" {place} {size}/></g>\n'
 
 
-SHORT_CELL = 24  # characters of a text that stays on one line
+SHORT_CELL = 16  # characters of a text that stays on one line
 LANE_HEIGHT = 16  # of the timeline, in pixels
 AXIS_HEIGHT = 22
 MOST_TICKS = 6  # that a phone has room for
@@ -21190,18 +21439,10 @@ def audit_report(form: str, found: Audit, details: bool) -> str:
     if form == "junit":
         suite = _audit_suite(found.rows, found.findings)
         return "".join(junit_lines([suite]))
-    page = _audit_writer(form, details)
-    parts = _audit_page(page, found, details)
-    return page.opening + "".join(parts) + page.closing
-
-
-def _audit_writer(form: str, details: bool) -> Writer:
-    """The writer of a format; with `details` a terminal's tables are whole, however wide."""
     # Only traces need a place to be relative to, and an audit shows none.
     page = WRITERS[form](".")
-    if isinstance(page, PlainText) and sys.stdout.isatty() and not details:
-        page.columns, _ = terminal_size()
-    return page
+    parts = _audit_page(page, found, details)
+    return page.opening + "".join(parts) + page.closing
 
 
 def _place(row: Row) -> str:
@@ -21455,11 +21696,8 @@ def _met_at(problem: Applied, where: str) -> Applied:
     return problem._replace(met=problem.met._replace(where=where, lemma=""))
 
 
-def advisories_report(form: str, details: bool = False) -> str:
-    """All known problems with the versions that have them, in one of the formats of an audit.
-
-    `details`: nothing is cut in a terminal.
-    """
+def advisories_report(form: str) -> str:
+    """All known problems with the versions that have them, in one of the formats of an audit."""
     entries = list(map(_entry_json, ADVISORIES.values()))
     if form == "json":
         return json.dumps(entries, indent=1) + "\n"
@@ -21473,7 +21711,8 @@ def advisories_report(form: str, details: bool = False) -> str:
         table.add_row(
             advisory.id, advisory.versions, of_what, advisory.what, references, advisory.advice
         )
-    page = _audit_writer(form, details)
+    # Only traces need a place to be relative to, and an audit shows none.
+    page = WRITERS[form](".")
     return page.opening + page.section(table) + page.closing
 
 
@@ -21688,7 +21927,7 @@ th, td {
   white-space: normal;
 }
 .long {
-  min-width: 9.5rem;
+  min-width: 6rem;
 }
 th:first-child, td:first-child {
   padding-left: .35rem;
@@ -21726,7 +21965,7 @@ tbody th {
   overflow-wrap: break-word;
 }
 .remark {
-  min-width: 10rem;
+  min-width: 8rem;
   color: var(--soft);
   overflow-wrap: break-word;
 }
@@ -21735,6 +21974,7 @@ thead .long {
   min-width: 6rem;
 }
 [data-of="as expected"] {
+  min-width: 0;
   overflow-wrap: normal;
 }
 .sum > * {
@@ -21792,7 +22032,7 @@ thead .long {
   --sign: "~";
 }
 .w.qualified, .w.false {
-  min-width: 9rem;
+  min-width: 7rem;
 }
 .w.other {
   --sign: "";
@@ -22256,7 +22496,7 @@ class Progress:
         name = task.id
         # A long id would push what came of the task off the line.
         if len(name) >= columns - 20:
-            name = task.plan.lemma
+            name = f"{task.plan.lemma} {task.plan.variant}".rstrip()
         line = fit(f"{heading} {name} {facts}", columns - 1, glyphs().ellipsis)
         say(line.rstrip())
 
@@ -22330,11 +22570,12 @@ def result_facts(task: Task) -> str:
     facts.append(told_cached(result))
     if result.steps:
         facts.append(plural(result.steps, "step"))
-    facts.append(duration(result.usage.wall_s))
-    facts.append(f"{result.usage.peak_mb:,.0f} MB")
+    if result.usage != Usage():  # zeros would be read as measured
+        facts.append(duration(result.usage.wall_s))
+        facts.append(f"{result.usage.peak_mb:,.0f} MB")
     facts.append(told_sharing(result))
     told = ", ".join(filter(None, facts))
-    text = f"({told})"
+    text = f"({told or 'not run'})"
     if task.misses_expectation:
         text += f" (expected {task.plan.expect}!)"
     if result.reason:
@@ -22844,9 +23085,10 @@ examples:
   what Tamarin would list in a theory:  batch_tamarin.py lemmas theory.spthy
 
 type `batch_tamarin.py COMMAND --help` for a command's options and examples.
-exit codes: 0 all proven or refuted as expected; 1 an expectation was missed, a verdict rests on a
-false lemma, or an audit found something; 2 wrong usage or input; 3 some task has no `verified` or
-`falsified`; 130, 143, 129 stopped by SIGINT, SIGTERM, SIGHUP.
+exit codes: 0 all proven or refuted as expected; 1 an expectation was missed,
+a verdict rests on a false lemma, or an audit found something; 2 wrong usage or
+input; 3 some task has no `verified` or `falsified`; 130, 143, 129 stopped by
+SIGINT, SIGTERM, SIGHUP.
 """
 SHOWN_LEMMAS = 8  # of a theory, by `check`; all with -d
 CHECK_REPORT = "wellformedness-check-report"  # the folder that `check --report` writes
@@ -23031,6 +23273,8 @@ class Parser(argparse.ArgumentParser):
         return ""
 
     def error(self, message: str) -> NoReturn:
+        if message.endswith("required: COMMAND"):
+            message = "name a command, as in 'run recipe.json'"
         # argparse has put the choices into the message already.
         message += self._hint_at_value(message)
         problem, _, rest = message.partition("(choose from ")
@@ -23787,10 +24031,7 @@ PIPE_COLUMNS = 120  # of what is printed where no terminal says how wide it is
 
 def columns_to_fill() -> int:
     """How wide what is printed may be."""
-    if not sys.stdout.isatty():
-        return PIPE_COLUMNS
-    columns, _ = terminal_size()
-    return columns
+    return stdout_columns() or PIPE_COLUMNS
 
 
 def print_coloured(text: str) -> None:
@@ -25274,9 +25515,9 @@ def status_text(
     """The block of a batch that runs, the final table of any other; `older`: as in `rows_of`."""
     if not state.is_running:
         tasks = list(progress.batch.tasks.values())
-        return final_table(progress.batch, directory, tasks, older)
+        return final_table(progress.batch, directory, tasks, older, stdout_columns())
     lines = progress.block(columns_to_fill(), sys.maxsize)
-    return "\n".join(map(printable, lines)) + "\n"
+    return "".join(printable(line) + "\n" for line in lines)
 
 
 def status_json(progress: Progress, state: BatchState) -> Json:
@@ -25389,7 +25630,7 @@ def _print_advisories(args: argparse.Namespace) -> int:
     """List what an audit holds against verdicts."""
     if args.format == "junit":
         raise InputError("a list of known problems is no test: use another --format")
-    _print_audit(advisories_report(args.format, args.details), args.format)
+    _print_audit(advisories_report(args.format), args.format)
     return 0
 
 
@@ -25697,9 +25938,12 @@ def show_cache(cache: Cache) -> None:
 
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
-    if any(os.path.exists(os.path.join(args.recipe, name)) for name in RECORDS):
-        own_results(args.recipe)  # which tells what batch-tamarin's are good for
-        command = f"`batch_tamarin.py resume {quoted([printable(args.recipe)])}`"
+    directory = args.recipe
+    if os.path.basename(directory) in RECORDS and os.path.isfile(directory):
+        directory = os.path.dirname(directory) or "."
+    if any(os.path.exists(os.path.join(directory, name)) for name in RECORDS):
+        own_results(directory)  # which tells what batch-tamarin's are good for
+        command = f"`batch_tamarin.py resume {quoted([printable(directory)])}`"
         raise InputError(
             f"holds results: name a recipe, or {command} goes on with them", args.recipe
         )
@@ -26032,7 +26276,7 @@ def conclude(batch: Batch, directory: str, tasks: Sequence[Task], stopped_by: in
 def show_results(batch: Batch, directory: str, tasks: Sequence[Task]) -> None:
     """Print the final table; where that can't be, it is a warning: the results are on disk."""
     try:
-        print_coloured(final_table(batch, directory, tasks))
+        print_coloured(final_table(batch, directory, tasks, columns=stdout_columns()))
     except OSError as error:
         discard_output()
         again = quoted(["status", directory])
