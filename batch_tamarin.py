@@ -555,6 +555,18 @@ def field_names(cls: type[Any]) -> Iterable[str]:
     return cast(Iterable[str], getattr(cls, "__dataclass_fields__", ()))
 
 
+if TYPE_CHECKING:
+    from dataclasses import dataclass as record
+else:
+
+    def record(frozen: bool) -> Callable[[type[T]], type[T]]:
+        """`dataclass(frozen=True)` to who checks types, and an ordinary one when it runs.
+
+        To make a frozen object takes three times as long, and 100,000 tasks are 600,000 of them.
+        """
+        return dataclass(unsafe_hash=frozen)
+
+
 # How the fields of the model stand in JSON, where that isn't their own name and value.
 # The fields of this part stand among those of the whole.
 INLINE: Mapping[str, Any] = {"inline": True}
@@ -574,7 +586,7 @@ SharedText = Annotated[str, "shared"]
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class Limits:
     """What one job may use: cores, memory in MB, wall time in seconds."""
 
@@ -599,7 +611,7 @@ NO_LIMITS = Limits(0, 0, 0)  # of what others did, and did not tell
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class Usage:
     """What a job used, over its whole process tree: seconds and MB."""
 
@@ -657,7 +669,7 @@ class Outputs(NamedTuple):
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class ExitStatus:
     """How a process ended: an exit code or a signal, never both."""
 
@@ -688,7 +700,7 @@ class Outcome(NamedTuple):
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class SummaryLine:
     """One line of the prover's summary."""
 
@@ -700,7 +712,7 @@ class SummaryLine:
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class Result:
     """How one task ended."""
 
@@ -740,7 +752,7 @@ class Result:
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class Plan:
     """What was decided about a task before the run: one lemma x prover, completely resolved.
 
@@ -813,7 +825,7 @@ class TheoryView(NamedTuple):
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class Started:
     """A job began: the `start` event. pid, start time, host and boot id name one process."""
 
@@ -830,7 +842,7 @@ class Started:
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class Finished:
     """A task ended: the `finish` event."""
 
@@ -1378,29 +1390,48 @@ def decode(cls: type[T], data: Mapping[str, Any]) -> T:
     """
     if not isinstance(data, dict):
         raise TypeError(f"{data!r:.40} is no object")
-    values: dict[str, Any] = {}
-    missing = dataclasses.MISSING
-    for attribute, name, inline, _, _, default, plain, read in _read_fields(cast(Hashable, cls)):
-        if inline:
-            values[attribute] = read(data)
+    members, parts = _read_fields(cast(Hashable, cls))
+    try:
+        values = {field: read(data[name]) for field, name, read in members if name in data}
+        for part, read in parts:
+            values[part] = read(data)
+        return cls(**values)
+    except (TypeError, ValueError):
+        _refuse(cls, data)
+        raise
+
+
+def _refuse(cls: type[Any], data: Mapping[str, Any]) -> None:
+    """Say which member is missing, or not of its field's kind. Raises TypeError, KeyError."""
+    for each in _json_fields(cast(Hashable, cls)):
+        if each.inline or each.not_read:
             continue
-        value = data.get(name, missing)
-        if type(value) is plain:  # most are: not worth a call
-            values[attribute] = value
-        elif value is not missing:
-            try:
-                values[attribute] = read(value)
-            except (TypeError, ValueError):
-                raise TypeError(f"'{name}' is {value!r:.40}") from None
-        elif default is missing:
-            raise KeyError(name)
-    return cls(**values)
+        if each.name not in data:
+            if each.default is dataclasses.MISSING:
+                raise KeyError(each.name)
+            continue
+        value = data[each.name]
+        try:
+            each.read(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"'{each.name}' is {value!r:.40}") from None
+
+
+class _ReadFields(NamedTuple):
+    """What `decode` does for each object of a class: 100,000 tasks are a million members."""
+
+    members: tuple[tuple[str, str, Callable[[Any], Any]], ...]  # field, its name in JSON, reader
+    parts: tuple[tuple[str, Callable[[Any], Any]], ...]  # fields that stand among the members
 
 
 @functools.cache
-def _read_fields(cls: Hashable) -> tuple[_JsonField, ...]:
+def _read_fields(cls: Hashable) -> _ReadFields:
     """The fields that are read from JSON."""
-    return tuple(each for each in _json_fields(cls) if not each.not_read)
+    fields = [each for each in _json_fields(cls) if not each.not_read]
+    return _ReadFields(
+        tuple((each.attribute, each.name, each.read) for each in fields if not each.inline),
+        tuple((each.attribute, each.read) for each in fields if each.inline),
+    )
 
 
 def json_names(cls: type[Any]) -> Iterator[str]:
@@ -1421,7 +1452,6 @@ class _JsonField(NamedTuple):
     sparse: bool
     not_read: bool
     default: Any  # MISSING: it must be there
-    plain: type[Any] | None  # a value of this very type is taken as it is
     read: Callable[[Any], Any]  # what makes its value of what JSON has
 
 
@@ -1444,7 +1474,6 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
                 sparse="sparse" in each.metadata,
                 not_read="not_read" in each.metadata,
                 default=each.default if each.default_factory is dataclasses.MISSING else None,
-                plain=kinds[each.name] if kinds[each.name] in (str, bool) else None,
                 read=_reader(kinds[each.name]),
             )
         )
@@ -1464,8 +1493,7 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         some = _reader(parts[0])
         return lambda value: None if value is None else some(value)
     if origin is tuple:
-        item = _reader(parts[0])
-        return lambda values: _shared_tuple(item, values)
+        return _tuple_reader(parts[0])
     if origin is dict:
         member = _reader(parts[1])
         return lambda values: {
@@ -1475,8 +1503,10 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return _number
     if kind is int:
         return _integer
-    if kind in (str, bool):
-        return functools.partial(_checked, kind)
+    if kind is str:
+        return str.__str__  # it raises TypeError for what is no text
+    if kind is bool:
+        return functools.partial(_checked, bool)
     if kind in (Limits, ExitStatus):
         return _reader_of_few(kind)
     if dataclasses.is_dataclass(kind):
@@ -1497,13 +1527,17 @@ def _reader_of_few(kind: type[Any]) -> Callable[[Any], Any]:
     return lambda data: read(tuple(_checked(dict, data)), *data.values())
 
 
-def _shared_tuple(item: Callable[[Any], Any], values: Any) -> tuple[Any, ...]:
-    # Most are empty.
-    if values == []:
-        return ()
-    read = tuple(map(item, _checked(list, values)))
+def _tuple_reader(kind: Any) -> Callable[[Any], tuple[Any, ...]]:
+    """What reads a list whose items are of this kind."""
+    item = _reader(kind)
     # Texts are what many have in common; lines of summaries hardly ever are the same.
-    return share(read) if type(read[0]) is str else read
+    made = share if kind is str else tuple
+
+    def read(values: Any) -> tuple[Any, ...]:
+        # Most are empty.
+        return made(tuple(map(item, _checked(list, values)))) if values != [] else ()
+
+    return read
 
 
 def _checked(kind: type[T], value: Any) -> T:
@@ -1601,7 +1635,7 @@ class StoredProof(NamedTuple):
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class Lemma:
     """One line of Tamarin's summary: what `--prove=NAME` can ask for, on one side in diff mode."""
 
