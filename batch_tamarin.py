@@ -14818,7 +14818,7 @@ class KnownProblems:
     """The advisories that apply to the verdicts of some batches.
 
     `batches`: by where they stand. `rechecks`: of their proofs. `texts`: of those read from files.
-    `accepted`: ids of advisories.
+    `accepted`: ids of advisories. `proven`: of batches whose theories have been read already.
     """
 
     def __init__(
@@ -14827,8 +14827,10 @@ class KnownProblems:
         rechecks: Sequence[Batch] = (),
         texts: TouchedTexts | None = None,
         accepted: Collection[str] = (),
+        proven: Mapping[str, ProvenTexts] | None = None,
     ) -> None:
         self._texts = texts or {}
+        self._proven = proven or {}
         self._unjudged: dict[str, int] = {}  # how many verdicts, by why
         self._by_tamarin_prover: Collection[_AnswerOf] = ()
         if any(_has_tamarin_rs(batch) for batch in batches.values()):
@@ -14857,15 +14859,15 @@ class KnownProblems:
     def _judge_batch(
         self, source: str, batch: Batch, accepted: Collection[str]
     ) -> AppliedAdvisories:
-        reader = _ProvenTexts(source, batch)
+        proven = self._proven.get(source) or ProvenTexts(source, batch)
         found: dict[str, Sequence[Applied]] = {}
-        for tasks in _alike(batch).values():
+        for alike, tasks in _alike(batch.tasks.values()).items():
             prover = _prover_of(batch, tasks[0])
             why_not = _why_not_judged(prover)
             if why_not:
                 self._leave(why_not, tasks)
                 continue
-            touches = self._touches(tasks, reader)
+            touches = self._touches(alike, tasks, proven)
             relevant = _relevant_to(prover, touches, accepted)
             for task in tasks:
                 applied = self._to_task(task, relevant)
@@ -14877,18 +14879,19 @@ class KnownProblems:
         """Nothing, or not all, is said of these tasks."""
         self._unjudged[reason] = self._unjudged.get(reason, 0) + len(tasks)
 
-    def _touches(self, tasks: Sequence[Task], reader: _ProvenTexts) -> Sequence[Touch]:
+    def _touches(
+        self, alike: _Alike, tasks: Sequence[Task], proven: ProvenTexts
+    ) -> Sequence[Touch]:
         """The advisories whose conditions hold for tasks that are alike."""
         task = tasks[0]
-        timed_out = _checks_timed_out(task)
         if not stands_in_a_file(task):
-            theory = reader.theory_of(task.plan)
-            if not theory:
+            judged = proven.judged(alike, task.plan)
+            if not judged.has_text:
                 self._leave(_NO_TEXT, tasks)
-            return conditions_met(Circumstances(theory, reader.options_of(task.plan), timed_out))
+            return judged.touches
         # Of what stands in a file the text was judged when it was read.
         text = self._texts.get(task.plan.theory_digest)
-        without_text = conditions_met(Circumstances(None, None, timed_out))
+        without_text = conditions_met(Circumstances(None, None, alike.checks_timed_out))
         if not text:
             self._leave(_NO_TEXT, tasks)
             return without_text
@@ -14922,13 +14925,21 @@ class KnownProblems:
         return _answer_of(task) in self._by_tamarin_prover
 
 
-def _alike(batch: Batch) -> dict[Hashable, list[Task]]:
-    """The answered tasks of a batch; those are together that are judged by the same facts."""
-    groups: dict[Hashable, list[Task]] = {}
-    for task in batch.tasks.values():
+class _Alike(NamedTuple):
+    """By what tasks of a batch are judged: those that have it in common are judged alike."""
+
+    view: TheoryView
+    theory_digest: str
+    checks_timed_out: bool
+
+
+def _alike(tasks: Iterable[Task]) -> dict[_Alike, list[Task]]:
+    """The answered ones of some tasks; those are together that are judged by the same facts."""
+    groups: dict[_Alike, list[Task]] = {}
+    for task in tasks:
         if task.is_answered:
             plan = task.plan
-            key = (plan.view, plan.theory_digest, _checks_timed_out(task))
+            key = _Alike(plan.view, plan.theory_digest, _checks_timed_out(task))
             groups.setdefault(key, []).append(task)
     return groups
 
@@ -15026,33 +15037,59 @@ def _accepted_by_recipe(header: Header) -> list[str]:
     return list(map(str, accepted)) if isinstance(accepted, list) else []
 
 
-class _ProvenTexts:
-    """The theories of a batch as they were proven, wherever they are kept."""
+class _Judged(NamedTuple):
+    """What known problems the proofs of tasks that are alike meet."""
+
+    touches: Sequence[Touch]
+    has_text: bool  # else those only that can be told without it
+
+
+class ProvenTexts:
+    """The theories of a batch as they were proven, wherever they are kept, and their problems."""
 
     def __init__(self, directory: str, batch: Batch) -> None:
         self._batch = batch
         self._copies = kept_inputs(batch.header, directory)
         # Several provers, or sets of options, may have proven one.
         self._load = functools.lru_cache(maxsize=4)(self._loaded)
+        self._judged: dict[_Alike, _Judged] = {}
 
-    def options_of(self, plan: Plan) -> tuple[str, ...]:
-        """The options of a task's call."""
-        return _all_options(self._batch, plan)
+    def note(self, theory: Theory, tasks: Iterable[Task]) -> None:
+        """Judge tasks by a text that was read for another reason, if it is what they proved."""
+        for alike, (task, *_) in _alike(tasks).items():
+            if _is_text_of(theory, task.plan):
+                self._judged[alike] = self._judge(theory, alike, task.plan)
 
-    def theory_of(self, plan: Plan) -> Theory | None:
+    def judged(self, alike: _Alike, plan: Plan) -> _Judged:
+        """How tasks are judged that are like that of this plan."""
+        if alike not in self._judged:
+            self._judged[alike] = self._judge(self._theory_of(plan), alike, plan)
+        return self._judged[alike]
+
+    def _judge(self, theory: Theory | None, alike: _Alike, plan: Plan) -> _Judged:
+        options = _all_options(self._batch, plan)
+        run = Circumstances(theory, options, alike.checks_timed_out)
+        return _Judged(conditions_met(run), theory is not None)
+
+    def _theory_of(self, plan: Plan) -> Theory | None:
         """The text that a result is of; None where it is not there any more, or can't be read."""
-        view = reading_options(self.options_of(plan), plan.flags)
+        view = reading_options(_all_options(self._batch, plan), plan.flags)
         theory = self._load(_theory_path(plan), view)
-        # batch-tamarin does not say which text it proved: then it is what lies there.
-        if theory and plan.theory_digest not in ("", theory.digest[:32]):
-            return None
-        return theory
+        return theory if theory and _is_text_of(theory, plan) else None
 
     def _loaded(self, path: str, view: ReadingOptions) -> Theory | None:
         try:
             return load_theory(path, *view, self._copies)
         except (InputError, ValueError):  # a journal may name what can be no file
             return None
+
+
+def _is_text_of(theory: Theory, plan: Plan) -> bool:
+    """Whether a theory is what was proven.
+
+    batch-tamarin does not say which text it proved: then it is what lies there.
+    """
+    return plan.theory_digest in ("", theory.digest[:32])
 
 
 # --- Findings -------------------------------------------------------------------------------------
@@ -15939,6 +15976,7 @@ class Evidence(NamedTuple):
     findings: list[Finding]  # what reading showed
     rechecks: list[Batch]  # of proofs of these
     texts: TouchedTexts  # by digest: of the texts in files what known problems they meet
+    proven: Mapping[str, ProvenTexts]  # the theories of results directories
 
 
 def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence:
@@ -15965,7 +16003,8 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
     batches = dict(reader.batches)
     findings = hear_rechecks(reader.rechecks, batches)
     findings += _unreadable_texts(files)
-    findings += _findings_of_batches(reader.batches)
+    proven = {source: ProvenTexts(source, batch) for source, batch in reader.batches.items()}
+    findings += _findings_of_batches(reader.batches, proven)
     tasks_of_logs = _told_apart(map(read_results, logs))
     results = _results_that_count(tasks_of_logs)
     for folder, tasks in _by_folder(results).items():
@@ -15979,7 +16018,8 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
     findings += _lemmas_without_result(tasks_of_logs, stored)
     findings += _lemmas_of_sources(claims, index)
     findings += _runs_without_summary(files, reader.named)
-    return Evidence(batches, findings, list(reader.rechecks.values()), _touched_texts(index, logs))
+    rechecks = list(reader.rechecks.values())
+    return Evidence(batches, findings, rechecks, _touched_texts(index, logs), proven)
 
 
 def _touched_texts(index: TextIndex, matches: Iterable[Match]) -> TouchedTexts:
@@ -17432,14 +17472,19 @@ class _View(NamedTuple):
     auto_sources: bool
 
 
-def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
-    """Batches compared with their theories as they are now, and verdicts with the proofs kept."""
+def _findings_of_batches(
+    batches: Mapping[str, Batch], proven: Mapping[str, ProvenTexts]
+) -> Iterator[Finding]:
+    """Batches compared with their theories as they are now, and verdicts with the proofs kept.
+
+    `proven`: by batch, is told of each theory while it is here.
+    """
     for directory, batch in batches.items():
-        for each in _findings_of_batch(directory, batch):
+        for each in _findings_of_batch(directory, batch, proven[directory]):
             yield _placed(each, directory)
 
 
-def _findings_of_batch(directory: str, batch: Batch) -> Iterator[Finding]:
+def _findings_of_batch(directory: str, batch: Batch, proven: ProvenTexts) -> Iterator[Finding]:
     # What has been proven can be read even when the theory has moved on.
     copies = kept_inputs(batch.header, directory)
     gone: dict[str, None] = {}
@@ -17448,11 +17493,11 @@ def _findings_of_batch(directory: str, batch: Batch) -> Iterator[Finding]:
         # Our journal says what is assumed, without the theory.
         is_ours = tasks[0].plan.key != ""
         if os.path.exists(view.path) or not is_ours:
-            yield from _findings_of_view(view, tasks, NO_COPIES)
+            yield from _findings_of_view(view, tasks, NO_COPIES, proven)
         else:
             gone[tasks[0].plan.theory] = None
             if view.path in copies:
-                yield from _findings_of_view(view, tasks, copies)
+                yield from _findings_of_view(view, tasks, copies, proven)
         yield from proofs.findings(tasks, view.diff)
     yield from proofs.finding_of_lost()
     if gone:
@@ -17485,7 +17530,7 @@ def _theory_path(plan: Plan) -> str:
 
 
 def _findings_of_view(
-    view: _View, tasks: Sequence[Task], copies: Mapping[str, str]
+    view: _View, tasks: Sequence[Task], copies: Mapping[str, str], proven: ProvenTexts
 ) -> Iterator[Finding]:
     """Whether a theory has changed; if not, which of its lemmas have no result."""
     name = tasks[0].plan.theory
@@ -17494,6 +17539,7 @@ def _findings_of_view(
     except InputError as error:
         yield Finding("assumption", name, "", f"{UNKNOWN}: {error}", NOTE)
         return
+    proven.note(theory, tasks)
     digest = theory.digest[:32]
     stale = list(_stale_results(view, tasks, digest))
     yield from stale
@@ -24627,7 +24673,7 @@ def command_audit(args: argparse.Namespace) -> int:
     evidence = read_evidence(args.paths, warn)
     batches = evidence.batches
     tasks = list(located_tasks(batches))
-    problems = KnownProblems(batches, evidence.rechecks, evidence.texts, accepted)
+    problems = KnownProblems(batches, evidence.rechecks, evidence.texts, accepted, evidence.proven)
     rows = list(audit_rows(batches, problems))
     findings = [*audit(batches, rows), *evidence.findings]
     findings += findings_of_known_problems(batches, problems)
