@@ -1361,6 +1361,11 @@ def refuse_constant(word: str) -> NoReturn:
 
 
 STRICT_JSON = json.JSONDecoder(parse_constant=refuse_constant)
+LINE_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+# Values of these types stand in JSON as they are.
+_AS_THEY_ARE = frozenset((str, int, float, bool, type(None)))
 
 
 def encode(value: Any) -> Any:
@@ -1378,7 +1383,8 @@ def encode(value: Any) -> Any:
         if each.inline:
             members.update(encode(member))
         elif not (each.sparse and member == each.default):
-            members[each.name] = encode(member)
+            is_plain = type(member) in _AS_THEY_ARE  # most are: not worth a call
+            members[each.name] = member if is_plain else encode(member)
     return members
 
 
@@ -10916,8 +10922,7 @@ def json_line(event: Event) -> bytes:
 
     Half a surrogate pair (an undecodable file name) survives as its JSON escape.
     """
-    text = json.dumps(encode_event(event), ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "backslashreplace") + b"\n"
+    return LINE_JSON.encode(encode_event(event)).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def load_batch(path: str, tell: Callable[[str], None]) -> tuple[Batch, int]:
@@ -11169,16 +11174,12 @@ def _names_in(folder: str) -> list[str]:
 def result_files(directory: str, job: str) -> Outputs:
     """Where a job leaves its files: absolute paths."""
     root = os.path.abspath(directory)
-
-    def path(folder: str, ending: str) -> str:
-        return os.path.join(root, folder, job + ending)
-
     return Outputs(
-        stdout=path("logs", ".out"),
-        stderr=path("logs", ".err"),
-        proof=path("proofs", ".spthy"),
-        trace_json=path("traces", ".json"),
-        trace_dot=path("traces", ".dot"),
+        stdout=f"{root}/logs/{job}.out",
+        stderr=f"{root}/logs/{job}.err",
+        proof=f"{root}/proofs/{job}.spthy",
+        trace_json=f"{root}/traces/{job}.json",
+        trace_dot=f"{root}/traces/{job}.dot",
     )
 
 
@@ -14716,14 +14717,14 @@ def rows_of(
         )
 
 
-def exit_code(tasks: Iterable[Task], closure: Closure) -> int:
-    """The exit code that these tasks ask for; `closure` knows all tasks of the batch.
+def exit_code(rows: Iterable[Row]) -> int:
+    """The exit code that these tasks ask for.
 
     1: an expectation was missed, or a verdict rests on a falsified lemma; 3: some task has neither
     `verified` nor `falsified`, and should have.
     """
     code = 0
-    for row in rows_of(tasks, closure):
+    for row in rows:
         # A wrong result is worse news than any number of missing ones.
         if row.is_failure:
             return 1
@@ -17882,19 +17883,24 @@ def write_execution_report(batch: Batch, directory: str) -> None:
     write_file(path, execution_report(batch, directory))
 
 
-def write_summary(batch: Batch, directory: str) -> None:
-    """Write the page about a batch: in pieces, as it grows with its traces. Raises OSError."""
+def write_summary(batch: Batch, directory: str, problems: KnownProblems | None = None) -> None:
+    """Write the page about a batch: in pieces, as it grows with its traces. Raises OSError.
+
+    `problems`: those of the batch, where they are known already.
+    """
     path = os.path.join(directory, PAGE)
-    page = page_report(Html, {directory: batch}, directory)
+    page = page_report(Html, {directory: batch}, directory, problems=problems)
     write_file(path, marked("html", page))
 
 
-def write_reports(batch: Batch, directory: str, derived: DerivedFiles) -> None:
+def write_reports(
+    batch: Batch, directory: str, derived: DerivedFiles, problems: KnownProblems | None = None
+) -> None:
     """Write what else the Batch alone can make again, beside success/ and failed/."""
     with derived.making(UPSTREAM_REPORT):
         write_execution_report(batch, directory)
     with derived.making(PAGE):
-        write_summary(batch, directory)
+        write_summary(batch, directory, problems)
 
 
 LIVE_REPORT_S = 5.0  # at least, between two reports of a batch that runs
@@ -17981,29 +17987,41 @@ WORDS = (
 STANDINGS = (*WORDS[:2], RESTING_ON_FALSE, CONTRADICTED, NOT_AS_EXPECTED, *WORDS[2:])
 
 
-def final_table(
-    batch: Batch, directory: str, tasks: Sequence[Task], older: Collection[str] = ()
-) -> str:
-    """What came out of `tasks`, for a terminal: a line for each, totals, where to look next.
+def final_rows(
+    batch: Batch,
+    directory: str,
+    tasks: Iterable[Task],
+    older: Collection[str] = (),
+    problems: KnownProblems | None = None,
+) -> list[Row]:
+    """What came out of some tasks of a batch; `older`: as in `rows_of`.
 
-    Of a large batch it has only the tasks that are problems. `older`: as in `rows_of`.
+    `problems`: those of the batch, where they are known already.
     """
-    # What was never begun has nothing to show: the totals count it.
-    begun = [task for task in tasks if task.status is not Status.PENDING or task.outdated]
     # All tasks of the batch: lemmas that were not asked for this time are assumed all the same.
     closure = Closure(batch.tasks.values())
-    problems = KnownProblems({directory: batch}).within(directory)
-    rows = rows_of(begun, closure, older, problems)
+    problems = problems or KnownProblems({directory: batch})
+    return list(rows_of(tasks, closure, older, problems.within(directory)))
+
+
+def final_table(batch: Batch, directory: str, rows: Sequence[Row]) -> str:
+    """What came out, for a terminal: a line for each task, totals, where to look next.
+
+    Of a large batch it has only the tasks that are problems. `rows`: of `final_rows`.
+    """
+    tasks = [row.task for row in rows]
+    # What was never begun has nothing to show: the totals count it.
+    begun = [row for row in rows if row.task.status is not Status.PENDING or row.task.outdated]
     left_out = ""
     if len(begun) > TABLE_ROWS:
-        chosen = [row for row in rows if row.is_problem]
+        chosen = [row for row in begun if row.is_problem]
         # A wrong result must not hide among timeouts: failures first.
         chosen.sort(key=lambda row: not row.is_failure)
         answered = plural(len(begun) - len(chosen), "task")
         command = f"batch_tamarin.py report {quoted([printable(directory)])}"
         left_out = f"{answered} with an answer not shown: {command} shows all"
     else:
-        chosen = list(rows)
+        chosen = begun
     lines = list(_task_lines(chosen, _variants_of(tasks, chosen)))
     if left_out:
         lines.append(left_out)
@@ -18014,7 +18032,7 @@ def final_table(
     if os.path.exists(page):
         lines.append(f"page:    {printable(page)}")
     lines += _next_steps(batch, directory, tasks)
-    touched = told_touched(problems.get(task.id, ()) for task in begun)
+    touched = told_touched(row.advisories for row in begun)
     if touched:
         where = quoted([printable(directory)])
         lines.append(f"{touched}, what to do: batch_tamarin.py audit {where}")
@@ -18417,16 +18435,21 @@ WHOLE_PAGE = Asked()
 
 
 def page_report(
-    form: type[Writer], batches: Batches, beside: str, asked: Asked = WHOLE_PAGE
+    form: type[Writer],
+    batches: Batches,
+    beside: str,
+    asked: Asked = WHOLE_PAGE,
+    problems: KnownProblems | None = None,
 ) -> Iterator[str]:
     """A page from top to bottom, in pieces, for a file in the directory `beside`.
 
     First the answer, then results, what they rest on, each in full, and at last how they came.
+    `problems`: those of the batches, where they are known already.
     """
     page = form(beside)
     if not asked.names:
         page.blind = Blind(batches)
-    rows = list(rows_of_batches(batches))
+    rows = list(rows_of_batches(batches, problems))
     shown = _chosen_rows(rows)
     grid = asked.grid or usual_grid(rows)
     if asked.fragment and asked.grid:
@@ -24595,8 +24618,9 @@ def status_text(
 ) -> str:
     """The block of a batch that runs, the final table of any other; `older`: as in `rows_of`."""
     if not state.is_running:
-        tasks = list(progress.batch.tasks.values())
-        return final_table(progress.batch, directory, tasks, older)
+        batch = progress.batch
+        rows = final_rows(batch, directory, batch.tasks.values(), older)
+        return final_table(batch, directory, rows)
     columns = PIPE_COLUMNS
     if sys.stdout.isatty():
         columns, _ = terminal_size()
@@ -25118,7 +25142,7 @@ def prove_rejected(recheck: Recheck, checks: BatchRun, args: argparse.Namespace)
         return checks.exit_code
     asked = RunAsked(take_over=args.take_over)
     done = run_batch(proofs, recheck.proofs_directory, asked, args)
-    codes = {done.exit_code, exit_code(others, Closure(()))}
+    codes = {done.exit_code, exit_code(rows_of(others, Closure(())))}
     # A wrong result is worse news than any number of missing ones.
     return 1 if 1 in codes else max(codes)
 
@@ -25265,8 +25289,10 @@ def run_batch(
     if asked.cache and asked.cache.prune():
         warn(asked.cache.problem)
     note_rechecks(batch, directory, warn)
-    write_reports(batch, directory, derived)
-    return conclude(batch, directory, tasks, stopped_by)
+    # The theories are read again for them: once for the page and the table.
+    problems = KnownProblems({directory: batch})
+    write_reports(batch, directory, derived, problems)
+    return conclude(batch, directory, final_rows(batch, directory, tasks, (), problems), stopped_by)
 
 
 def _run_tasks(
@@ -25309,22 +25335,21 @@ def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], asked: RunA
     holds = "holds" if len(tasks) == 1 else "hold"
     say(f"nothing to do: {results} in {directory} still {holds} ({hint})")
     note_rechecks(batch, directory, warn)
-    return conclude(batch, directory, tasks, stopped_by=0)
+    return conclude(batch, directory, final_rows(batch, directory, tasks), stopped_by=0)
 
 
-def conclude(batch: Batch, directory: str, tasks: Sequence[Task], stopped_by: int) -> BatchRun:
+def conclude(batch: Batch, directory: str, rows: Sequence[Row], stopped_by: int) -> BatchRun:
     """Show what came out; `stopped_by`: the number of the signal that ended it, or 0."""
-    show_results(batch, directory, tasks)
+    show_results(batch, directory, rows)
     if stopped_by:
         return BatchRun(batch, directory, 128 + stopped_by)
-    closure = Closure(batch.tasks.values())
-    return BatchRun(batch, directory, exit_code(tasks, closure))
+    return BatchRun(batch, directory, exit_code(rows))
 
 
-def show_results(batch: Batch, directory: str, tasks: Sequence[Task]) -> None:
+def show_results(batch: Batch, directory: str, rows: Sequence[Row]) -> None:
     """Print the final table; where that can't be, it is a warning: the results are on disk."""
     try:
-        print_coloured(final_table(batch, directory, tasks))
+        print_coloured(final_table(batch, directory, rows))
     except OSError as error:
         discard_output()
         again = quoted(["status", directory])

@@ -351,6 +351,11 @@ def a_plan(**changes):
     return dataclasses.replace(plan, **changes)
 
 
+def final_table_of(batch, directory, tasks):
+    """The final table of some tasks of a batch."""
+    return bt.final_table(batch, directory, bt.final_rows(batch, directory, tasks))
+
+
 def a_task(status=bt.Status.PENDING, result=None, **changes):
     """A task, with some fields of its plan of one's own."""
     if result is None:
@@ -10577,6 +10582,35 @@ def test_a_task_costs_one_process_and_few_files(lab, monkeypatch, args, files, n
     assert cost["bytes"] <= 4_500 + 10 * path
 
 
+@pytest.mark.parametrize(
+    ("args", "times"),
+    [
+        (["run", "recipe.json", "--fresh"], 2),  # to plan; for the page and the final table
+        (["run", "recipe.json"], 2),
+        (["audit", "results"], 1),
+        (["status", "results"], 1),
+        (["report", "results"], 1),
+    ],
+)
+def test_a_command_reads_a_theory_no_more_often_than_it_must(lab, monkeypatch, args, times):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json")
+    load = bt.load_theory
+    note = lab.path / "loads"
+
+    def loads(*args, **options):
+        with note.open("a") as file:
+            file.write("1")
+        return load(*args, **options)
+
+    monkeypatch.setattr(bt, "load_theory", loads)
+    lab.run(*args)
+    # The audit looks at each proof as well.
+    proofs = len(list((lab.results / "proofs").iterdir())) if args[0] == "audit" else 0
+    assert len(note.read_text()) == times + proofs
+
+
 @needs_linux
 @pytest.mark.parametrize("command", ["status", "resume", "report", "audit"])
 def test_to_look_at_results_costs_no_file_for_each(lab, command):
@@ -11636,7 +11670,7 @@ def test_of_many_open_assumptions_five_are_told():
 
 def exit_code_of(tasks, batch):
     """The exit code of some tasks of a batch."""
-    return bt.exit_code(tasks, bt.Closure(batch))
+    return bt.exit_code(bt.rows_of(tasks, bt.Closure(batch)))
 
 
 def test_an_answer_that_rests_on_a_falsified_lemma_is_a_failure():
@@ -14393,9 +14427,9 @@ def test_what_one_prover_verifies_and_another_falsifies_is_no_answer():
 
 def test_an_answer_that_is_contradicted_asks_for_exit_code_1():
     tasks = [ended_task("a", prover="p"), ended_task("b", "falsified", prover="q")]
-    assert bt.exit_code(tasks, bt.Closure(tasks)) == 1
+    assert bt.exit_code(bt.rows_of(tasks, bt.Closure(tasks))) == 1
     others = [tasks[0], ended_task("b", "falsified", prover="q", flags=("X",))]
-    assert bt.exit_code(others, bt.Closure(others)) == 0
+    assert bt.exit_code(bt.rows_of(others, bt.Closure(others))) == 0
 
 
 def test_the_answer_says_that_results_are_on_an_older_text(monkeypatch):
@@ -14709,7 +14743,7 @@ def test_variants_are_told_apart_in_junit():
 
 def test_variants_are_told_apart_in_the_final_table():
     tasks = list(variants())
-    head, *rows = bt.final_table(batch_with(*tasks), "results", tasks).splitlines()[:4]
+    head, *rows = final_table_of(batch_with(*tasks), "results", tasks).splitlines()[:4]
     assert head.split()[:5] == ["result", "task", "entry", "options", "flags"]
     assert [row.split()[2] for row in rows] == ["plain", "leak", "bound"]
     assert ["LEAK" in rows[1], "--bound=9" in rows[2]] == [True, True]
@@ -14717,7 +14751,7 @@ def test_variants_are_told_apart_in_the_final_table():
 
 def test_a_final_table_without_variants_has_no_column_for_them():
     tasks = [ended_task("a", lemma="a"), ended_task("b", lemma="b", flags=("X",), entry="other")]
-    heading = bt.final_table(batch_with(*tasks), "results", tasks).splitlines()[0]
+    heading = final_table_of(batch_with(*tasks), "results", tasks).splitlines()[0]
     assert heading.split() == ["result", "task", "steps", "time", "memory"]
 
 
@@ -15924,7 +15958,7 @@ def test_a_process_that_nobody_shared_hides_no_report(count):
 
 def test_a_terminal_tells_what_shared_a_process():
     tasks = [shared_task("a"), shared_task("b"), ended_task("c")]
-    text = bt.final_table(batch_with(*tasks), "results", tasks)
+    text = final_table_of(batch_with(*tasks), "results", tasks)
     assert text.count("shared by 2") == 2
     assert bt.result_facts(tasks[0]) == "(1.0 s, 0 MB, shared by 2)"
 
@@ -15955,7 +15989,7 @@ def test_what_sharing_would_have_saved_is_told(load_s, result, theories, saved_s
     batch.provers["p"].version = "1.11.0"
     cost = bt.cost_of_loading(batch, tasks)
     assert cost.saved_s == saved_s
-    text = bt.final_table(batch, "results", tasks)
+    text = final_table_of(batch, "results", tasks)
     told = "faster: loading theories took 36 s of 40 s; --granularity theory "
     assert (told in text) == (saved_s == 18)
 
@@ -15977,14 +16011,14 @@ def test_the_totals_of_a_terminal_count_no_answer_that_rests_on_a_falsified_lemm
     one = ended_task("one", "falsified", lemma="one")
     two = ended_task("two", lemma="two", assumes=("one",))
     batch = batch_with(one, two)
-    text = bt.final_table(batch, "results", [one, two])
+    text = final_table_of(batch, "results", [one, two])
     assert "2 tasks: 1 falsified, 1 resting on a falsified lemma\n" in text
 
 
 def test_the_table_of_a_large_batch_says_what_it_leaves_out():
     tasks = [ended_task(f"t{number}", lemma=f"l{number}") for number in range(42)]
     tasks.append(ended_task("late", "timeout", lemma="late"))
-    text = bt.final_table(batch_with(*tasks), "results", tasks)
+    text = final_table_of(batch_with(*tasks), "results", tasks)
     assert text.count("verified  ") == 0
     assert "42 tasks with an answer not shown: batch_tamarin.py report results shows all" in text
 
@@ -15992,7 +16026,7 @@ def test_the_table_of_a_large_batch_says_what_it_leaves_out():
 def test_a_limit_that_was_raised_in_vain_is_told_with_what_it_was():
     limits = bt.Limits(1, 1024, 30)
     task = ended_task("a", "timeout", limits=limits, raised_from=bt.Limits(1, 1024, 15))
-    text = bt.final_table(batch_with(task), "results", [task])
+    text = final_table_of(batch_with(task), "results", [task])
     assert "(recipe.json) above 30 s and run it again" in text
 
 
@@ -16724,7 +16758,7 @@ def test_before_any_end_a_forecast_is_what_the_limits_allow(tasks, left_s):
 def test_a_log_is_named_as_a_shell_takes_it():
     failed = bt.Result(bt.Status.FAILED)
     task = a_task(bt.Status.FAILED, failed, id="a\x1b[31m$(x) b")
-    last = bt.final_table(bt.Batch(), "results", [task]).splitlines()[-1]
+    last = final_table_of(bt.Batch(), "results", [task]).splitlines()[-1]
     assert last == "why:   less 'results/logs/a\N{REPLACEMENT CHARACTER}[31m$(x) b.err'"
 
 
@@ -16762,7 +16796,7 @@ def test_the_key_of_a_limit_that_was_met_is_told(own, task, status, key):
     result = bt.Result(bt.Status(status))
     met = a_task(bt.Status(status), result)
     assert bt.limit_key(header, met) == key
-    text = bt.final_table(bt.Batch(header), "results", [met])
+    text = final_table_of(bt.Batch(header), "results", [met])
     assert f"more:  raise {key} " in text
 
 
@@ -16791,7 +16825,7 @@ def large_batch():
 
 
 def test_the_final_table_of_many_tasks_has_the_problems_only():
-    text = bt.final_table(bt.Batch(), "results", large_batch())
+    text = final_table_of(bt.Batch(), "results", large_batch())
     assert len(text.splitlines()) < 50
     assert "t100 " not in text
     assert "61 tasks more" in text
@@ -16800,7 +16834,7 @@ def test_the_final_table_of_many_tasks_has_the_problems_only():
 
 
 def test_the_final_table_of_many_tasks_begins_with_what_is_not_as_expected():
-    text = bt.final_table(bt.Batch(), "results", large_batch())
+    text = final_table_of(bt.Batch(), "results", large_batch())
     first = text.splitlines()[1]
     assert first.startswith("verified  t999")
     assert "expected falsified!" in first
@@ -16808,7 +16842,7 @@ def test_the_final_table_of_many_tasks_begins_with_what_is_not_as_expected():
 
 def test_the_final_table_of_few_tasks_has_all_of_them():
     tasks = large_batch()[200:205]
-    heading, *rows = bt.final_table(bt.Batch(), "results", tasks).splitlines()
+    heading, *rows = final_table_of(bt.Batch(), "results", tasks).splitlines()
     assert heading.startswith("result")
     for task, row in zip(tasks, rows):
         assert row.startswith(f"verified  {task.id}")
