@@ -1043,7 +1043,7 @@ class Task:
     @property
     def verdict(self) -> Verdict | None:
         """What the prover printed in its last attempt; None while that runs, or without one."""
-        return self.result.verdict if self.result else None
+        return self.record.result.verdict if self.record else None
 
     @property
     def is_final(self) -> bool:
@@ -2025,7 +2025,8 @@ def _with_assumptions(lemmas: Sequence[Lemma], diff: bool) -> Iterator[Lemma]:
     for lemma in lemmas:
         # Diff mode ignores hide_lemma.
         hidden = frozenset() if diff else _hidden_by(lemma)
-        yield replace(lemma, assumes=assumptions.of(lemma, hidden))
+        assumes = assumptions.of(lemma, hidden)
+        yield replace(lemma, assumes=assumes) if assumes else lemma
         assumptions.pass_by(lemma)
 
 
@@ -17509,13 +17510,16 @@ def _findings_of_batch(directory: str, batch: Batch, proven: ProvenTexts) -> Ite
 def _views_of(batch: Batch) -> dict[_View, list[Task]]:
     """What tasks read of theories. One that could not be read then has no results to look at."""
     views: dict[_View, list[Task]] = {}
+    of_plans: dict[TheoryView, _View] = {}  # few: they are worked out once
     for task in batch.tasks.values():
         plan = task.plan
         # What stands in a file was matched with its text as well as that goes.
         if plan.unreadable or stands_in_a_file(task):
             continue
-        flags, diff, auto_sources = reading_options(_all_options(batch, plan), plan.flags)
-        view = _View(_theory_path(plan), flags, diff, auto_sources)
+        view = of_plans.get(plan.view)
+        if view is None:
+            reading = reading_options(_all_options(batch, plan), plan.flags)
+            view = of_plans[plan.view] = _View(_theory_path(plan), *reading)
         views.setdefault(view, []).append(task)
     return views
 
@@ -24530,6 +24534,8 @@ def command_status(args: argparse.Namespace) -> int:
         batch = Batch()
         progress = Progress(batch, batch.tasks.values(), directory, {}, args)
         journal = FollowedJournal(file, path, progress)
+        with making_what_stays():
+            journal.look()  # at all that is there by now
         if args.json:
             print_status_json(journal, args.follow)
             return 0
