@@ -1378,13 +1378,13 @@ def encode(value: Any) -> Any:
     if not fields:
         return value
     members: dict[str, Any] = {}
-    for each in fields:
-        member = getattr(value, each.attribute)
-        if each.inline:
+    for attribute, name, inline, sparse, _, default, _ in fields:
+        member = getattr(value, attribute)
+        if inline:
             members.update(encode(member))
-        elif not (each.sparse and member == each.default):
+        elif not (sparse and member == default):
             is_plain = type(member) in _AS_THEY_ARE  # most are: not worth a call
-            members[each.name] = member if is_plain else encode(member)
+            members[name] = member if is_plain else encode(member)
     return members
 
 
