@@ -580,6 +580,18 @@ def field_names(cls: type[Any]) -> Iterable[str]:
     return cast(Iterable[str], getattr(cls, "__dataclass_fields__", ()))
 
 
+if TYPE_CHECKING:
+    from dataclasses import dataclass as record
+else:
+
+    def record(frozen: bool) -> Callable[[type[T]], type[T]]:
+        """`dataclass(frozen=True)` to who checks types, and an ordinary one when it runs.
+
+        To make a frozen object takes three times as long, and 100,000 tasks are 600,000 of them.
+        """
+        return dataclass(unsafe_hash=frozen)
+
+
 # How the fields of the model stand in JSON, where that isn't their own name and value.
 # The fields of this part stand among those of the whole.
 INLINE: Mapping[str, Any] = {"inline": True}
@@ -599,7 +611,7 @@ SharedText = Annotated[str, "shared"]
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class Limits:
     """What one job may use: cores, memory in MB, wall time in seconds."""
 
@@ -624,7 +636,7 @@ NO_LIMITS = Limits(0, 0, 0)  # of what others did, and did not tell
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class Usage:
     """What a job used, over its whole process tree: seconds and MB."""
 
@@ -682,7 +694,7 @@ class Outputs(NamedTuple):
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class ExitStatus:
     """How a process ended: an exit code or a signal, never both."""
 
@@ -713,7 +725,7 @@ class Outcome(NamedTuple):
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class SummaryLine:
     """One line of the prover's summary."""
 
@@ -725,7 +737,7 @@ class SummaryLine:
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class Result:
     """How one task ended."""
 
@@ -765,7 +777,7 @@ class Result:
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class Stage:
     """What changes from one attempt at a task to the next one, where a limit was met.
 
@@ -779,7 +791,7 @@ class Stage:
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class Plan:
     """What was decided about a task before the run: one lemma x prover, completely resolved.
 
@@ -887,7 +899,7 @@ class TheoryView(NamedTuple):
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class Started:
     """A job began: the `start` event. pid, start time, host and boot id name one process."""
 
@@ -904,7 +916,7 @@ class Started:
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class Finished:
     """A task ended: the `finish` event."""
 
@@ -1120,7 +1132,7 @@ class Task:
     @property
     def verdict(self) -> Verdict | None:
         """What the prover printed in its last attempt; None while that runs, or without one."""
-        return self.result.verdict if self.result else None
+        return self.record.result.verdict if self.record else None
 
     @property
     def is_final(self) -> bool:
@@ -1441,6 +1453,11 @@ def refuse_constant(word: str) -> NoReturn:
 
 
 STRICT_JSON = json.JSONDecoder(parse_constant=refuse_constant)
+LINE_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+# Values of these types stand in JSON as they are.
+_AS_THEY_ARE = frozenset((str, int, float, bool, type(None)))
 
 
 def encode(value: Any) -> Any:
@@ -1453,12 +1470,13 @@ def encode(value: Any) -> Any:
     if not fields:
         return value
     members: dict[str, Any] = {}
-    for each in fields:
-        member = getattr(value, each.attribute)
-        if each.inline:
+    for attribute, name, inline, sparse, _, default, _ in fields:
+        member = getattr(value, attribute)
+        if inline:
             members.update(encode(member))
-        elif not (each.sparse and member == each.default):
-            members[each.name] = encode(member)
+        elif not (sparse and member == default):
+            is_plain = type(member) in _AS_THEY_ARE  # most are: not worth a call
+            members[name] = member if is_plain else encode(member)
     return members
 
 
@@ -1470,29 +1488,48 @@ def decode(cls: type[T], data: Mapping[str, Any]) -> T:
     """
     if not isinstance(data, dict):
         raise TypeError(f"{data!r:.40} is no object")
-    values: dict[str, Any] = {}
-    missing = dataclasses.MISSING
-    for attribute, name, inline, _, _, default, plain, read in _read_fields(cast(Hashable, cls)):
-        if inline:
-            values[attribute] = read(data)
+    members, parts = _read_fields(cast(Hashable, cls))
+    try:
+        values = {field: read(data[name]) for field, name, read in members if name in data}
+        for part, read in parts:
+            values[part] = read(data)
+        return cls(**values)
+    except (TypeError, ValueError):
+        _refuse(cls, data)
+        raise
+
+
+def _refuse(cls: type[Any], data: Mapping[str, Any]) -> None:
+    """Say which member is missing, or not of its field's kind. Raises TypeError, KeyError."""
+    for each in _json_fields(cast(Hashable, cls)):
+        if each.inline or each.not_read:
             continue
-        value = data.get(name, missing)
-        if type(value) is plain:  # most are: not worth a call
-            values[attribute] = value
-        elif value is not missing:
-            try:
-                values[attribute] = read(value)
-            except (TypeError, ValueError):
-                raise TypeError(f"'{name}' is {value!r:.40}") from None
-        elif default is missing:
-            raise KeyError(name)
-    return cls(**values)
+        if each.name not in data:
+            if each.default is dataclasses.MISSING:
+                raise KeyError(each.name)
+            continue
+        value = data[each.name]
+        try:
+            each.read(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"'{each.name}' is {value!r:.40}") from None
+
+
+class _ReadFields(NamedTuple):
+    """What `decode` does for each object of a class: 100,000 tasks are a million members."""
+
+    members: tuple[tuple[str, str, Callable[[Any], Any]], ...]  # field, its name in JSON, reader
+    parts: tuple[tuple[str, Callable[[Any], Any]], ...]  # fields that stand among the members
 
 
 @functools.cache
-def _read_fields(cls: Hashable) -> tuple[_JsonField, ...]:
+def _read_fields(cls: Hashable) -> _ReadFields:
     """The fields that are read from JSON."""
-    return tuple(each for each in _json_fields(cls) if not each.not_read)
+    fields = [each for each in _json_fields(cls) if not each.not_read]
+    return _ReadFields(
+        tuple((each.attribute, each.name, each.read) for each in fields if not each.inline),
+        tuple((each.attribute, each.read) for each in fields if each.inline),
+    )
 
 
 def json_names(cls: type[Any]) -> Iterator[str]:
@@ -1513,7 +1550,6 @@ class _JsonField(NamedTuple):
     sparse: bool
     not_read: bool
     default: Any  # MISSING: it must be there
-    plain: type[Any] | None  # a value of this very type is taken as it is
     read: Callable[[Any], Any]  # what makes its value of what JSON has
 
 
@@ -1536,7 +1572,6 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
                 sparse="sparse" in each.metadata,
                 not_read="not_read" in each.metadata,
                 default=each.default if each.default_factory is dataclasses.MISSING else None,
-                plain=kinds[each.name] if kinds[each.name] in (str, bool) else None,
                 read=_reader(kinds[each.name]),
             )
         )
@@ -1556,8 +1591,7 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         some = _reader(parts[0])
         return lambda value: None if value is None else some(value)
     if origin is tuple:
-        item = _reader(parts[0])
-        return lambda values: _shared_tuple(item, values)
+        return _tuple_reader(parts[0])
     if origin is dict:
         member = _reader(parts[1])
         return lambda values: {
@@ -1567,8 +1601,10 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return _number
     if kind is int:
         return _integer
-    if kind in (str, bool):
-        return functools.partial(_checked, kind)
+    if kind is str:
+        return str.__str__  # it raises TypeError for what is no text
+    if kind is bool:
+        return functools.partial(_checked, bool)
     if kind in (Limits, ExitStatus):
         return _reader_of_few(kind)
     if dataclasses.is_dataclass(kind):
@@ -1589,13 +1625,17 @@ def _reader_of_few(kind: type[Any]) -> Callable[[Any], Any]:
     return lambda data: read(tuple(_checked(dict, data)), *data.values())
 
 
-def _shared_tuple(item: Callable[[Any], Any], values: Any) -> tuple[Any, ...]:
-    # Most are empty.
-    if values == []:
-        return ()
-    read = tuple(map(item, _checked(list, values)))
+def _tuple_reader(kind: Any) -> Callable[[Any], tuple[Any, ...]]:
+    """What reads a list whose items are of this kind."""
+    item = _reader(kind)
     # Texts are what many have in common; lines of summaries hardly ever are the same.
-    return share(read) if type(read[0]) is str else read
+    made = share if kind is str else tuple
+
+    def read(values: Any) -> tuple[Any, ...]:
+        # Most are empty.
+        return made(tuple(map(item, _checked(list, values)))) if values != [] else ()
+
+    return read
 
 
 def _checked(kind: type[T], value: Any) -> T:
@@ -1693,7 +1733,7 @@ class StoredProof(NamedTuple):
 
 
 @slotted
-@dataclass(frozen=True)
+@record(frozen=True)
 class Lemma:
     """One line of Tamarin's summary: what `--prove=NAME` can ask for, on one side in diff mode."""
 
@@ -2076,7 +2116,8 @@ def _with_assumptions(lemmas: Sequence[Lemma], diff: bool) -> Iterator[Lemma]:
     for lemma in lemmas:
         # Diff mode ignores hide_lemma.
         hidden = frozenset() if diff else _hidden_by(lemma)
-        yield replace(lemma, assumes=assumptions.of(lemma, hidden))
+        assumes = assumptions.of(lemma, hidden)
+        yield replace(lemma, assumes=assumes) if assumes else lemma
         assumptions.pass_by(lemma)
 
 
@@ -11193,8 +11234,7 @@ def json_line(event: Event) -> bytes:
 
     Half a surrogate pair (an undecodable file name) survives as its JSON escape.
     """
-    text = json.dumps(encode_event(event), ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "backslashreplace") + b"\n"
+    return LINE_JSON.encode(encode_event(event)).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def load_batch(path: str, tell: Callable[[str], None]) -> tuple[Batch, int]:
@@ -11456,16 +11496,12 @@ def readable_names_in(folder: str) -> list[str]:
 def result_files(directory: str, job: str) -> Outputs:
     """Where a job leaves its files: absolute paths."""
     root = os.path.abspath(directory)
-
-    def path(folder: str, ending: str) -> str:
-        return os.path.join(root, folder, job + ending)
-
     return Outputs(
-        stdout=path("logs", ".out"),
-        stderr=path("logs", ".err"),
-        proof=path("proofs", ".spthy"),
-        trace_json=path("traces", ".json"),
-        trace_dot=path("traces", ".dot"),
+        stdout=f"{root}/logs/{job}.out",
+        stderr=f"{root}/logs/{job}.err",
+        proof=f"{root}/proofs/{job}.spthy",
+        trace_json=f"{root}/traces/{job}.json",
+        trace_dot=f"{root}/traces/{job}.dot",
     )
 
 
@@ -15111,14 +15147,14 @@ def rows_of(
         )
 
 
-def exit_code(tasks: Iterable[Task], closure: Closure) -> int:
-    """The exit code that these tasks ask for; `closure` knows all tasks of the batch.
+def exit_code(rows: Iterable[Row]) -> int:
+    """The exit code that these tasks ask for.
 
     1: an expectation was missed, or a verdict rests on a falsified lemma; 3: some task has neither
     `verified` nor `falsified`, and should have.
     """
     code = 0
-    for row in rows_of(tasks, closure):
+    for row in rows:
         # A wrong result is worse news than any number of missing ones.
         if row.is_failure:
             return 1
@@ -15213,7 +15249,7 @@ class KnownProblems:
     """The advisories that apply to the verdicts of some batches.
 
     `batches`: by where they stand. `rechecks`: of their proofs. `texts`: of those read from files.
-    `accepted`: ids of advisories.
+    `accepted`: ids of advisories. `proven`: of batches whose theories have been read already.
     """
 
     def __init__(
@@ -15222,8 +15258,10 @@ class KnownProblems:
         rechecks: Sequence[Batch] = (),
         texts: TouchedTexts | None = None,
         accepted: Collection[str] = (),
+        proven: Mapping[str, ProvenTexts] | None = None,
     ) -> None:
         self._texts = texts or {}
+        self._proven = proven or {}
         self._unjudged: Counter[str] = Counter()  # how many verdicts, by why
         self._by_tamarin_prover: Collection[_AnswerOf] = ()
         if any(_has_tamarin_rs(batch) for batch in batches.values()):
@@ -15252,15 +15290,15 @@ class KnownProblems:
     def _judge_batch(
         self, source: str, batch: Batch, accepted: Collection[str]
     ) -> AppliedAdvisories:
-        reader = _ProvenTexts(source, batch)
+        proven = self._proven.get(source) or ProvenTexts(source, batch)
         found: dict[str, Sequence[Applied]] = {}
-        for tasks in _alike(batch).values():
+        for alike, tasks in _alike(batch.tasks.values()).items():
             prover = _prover_of(batch, tasks[0])
             why_not = _why_not_judged(prover)
             if why_not:
                 self._leave(why_not, tasks)
                 continue
-            touches = self._touches(tasks, reader)
+            touches = self._touches(alike, tasks, proven)
             relevant = _relevant_to(prover, touches, accepted)
             for task in tasks:
                 applied = self._to_task(task, relevant)
@@ -15272,18 +15310,19 @@ class KnownProblems:
         """Nothing, or not all, is said of these tasks."""
         self._unjudged[reason] += len(tasks)
 
-    def _touches(self, tasks: Sequence[Task], reader: _ProvenTexts) -> Sequence[Touch]:
+    def _touches(
+        self, alike: _Alike, tasks: Sequence[Task], proven: ProvenTexts
+    ) -> Sequence[Touch]:
         """The advisories whose conditions hold for tasks that are alike."""
         task = tasks[0]
-        timed_out = _checks_timed_out(task)
         if not stands_in_a_file(task):
-            theory = reader.theory_of(task.plan)
-            if not theory:
+            judged = proven.judged(alike, task.plan)
+            if not judged.has_text:
                 self._leave(_NO_TEXT, tasks)
-            return conditions_met(Circumstances(theory, reader.options_of(task.plan), timed_out))
+            return judged.touches
         # Of what stands in a file the text was judged when it was read.
         text = self._texts.get(task.plan.theory_digest)
-        without_text = conditions_met(Circumstances(None, None, timed_out))
+        without_text = conditions_met(Circumstances(None, None, alike.checks_timed_out))
         if not text:
             self._leave(_NO_TEXT, tasks)
             return without_text
@@ -15317,13 +15356,21 @@ class KnownProblems:
         return _answer_of(task) in self._by_tamarin_prover
 
 
-def _alike(batch: Batch) -> dict[Hashable, list[Task]]:
-    """The answered tasks of a batch; those are together that are judged by the same facts."""
-    groups: dict[Hashable, list[Task]] = {}
-    for task in batch.tasks.values():
+class _Alike(NamedTuple):
+    """By what tasks of a batch are judged: those that have it in common are judged alike."""
+
+    view: TheoryView
+    theory_digest: str
+    checks_timed_out: bool
+
+
+def _alike(tasks: Iterable[Task]) -> dict[_Alike, list[Task]]:
+    """The answered ones of some tasks; those are together that are judged by the same facts."""
+    groups: dict[_Alike, list[Task]] = {}
+    for task in tasks:
         if task.is_answered:
             plan = task.plan
-            key = (plan.view, plan.theory_digest, _checks_timed_out(task))
+            key = _Alike(plan.view, plan.theory_digest, _checks_timed_out(task))
             groups.setdefault(key, []).append(task)
     return groups
 
@@ -15431,33 +15478,59 @@ def _accepted_by_recipe(header: Header) -> list[str]:
     return list(map(str, accepted))
 
 
-class _ProvenTexts:
-    """The theories of a batch as they were proven, wherever they are kept."""
+class _Judged(NamedTuple):
+    """What known problems the proofs of tasks that are alike meet."""
+
+    touches: Sequence[Touch]
+    has_text: bool  # else those only that can be told without it
+
+
+class ProvenTexts:
+    """The theories of a batch as they were proven, wherever they are kept, and their problems."""
 
     def __init__(self, directory: str, batch: Batch) -> None:
         self._batch = batch
         self._copies = kept_inputs(batch.header, directory)
         # Several provers, or sets of options, may have proven one.
         self._load = functools.lru_cache(maxsize=4)(self._loaded)
+        self._judged: dict[_Alike, _Judged] = {}
 
-    def options_of(self, plan: Plan) -> tuple[str, ...]:
-        """The options of a task's call."""
-        return _all_options(self._batch, plan)
+    def note(self, theory: Theory, tasks: Iterable[Task]) -> None:
+        """Judge tasks by a text that was read for another reason, if it is what they proved."""
+        for alike, (task, *_) in _alike(tasks).items():
+            if _is_text_of(theory, task.plan):
+                self._judged[alike] = self._judge(theory, alike, task.plan)
 
-    def theory_of(self, plan: Plan) -> Theory | None:
+    def judged(self, alike: _Alike, plan: Plan) -> _Judged:
+        """How tasks are judged that are like that of this plan."""
+        if alike not in self._judged:
+            self._judged[alike] = self._judge(self._theory_of(plan), alike, plan)
+        return self._judged[alike]
+
+    def _judge(self, theory: Theory | None, alike: _Alike, plan: Plan) -> _Judged:
+        options = _all_options(self._batch, plan)
+        run = Circumstances(theory, options, alike.checks_timed_out)
+        return _Judged(conditions_met(run), theory is not None)
+
+    def _theory_of(self, plan: Plan) -> Theory | None:
         """The text that a result is of; None where it is not there any more, or can't be read."""
-        view = reading_options(self.options_of(plan), plan.flags)
+        view = reading_options(_all_options(self._batch, plan), plan.flags)
         theory = self._load(_theory_path(plan), view)
-        # batch-tamarin does not say which text it proved: then it is what lies there.
-        if theory and plan.theory_digest not in ("", theory.digest[:32]):
-            return None
-        return theory
+        return theory if theory and _is_text_of(theory, plan) else None
 
     def _loaded(self, path: str, view: ReadingOptions) -> Theory | None:
         try:
             return load_theory(path, *view, self._copies)
         except (InputError, ValueError):  # a journal may name what can be no file
             return None
+
+
+def _is_text_of(theory: Theory, plan: Plan) -> bool:
+    """Whether a theory is what was proven.
+
+    batch-tamarin does not say which text it proved: then it is what lies there.
+    """
+    return plan.theory_digest in ("", theory.digest[:32])
 
 
 # --- Findings -------------------------------------------------------------------------------------
@@ -16390,6 +16463,7 @@ class Evidence(NamedTuple):
     findings: list[Finding]  # what reading showed
     rechecks: list[Batch]  # of proofs of these
     texts: TouchedTexts  # by digest: of the texts in files what known problems they meet
+    proven: Mapping[str, ProvenTexts]  # the theories of results directories
 
 
 def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence:
@@ -16416,7 +16490,8 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
     batches = dict(reader.batches)
     findings = hear_rechecks(reader.rechecks, batches)
     findings += _unreadable_texts(files)
-    findings += _findings_of_batches(reader.batches)
+    proven = {source: ProvenTexts(source, batch) for source, batch in reader.batches.items()}
+    findings += _findings_of_batches(reader.batches, proven)
     tasks_of_logs = _told_apart(map(read_results, logs))
     results = _results_that_count(tasks_of_logs)
     for folder, tasks in _by_folder(results).items():
@@ -16430,7 +16505,8 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
     findings += _lemmas_without_result(tasks_of_logs, stored)
     findings += _lemmas_of_sources(claims, index)
     findings += _runs_without_summary(files, reader.named)
-    return Evidence(batches, findings, list(reader.rechecks.values()), _touched_texts(index, logs))
+    rechecks = list(reader.rechecks.values())
+    return Evidence(batches, findings, rechecks, _touched_texts(index, logs), proven)
 
 
 def _touched_texts(index: TextIndex, matches: Iterable[Match]) -> TouchedTexts:
@@ -17940,14 +18016,19 @@ class _View(NamedTuple):
         return load_theory(self.path, *self.options, copies)
 
 
-def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
-    """Batches compared with their theories as they are now, and verdicts with the proofs kept."""
+def _findings_of_batches(
+    batches: Mapping[str, Batch], proven: Mapping[str, ProvenTexts]
+) -> Iterator[Finding]:
+    """Batches compared with their theories as they are now, and verdicts with the proofs kept.
+
+    `proven`: by batch, is told of each theory while it is here.
+    """
     for directory, batch in batches.items():
-        for each in _findings_of_batch(directory, batch):
+        for each in _findings_of_batch(directory, batch, proven[directory]):
             yield _placed(each, directory)
 
 
-def _findings_of_batch(directory: str, batch: Batch) -> Iterator[Finding]:
+def _findings_of_batch(directory: str, batch: Batch, proven: ProvenTexts) -> Iterator[Finding]:
     # What has been proven can be read even when the theory has moved on.
     copies = kept_inputs(batch.header, directory)
     gone: dict[str, None] = {}
@@ -17956,11 +18037,11 @@ def _findings_of_batch(directory: str, batch: Batch) -> Iterator[Finding]:
         # Our journal says what is assumed, without the theory.
         is_ours = tasks[0].plan.key != ""
         if os.path.exists(view.path) or not is_ours:
-            yield from _findings_of_view(view, tasks, NO_COPIES)
+            yield from _findings_of_view(view, tasks, NO_COPIES, proven)
         else:
             gone[tasks[0].plan.theory] = None
             if view.path in copies:
-                yield from _findings_of_view(view, tasks, copies)
+                yield from _findings_of_view(view, tasks, copies, proven)
         yield from proofs.findings(tasks, view.options.diff)
     yield from proofs.finding_of_lost()
     for theory, files in theories_to_make(batch.header).items():
@@ -17974,13 +18055,16 @@ def _findings_of_batch(directory: str, batch: Batch) -> Iterator[Finding]:
 def _views_of(batch: Batch) -> dict[_View, list[Task]]:
     """What tasks read of theories. One that could not be read then has no results to look at."""
     views: dict[_View, list[Task]] = {}
+    of_plans: dict[TheoryView, _View] = {}  # few: they are worked out once
     for task in batch.tasks.values():
         plan = task.plan
         # What stands in a file was matched with its text as well as that goes.
         if plan.unreadable or stands_in_a_file(task):
             continue
-        options = reading_options(_all_options(batch, plan), plan.flags)
-        view = _View(_theory_path(plan), options)
+        view = of_plans.get(plan.view)
+        if view is None:
+            options = reading_options(_all_options(batch, plan), plan.flags)
+            view = of_plans[plan.view] = _View(_theory_path(plan), options)
         views.setdefault(view, []).append(task)
     return views
 
@@ -17998,7 +18082,7 @@ def _theory_path(plan: Plan) -> str:
 
 
 def _findings_of_view(
-    view: _View, tasks: Sequence[Task], copies: Mapping[str, str]
+    view: _View, tasks: Sequence[Task], copies: Mapping[str, str], proven: ProvenTexts
 ) -> Iterator[Finding]:
     """Whether a theory has changed; if not, which of its lemmas have no result."""
     name = tasks[0].plan.theory
@@ -18007,6 +18091,7 @@ def _findings_of_view(
     except InputError as error:
         yield Finding("assumption", name, "", f"{UNKNOWN}: {error}", NOTE)
         return
+    proven.note(theory, tasks)
     digest = theory.digest[:32]
     stale = list(_stale_results(view, tasks, digest))
     yield from stale
@@ -18384,19 +18469,24 @@ def write_execution_report(batch: Batch, directory: str) -> None:
     write_file(path, execution_report(batch, directory))
 
 
-def write_summary(batch: Batch, directory: str) -> None:
-    """Write the page about a batch: in pieces, as it grows with its traces. Raises OSError."""
+def write_summary(batch: Batch, directory: str, problems: KnownProblems | None = None) -> None:
+    """Write the page about a batch: in pieces, as it grows with its traces. Raises OSError.
+
+    `problems`: those of the batch, where they are known already.
+    """
     path = os.path.join(directory, PAGE)
-    page = page_report(Html, {directory: batch}, directory)
+    page = page_report(Html, {directory: batch}, directory, problems=problems)
     write_file(path, marked("html", page))
 
 
-def write_reports(batch: Batch, directory: str, derived: DerivedFiles) -> None:
+def write_reports(
+    batch: Batch, directory: str, derived: DerivedFiles, problems: KnownProblems | None = None
+) -> None:
     """Write what else the Batch alone can make again, beside success/ and failed/."""
     with derived.making(UPSTREAM_REPORT):
         write_execution_report(batch, directory)
     with derived.making(PAGE):
-        write_summary(batch, directory)
+        write_summary(batch, directory, problems)
 
 
 LIVE_REPORT_S = 5.0  # at least, between two reports of a batch that runs
@@ -18483,34 +18573,42 @@ WORDS = (
 STANDINGS = (*WORDS[:2], RESTING_ON_FALSE, CONTRADICTED, NOT_AS_EXPECTED, *WORDS[2:])
 
 
-def final_table(
+def final_rows(
     batch: Batch,
     directory: str,
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
     older: Collection[str] = (),
-    columns: int = 0,
-) -> str:
-    """What came out of `tasks`, for a terminal: a line for each, totals, where to look next.
+    problems: KnownProblems | None = None,
+) -> list[Row]:
+    """What came out of some tasks of a batch; `older`: as in `rows_of`.
 
-    Of a large batch it has only the tasks that are problems. `older`: as in `rows_of`; `columns`:
-    as in `text_table`.
+    `problems`: those of the batch, where they are known already.
     """
-    # What was never begun has nothing to show: the totals count it.
-    begun = [task for task in tasks if task.status is not Status.PENDING or task.outdated]
     # All tasks of the batch: lemmas that were not asked for this time are assumed all the same.
     closure = Closure(batch.tasks.values())
-    problems = KnownProblems({directory: batch}).within(directory)
-    rows = rows_of(begun, closure, older, problems)
+    problems = problems or KnownProblems({directory: batch})
+    return list(rows_of(tasks, closure, older, problems.within(directory)))
+
+
+def final_table(batch: Batch, directory: str, rows: Sequence[Row], columns: int = 0) -> str:
+    """What came out, for a terminal: a line for each task, totals, where to look next.
+
+    Of a large batch it has only the tasks that are problems. `rows`: of `final_rows`; `columns`:
+    as in `text_table`.
+    """
+    tasks = [row.task for row in rows]
+    # What was never begun has nothing to show: the totals count it.
+    begun = [row for row in rows if row.task.status is not Status.PENDING or row.task.outdated]
     left_out = ""
     if len(begun) > TABLE_ROWS:
-        chosen = [row for row in rows if row.is_problem]
+        chosen = [row for row in begun if row.is_problem]
         # A wrong result must not hide among timeouts: failures first.
         chosen.sort(key=lambda row: not row.is_failure)
         answered = plural(len(begun) - len(chosen), "task")
         command = f"batch_tamarin.py report {quoted([printable(directory)])}"
         left_out = f"{answered} with an answer not shown: {command} shows all"
     else:
-        chosen = list(rows)
+        chosen = begun
     shared = _shared_remarks(chosen)
     unshared = [shared.without(row) for row in chosen]
     lines = list(_task_lines(unshared, _variants_of(tasks, chosen), columns))
@@ -18525,7 +18623,7 @@ def final_table(
     if os.path.exists(page):
         lines.append(f"page:    {printable(page)}")
     lines += _next_steps(batch, directory, tasks)
-    touched = told_touched(problems.get(task.id, ()) for task in begun)
+    touched = told_touched(row.advisories for row in begun)
     if touched:
         where = quoted([printable(directory)])
         lines.append(f"{touched}, what to do: batch_tamarin.py audit {where}")
@@ -18987,16 +19085,21 @@ WHOLE_PAGE = Asked()
 
 
 def page_report(
-    form: type[Writer], batches: Batches, beside: str, asked: Asked = WHOLE_PAGE
+    form: type[Writer],
+    batches: Batches,
+    beside: str,
+    asked: Asked = WHOLE_PAGE,
+    problems: KnownProblems | None = None,
 ) -> Iterator[str]:
     """A page from top to bottom, in pieces, for a file in the directory `beside`.
 
     First the answer, then results, what they rest on, each in full, and at last how they came.
+    `problems`: those of the batches, where they are known already.
     """
     page = form(beside)
     if not asked.names:
         page.blind = Blind(batches)
-    rows = list(rows_of_batches(batches))
+    rows = list(rows_of_batches(batches, problems))
     shown = _chosen_rows(rows)
     grid = asked.grid or usual_grid(rows)
     if asked.fragment and asked.grid:
@@ -25421,6 +25524,8 @@ def command_status(args: argparse.Namespace) -> int:
         batch = Batch()
         progress = Progress(batch, batch.tasks.values(), directory, {}, args)
         journal = FollowedJournal(file, path, progress)
+        with making_what_stays():
+            journal.look()  # at all that is there by now
         if args.json:
             print_status_json(journal, args.follow)
             return 0
@@ -25514,8 +25619,9 @@ def status_text(
 ) -> str:
     """The block of a batch that runs, the final table of any other; `older`: as in `rows_of`."""
     if not state.is_running:
-        tasks = list(progress.batch.tasks.values())
-        return final_table(progress.batch, directory, tasks, older, stdout_columns())
+        batch = progress.batch
+        rows = final_rows(batch, directory, batch.tasks.values(), older)
+        return final_table(batch, directory, rows, stdout_columns())
     lines = progress.block(columns_to_fill(), sys.maxsize)
     return "".join(printable(line) + "\n" for line in lines)
 
@@ -25590,7 +25696,7 @@ def command_audit(args: argparse.Namespace) -> int:
         accepted = read_accepted(args.expect)
     evidence = read_evidence(args.paths, warn)
     batches = evidence.batches
-    problems = KnownProblems(batches, evidence.rechecks, evidence.texts, accepted)
+    problems = KnownProblems(batches, evidence.rechecks, evidence.texts, accepted, evidence.proven)
     rows = list(audit_rows(batches, problems))
     findings = [*audit(batches, rows), *evidence.findings]
     findings += findings_of_known_problems(batches, problems)
@@ -26052,7 +26158,7 @@ def prove_rejected(recheck: Recheck, checks: BatchRun, args: argparse.Namespace)
         return checks.exit_code
     asked = RunAsked(take_over=args.take_over)
     done = run_batch(proofs, recheck.proofs_directory, asked, args)
-    codes = {done.exit_code, exit_code(others, Closure(()))}
+    codes = {done.exit_code, exit_code(rows_of(others, Closure(())))}
     # A wrong result is worse news than any number of missing ones.
     return 1 if 1 in codes else max(codes)
 
@@ -26209,8 +26315,11 @@ def run_batch(
     if asked.cache and asked.cache.prune():
         warn(asked.cache.problem)
     note_rechecks(batch, directory, warn)
-    write_reports(batch, directory, derived)
-    done = conclude(batch, directory, tasks, end.stopped_by)
+    # The theories are read again for them: once for the page and the table.
+    problems = KnownProblems({directory: batch})
+    write_reports(batch, directory, derived, problems)
+    rows = final_rows(batch, directory, tasks, (), problems)
+    done = conclude(batch, directory, rows, end.stopped_by)
     return done._replace(has_failed_fast=bool(end.failed_id))
 
 
@@ -26261,22 +26370,21 @@ def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], asked: RunA
     holds = "holds" if len(tasks) == 1 else "hold"
     say(f"nothing to do: {results} in {directory} still {holds} ({hint})")
     note_rechecks(batch, directory, warn)
-    return conclude(batch, directory, tasks, stopped_by=0)
+    return conclude(batch, directory, final_rows(batch, directory, tasks), stopped_by=0)
 
 
-def conclude(batch: Batch, directory: str, tasks: Sequence[Task], stopped_by: int) -> BatchRun:
+def conclude(batch: Batch, directory: str, rows: Sequence[Row], stopped_by: int) -> BatchRun:
     """Show what came out; `stopped_by`: the number of the signal that ended it, or 0."""
-    show_results(batch, directory, tasks)
+    show_results(batch, directory, rows)
     if stopped_by:
         return BatchRun(batch, directory, 128 + stopped_by)
-    closure = Closure(batch.tasks.values())
-    return BatchRun(batch, directory, exit_code(tasks, closure))
+    return BatchRun(batch, directory, exit_code(rows))
 
 
-def show_results(batch: Batch, directory: str, tasks: Sequence[Task]) -> None:
+def show_results(batch: Batch, directory: str, rows: Sequence[Row]) -> None:
     """Print the final table; where that can't be, it is a warning: the results are on disk."""
     try:
-        print_coloured(final_table(batch, directory, tasks, columns=stdout_columns()))
+        print_coloured(final_table(batch, directory, rows, stdout_columns()))
     except OSError as error:
         discard_output()
         again = quoted(["status", directory])
