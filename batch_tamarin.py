@@ -157,7 +157,8 @@ class Status(Word):
     TIMEOUT = "timeout"
     MEMORY_LIMIT = "memory_limit"
     INTERRUPTED = "interrupted"  # a user's or a system's stop: runs again
-    SUPERSEDED = "superseded"  # final without a verdict, asks for nothing
+    NOT_NEEDED = "not_needed"  # a lemma that the prover adds where it is needed, and did not
+    SUPERSEDED = "superseded"  # another task was the first to answer what both were to
 
 
 class Verdict(Word):
@@ -192,6 +193,10 @@ class Granularity(Word):
 
 FINAL = frozenset(Status) - {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}
 MET_A_LIMIT = frozenset({Status.TIMEOUT, Status.MEMORY_LIMIT})
+# Settled by the answer of another task, and only as long as that holds.
+SETTLED_BY_ANOTHER = frozenset({Status.SUPERSEDED})
+# Final without a verdict of the prover, and none is wanted.
+WANTS_NO_VERDICT = frozenset({Status.NOT_NEEDED, *SETTLED_BY_ANOTHER})
 # `incomplete` is a verdict but answers nothing: another heuristic may.
 ANSWERS = frozenset({Verdict.VERIFIED, Verdict.FALSIFIED})
 
@@ -231,6 +236,7 @@ _COLOURS = {
     "failed": 31,
     "interrupted": 33,
     "superseded": 2,
+    "not needed": 2,
     "error:": 31,
     "warning:": 33,
 }
@@ -720,6 +726,8 @@ class Result:
     refused: bool = field(default=False, metadata=SPARSE)  # a parse error: the text is to blame
     # How many tasks its process served: usage and the prover's own time are theirs together.
     shared_by: int = field(default=1, metadata=SPARSE)
+    # Of one that another task has settled: the id of that task.
+    settled_by: SharedText = field(default="", metadata=SPARSE)
     # Of an interrupted one: the process that it shared ended badly, so that it shares no other.
     runs_alone: bool = field(default=False, metadata=SPARSE)
     stderr_tail: str = ""
@@ -783,6 +791,8 @@ class Plan:
     checks_proof: str = field(default="", metadata=SPARSE)
     # Of THEORY it may share a process with other lemmas of its entry.
     granularity: Granularity = field(default=Granularity.LEMMA, metadata=SPARSE)
+    # What it has in common with the tasks that compete with it: the first answer settles them all.
+    race: SharedText = field(default="", metadata=SPARSE)
 
     @property
     def view(self) -> TheoryView:
@@ -939,10 +949,14 @@ class Record(NamedTuple):
 
                                       same key   same key, larger limits   another key
                                                      or another host
-        with a verdict, superseded,
+        with a verdict, not needed,
             its text refused           holds              holds                kept
         a limit met                    holds              kept                 kept
+        settled by another task        holds              holds                lost
         anything else                  shown              shown                lost
+
+    What another task has settled holds in the same race only, and as long as that task's answer
+    does: the Batch sees to that. To settle it again costs nothing.
     """
 
     result: Result
@@ -953,6 +967,9 @@ class Record(NamedTuple):
     def standing(self, plan: Plan, host: str) -> Standing:
         """What it is to a plan, on a host: the table above."""
         has_same_key = self.plan.key == plan.key
+        if self.result.settled_by:
+            is_settled = has_same_key and self.plan.race == plan.race
+            return Standing.HOLDS if is_settled else Standing.LOST
         if self.may_pass:
             return Standing.SHOWN if has_same_key else Standing.LOST
         if not has_same_key:
@@ -971,7 +988,7 @@ class Record(NamedTuple):
         """Whether another attempt may go better: crashes, signals, what was missing."""
         if self.result.refused:
             return False
-        return self.result.status not in (Status.COMPLETED, Status.SUPERSEDED, *MET_A_LIMIT)
+        return self.result.status not in (Status.COMPLETED, *WANTS_NO_VERDICT, *MET_A_LIMIT)
 
 
 @slotted
@@ -988,6 +1005,8 @@ class Task:
     # Results that a newer plan or attempt has replaced, the last one last. They come back when
     # they hold again.
     earlier: tuple[Record, ...] = ()
+    # The ids of the tasks that its answer has settled, and perhaps of some that run again since.
+    settles: tuple[str, ...] = ()
     # The attempt that began, or whose result was taken away, last: while there is no result, what
     # stands in the place of its files is of this one.
     left_by: int = 0
@@ -1046,12 +1065,12 @@ class Task:
     @property
     def is_settled(self) -> bool:
         """Whether nothing more is asked of it: it has an answer, or none is wanted any more."""
-        return self.is_answered or self.status is Status.SUPERSEDED
+        return self.is_answered or self.status in WANTS_NO_VERDICT
 
     @property
     def wants_verdict(self) -> bool:
         """Whether it has no verdict and should have one."""
-        return self.verdict is None and self.status is not Status.SUPERSEDED
+        return self.verdict is None and self.status not in WANTS_NO_VERDICT
 
     @property
     def misses_expectation(self) -> bool:
@@ -1061,6 +1080,9 @@ class Task:
         """
         if self.plan.checks_proof:
             return self.outcome == REJECTED
+        # What has settled it is held to the same.
+        if self.status in SETTLED_BY_ANOTHER:
+            return False
         return bool(self.plan.expect) and self.is_final and self.verdict != self.plan.expect
 
     @property
@@ -1222,6 +1244,7 @@ class Batch:
             vanished = self.tasks.pop(task_id, None)
             if vanished:
                 self.withdrawn[task_id] = vanished
+                self._reopen_settled(vanished)
         for task in self.tasks.values():
             self._settle(task)
         self._put_in_order()
@@ -1275,16 +1298,28 @@ class Batch:
             task.status = holding.result.status
 
     def _retire(self, task: Task) -> None:
-        """Take a task's result away; what may hold again is kept."""
+        """Take a task's result away, and what rests on it; what may hold again is kept."""
         record = task.record
         task.record = None
         task.confirmed_by = task.rejected_by = ()
         task.status = Status.PENDING
+        self._reopen_settled(task)
         if record is None:
             return
         task.left_by = record.attempt
-        if not record.may_pass:
+        if not record.may_pass and not record.result.settled_by:
             task.earlier = (*task.earlier, record)
+
+    def _reopen_settled(self, source: Task) -> None:
+        """What was settled by the answer of a task is open again, or has its own result back."""
+        settled = source.settles
+        source.settles = ()
+        for task_id in settled:
+            task = self.tasks.get(task_id) or self.withdrawn.get(task_id)
+            # It may have come to a result of its own since.
+            if task and task.result and task.result.settled_by == source.id:
+                self._retire(task)
+                self._settle(task)
 
     def _start(self, started: Started) -> None:
         # All are looked at before one is changed: a refused event leaves no trace.
@@ -1301,17 +1336,34 @@ class Batch:
 
     def _finish(self, finished: Finished) -> None:
         task = self.tasks[finished.id]
-        status = finished.result.status
-        if status in (Status.PENDING, Status.RUNNING):
-            raise ValueError(f"task '{task.id}' can't finish as {status}")
+        result = finished.result
+        if result.status in (Status.PENDING, Status.RUNNING):
+            raise ValueError(f"task '{task.id}' can't finish as {result.status}")
+        if result.status is Status.SUPERSEDED and not result.settled_by:
+            result = replace(result, status=Status.NOT_NEEDED)  # as older versions called it
+        source = self._settling(task, result)
         self._retire(task)
-        task.status = status
+        if source:
+            source.settles = (*source.settles, task.id)
+        task.status = result.status
         task.attempts = max(task.attempts, finished.attempt)
-        task.record = Record(finished.result, task.plan, finished.attempt, self.header.host)
-        if finished.result.runs_alone:
+        task.record = Record(result, task.plan, finished.attempt, self.header.host)
+        if result.runs_alone:
             task.alone_for = task.plan.key
         if task.started and len(task.started.ids) == 1:
             task.started = None  # 100,000 of them would take a sixth of the memory
+
+    def _settling(self, task: Task, result: Result) -> Task | None:
+        """The other task whose answer has settled this one, if one has.
+
+        Raises KeyError where there is no such task, ValueError where it has no answer.
+        """
+        if result.status not in SETTLED_BY_ANOTHER:
+            return None
+        source = self.tasks[result.settled_by]
+        if source is task or not source.is_answered:
+            raise ValueError(f"task '{source.id}' has no answer that could settle '{task.id}'")
+        return source
 
     def needs_run(self, task: Task) -> bool:
         """Whether a task has no result that holds."""
@@ -6386,7 +6438,7 @@ def _judge_lines(plan: Plan, lines: Sequence[SummaryLine]) -> Judgement:
     """What the summary's lines about a lemma say together: one for each side of a diff task."""
     if not lines and plan.optional:
         reason = "not needed: no partial deconstructions are left"
-        return Judgement(Status.SUPERSEDED, reason=reason)
+        return Judgement(Status.NOT_NEEDED, reason=reason)
     missing = f"the prover's summary has no line for lemma '{plan.lemma}'"
     if not lines:
         return Judgement(Status.FAILED, reason=missing)
@@ -11718,7 +11770,7 @@ class Cache:
             return f"{self._limits_here}{limits[:16]}"
         if result.status is Status.COMPLETED:
             return plan.lemma_key
-        not_needed = plan.optional and result.status is Status.SUPERSEDED
+        not_needed = result.status is Status.NOT_NEEDED
         return "" if not_needed or result.refused else None
 
     def _entries_of(self, inputs: Dependencies, lemma: str) -> list[_EntryName]:
@@ -13458,13 +13510,14 @@ _UPSTREAM_ENDS = {
     Status.RUNNING: _IS_PENDING,
     Status.COMPLETED: _SUCCEEDED,
     # It has no word for what nobody needs any more; to call it a failure would be worse.
+    Status.NOT_NEEDED: _SUCCEEDED,
     Status.SUPERSEDED: _SUCCEEDED,
     Status.FAILED: _FAILED,
     Status.TIMEOUT: _TOOK_TOO_LONG,
     Status.MEMORY_LIMIT: _GREW_TOO_LARGE,
     Status.INTERRUPTED: _WAS_STOPPED,
 }
-_SUCCESSES = frozenset({Status.COMPLETED, Status.SUPERSEDED})  # what it calls successes
+_SUCCESSES = frozenset({Status.COMPLETED, *WANTS_NO_VERDICT})  # what it calls successes
 
 
 # --- Reading --------------------------------------------------------------------------------------
@@ -14504,8 +14557,7 @@ def _outweighs(later: Task, known: Task) -> bool:
 
 def _is_closed(task: Task) -> bool:
     """Whether who assumes the lemma needs nothing more: it is verified, or does not exist."""
-    not_needed = task.plan.optional and task.status is Status.SUPERSEDED
-    return task.verdict is Verdict.VERIFIED or not_needed
+    return task.verdict is Verdict.VERIFIED or task.status is Status.NOT_NEEDED
 
 
 def _ways_to_open_lemmas(results: Mapping[str, Task]) -> Ways:

@@ -482,6 +482,70 @@ def test_a_refused_event_leaves_no_trace(small_batch):
     assert small_batch.tasks["i"] == bt.Task(a_plan())
 
 
+def settled(task_id, by):
+    """The event that a task was settled by the answer of another one."""
+    result = bt.Result(bt.Status.SUPERSEDED, settled_by=by)
+    return bt.Finished(task_id, task_id, 2, result)
+
+
+@pytest.fixture
+def won_race():
+    """A batch in which "fast" has verified what "slow" ran into its time limit with."""
+    batch = bt.Batch()
+    for task_id in ("fast", "slow"):
+        batch.apply(a_plan(id=task_id, key=task_id, race="r"))
+    batch.apply(ends("slow", "timeout"))
+    batch.apply(ends("fast", "verified"))
+    batch.apply(settled("slow", by="fast"))
+    return batch
+
+
+def test_a_task_is_settled_by_the_answer_of_another_one(won_race):
+    slow = won_race.tasks["slow"]
+    assert slow.status == "superseded"
+    assert slow.is_settled
+    assert not slow.is_answered
+    assert not won_race.needs_run(slow)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        a_plan(id="fast", key="edited", race="r"),
+        begins("fast", attempt=2),
+        bt.Header(vanished=("fast",)),
+        bt.Header(again=("fast",)),
+    ],
+    ids=["edited", "again", "vanished", "to run again"],
+)
+def test_what_was_settled_has_its_own_result_back_when_that_answer_goes(won_race, change):
+    won_race.apply(change)
+    assert won_race.tasks["slow"].status == "timeout"
+
+
+def test_what_was_settled_is_open_where_it_races_no_more(won_race):
+    won_race.apply(a_plan(id="slow", key="slow"))
+    assert won_race.tasks["slow"].status == "timeout"
+    won_race.apply(ends("slow", "failed"))
+    won_race.apply(settled("slow", by="fast"))
+    won_race.apply(a_plan(id="slow", key="edited"))
+    assert won_race.tasks["slow"].status == "pending"
+
+
+def test_a_result_of_its_own_outlives_the_answer_that_had_settled_it(won_race):
+    won_race.apply(begins("slow", attempt=3))
+    won_race.apply(ends("slow", "falsified"))
+    won_race.apply(bt.Header(vanished=("fast",)))
+    assert won_race.tasks["slow"].verdict == "falsified"
+
+
+@pytest.mark.parametrize("by", ["slow", "other"])
+def test_nothing_is_settled_by_what_has_no_answer(won_race, by):
+    won_race.apply(a_plan(id="other"))
+    with pytest.raises(ValueError, match="no answer that could settle 'slow'"):
+        won_race.apply(settled("slow", by))
+
+
 def test_a_new_attempt_has_no_result_yet(small_batch):
     small_batch.apply(begins("i"))
     small_batch.apply(ends("i", "verified"))
@@ -3858,11 +3922,11 @@ def test_a_summary_of_two_theories_is_none(tmp_path):
     assert not output.summary
 
 
-def test_a_generated_lemma_that_is_not_needed_is_superseded(tmp_path):
+def test_a_generated_lemma_that_the_prover_did_not_add_is_not_needed(tmp_path):
     output = read_summary(tmp_path, "  one (all-traces): verified (7 steps)")
     plan = a_plan(lemma="AUTO_typing", optional=True)
     result = bt.judge(plan, EXIT_0, output, "")
-    assert result.status == "superseded"
+    assert result.status == "not_needed"
     assert result.verdict is None
 
 
@@ -6727,7 +6791,8 @@ def test_a_timeout_holds_under_no_larger_limit(limits):
 # host, one of another key.
 STANDINGS = """
 completed    : holds : holds : holds : kept
-superseded   : holds : holds : holds : kept
+not_needed   : holds : holds : holds : kept
+superseded   : holds : holds : holds : lost
 refused      : holds : holds : holds : kept
 timeout      : holds : kept  : kept  : kept
 memory_limit : holds : kept  : kept  : kept
@@ -6739,6 +6804,8 @@ interrupted  : shown : shown : shown : lost
 @pytest.mark.parametrize("ended, same, larger, elsewhere, other", rows(STANDINGS))
 def test_what_a_result_is_to_a_plan(ended, same, larger, elsewhere, other):
     result = PARSE_ERROR if ended == "refused" else bt.Result(bt.Status(ended))
+    if ended == "superseded":
+        result = dataclasses.replace(result, settled_by="faster")
     record = bt.Record(result, a_plan(), host="here")
     more = under_limits(a_plan(), "1 1024 61")
     found = [record.standing(plan, "here") for plan in (a_plan(), more, a_plan(key="other"))]
@@ -8725,7 +8792,7 @@ def test_what_might_be_another_one_next_time_is_not_kept(model, result):
 def test_that_a_lemma_is_not_needed_is_kept(model):
     plan, inputs = model.planned()[0]
     plan = dataclasses.replace(plan, optional=True)
-    model.keep(plan, inputs, SUPERSEDED)
+    model.keep(plan, inputs, bt.Result(bt.Status.NOT_NEEDED))
     assert model.cache.find(plan, inputs)
 
 
@@ -11617,7 +11684,7 @@ def test_results_with_other_options_are_of_the_same_model():
 
 def test_a_lemma_that_the_prover_did_not_need_to_add_is_no_open_assumption():
     task = a_verified("b", "a")
-    result = bt.Result(bt.Status.SUPERSEDED)
+    result = bt.Result(bt.Status.NOT_NEEDED)
     not_needed = a_task(result.status, result, lemma="a", optional=True)
     assert told_of(task, not_needed) == "verified"
 
