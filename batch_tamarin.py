@@ -776,8 +776,10 @@ class Plan:
     priority: int = field(default=0, metadata=SPARSE)  # the highest starts first
     # What the recipe says for further attempts, in their order, where a limit is met.
     on_limit: tuple[Limits, ...] = field(default=(), metadata=SPARSE)
-    # The recipe's limits, where one of them was met and raised for another attempt.
+    # The limits of the first attempt, where one of them was met and raised for another one.
     raised_from: Optional[Limits] = field(default=None, metadata=SPARSE)  # noqa: UP045
+    # The recipe's limits, where a race with little room begins with a part of them.
+    whole: Optional[Limits] = field(default=None, metadata=SPARSE)  # noqa: UP045
     # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
     unreadable: SharedText = field(default="", metadata=SPARSE)
     variant: SharedText = field(default="", metadata=SPARSE)  # "" of an entry without variants
@@ -802,14 +804,18 @@ class Plan:
     @property
     def raised_limit(self) -> str:
         """`limit raised to 20 s`: what is more than the recipe says; "" where nothing is."""
-        if not self.raised_from:
-            return ""
+        recipes = self.whole or self.raised_from or self.limits
         raised: list[str] = []
-        if self.limits.timeout_s > self.raised_from.timeout_s:
+        if self.limits.timeout_s > recipes.timeout_s:
             raised.append(f"{self.limits.timeout_s:g} s")
-        if self.limits.memory_mb > self.raised_from.memory_mb:
+        if self.limits.memory_mb > recipes.memory_mb:
             raised.append(f"{self.limits.memory_mb / 1024:.3g} GB")
-        return f"limit raised to {' and '.join(raised)}"
+        return f"limit raised to {' and '.join(raised)}" if raised else ""
+
+    @property
+    def further_limits(self) -> tuple[Limits, ...]:
+        """Those of further attempts, in their order, as far as they are known before."""
+        return (self.whole, *self.on_limit) if self.whole else self.on_limit
 
 
 class TheoryView(NamedTuple):
@@ -8240,6 +8246,14 @@ class TaskEntry(Fields):
         if "exclude" in value and "matrix" not in value:
             message = "takes combinations out of a 'matrix', and there is none"
             yield RecipeProblem((*path, "exclude"), message)
+        if value.get("race") is True:
+            yield from self._problems_of_race(value, (*path, "race"))
+
+    def _problems_of_race(self, entry: Json, path: JsonPath) -> Problems:
+        if "variants" not in entry and "matrix" not in entry:
+            yield RecipeProblem(path, "lets variants compete: give 'variants' or a 'matrix'")
+        if entry.get("prove") is False:
+            yield RecipeProblem(path, "lets searches compete, and 'prove': false asks for none")
 
 
 class Options(ValueKind):
@@ -8571,6 +8585,7 @@ _TASK: dict[str, ValueKind] = {
     "variants": FileNamed(VARIANT_FIELDS, "must be an object with at least one variant"),
     "matrix": Named(Dimension(), "must be an object with at least one dimension"),
     "exclude": ListOf(_BY_DIMENSION, "must be a list that is not empty", least=1),
+    "race": BOOLEAN,  # the first variant that answers a lemma ends the others
     "prepare": Fields(_PREPARE, required=("command",)),
     # For what meets a limit, one after the other.
     "on_limit": ListOf(
@@ -8852,6 +8867,7 @@ class _Planner:
         """`limits`: of all jobs together, and a job's default time."""
         self.recipe = recipe
         self.provers = provers
+        self.room = limits
         self.most_tasks = most_tasks(options)
         self.granularity = options.granularity  # of all entries; None for what the recipe says
         self._warn = warn
@@ -8864,6 +8880,14 @@ class _Planner:
     def plans_of(self, name: str, data: Json) -> Iterator[Plan]:
         """The plans of one entry: variants, theories, lemmas in theory order, then provers."""
         variants = read_variants(self.recipe, name, data, self.most_tasks)
+        plans = self._plans_of_variants(name, data, variants)
+        if data.get("race"):
+            refuse_theories_of_variants(self.recipe, data, variants, ("tasks", name))
+            races = Races(self.recipe, name, list(plans), self.provers)
+            plans = races.plans(self.room)
+        return plans
+
+    def _plans_of_variants(self, name: str, data: Json, variants: Variants) -> Iterator[Plan]:
         words = SelectingWords()
         idle: list[Variant] = []
         for variant in variants.all:
@@ -8930,7 +8954,8 @@ class _Planner:
         assumes = assumed_by(choice.sides)
         expect = expected_verdict(self.recipe, item, lemma)
         key = dependencies.task_key(lemma.name, entry.prove)
-        lemma_key = dependencies.lemma_key(lemma.name, entry.prove)
+        # One load checks all stored proofs: no part of it could be left out.
+        lemma_key = dependencies.lemma_key(lemma.name, True) if entry.prove else ""
         # Enough to tell texts apart, and it stands in the journal once for each task.
         theory_digest = dependencies.text[:32]
         unknown_actions = choice.loaded.theory.unknown_actions
@@ -9482,6 +9507,139 @@ def _expected_by_name(
     return {}
 
 
+# --- Races ----------------------------------------------------------------------------------------
+
+# Of the time limit: what each variant has first, where there is no room for all at once.
+FIRST_TURN = 0.25
+
+
+class Races:
+    """Lets the variants of an entry compete for each of its lemmas.
+
+    Where all variants have the same provers, each prover has races of its own; else the provers are
+    a part of what competes.
+    """
+
+    def __init__(
+        self, recipe: Recipe, entry: str, plans: Sequence[Plan], provers: Mapping[str, Prover]
+    ) -> None:
+        self._recipe = recipe
+        self._path: JsonPath = ("tasks", entry, "race")
+        self._plans = plans
+        self._provers = provers
+        self._names = _race_names([plan for plan in plans if not plan.unreadable])
+        self._races: dict[str, list[Plan]] = {}
+        for plan in plans:
+            if plan.id in self._names:
+                self._races.setdefault(self._names[plan.id], []).append(plan)
+
+    def plans(self, room: Limits) -> Iterator[Plan]:
+        """The plans in their order, each with its race; `room`: of all jobs together.
+
+        Whose answers would not be of one question is noted.
+        """
+        for what, told in (
+            ("must read the same theory", self._different_readings()),
+            ("answer one question", self._different_expectations()),
+        ):
+            differences = list(dict.fromkeys(told))
+            if differences:
+                message = f"variants that race {what}: {listed(differences, 3)}"
+                self._recipe.problem(self._path, message)
+        little_room = {
+            name for name, plans in self._races.items() if not _fit_together(plans, room)
+        }
+        for plan in self._plans:
+            name = self._names.get(plan.id, "")
+            yield _with_race(plan, name, takes_turns=name in little_room)
+
+    def _different_readings(self) -> Iterator[str]:
+        for first, *others in self._races.values():
+            reading = self._reading(first)
+            for other in others:
+                for (what, one), two in zip(reading.items(), self._reading(other).values()):
+                    if one != two:
+                        told = f" ({one or 'none'}; {two or 'none'})" if what else ""
+                        yield f"'{first.variant}' and '{other.variant}' differ in {what}{told}"
+                        break  # from flags follows another text
+
+    def _reading(self, plan: Plan) -> dict[str, str]:
+        """What decides which theory is read, by words for people."""
+        options = self._provers[plan.prover].all_options(plan.options)
+        reading = reading_options(options, plan.flags)
+        return {
+            "their flags": " ".join(sorted(set(reading.flags))),
+            DIFF.name: "given" if reading.diff else "",
+            AUTO_SOURCES.name: "given" if reading.auto_sources else "",
+            "the theory's text": plan.theory_digest,
+        }
+
+    def _different_expectations(self) -> Iterator[str]:
+        for first, *others in self._races.values():
+            for other in others:
+                if other.expect != first.expect:
+                    one = first.expect or "nothing"
+                    two = other.expect or "nothing"
+                    yield (
+                        f"of '{first.lemma}' {one} is expected in '{first.variant}', "
+                        f"{two} in '{other.variant}'"
+                    )
+
+
+def _race_names(plans: Sequence[Plan]) -> dict[str, str]:
+    """By their ids the races of tasks; what nothing competes with is in none."""
+    provers: dict[str, dict[str, set[str]]] = {}
+    for plan in plans:
+        of_variants = provers.setdefault(_question_words(plan), {})
+        of_variants.setdefault(plan.variant, set()).add(plan.prover)
+    provers_compete: set[str] = set()
+    for question, of_variants in provers.items():
+        if len(set(map(frozenset, of_variants.values()))) > 1:
+            provers_compete.add(question)
+    names: dict[str, str] = {}
+    for plan in plans:
+        question = _question_words(plan)
+        name = question if question in provers_compete else f"{question}/{plan.prover}"
+        names[plan.id] = share(name)
+    sizes = Counter(names.values())
+    return {task_id: name for task_id, name in names.items() if sizes[name] > 1}
+
+
+def _question_words(plan: Plan) -> str:
+    # A diffLemma may have the name of a lemma.
+    return "/".join((plan.entry, plan.theory, plan.lemma, plan.trait))
+
+
+def _fit_together(plans: Iterable[Plan], room: Limits) -> bool:
+    """Whether all of these can run at once."""
+    limits = [plan.limits for plan in plans]
+    cores = sum(each.cores for each in limits)
+    memory_mb = sum(each.memory_mb for each in limits)
+    return cores <= room.cores and memory_mb <= room.memory_mb
+
+
+def _with_race(plan: Plan, name: str, takes_turns: bool) -> Plan:
+    """A plan of a race; where those who race take turns, with a part of its time first."""
+    if not name:
+        return plan
+    if not takes_turns:
+        return replace(plan, race=name)
+    turn = replace(plan.limits, timeout_s=plan.limits.timeout_s * FIRST_TURN)
+    return replace(plan, race=name, limits=share(turn), whole=plan.limits)
+
+
+def refuse_theories_of_variants(
+    recipe: Recipe, entry: Json, variants: Variants, path: JsonPath
+) -> None:
+    """Note a problem where variants that race would each name a theory of their own."""
+    names = entry["theory_file"]
+    for name in [names] if isinstance(names, str) else names:
+        for word in _PLACEHOLDER.findall(name):
+            if word in variants.known:
+                message = f"variants that race must read the same theory: no {{{word}}} here"
+                recipe.problem((*path, "theory_file"), message)
+
+
 # --- An entry of the recipe -----------------------------------------------------------------------
 
 
@@ -9781,19 +9939,20 @@ class JobLimits:
 def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
     """A plan with more of what one of its results has met the limit of; None where that is no use.
 
-    First what the recipe has for that (`on_limit`), then twice as much. A limit is doubled at most
-    so many times over what the recipe says, and memory never beyond `room`, what all jobs together
-    may use.
+    First what is planned for that (in a race the whole limit, then `on_limit`), then twice as much.
+    A limit is doubled at most so many times over what the recipe says, and memory never beyond
+    `room`, what all jobs together may use.
     """
     # A heap that the task's own `+RTS -M` bounds is as small under any limit.
     if met.result.exit == ExitStatus(GHC_HEAP_EXHAUSTED):
         return None
-    recipes = plan.raised_from or plan.limits
-    last_of_recipe = plan.on_limit[-1] if plan.on_limit else recipes
+    first = plan.raised_from or plan.limits
+    further = plan.further_limits
+    last_of_recipe = further[-1] if further else first
     before = met.plan.limits
-    for limits in plan.on_limit:
+    for limits in further:
         if _is_more(limits, before, met.result.status):
-            return replace(plan, limits=limits, raised_from=recipes)
+            return replace(plan, limits=limits, raised_from=first)
     most = 2**times
     if met.result.status is Status.TIMEOUT:
         timeout_s = min(2 * before.timeout_s, last_of_recipe.timeout_s * most)
@@ -9805,7 +9964,7 @@ def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | N
         is_more = memory_mb > before.memory_mb
     else:
         return None
-    return replace(plan, limits=share(raised), raised_from=recipes) if is_more else None
+    return replace(plan, limits=share(raised), raised_from=first) if is_more else None
 
 
 def _is_more(limits: Limits, before: Limits, status: Status) -> bool:
@@ -11349,10 +11508,21 @@ def raise_limits(old: Batch, planned: Batch, ids: Iterable[str], times: float) -
             continue
         plan = with_limits_raised_before(task.plan, before.plan, room)
         holding = before.newest_holding(plan, host)
+        if holding and _loses_what_settled_it(old, planned, holding.result):
+            holding = replace(before, record=None).newest_holding(plan, host)  # it comes back
         if holding and task.id in chosen:
             plan = raised_plan(plan, holding, room, times) or plan
         if plan != task.plan:
             planned.apply(plan)
+
+
+def _loses_what_settled_it(old: Batch, planned: Batch, result: Result) -> bool:
+    """Whether the answer that a task was settled by is of something else than what is planned."""
+    if not result.settled_by:
+        return False
+    then = old.tasks[result.settled_by]
+    now = planned.tasks.get(result.settled_by)
+    return now is None or now.plan.key != then.plan.key
 
 
 def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> Changes:
@@ -11635,14 +11805,22 @@ class Cache:
 
     def past_usage(self, plan: Plan, inputs: Dependencies) -> Usage | None:
         """What the prover took for a task's lemma before, whatever the theory's text was then."""
-        newest: Result | None = None
+        past = self._past_results(plan, inputs)
+        results = [entry.result for entry in past if entry.result.tells_time]
+        return max(results, key=_when).usage if results else None
+
+    def past_answer(self, plan: Plan, inputs: Dependencies) -> Result | None:
+        """The newest answer that came with a task's options, whatever the text was then."""
+        past = self._past_results(plan, inputs)
+        answers = [entry.result for entry in past if is_past_answer(entry.result, entry.plan, plan)]
+        return max(answers, key=_when, default=None)
+
+    def _past_results(self, plan: Plan, inputs: Dependencies) -> Iterator[Entry]:
+        """What is stored of a lemma by the same prover."""
         for name in self._entries_of(inputs, plan.lemma):
             entry = None if name.unfinished else self.read(name.path)
-            if entry is None or entry.plan.prover != plan.prover:
-                continue
-            if entry.result.tells_time and (newest is None or entry.result.at > newest.at):
-                newest = entry.result
-        return newest.usage if newest else None
+            if entry and entry.plan.prover == plan.prover:
+                yield entry
 
     def restore(self, hit: Hit, outputs: Outputs, known: Outputs | None = None) -> bool:
         """Put a result's files to where the task's own would be.
@@ -11818,6 +11996,15 @@ class Cache:
     def _is_pruned(self, error: OSError) -> bool:
         """Whether something is missing below the cache's directory, but not this itself."""
         return error.errno == errno.ENOENT and os.path.isdir(self.directory)
+
+
+def is_past_answer(result: Result, then: Plan, now: Plan) -> bool:
+    """Whether a result of an older plan tells that the options of a task lead to an answer."""
+    return result.verdict in ANSWERS and result.tells_time and then.options == now.options
+
+
+def _when(result: Result) -> str:
+    return result.at
 
 
 class CacheUse(NamedTuple):
@@ -12246,6 +12433,7 @@ class Runner:
         self.files = AttemptFiles(directory)
         self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
         self.past: PastUsages = {}
+        self.races = LiveRaces(self.batch)
         self.cached: CachedResults | None = None
         if cache:
             self.cached = CachedResults(cache, self.batch, self.files, self.recorder, tell)
@@ -12283,14 +12471,33 @@ class Runner:
 
     async def _run(self, tasks: Iterable[Task], again: bool) -> None:
         missing = await self._fail_unreadable(tasks)
+        if again:
+            self.races.begin_anew(missing)
+        # A driver may have died when a race was won.
+        for race in dict.fromkeys(task.plan.race for task in missing):
+            await self._settle_race(race)
+        missing = list(filter(self.batch.needs_run, missing))
         loads: list[list[TaskHit]] = []
         if self.cached and not again:
             missing, loads = await self._ask_cache(self.cached, missing)
         held = [each.task for hits in loads for each in hits]
         self.past = await self._look_up_past([*missing, *held])
+        await self._look_up_past_wins(missing)
         ordered = in_order(missing, self.batch.header.scheduler, self.past)
-        waiting = itertools.chain(map(self._loading, loads), self._waiting(ordered))
+        missing = self.races.hold_rivals_of(held, ordered)
+        waiting = itertools.chain(map(self._loading, loads), self._waiting(missing))
         await self.scheduler.run(waiting)
+
+    async def _look_up_past_wins(self, tasks: Sequence[Task]) -> None:
+        """Let what has won a race before have its whole limit: it may need that."""
+        import asyncio
+
+        cache = self.cached.cache if self.cached else None
+        await asyncio.to_thread(self.races.look_up_past, tasks, cache)
+        for task, usage in self.races.past_winners():
+            plan = task.plan
+            if plan.whole and plan.limits.timeout_s < usage.wall_s and not plan.raised_from:
+                self.recorder.record(replace(plan, limits=plan.whole, raised_from=plan.limits))
 
     async def _look_up_past(self, tasks: Sequence[Task]) -> PastUsages:
         """What these tasks took before, of those for which it matters."""
@@ -12318,18 +12525,20 @@ class Runner:
             if self.scheduler.stopped:
                 break
             task = waiting.popleft()
-            hit = await cached.find(task.plan)
+            hit = None if self.races.is_decided(task) else await cached.find(task.plan)
             if hit and not hit.counts:
                 held.setdefault(task.plan.view, []).append(TaskHit(task, hit))
             elif not hit or not await cached.restore(task, hit):
                 missing.append(task)
             elif self._raise_limit(task):
                 waiting.appendleft(task)  # larger limits may have been met before, too
-        return missing, list(held.values())
+            else:
+                await self._settle_race(task.plan.race)
+        return list(filter(self.batch.needs_run, missing)), list(held.values())
 
     def _waiting(self, tasks: Sequence[Task]) -> Iterator[Waiting]:
         """The work on these tasks, in their order; those that may share processes wait as one."""
-        for group in groups_to_share(tasks, self.past):
+        for group in groups_to_share(self.races.line_up(tasks), self.past):
             if len(group) > 1:
                 yield self._sharing(group)
             else:
@@ -12377,18 +12586,50 @@ class Runner:
         """One attempt at one task."""
         import asyncio
 
+        race = task.plan.race
         run = self.prover_runs.proving(task)
         # Logs are appended to: the summary of an earlier attempt must not be taken for this one's.
         if task.attempts:  # before the first one `settle` has left nothing in its place
             await asyncio.to_thread(self.files.set_aside, task)
-        outcome = await self.prover_runs.run(run)
+        alone_s = self.races.seconds_alone(task)
+        if alone_s is not None:
+            asyncio.get_running_loop().call_later(alone_s, self._let_rivals_join, race)
+        outcome = await self.prover_runs.run(run, lambda: not self.races.is_decided(task))
+        if outcome is NOT_BEGUN:
+            return outcome
         result = await asyncio.to_thread(read_result, run, outcome)
+        if result.status is Status.SUPERSEDED:
+            winner = cast(Task, self.races.winner(race))
+            result = replace(result, settled_by=winner.id)
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
         if self.cached:
             self.cached.keep(run, result)
+        await self._settle_race(race)
+        self._let_rivals_join(race)
         if self._raise_limit(task):
             self.scheduler.add([self._proving(task)])  # behind what waits already
         return outcome
+
+    async def _settle_race(self, race: str) -> None:
+        """If a race is won, settle all others in it: end those that run."""
+        import asyncio
+
+        winner = self.races.winner(race)
+        if winner is None:
+            return
+        for rival in self.races.open_rivals(winner):
+            if rival.status is Status.RUNNING:
+                reason = superseded_words(winner)
+                self.executor.stop(rival.id, reason, status=Status.SUPERSEDED)
+                continue
+            # Of an earlier attempt. It can't begin another one: the race is decided.
+            await asyncio.to_thread(self.files.set_aside, rival)
+            result = superseded_result(winner, rival)
+            self.recorder.record(Finished(rival.id, rival.id, rival.attempts + 1, result))
+
+    def _let_rivals_join(self, race: str) -> None:
+        """What won the race before has had its time: those that were held back may start."""
+        self.scheduler.add(map(self._proving, self.races.release(race)))
 
     async def _share(self, tasks: Sequence[Task]) -> Outcome:
         """Prove tasks in as many processes as there is room for now: in this room, and beside."""
@@ -12438,10 +12679,15 @@ class Runner:
             await cached.keep_load(run, load)
         missing: list[Task] = []
         for task, hit in hits:
+            if self.races.is_decided(task):
+                continue
             if not load or not await cached.restore(task, hit.after_load(load)):
                 missing.append(task)
+            await self._settle_race(task.plan.race)
         # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
         self.scheduler.add(self._waiting(missing))
+        for task, _ in hits:
+            self._let_rivals_join(task.plan.race)
         return outcome
 
     def _give_up(self, error: Exception) -> None:
@@ -12605,7 +12851,7 @@ def could_share(task: Task, past: Usage | None) -> bool:
     """Whether a task could, if that was wanted; `past`: what it took before, in its own process."""
     plan = task.plan
     # To ask for a lemma that Tamarin makes itself would add a warning to the results of all others.
-    if task.runs_alone or is_generated(plan):
+    if task.runs_alone or is_generated(plan) or plan.race:
         return False
     return past is None or past.wall_s <= budget_of(past.load_s or 0.0, plan.limits)
 
@@ -12766,7 +13012,144 @@ def run_alone(result: Result) -> Result:
     )
 
 
+# --- Races at work --------------------------------------------------------------------------------
+
+
+class LiveRaces:
+    """Who competes in a batch, who has won, and who is held back at the start."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._rivals: dict[str, list[Task]] = {}  # by race
+        for task in batch.tasks.values():
+            if task.plan.race:
+                self._rivals.setdefault(task.plan.race, []).append(task)
+        self._anew: frozenset[str] | None = None  # ids of what is proven again, whatever holds
+        # By race: who has won it before, and what that took; who waits until it has had that time.
+        self._past: dict[str, tuple[Task, Usage]] = {}
+        self._held: dict[str, list[Task]] = {}
+
+    def begin_anew(self, tasks: Iterable[Task]) -> None:
+        """What these have come to counts no more, and what others have doesn't settle them."""
+        self._anew = frozenset(task.id for task in tasks)
+
+    def winner(self, race: str) -> Task | None:
+        """The first one to answer, if one has."""
+        answered: list[Task] = []
+        for task in self._rivals.get(race, ()):
+            if task.is_answered and (self._anew is None or task.id in self._anew):
+                answered.append(task)
+        return min(answered, key=_when_ended, default=None)
+
+    def is_decided(self, task: Task) -> bool:
+        """Whether a task needs no answer any more, as another one has it."""
+        return bool(task.plan.race) and self.winner(task.plan.race) is not None
+
+    def open_rivals(self, winner: Task) -> list[Task]:
+        """Those who race against a winner, and were not settled yet."""
+        rivals = self._rivals[winner.plan.race]
+        return [task for task in rivals if not task.is_settled]
+
+    def look_up_past(self, tasks: Iterable[Task], cache: Cache | None) -> None:
+        """Find out who of these has won a race before, by the journal and the cache."""
+        newest: dict[str, str] = {}
+        for task in tasks:
+            race = task.plan.race
+            result = self._past_answer(task, cache) if race else None
+            if result and result.at >= newest.get(race, ""):
+                newest[race] = result.at
+                self._past[race] = (task, result.usage)
+
+    def _past_answer(self, task: Task, cache: Cache | None) -> Result | None:
+        for record in reversed(task.earlier):
+            if is_past_answer(record.result, record.plan, task.plan):
+                return record.result
+        if cache is None:
+            return None
+        return cache.past_answer(task.plan, self._batch.dependencies[task.plan.view])
+
+    def past_winners(self) -> Iterable[tuple[Task, Usage]]:
+        """Who has won before, each with what it took then."""
+        return self._past.values()
+
+    def line_up(self, tasks: Iterable[Task]) -> list[Task]:
+        """Tasks in their order, those that compete where the first of them is.
+
+        Where one of them has won before, it comes alone, and the others are held back.
+        """
+        starting: dict[str, list[Task]] = {}
+        for task in tasks:
+            starting.setdefault(task.plan.race or task.id, []).append(task)
+        lined_up: list[Task] = []
+        for race, rivals in starting.items():
+            leader, _ = self._past.get(race, (None, None))
+            if leader in rivals and len(rivals) > 1:
+                self._hold(race, [task for task in rivals if task is not leader])
+                rivals = [leader]
+            lined_up += rivals
+        return lined_up
+
+    def hold_rivals_of(self, leaders: Iterable[Task], tasks: Iterable[Task]) -> list[Task]:
+        """Hold back those of the tasks that compete with a leader; returns the others."""
+        races = {task.plan.race for task in leaders if task.plan.race}
+        others: list[Task] = []
+        for task in tasks:
+            if task.plan.race in races:
+                self._hold(task.plan.race, [task])
+            else:
+                others.append(task)
+        return others
+
+    def _hold(self, race: str, tasks: Iterable[Task]) -> None:
+        self._held.setdefault(race, []).extend(tasks)
+
+    def release(self, race: str) -> list[Task]:
+        """Those that were held back in a race; they are no more."""
+        return self._held.pop(race, [])
+
+    def seconds_alone(self, task: Task) -> float | None:
+        """For how long a task may run before those that it competes with; None without any held."""
+        race = task.plan.race
+        if race not in self._held or race not in self._past:
+            return None
+        _, usage = self._past[race]
+        return usage.wall_s
+
+
+def _when_ended(task: Task) -> str:
+    return task.result.at if task.result else ""
+
+
+def superseded_words(winner: Task) -> str:
+    """`t--one--p--smart was first: verified after 3.2 s`."""
+    result = winner.result or Result(winner.status)
+    return f"{winner.id} was first: {winner.outcome} after {duration(result.usage.wall_s)}"
+
+
+def superseded_result(winner: Task, rival: Task) -> Result:
+    """What is said of a task that doesn't run as its race is won: also what it came to before."""
+    reason = superseded_words(winner)
+    usage = Usage()
+    # Where its limit was raised, that it met the smaller one.
+    before = rival.record or rival.outdated
+    if before and before.plan.key == rival.plan.key:
+        usage = before.result.usage
+        reason += f"; before: {outcome_words(before.result)} after {duration(usage.wall_s)}"
+    return Result(
+        Status.SUPERSEDED,
+        trait=rival.plan.trait,
+        settled_by=winner.id,
+        usage=usage,
+        reason=reason,
+        at=timestamp(),
+    )
+
+
 # --- Provers at work ------------------------------------------------------------------------------
+
+
+# A run that nobody wanted any more when it was to begin.
+NOT_BEGUN = Outcome(Status.SUPERSEDED)
 
 
 class ProverRun(NamedTuple):
@@ -12841,15 +13224,20 @@ class ProverRuns:
         )
         return ProverRun(plan, self.batch.dependencies[plan.view], job, outputs)
 
-    async def run(self, run: ProverRun) -> Outcome:
+    async def run(
+        self, run: ProverRun, is_wanted: Callable[[], bool] = lambda: True
+    ) -> Outcome:
         """Run a prover, on what was planned and nothing else.
 
-        What read other files would stand under a wrong key: it is `interrupted`.
+        What read other files would stand under a wrong key: it is `interrupted`. `is_wanted` is
+        asked last: NOT_BEGUN if it says no.
         """
         # What is edited while tasks wait, perhaps for days, is no longer what their keys say.
         changed = await changed_input(run.plan, run.inputs)
         if changed:
             return Outcome(Status.INTERRUPTED, reason=changed)
+        if not is_wanted():
+            return NOT_BEGUN
         began = time.time()
         on_start = functools.partial(self.recorder.record_start, run.job)
         outcome = await self.executor.run(run.job, on_start)
@@ -13117,7 +13505,9 @@ class AttemptFiles:
             if os.path.lexists(path):
                 os.makedirs(self.earlier, exist_ok=True)
                 ending = os.path.basename(path)[len(task_id) :]
-                os.rename(path, _free_name(self._earlier_path(f"{task_id}~{attempt}", ending)))
+                kept = _free_name(self._earlier_path(f"{task_id}~{attempt}", ending))
+                with suppress(FileNotFoundError):  # moved meanwhile: its race has just been won
+                    os.rename(path, kept)
 
     def _earlier_path(self, stem: str, ending: str) -> str:
         return os.path.join(self.earlier, stem + ending)
@@ -18148,7 +18538,7 @@ def _above_what_was_met(tasks: Iterable[Task]) -> str:
     timeouts: list[float] = []
     memories_mb: list[int] = []
     for task in tasks:
-        if task.record and task.record.plan.raised_from:
+        if task.record and task.record.plan.raised_limit:
             limits = task.record.plan.limits
             if task.status is Status.TIMEOUT:
                 timeouts.append(limits.timeout_s)
