@@ -742,6 +742,11 @@ class Result:
         has_ended = self.status is Status.COMPLETED or self.status in MET_A_LIMIT
         return has_ended and self.shared_by == 1
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether it has run: the zeros of others would be read as measured."""
+        return not self.settled_by or self.usage.wall_s > 0
+
     def share_of(self, amount: float) -> float:
         """Its part of what a process used: over all that shared it the parts sum up to that."""
         return amount / max(1, self.shared_by)  # a journal can come from anywhere
@@ -789,6 +794,8 @@ class Plan:
     # it is true of every trace because of that.
     unknown_actions: tuple[str, ...] = field(default=(), metadata=SPARSE)
     holds_anyway: bool = field(default=False, metadata=SPARSE)
+    # Of a check: whether the theory holds no proof of the lemma.
+    lacks_proof: bool = field(default=False, metadata=SPARSE)
     # Of a recheck: digest of the file with the proof that is checked.
     checks_proof: str = field(default="", metadata=SPARSE)
     # Of THEORY it may share a process with other lemmas of its entry.
@@ -927,6 +934,8 @@ REJECTED = "rejected"  # the prover followed the proof, and it is none
 NOT_REPLAYED = "not replayed"  # the prover can't follow it: that says nothing against the proof
 UNCONFIRMED = (REJECTED, NOT_REPLAYED)
 CANT_REPLAY = "this prover can't replay a step of the stored proof, which may be right all the same"
+OPEN_CASES = "the stored proof leaves cases open"
+NO_STORED_PROOF = "the theory holds no proof of it"
 
 
 def outcome_words(result: Result) -> str:
@@ -6365,9 +6374,8 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
     judgement = _judge_exit(outcome, output)
     if judgement.status is Status.COMPLETED:
         judgement = _judge_lines(plan, lines)
-    if plan.checks_proof and judgement.verdict is Verdict.INCOMPLETE:
-        reason = CANT_REPLAY if _has_foreign_step(proof) else "the stored proof leaves cases open"
-        judgement = judgement._replace(reason=reason)
+    if not plan.prove and judgement.verdict is Verdict.INCOMPLETE:
+        judgement = judgement._replace(reason=_why_unconfirmed(plan, proof))
     steps = None
     stderr_tail = output.stderr_tail
     if judgement.verdict is not None:
@@ -6396,10 +6404,26 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
 _FOREIGN_STEP = re.compile(rb"/\* (?:invalid proof step|unannotated)")
 
 
-def _has_foreign_step(proof: str) -> bool:
-    """Whether a prover wrote into the theory that it could not follow the stored proof."""
+_LEMMA_HEAD = re.compile(rb"(?:lemma|diffLemma)\s+(?:\(modulo E\)\s*)?(?P<name>\w+)")
+
+
+def _why_unconfirmed(plan: Plan, proof: str) -> str:
+    """Why a prover that only checked proofs came to no end with a lemma."""
+    if plan.lacks_proof:
+        return NO_STORED_PROOF
+    return CANT_REPLAY if _has_foreign_step(proof, plan.lemma) else OPEN_CASES
+
+
+def _has_foreign_step(proof: str, lemma: str) -> bool:
+    """Whether a prover wrote into the theory that it could not follow a lemma's stored proof."""
+    is_of_lemma = True
     with suppress(OSError), open(proof, "rb") as file:
-        return any(map(_FOREIGN_STEP.search, file))
+        for line in file:
+            head = _LEMMA_HEAD.match(line)
+            if head:
+                is_of_lemma = head["name"] == lemma.encode()
+            if is_of_lemma and _FOREIGN_STEP.search(line):
+                return True
     return False
 
 
@@ -8986,6 +9010,7 @@ class _Planner:
             unknown_actions=unknown.told,
             holds_anyway=unknown.holds_anyway,
             granularity=self._granularity(entry, choice.alias),
+            lacks_proof=not entry.prove and not any(each.proof for each in choice.sides),
         )
 
     def _granularity(self, entry: RecipeEntry, alias: str) -> Granularity:
@@ -12563,7 +12588,11 @@ class Runner:
 
     def _sharing(self, tasks: Sequence[Task]) -> Waiting:
         plan = tasks[0].plan
-        return Waiting(plan.limits, lambda: self._work(self._share(tasks)), plan.priority)
+        if plan.prove:
+            return Waiting(plan.limits, lambda: self._work(self._share(tasks)), plan.priority)
+        limits = largest_limits([task.plan.limits for task in tasks])
+        priority = max(task.plan.priority for task in tasks)
+        return Waiting(limits, lambda: self._work(self._prove_part(tasks)), priority)
 
     def _proving_part(self, tasks: Sequence[Task]) -> Waiting:
         plan = tasks[0].plan
@@ -12649,7 +12678,9 @@ class Runner:
             if task.attempts:
                 await asyncio.to_thread(self.files.set_aside, task)
         run_all = self.prover_runs.run(shared.runs[0])
-        outcome = await within_budget(self.executor, shared.job, run_all)
+        if tasks[0].plan.prove:
+            run_all = within_budget(self.executor, shared.job, run_all)
+        outcome = await run_all
         results = await asyncio.to_thread(read_shared_results, shared, outcome)
         await asyncio.to_thread(self.files.put_away, shared, results)
         job = shared.job
@@ -12657,8 +12688,8 @@ class Runner:
             self.recorder.record(Finished(run.plan.id, job.id, job.attempt, result))
             if self.cached:
                 self.cached.keep(run, result)
-        alone = [task for task in tasks if task.runs_alone]
-        self.scheduler.add(map(self._proving, alone))
+        unsettled = [task for task in tasks if task.runs_alone or self._raise_limit(task)]
+        self.scheduler.add(self._waiting(unsettled))
         return outcome
 
     async def _load(self, hits: list[TaskHit]) -> Outcome:
@@ -12836,7 +12867,8 @@ def groups_to_share(tasks: Sequence[Task], past: PastUsages) -> Iterator[list[Ta
 
 def _key_to_share(task: Task, past: PastUsages) -> Hashable | None:
     """What a task has in common with those that it is to share processes with; None: with none."""
-    wanted = task.plan.granularity is Granularity.THEORY
+    # One load checks the stored proofs of all lemmas, whatever is asked for.
+    wanted = task.plan.granularity is Granularity.THEORY or not task.plan.prove
     if not wanted or not could_share(task, past.get(task.id)):
         return None
     return sharing_key(task.plan)
@@ -12844,14 +12876,29 @@ def _key_to_share(task: Task, past: PastUsages) -> Hashable | None:
 
 def sharing_key(plan: Plan) -> Hashable:
     """What tasks must have in common to share a process."""
-    return (plan.entry, plan.view, plan.prove, plan.limits, plan.priority)
+    if not plan.prove:
+        return (plan.entry, plan.view)
+    return (plan.entry, plan.view, plan.limits, plan.priority)
+
+
+def largest_limits(limits: Collection[Limits]) -> Limits:
+    """Of each kind the largest."""
+    return Limits(
+        cores=max(each.cores for each in limits),
+        memory_mb=max(each.memory_mb for each in limits),
+        timeout_s=max(each.timeout_s for each in limits),
+    )
 
 
 def could_share(task: Task, past: Usage | None) -> bool:
     """Whether a task could, if that was wanted; `past`: what it took before, in its own process."""
     plan = task.plan
+    if task.runs_alone or plan.race:
+        return False
+    if not plan.prove:
+        return True
     # To ask for a lemma that Tamarin makes itself would add a warning to the results of all others.
-    if task.runs_alone or is_generated(plan) or plan.race:
+    if is_generated(plan):
         return False
     return past is None or past.wall_s <= budget_of(past.load_s or 0.0, plan.limits)
 
@@ -12951,7 +12998,8 @@ def read_shared_results(shared: SharedRun, outcome: Outcome) -> list[Result]:
     """What came of each task of a shared process, the files of each settled and on disk.
 
     What has no verdict runs alone, as only a process of its own can tell why; unless the batch was
-    stopped. Raises OSError on a full disk, StorageError.
+    stopped, or it is a check of a stored proof, which would come to the same. Raises OSError on a
+    full disk, StorageError.
     """
     outputs = shared.outputs
     try:
@@ -12964,11 +13012,11 @@ def read_shared_results(shared: SharedRun, outcome: Outcome) -> list[Result]:
     for run in shared.runs:
         result = judge(run.plan, outcome, output, outputs.proof)
         result = replace(result, shared_by=len(shared.runs))
-        if result.status is Status.COMPLETED:
-            result = _with_own_files(shared, run, result, output)
-        elif result.status is Status.FAILED and is_full(os.path.dirname(outputs.proof)):
+        if result.status is Status.FAILED and is_full(os.path.dirname(outputs.proof)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), outputs.proof)
-        if result.status not in (Status.COMPLETED, Status.INTERRUPTED):
+        if result.status is Status.COMPLETED or not run.plan.prove:
+            result = _with_own_files(shared, run, result, output)
+        if run.plan.prove and result.status not in (Status.COMPLETED, Status.INTERRUPTED):
             result = run_alone(result)
         results.append(result)
     return results
@@ -13186,7 +13234,8 @@ class ProverRuns:
         attempt = max(task.attempts for task in tasks) + 1
         ids = tuple(task.id for task in tasks)
         others = [task.plan.lemma for task in tasks[1:]]
-        own = self._prepare(first, first.id + SHARED, attempt, ids, others)
+        together = replace(first, limits=largest_limits([task.plan.limits for task in tasks]))
+        own = self._prepare(together, first.id + SHARED, attempt, ids, others)
         runs: list[ProverRun] = []
         for task in tasks:
             outputs = result_files(self.directory, task.id)
@@ -13224,9 +13273,7 @@ class ProverRuns:
         )
         return ProverRun(plan, self.batch.dependencies[plan.view], job, outputs)
 
-    async def run(
-        self, run: ProverRun, is_wanted: Callable[[], bool] = lambda: True
-    ) -> Outcome:
+    async def run(self, run: ProverRun, is_wanted: Callable[[], bool] = lambda: True) -> Outcome:
         """Run a prover, on what was planned and nothing else.
 
         What read other files would stand under a wrong key: it is `interrupted`. `is_wanted` is
@@ -13470,7 +13517,8 @@ class AttemptFiles:
 
         Its logs are kept where they may tell why there are tasks without one.
         """
-        if all(result.status is Status.COMPLETED for result in results):
+        have_all_copies = not shared.runs[0].plan.prove
+        if have_all_copies or all(result.status is Status.COMPLETED for result in results):
             remove_outputs(shared.outputs)
             return
         for path in (shared.outputs.proof, shared.outputs.trace_json, shared.outputs.trace_dot):
@@ -15071,11 +15119,26 @@ class Row(NamedTuple):
         return self.outcome
 
     @property
+    def is_asked(self) -> bool:
+        """Whether an answer of its own is wanted, and no other task has it."""
+        return self.task.status not in SETTLED_BY_ANOTHER
+
+    @property
+    def expect(self) -> Verdict | None:
+        """What it should come to, if that is asked of it."""
+        return self.plan.expect if self.is_asked else None
+
+    @property
     def is_as_expected(self) -> bool:
         """Whether it is what the recipe expects, and that stands."""
         expect = self.plan.expect
         is_doubtful = bool(self.rests_on_false or self.against)
         return bool(expect) and self.task.verdict == expect and not is_doubtful
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there are figures of it."""
+        return self.task.result is not None and self.result.is_measured
 
     @property
     def shared_by(self) -> int:
@@ -16061,6 +16124,11 @@ def compare(
     yield from baseline.lost(where)
 
 
+def _has_own_result(task: Task) -> bool:
+    """Whether another task has not settled it."""
+    return task.status not in SETTLED_BY_ANOTHER
+
+
 class _Baseline:
     """Results to compare others with.
 
@@ -16070,7 +16138,8 @@ class _Baseline:
     """
 
     def __init__(self, references: Iterable[Reference]) -> None:
-        self.references = list(references)
+        # Of what another task has settled, that one tells.
+        self.references = [each for each in references if _has_own_result(each.task)]
         self.exact: dict[tuple[str, str], list[Reference]] = {}  # by theory and lemma
         self.patterns: list[Reference] = []
         # A task is no key: it can change.
@@ -16093,7 +16162,7 @@ class _Baseline:
         for each in tasks:
             if not_asked_for(each.task):
                 waiting.append(each)
-            else:
+            elif _has_own_result(each.task):
                 yield self._compared(each)
         for each in waiting:
             references = self._nearest(each)
@@ -18334,6 +18403,7 @@ WORDS = (
     "memory limit",
     "failed",
     "interrupted",
+    "not needed",
     "superseded",
     "running",
     "pending",
@@ -18414,8 +18484,7 @@ def _final_cells(row: Row) -> Iterator[str]:
     yield row.outcome
     yield row.task.id
     yield str(result.steps or "")
-    # Zeros would be read as measured.
-    if row.task.result:
+    if row.is_measured:
         usage = result.usage
         yield duration(usage.wall_s)
         yield f"{usage.peak_mb:,.0f} MB"
@@ -19014,7 +19083,8 @@ PHRASES = {
     "memory limit": ("met its memory limit", "met their memory limit"),
     "failed": ("failed", "failed"),
     "interrupted": ("was interrupted", "were interrupted"),
-    "superseded": ("was not needed", "were not needed"),
+    "not needed": ("was not needed", "were not needed"),
+    "superseded": ("was superseded by another variant", "were superseded by other variants"),
     "running": ("is running", "are running"),
     "pending": ("has not run yet", "have not run yet"),
     "completed": ("has no verdict", "have no verdict"),
@@ -19036,7 +19106,8 @@ def _standings(rows: Iterable[Row]) -> dict[str, int]:
 
 def _answer(rows: Sequence[Row]) -> str:
     """`71 of 74 lemmas as expected; 2 rest on a falsified lemma; 1 met its time limit.`"""
-    parts = [*_answered(rows), *_unanswered(rows), *_reservations(rows), *_not_expected(rows)]
+    asked = [row for row in rows if row.is_asked]
+    parts = [*_answered(asked), *_unanswered(rows), *_reservations(rows), *_not_expected(asked)]
     return "; ".join(parts) + "."
 
 
@@ -19284,7 +19355,7 @@ def _about_results(rows: Sequence[Row], total: int, settings: Iterable[Aspect]) 
 
 def _told_expectation(row: Row) -> str:
     """Whether a result is as expected; "" where nothing is, or it isn't known yet."""
-    if not row.plan.expect:
+    if not row.expect:
         return ""
     if row.task.misses_expectation:
         return f"no: expected {row.plan.expect}"
@@ -19300,15 +19371,15 @@ def _told_steps(row: Row) -> str:
 
 
 def _told_seconds(row: Row) -> str:
-    """What a task took; "" where nothing was measured: zeros would be read as such."""
-    if not row.task.result:
+    """What a task took; "" where nothing was measured."""
+    if not row.is_measured:
         return ""
     return f"{row.result.usage.wall_s:.2f}"
 
 
 def _told_memory(row: Row) -> str:
     """The most memory in MB that a task used; "" where nothing was measured."""
-    if not row.task.result:
+    if not row.is_measured:
         return ""
     return f"{row.result.usage.peak_mb:.0f}"
 
@@ -19438,12 +19509,12 @@ def _told_count(count: int) -> str:
 def _share_answered(rows: Sequence[Row]) -> str:
     """How many of them have an answer that stands, as expected or not."""
     answered = sum(row.task.is_answered and not _is_void(row) for row in rows)
-    return _percent(answered, len(rows))
+    return _percent(answered, sum(row.is_asked for row in rows))
 
 
 def _share_as_expected(rows: Sequence[Row]) -> str:
     """How many of those that expect something are so."""
-    expecting = sum(bool(row.plan.expect) for row in rows)
+    expecting = sum(bool(row.expect) for row in rows)
     as_expected = sum(row.is_as_expected and not row.on_older_text for row in rows)
     return _percent(as_expected, expecting)
 
@@ -22101,15 +22172,17 @@ class Progress:
         """Say what came of a task; with --quiet only what didn't go well."""
         task = self.batch.tasks[finished.id]
         next_step = ""
-        if task.result is not finished.result:  # it waits once more, and no verdict is due yet
-            next_step = f"; {task.plan.raised_limit}, runs again"
+        runs_again = False
+        if task.result is not finished.result:  # no verdict is due yet
+            runs_again = task.status not in SETTLED_BY_ANOTHER
+            next_step = f"; {_next_step(task)}"
             task = Task.with_result(replace(task.plan, expect=None), finished.result)
         went_well = task.is_settled and not task.misses_expectation
         if self.quiet and (went_well or next_step):
             return
         total = str(self.tally.total)
         # What runs again is counted until its new plan is told.
-        done = str(self.tally.done - bool(next_step)).rjust(len(total))
+        done = str(self.tally.done - runs_again).rjust(len(total))
         heading = f"[{done}/{total}] {task.outcome:12}"
         facts = result_facts(task) + next_step
         if self.screen is None:
@@ -22193,8 +22266,11 @@ def result_facts(task: Task) -> str:
         facts.append(f"cached {_day(result.ran)}".rstrip())
     if result.steps:
         facts.append(plural(result.steps, "step"))
-    facts.append(duration(result.usage.wall_s))
-    facts.append(f"{result.usage.peak_mb:,.0f} MB")
+    if result.is_measured:
+        facts.append(duration(result.usage.wall_s))
+        facts.append(f"{result.usage.peak_mb:,.0f} MB")
+    else:
+        facts.append("not begun")
     if result.shared_by > 1:
         facts.append(f"shared by {result.shared_by:,}")
     text = f"({', '.join(facts)})"
@@ -22203,6 +22279,13 @@ def result_facts(task: Task) -> str:
     if result.reason:
         text += f": {result.reason}"
     return text
+
+
+def _next_step(task: Task) -> str:
+    """What has become of a task since an attempt that did not settle it."""
+    if task.status in SETTLED_BY_ANOTHER:
+        return "another one was first"
+    return f"{task.plan.raised_limit or 'its turn is over'}, runs again"
 
 
 # --- Counts and the forecast ----------------------------------------------------------------------
@@ -22245,7 +22328,9 @@ class Tally:
         self._done = 0
         self._outcomes: Counter[str] = Counter()  # of final tasks
         self._begun: dict[str, str] = {}  # by id: the outcomes of others that have begun
-        self._at_limits: set[str] = set()  # ids of final tasks that may wait once more
+        # By id what final tasks without an answer came to: it may go, as they wait once more, or as
+        # another task has settled them.
+        self._unanswered: dict[str, Result] = {}
         # How many tasks are not final, by recipe entry and timeout: what a forecast needs of them.
         self._open: Counter[tuple[str, float]] = Counter()
         # What final tasks took: all of them, and those of each recipe entry.
@@ -22272,7 +22357,7 @@ class Tally:
                 self._begun[task_id] = Status.RUNNING
         elif isinstance(event, Finished):
             self._note_finish(event)
-        elif isinstance(event, Plan) and event.id in self._at_limits:
+        elif isinstance(event, Plan) and event.id in self._unanswered:
             self._note_raised_limit(self._batch.tasks[event.id])
         elif isinstance(event, (Header, Plan)):
             # Any task may have another status now. A journal begins with thousands of plans: they
@@ -22285,6 +22370,9 @@ class Tally:
         if event.result.status not in FINAL:
             self._begun[task.id] = outcome_words(event.result)
             return
+        counted = self._unanswered.get(event.id)
+        if counted:
+            self._take_back(task.plan, counted)
         # Its plan of then: limits that were met may have been raised meanwhile.
         for record in (task.record, task.outdated):
             if record and record.result is event.result:
@@ -22299,8 +22387,8 @@ class Tally:
         self._note_time(plan, result, 1)
         if result.verdict is Verdict.FALSIFIED and plan.lemma in self._assumed:
             self._undermined.add(plan.theory)
-        if result.status in MET_A_LIMIT:
-            self._at_limits.add(plan.id)
+        if result.verdict not in ANSWERS:
+            self._unanswered[plan.id] = result
 
     def _note_time(self, plan: Plan, result: Result, count: int) -> None:
         """Count what a task took; a count of -1 takes it back."""
@@ -22314,11 +22402,15 @@ class Tally:
         if met is None or task.status is not Status.PENDING:
             self._is_stale = True
             return
-        self._at_limits.discard(task.id)
-        self._open[open_key(task.plan)] += 1
+        self._take_back(task.plan, met.result)
+
+    def _take_back(self, plan: Plan, result: Result) -> None:
+        """Count a task as open that was counted with this result."""
+        del self._unanswered[plan.id]
+        self._open[open_key(plan)] += 1
         self._done -= 1
-        self._outcomes[outcome_words(met.result)] -= 1
-        self._note_time(task.plan, met.result, -1)
+        self._outcomes[outcome_words(result)] -= 1
+        self._note_time(plan, result, -1)
 
     def _refresh(self) -> None:
         """Count anew if any task may have changed otherwise than by a start or an end."""
@@ -23744,15 +23836,6 @@ def load_heading(tasks: Sequence[Task], limits: Iterable[Limits]) -> str:
     return f"{names}: {theory_words(plan)} with {plan.prover}, {count} of {sizes}"
 
 
-def largest_limits(limits: Collection[Limits]) -> Limits:
-    """Of each kind the largest."""
-    return Limits(
-        cores=max(each.cores for each in limits),
-        memory_mb=max(each.memory_mb for each in limits),
-        timeout_s=max(each.timeout_s for each in limits),
-    )
-
-
 def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
     """Run the jobs side by side, within the limits of the batch; on a terminal, show which."""
 
@@ -24733,6 +24816,8 @@ def winners(batch: Batch) -> list[Measured]:
     for task in batch.tasks.values():
         plan = task.record.plan if task.record else task.plan
         options = batch.provers[plan.prover].all_options(plan.options)
+        if task.status in SETTLED_BY_ANOTHER:  # that one tells what to do
+            continue
         path = os.path.join(plan.cwd, plan.theory)
         is_refused = bool(plan.unreadable) or bool(task.result and task.result.refused)
         if is_refused or plan.lemma not in theory_now(path, options, plan.flags).lemmas:
