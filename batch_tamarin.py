@@ -12651,8 +12651,8 @@ class Runner:
                 reason = superseded_words(winner)
                 self.executor.stop(rival.id, reason, status=Status.SUPERSEDED)
                 continue
-            # Of an earlier attempt. It can't begin another one: the race is decided.
-            await asyncio.to_thread(self.files.set_aside, rival)
+            if rival.attempts:  # none can begin any more: the race is decided
+                await asyncio.to_thread(self.files.set_aside, rival)
             result = superseded_result(winner, rival)
             self.recorder.record(Finished(rival.id, rival.id, rival.attempts + 1, result))
 
@@ -15756,7 +15756,7 @@ def _vacuity(verified: Located, answers: Iterable[Located]) -> Finding:
     # An answer says more than that another prover had none.
     without: dict[str, str] = {}
     for _, task in answers:
-        if task.plan.trait != Trait.EXISTS_TRACE:
+        if task.plan.trait != Trait.EXISTS_TRACE or not _has_own_result(task):
             continue
         if task.verdict is Verdict.FALSIFIED:
             without[task.plan.lemma] = "falsified, no trace"
@@ -18188,7 +18188,10 @@ class Recheck:
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
-            raised_from=None,  # to a check the limits that its proof needed are its own
+            # To a check the limits that its proof needed are its own, and it competes with none.
+            raised_from=None,
+            whole=None,
+            race="",
             # They are told of the result itself.
             unknown_actions=(),
             holds_anyway=False,
@@ -20811,7 +20814,7 @@ def csv_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iter
     names += json_names(Result)
     names += ["assuming", "on_older_text", "advisories"]
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
-    left_out = ("limits", "on_limit", "raised_from", "lemmas", "exit", "stderr_tail")
+    left_out = ("limits", "on_limit", "raised_from", "whole", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
     if len(batches) > 1:
         columns.insert(0, "directory")
@@ -22176,6 +22179,8 @@ class Progress:
         if task.result is not finished.result:  # no verdict is due yet
             runs_again = task.status not in SETTLED_BY_ANOTHER
             next_step = f"; {_next_step(task)}"
+        # In a race another one may still come to what is expected.
+        if next_step or (task.plan.race and finished.result.verdict not in ANSWERS):
             task = Task.with_result(replace(task.plan, expect=None), finished.result)
         went_well = task.is_settled and not task.misses_expectation
         if self.quiet and (went_well or next_step):
@@ -23805,7 +23810,7 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
     """The load of one theory, for all tasks that load it alike, under their largest limits."""
     plan = tasks[0].plan
     prover = batch.provers[plan.prover]
-    limits = list(dict.fromkeys(task.plan.limits for task in tasks))
+    limits = list(dict.fromkeys(task.plan.whole or task.plan.limits for task in tasks))
     # Where it does not load under the largest limits, it does under none.
     load = replace(plan, prove=False, limits=largest_limits(limits))
     outputs = result_files(folder, plan.id)
@@ -23944,6 +23949,10 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
     for task_id in task_ids:
         plan = batch.tasks[task_id].plan
         line = f"  {task_id}: {plan.limits}"
+        if plan.whole:
+            line += f", then {plan.whole}"
+        if plan.race:
+            line += ", races"
         if plan.priority:
             line += f", priority {plan.priority}"
         if plan.expect:
