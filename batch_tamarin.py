@@ -12629,7 +12629,7 @@ class Runner:
         result = await asyncio.to_thread(read_result, run, outcome)
         if result.status is Status.SUPERSEDED:
             winner = cast(Task, self.races.winner(race))
-            result = replace(result, settled_by=winner.id)
+            result = replace(result, settled_by=winner.id, warnings=(), stderr_tail="")
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
         if self.cached:
             self.cached.keep(run, result)
@@ -13177,17 +13177,15 @@ def superseded_words(winner: Task) -> str:
 def superseded_result(winner: Task, rival: Task) -> Result:
     """What is said of a task that doesn't run as its race is won: also what it came to before."""
     reason = superseded_words(winner)
-    usage = Usage()
     # Where its limit was raised, that it met the smaller one.
     before = rival.record or rival.outdated
     if before and before.plan.key == rival.plan.key:
-        usage = before.result.usage
-        reason += f"; before: {outcome_words(before.result)} after {duration(usage.wall_s)}"
+        took = duration(before.result.usage.wall_s)
+        reason += f"; before: {outcome_words(before.result)} after {took}"
     return Result(
         Status.SUPERSEDED,
         trait=rival.plan.trait,
         settled_by=winner.id,
-        usage=usage,
         reason=reason,
         at=timestamp(),
     )
@@ -18934,7 +18932,7 @@ def spans_of(rows: Iterable[Row]) -> Iterator[Span]:
                 continue
             told.add(started)
         # A cached result's figures are of another batch.
-        if result.at and not result.cached:
+        if result.at and not result.cached and result.is_measured:
             ended = instant(result.at)
             yield Span(ended - result.usage.wall_s, ended, row)
 
@@ -19813,8 +19811,7 @@ def _grid_cell(rows: Sequence[Row]) -> str:
     told = "; ".join(counts)
     if len(rows) > 1:
         told = "; ".join(f"{count:,} {word}" for word, count in counts.items())
-    # Zeros would be read as measured.
-    if any(row.task.result for row in rows):
+    if any(row.is_measured for row in rows):
         seconds = sum(row.result.usage.wall_s / row.shared_by for row in rows)
         told += f" ({seconds:.2f})"
     return told
@@ -19968,11 +19965,11 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "flags", " ".join(plan.flags)
     yield "limits", _told_limits(row)
     yield "earlier attempts", "; ".join(_earlier_attempts(row.task))
-    if row.task.result:
+    if row.is_measured:
         yield "used", _told_usage(result.usage)
     if row.shared_by > 1:
-        told = f"one process proved {row.shared_by:,} lemmas: the figures are theirs together"
-        yield "shared", f"{told}; the command below proves this one alone"
+        told = f"one process served {row.shared_by:,} lemmas: the figures are theirs together"
+        yield "shared", f"{told}; the command below is for this one alone"
     if result.cached:
         yield "cached", _told_origin(result)
     yield "ended", utc(instant(result.at))
@@ -22274,11 +22271,9 @@ def result_facts(task: Task) -> str:
     if result.is_measured:
         facts.append(duration(result.usage.wall_s))
         facts.append(f"{result.usage.peak_mb:,.0f} MB")
-    else:
-        facts.append("not begun")
     if result.shared_by > 1:
         facts.append(f"shared by {result.shared_by:,}")
-    text = f"({', '.join(facts)})"
+    text = f"({', '.join(facts or ['not run'])})"
     if task.misses_expectation:
         text += f" (expected {task.plan.expect}!)"
     if result.reason:

@@ -650,6 +650,9 @@ def a_story():
     yield begins("1", attempt=2)
     # From the cache: it never started.
     yield ends("3", "falsified", 13)
+    yield ends("4", "timeout", 14)
+    yield settled("4", by="3")
+    yield settled("5", by="3")
     yield bt.Header(vanished=("7",))
     yield a_plan(id="0", key="new")
     yield a_plan(id="8")
@@ -10575,7 +10578,7 @@ def test_what_has_not_begun_never_does_when_its_race_is_won(lab):
     done = lab.run("run", "recipe.json", code=0)
     assert starts_of(lab) == ["S"]
     assert ends_of_race(lab) == {"S": "verified", "C": "superseded by S", "I": "superseded by S"}
-    assert "t--one--fake--C (not begun): t--one--fake--S was first" in done.stderr
+    assert "t--one--fake--C (not run): t--one--fake--S was first: verified" in done.stderr
 
 
 # What wins nothing, and what is said of it afterwards.
