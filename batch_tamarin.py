@@ -1083,6 +1083,11 @@ class Task:
         return self.is_answered or self.status in WANTS_NO_VERDICT
 
     @property
+    def is_settled_by_another(self) -> bool:
+        """Whether the answer of another task is all that is wanted of it."""
+        return self.status in SETTLED_BY_ANOTHER
+
+    @property
     def wants_verdict(self) -> bool:
         """Whether it has no verdict and should have one."""
         return self.verdict is None and self.status not in WANTS_NO_VERDICT
@@ -1096,7 +1101,7 @@ class Task:
         if self.plan.checks_proof:
             return self.outcome == REJECTED
         # What has settled it is held to the same.
-        if self.status in SETTLED_BY_ANOTHER:
+        if self.is_settled_by_another:
             return False
         return bool(self.plan.expect) and self.is_final and self.verdict != self.plan.expect
 
@@ -9563,14 +9568,8 @@ class Races:
 
         Whose answers would not be of one question is noted.
         """
-        for what, told in (
-            ("must read the same theory", self._different_readings()),
-            ("answer one question", self._different_expectations()),
-        ):
-            differences = list(dict.fromkeys(told))
-            if differences:
-                message = f"variants that race {what}: {listed(differences, 3)}"
-                self._recipe.problem(self._path, message)
+        self._complain("must read the same theory", self._different_readings())
+        self._complain("answer one question", self._different_expectations())
         little_room = {
             name for name, plans in self._races.items() if not _fit_together(plans, room)
         }
@@ -9578,15 +9577,27 @@ class Races:
             name = self._names.get(plan.id, "")
             yield _with_race(plan, name, takes_turns=name in little_room)
 
-    def _different_readings(self) -> Iterator[str]:
+    def _complain(self, what: str, differences: Iterable[str]) -> None:
+        told = list(dict.fromkeys(differences))
+        if told:
+            message = f"variants that race {what}: {listed(told, 3)}"
+            self._recipe.problem(self._path, message)
+
+    def _pairs(self) -> Iterator[tuple[Plan, Plan]]:
+        """Each that races with the first of its race."""
         for first, *others in self._races.values():
-            reading = self._reading(first)
             for other in others:
-                for (what, one), two in zip(reading.items(), self._reading(other).values()):
-                    if one != two:
-                        told = f" ({one or 'none'}; {two or 'none'})" if what else ""
-                        yield f"'{first.variant}' and '{other.variant}' differ in {what}{told}"
-                        break  # from flags follows another text
+                yield first, other
+
+    def _different_readings(self) -> Iterator[str]:
+        for first, other in self._pairs():
+            one = self._reading(first)
+            two = self._reading(other)
+            differing = [what for what in one if one[what] != two[what]]
+            if differing:
+                what = differing[0]  # what comes later follows from it
+                told = f"{one[what] or 'none'}; {two[what] or 'none'}"
+                yield f"'{first.variant}' and '{other.variant}' differ in {what} ({told})"
 
     def _reading(self, plan: Plan) -> dict[str, str]:
         """What decides which theory is read, by words for people."""
@@ -9600,15 +9611,14 @@ class Races:
         }
 
     def _different_expectations(self) -> Iterator[str]:
-        for first, *others in self._races.values():
-            for other in others:
-                if other.expect != first.expect:
-                    one = first.expect or "nothing"
-                    two = other.expect or "nothing"
-                    yield (
-                        f"of '{first.lemma}' {one} is expected in '{first.variant}', "
-                        f"{two} in '{other.variant}'"
-                    )
+        for first, other in self._pairs():
+            if other.expect != first.expect:
+                one = first.expect or "nothing"
+                two = other.expect or "nothing"
+                yield (
+                    f"of '{first.lemma}' {one} is expected in '{first.variant}', "
+                    f"{two} in '{other.variant}'"
+                )
 
 
 def _race_names(plans: Sequence[Plan]) -> dict[str, str]:
@@ -13125,6 +13135,8 @@ class LiveRaces:
 
         Where one of them has won before, it comes alone, and the others are held back.
         """
+        if not self._rivals:
+            return list(tasks)
         starting: dict[str, list[Task]] = {}
         for task in tasks:
             starting.setdefault(task.plan.race or task.id, []).append(task)
@@ -15118,8 +15130,8 @@ class Row(NamedTuple):
 
     @property
     def is_asked(self) -> bool:
-        """Whether an answer of its own is wanted, and no other task has it."""
-        return self.task.status not in SETTLED_BY_ANOTHER
+        """Whether an answer of its own is wanted."""
+        return not self.task.is_settled_by_another
 
     @property
     def expect(self) -> Verdict | None:
@@ -15754,7 +15766,7 @@ def _vacuity(verified: Located, answers: Iterable[Located]) -> Finding:
     # An answer says more than that another prover had none.
     without: dict[str, str] = {}
     for _, task in answers:
-        if task.plan.trait != Trait.EXISTS_TRACE or not _has_own_result(task):
+        if task.plan.trait != Trait.EXISTS_TRACE or task.is_settled_by_another:
             continue
         if task.verdict is Verdict.FALSIFIED:
             without[task.plan.lemma] = "falsified, no trace"
@@ -16122,11 +16134,6 @@ def compare(
     yield from baseline.lost(where)
 
 
-def _has_own_result(task: Task) -> bool:
-    """Whether another task has not settled it."""
-    return task.status not in SETTLED_BY_ANOTHER
-
-
 class _Baseline:
     """Results to compare others with.
 
@@ -16137,7 +16144,7 @@ class _Baseline:
 
     def __init__(self, references: Iterable[Reference]) -> None:
         # Of what another task has settled, that one tells.
-        self.references = [each for each in references if _has_own_result(each.task)]
+        self.references = [each for each in references if not each.task.is_settled_by_another]
         self.exact: dict[tuple[str, str], list[Reference]] = {}  # by theory and lemma
         self.patterns: list[Reference] = []
         # A task is no key: it can change.
@@ -16160,7 +16167,7 @@ class _Baseline:
         for each in tasks:
             if not_asked_for(each.task):
                 waiting.append(each)
-            elif _has_own_result(each.task):
+            elif not each.task.is_settled_by_another:
                 yield self._compared(each)
         for each in waiting:
             references = self._nearest(each)
@@ -21704,7 +21711,7 @@ thead .long {
 .failed {
   --fill: var(--ink);
 }
-.interrupted, .superseded, .running, .pending, .completed {
+.interrupted, .superseded, .not-needed, .running, .pending, .completed {
   --fill: var(--line);
 }
 .missed {
@@ -22174,7 +22181,7 @@ class Progress:
         next_step = ""
         runs_again = False
         if task.result is not finished.result:  # no verdict is due yet
-            runs_again = task.status not in SETTLED_BY_ANOTHER
+            runs_again = not task.is_settled_by_another
             next_step = f"; {_next_step(task)}"
         # In a race another one may still come to what is expected.
         if next_step or (task.plan.race and finished.result.verdict not in ANSWERS):
@@ -22283,7 +22290,7 @@ def result_facts(task: Task) -> str:
 
 def _next_step(task: Task) -> str:
     """What has become of a task since an attempt that did not settle it."""
-    if task.status in SETTLED_BY_ANOTHER:
+    if task.is_settled_by_another:
         return "another one was first"
     return f"{task.plan.raised_limit or 'its turn is over'}, runs again"
 
@@ -24820,7 +24827,7 @@ def winners(batch: Batch) -> list[Measured]:
     for task in batch.tasks.values():
         plan = task.record.plan if task.record else task.plan
         options = batch.provers[plan.prover].all_options(plan.options)
-        if task.status in SETTLED_BY_ANOTHER:  # that one tells what to do
+        if task.is_settled_by_another:  # that one tells what to do
             continue
         path = os.path.join(plan.cwd, plan.theory)
         is_refused = bool(plan.unreadable) or bool(task.result and task.result.refused)

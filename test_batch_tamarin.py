@@ -17483,12 +17483,12 @@ def test_a_sweep_that_is_killed_goes_on_and_is_reported_right(tmp_path):
 def test_a_race_of_heuristics_is_killed_and_goes_on(tmp_path):
     lab = Lab(tmp_path)
     race = str(HERE / "recipes" / "race.json")
-    running = lab.start("run", race, "--no-cache", "--timeout", "4000")
+    running = lab.start("run", race, "--no-cache")
     wait_for(lambda: len(lab.events("finish", "results-race")) >= 4)
     running.kill()
     end_of(running)
     wait_for(lambda: lock_is_free(tmp_path / "results-race" / "batch.jsonl"))
-    done = lab.run("run", race, "--no-cache", "--timeout", "4000", "--cores", "2", code=0)
+    done = lab.run("run", race, "--no-cache", code=0)
     assert "12 tasks: 3 verified, 1 falsified, 8 superseded" in done.stdout
 
 
