@@ -13133,7 +13133,8 @@ class LiveRaces:
     def line_up(self, tasks: Iterable[Task]) -> list[Task]:
         """Tasks in their order, those that compete where the first of them is.
 
-        Where one of them has won before, it comes alone, and the others are held back.
+        What had its turn waits until the others had theirs. Where one of them has won before, it
+        comes alone, and the others are held back.
         """
         if not self._rivals:
             return list(tasks)
@@ -13142,6 +13143,7 @@ class LiveRaces:
             starting.setdefault(task.plan.race or task.id, []).append(task)
         lined_up: list[Task] = []
         for race, rivals in starting.items():
+            rivals.sort(key=lambda task: task.plan.raised_from is not None)
             leader, _ = self._past.get(race, (None, None))
             if leader in rivals and len(rivals) > 1:
                 self._hold(race, [task for task in rivals if task is not leader])

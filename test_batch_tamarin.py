@@ -10618,6 +10618,16 @@ def test_after_its_turn_a_variant_has_its_whole_limit(lab, monkeypatch):
     assert "raised" not in done.stdout
 
 
+def test_in_a_race_that_goes_on_who_had_its_turn_comes_last():
+    batch = bt.Batch()
+    for task_id, race in ("had its turn", "r"), ("alone", ""), ("had none", "r"):
+        batch.apply(a_plan(id=task_id, race=race))
+    first = batch.tasks["had its turn"].plan
+    batch.apply(dataclasses.replace(first, raised_from=first.limits))
+    lined_up = bt.LiveRaces(batch).line_up(batch.tasks.values())
+    assert [task.id for task in lined_up] == ["had none", "had its turn", "alone"]
+
+
 def test_the_answer_of_a_race_is_held_to_what_is_expected(lab):
     recipe_of_race(lab, {"C": VERIFY, "S": STUCK}, cores=1, expect="falsified")
     done = lab.run("run", "recipe.json", code=1)
