@@ -157,7 +157,8 @@ class Status(Word):
     TIMEOUT = "timeout"
     MEMORY_LIMIT = "memory_limit"
     INTERRUPTED = "interrupted"  # a user's or a system's stop: runs again
-    SUPERSEDED = "superseded"  # final without a verdict, asks for nothing
+    NOT_NEEDED = "not_needed"  # a lemma that the prover adds where it is needed, and did not
+    SUPERSEDED = "superseded"  # another task was the first to answer what both were to
 
 
 class Verdict(Word):
@@ -192,6 +193,10 @@ class Granularity(Word):
 
 FINAL = frozenset(Status) - {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}
 MET_A_LIMIT = frozenset({Status.TIMEOUT, Status.MEMORY_LIMIT})
+# Settled by the answer of another task, and only as long as that holds.
+SETTLED_BY_ANOTHER = frozenset({Status.SUPERSEDED})
+# Final without a verdict of the prover, and none is wanted.
+WANTS_NO_VERDICT = frozenset({Status.NOT_NEEDED, *SETTLED_BY_ANOTHER})
 # `incomplete` is a verdict but answers nothing: another heuristic may.
 ANSWERS = frozenset({Verdict.VERIFIED, Verdict.FALSIFIED})
 
@@ -231,6 +236,7 @@ _COLOURS = {
     "failed": 31,
     "interrupted": 33,
     "superseded": 2,
+    "not needed": 2,
     "error:": 31,
     "warning:": 33,
 }
@@ -757,6 +763,8 @@ class Result:
     refused: bool = field(default=False, metadata=SPARSE)  # a parse error: the text is to blame
     # How many tasks its process served: usage and the prover's own time are theirs together.
     shared_by: int = field(default=1, metadata=SPARSE)
+    # Of one that another task has settled: the id of that task.
+    settled_by: SharedText = field(default="", metadata=SPARSE)
     # Of an interrupted one: the process that it shared ended badly, so that it shares no other.
     runs_alone: bool = field(default=False, metadata=SPARSE)
     stderr_tail: str = ""
@@ -770,6 +778,11 @@ class Result:
         """
         has_ended = self.status is Status.COMPLETED or self.status in MET_A_LIMIT
         return has_ended and self.shared_by == 1
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether its time and memory are known: the zeros of others would be read as measured."""
+        return self.usage != Usage()
 
     def share_of(self, amount: float) -> float:
         """Its part of what a process used: over all that shared it the parts sum up to that."""
@@ -821,6 +834,8 @@ class Plan:
     # there is only one. Limits, options and keys of the plan are those of one stage.
     stages: tuple[Stage, ...] = field(default=(), metadata=SPARSE)
     stage: int = field(default=0, metadata=SPARSE)  # which one that is, from 0
+    # In a race with little room the first stage is a turn: a part of what the recipe allows.
+    takes_turns: bool = field(default=False, metadata=SPARSE)
     # The recipe's limits for this stage, where one of them was met and doubled.
     raised_from: Optional[Limits] = field(default=None, metadata=SPARSE)  # noqa: UP045
     # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
@@ -832,10 +847,14 @@ class Plan:
     # it is true of every trace because of that.
     unknown_actions: tuple[str, ...] = field(default=(), metadata=SPARSE)
     holds_anyway: bool = field(default=False, metadata=SPARSE)
+    # Of a check: whether the theory holds no proof of the lemma.
+    lacks_proof: bool = field(default=False, metadata=SPARSE)
     # Of a recheck: digest of the file with the proof that is checked.
     checks_proof: str = field(default="", metadata=SPARSE)
     # Of THEORY it may share a process with other lemmas of its entry.
     granularity: Granularity = field(default=Granularity.LEMMA, metadata=SPARSE)
+    # What it has in common with the tasks that compete with it: the first answer settles them all.
+    race: SharedText = field(default="", metadata=SPARSE)
 
     @property
     def view(self) -> TheoryView:
@@ -866,10 +885,22 @@ class Plan:
         return self.stages[0].options if self.stages else self.options
 
     @property
+    def first_limits(self) -> Limits:
+        """Those that the recipe has for its first attempt, also where a turn comes before that."""
+        if self.stages:
+            return self.stages[int(self.takes_turns)].limits
+        return self.raised_from or self.limits
+
+    @property
+    def is_a_turn(self) -> bool:
+        """Whether it has but a part of what the recipe allows it at first."""
+        return self.takes_turns and self.stage == 0
+
+    @property
     def unlike_first(self) -> str:
-        """`limit raised to 20 s, options --heuristic=C`: what is unlike the first stage, or ""."""
+        """`limit raised to 20 s, options --heuristic=C`: what is more than at first, or ""."""
         words: list[str] = []
-        raised = self._raised_above(self.stages[0].limits if self.stages else self.raised_from)
+        raised = self._raised_above(self.first_limits)
         if raised:
             words.append(f"limit raised to {' and '.join(raised)}")
         if self.options != self.first_options:
@@ -878,12 +909,12 @@ class Plan:
             words.append(f"options {quoted(added)}")
         return ", ".join(words)
 
-    def _raised_above(self, first: Limits | None) -> list[str]:
+    def _raised_above(self, first: Limits) -> list[str]:
         """Which limits are larger than they were at first, for people."""
         raised: list[str] = []
-        if first and self.limits.timeout_s > first.timeout_s:
+        if self.limits.timeout_s > first.timeout_s:
             raised.append(f"{self.limits.timeout_s:g} s")
-        if first and self.limits.memory_mb > first.memory_mb:
+        if self.limits.memory_mb > first.memory_mb:
             raised.append(f"{self.limits.memory_mb / 1024:.3g} GB")
         return raised
 
@@ -999,6 +1030,8 @@ REJECTED = "rejected"  # the prover followed the proof, and it is none
 NOT_REPLAYED = "not replayed"  # the prover can't follow it: that says nothing against the proof
 UNCONFIRMED = (REJECTED, NOT_REPLAYED)
 CANT_REPLAY = "this prover can't replay a step of the stored proof, which may be right all the same"
+OPEN_CASES = "the stored proof leaves cases open"
+NO_STORED_PROOF = "the theory holds no proof of it"
 
 
 def outcome_words(result: Result) -> str:
@@ -1027,10 +1060,14 @@ class Record(NamedTuple):
 
                                       same key   same key, larger limits   another key
                                                      or another host
-        with a verdict, superseded,
+        with a verdict, not needed,
             its text refused           holds              holds                kept
         a limit met                    holds              kept                 kept
+        settled by another task        holds              holds                lost
         anything else                  shown              shown                lost
+
+    What another task has settled holds in the same race only, and as long as that task's answer
+    does: the Batch sees to that. To settle it again costs nothing.
     """
 
     result: Result
@@ -1041,6 +1078,9 @@ class Record(NamedTuple):
     def standing(self, plan: Plan, host: str) -> Standing:
         """What it is to a plan, on a host: the table above."""
         has_same_key = self.plan.key == plan.key
+        if self.result.settled_by:
+            is_settled = has_same_key and self.plan.race == plan.race
+            return Standing.HOLDS if is_settled else Standing.LOST
         if self.may_pass:
             return Standing.SHOWN if has_same_key else Standing.LOST
         if not has_same_key:
@@ -1069,7 +1109,7 @@ class Record(NamedTuple):
         """Whether another attempt may go better: crashes, signals, what was missing."""
         if self.result.refused:
             return False
-        return self.result.status not in (Status.COMPLETED, Status.SUPERSEDED, *MET_A_LIMIT)
+        return self.result.status not in (Status.COMPLETED, *WANTS_NO_VERDICT, *MET_A_LIMIT)
 
 
 @slotted
@@ -1086,6 +1126,8 @@ class Task:
     # Results that a newer plan or attempt has replaced, the last one last. They come back when
     # they hold again.
     earlier: tuple[Record, ...] = ()
+    # The ids of the tasks that its answer has settled, and perhaps of some that run again since.
+    settles: tuple[str, ...] = ()
     # The attempt that began, or whose result was taken away, last: while there is no result, what
     # stands in the place of its files is of this one.
     left_by: int = 0
@@ -1147,12 +1189,17 @@ class Task:
     @property
     def is_settled(self) -> bool:
         """Whether nothing more is asked of it: it has an answer, or none is wanted any more."""
-        return self.is_answered or self.status is Status.SUPERSEDED
+        return self.is_answered or self.status in WANTS_NO_VERDICT
+
+    @property
+    def is_settled_by_another(self) -> bool:
+        """Whether the answer of another task is all that is wanted of it."""
+        return self.status in SETTLED_BY_ANOTHER
 
     @property
     def wants_verdict(self) -> bool:
         """Whether it has no verdict and should have one."""
-        return self.verdict is None and self.status is not Status.SUPERSEDED
+        return self.verdict is None and self.status not in WANTS_NO_VERDICT
 
     @property
     def misses_expectation(self) -> bool:
@@ -1162,6 +1209,9 @@ class Task:
         """
         if self.plan.checks_proof:
             return self.outcome == REJECTED
+        # What has settled it is held to the same.
+        if self.is_settled_by_another:
+            return False
         return bool(self.plan.expect) and self.is_final and self.verdict != self.plan.expect
 
     @property
@@ -1323,6 +1373,7 @@ class Batch:
             vanished = self.tasks.pop(task_id, None)
             if vanished:
                 self.withdrawn[task_id] = vanished
+                self._reopen_settled(vanished)
         for task in self.tasks.values():
             self._settle(task)
         self._put_in_order()
@@ -1377,16 +1428,28 @@ class Batch:
             task.status = holding.result.status
 
     def _retire(self, task: Task) -> None:
-        """Take a task's result away; what may hold again is kept."""
+        """Take a task's result away, and what rests on it; what may hold again is kept."""
         record = task.record
         task.record = None
         task.confirmed_by = task.rejected_by = ()
         task.status = Status.PENDING
+        self._reopen_settled(task)
         if record is None:
             return
         task.left_by = record.attempt
-        if not record.may_pass:
+        if not record.may_pass and not record.result.settled_by:
             task.earlier = (*task.earlier, record)
+
+    def _reopen_settled(self, source: Task) -> None:
+        """What was settled by the answer of a task is open again, or has its own result back."""
+        settled = source.settles
+        source.settles = ()
+        for task_id in settled:
+            task = self.tasks.get(task_id) or self.withdrawn.get(task_id)
+            # It may have come to a result of its own since.
+            if task and task.result and task.result.settled_by == source.id:
+                self._retire(task)
+                self._settle(task)
 
     def _start(self, started: Started) -> None:
         # All are looked at before one is changed: a refused event leaves no trace.
@@ -1403,17 +1466,34 @@ class Batch:
 
     def _finish(self, finished: Finished) -> None:
         task = self.tasks[finished.id]
-        status = finished.result.status
-        if status in (Status.PENDING, Status.RUNNING):
-            raise ValueError(f"task '{task.id}' can't finish as {status}")
+        result = finished.result
+        if result.status in (Status.PENDING, Status.RUNNING):
+            raise ValueError(f"task '{task.id}' can't finish as {result.status}")
+        if result.status is Status.SUPERSEDED and not result.settled_by:
+            result = replace(result, status=Status.NOT_NEEDED)  # as older versions called it
+        source = self._settling(task, result)
         self._retire(task)
-        task.status = status
+        if source:
+            source.settles = (*source.settles, task.id)
+        task.status = result.status
         task.attempts = max(task.attempts, finished.attempt)
-        task.record = Record(finished.result, task.plan, finished.attempt, self.header.host)
-        if finished.result.runs_alone:
+        task.record = Record(result, task.plan, finished.attempt, self.header.host)
+        if result.runs_alone:
             task.alone_for = task.plan.key
         if task.started and len(task.started.ids) == 1:
             task.started = None  # 100,000 of them would take a sixth of the memory
+
+    def _settling(self, task: Task, result: Result) -> Task | None:
+        """The other task whose answer has settled this one, if one has.
+
+        Raises KeyError where there is no such task, ValueError where it has no answer.
+        """
+        if result.status not in SETTLED_BY_ANOTHER:
+            return None
+        source = self.tasks[result.settled_by]
+        if source is task or not source.is_answered:
+            raise ValueError(f"task '{source.id}' has no answer that could settle '{task.id}'")
+        return source
 
     def needs_run(self, task: Task) -> bool:
         """Whether a task has no result that holds."""
@@ -6456,9 +6536,8 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
     judgement = judge_exit(outcome, output)
     if judgement.status is Status.COMPLETED:
         judgement = _judge_lines(plan, lines)
-    if plan.checks_proof and judgement.verdict is Verdict.INCOMPLETE:
-        reason = CANT_REPLAY if _has_foreign_step(proof) else "the stored proof leaves cases open"
-        judgement = judgement._replace(reason=reason)
+    if not plan.prove and judgement.verdict is Verdict.INCOMPLETE:
+        judgement = judgement._replace(reason=_why_unconfirmed(plan, proof))
     steps = None
     stderr_tail = output.stderr_tail
     if judgement.verdict is not None:
@@ -6487,10 +6566,26 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
 _FOREIGN_STEP = re.compile(rb"/\* (?:invalid proof step|unannotated)")
 
 
-def _has_foreign_step(proof: str) -> bool:
-    """Whether a prover wrote into the theory that it could not follow the stored proof."""
+_LEMMA_HEAD = re.compile(rb"(?:lemma|diffLemma)\s+(?:\(modulo E\)\s*)?(?P<name>\w+)")
+
+
+def _why_unconfirmed(plan: Plan, proof: str) -> str:
+    """Why a prover that only checked proofs came to no end with a lemma."""
+    if plan.lacks_proof:
+        return NO_STORED_PROOF
+    return CANT_REPLAY if _has_foreign_step(proof, plan.lemma) else OPEN_CASES
+
+
+def _has_foreign_step(proof: str, lemma: str) -> bool:
+    """Whether a prover wrote into the theory that it could not follow a lemma's stored proof."""
+    is_of_lemma = True
     with suppress(OSError), open(proof, "rb") as file:
-        return any(map(_FOREIGN_STEP.search, file))
+        for line in file:
+            head = _LEMMA_HEAD.match(line)
+            if head:
+                is_of_lemma = head["name"] == lemma.encode()
+            if is_of_lemma and _FOREIGN_STEP.search(line):
+                return True
     return False
 
 
@@ -6535,7 +6630,7 @@ def _judge_lines(plan: Plan, lines: Sequence[SummaryLine]) -> Judgement:
     """What the summary's lines about a lemma say together: one for each side of a diff task."""
     if not lines and plan.optional:
         reason = "not needed: no partial deconstructions are left"
-        return Judgement(Status.SUPERSEDED, reason=reason)
+        return Judgement(Status.NOT_NEEDED, reason=reason)
     missing = f"the prover's summary has no line for lemma '{plan.lemma}'"
     if not lines:
         return Judgement(Status.FAILED, reason=missing)
@@ -8396,6 +8491,14 @@ class TaskEntry(Fields):
         if "exclude" in value and "matrix" not in value:
             message = "takes combinations out of a 'matrix', and there is none"
             yield RecipeProblem((*path, "exclude"), message)
+        if value.get("race") is True:
+            yield from self._problems_of_race(value, (*path, "race"))
+
+    def _problems_of_race(self, entry: Json, path: JsonPath) -> Problems:
+        if "variants" not in entry and "matrix" not in entry:
+            yield RecipeProblem(path, "lets variants compete: give 'variants' or a 'matrix'")
+        if entry.get("prove") is False:
+            yield RecipeProblem(path, "lets searches compete, and 'prove': false asks for none")
 
 
 @dataclass(eq=False)
@@ -8756,6 +8859,7 @@ _TASK: dict[str, ValueKind] = {
     "variants": FileNamed(VARIANT_FIELDS, "must be an object with at least one variant"),
     "matrix": Named(Dimension(), "must be an object with at least one dimension"),
     "exclude": ListOf(_BY_DIMENSION, "must be a list that is not empty", least=1),
+    "race": BOOLEAN,  # the first variant that answers a lemma ends the others
     "prepare": Fields(_PREPARE, required=("command",)),
     # For what meets a limit, one after the other.
     "on_limit": ListOf(LimitStage(_LIMIT_STAGE), "must be a list that is not empty", least=1),
@@ -9036,6 +9140,7 @@ class _Planner:
         """`limits`: of all jobs together, and a job's default time."""
         self.recipe = recipe
         self.provers = provers
+        self.room = limits
         self.most_tasks = most_tasks(options)
         self.granularity = options.granularity  # of all entries; None for what the recipe says
         self._warn = warn
@@ -9048,6 +9153,14 @@ class _Planner:
     def plans_of(self, name: str, data: Json) -> Iterator[Plan]:
         """The plans of one entry: variants, theories, lemmas in theory order, then provers."""
         variants = read_variants(self.recipe, name, data, self.most_tasks)
+        plans = self._plans_of_variants(name, data, variants)
+        if data.get("race"):
+            refuse_theories_of_variants(self.recipe, data, variants, ("tasks", name))
+            races = Races(self.recipe, name, list(plans), self.provers)
+            plans = races.plans(self.room)
+        return plans
+
+    def _plans_of_variants(self, name: str, data: Json, variants: Variants) -> Iterator[Plan]:
         words = SelectingWords()
         idle: list[Variant] = []
         for variant in variants.all:
@@ -9113,12 +9226,10 @@ class _Planner:
         sides = sides_of(choice.sides)
         assumes = assumed_by(choice.sides)
         expect = expected_verdict(self.recipe, item, lemma)
-        first = Stage(
-            item.limits,
-            item.options,
-            dependencies.task_key(lemma.name, entry.prove),
-            dependencies.lemma_key(lemma.name, entry.prove),
-        )
+        # One load checks all stored proofs: no part of it could be left out.
+        lemma_key = dependencies.lemma_key(lemma.name, True) if entry.prove else ""
+        key = dependencies.task_key(lemma.name, entry.prove)
+        first = Stage(item.limits, item.options, key, lemma_key)
         # Enough to tell texts apart, and it stands in the journal once for each task.
         theory_digest = dependencies.text[:32]
         unknown_actions = choice.loaded.theory.unknown_actions
@@ -9149,6 +9260,7 @@ class _Planner:
             unknown_actions=unknown.told,
             holds_anyway=unknown.holds_anyway,
             granularity=self._granularity(entry, choice.alias),
+            lacks_proof=not entry.prove and not any(each.proof for each in choice.sides),
         )
 
     def _granularity(self, entry: RecipeEntry, alias: str) -> Granularity:
@@ -9705,6 +9817,147 @@ def _expected_by_name(
     return {}
 
 
+# --- Races ----------------------------------------------------------------------------------------
+
+# Of the time limit: what each variant has first, where there is no room for all at once.
+FIRST_TURN = 0.25
+
+
+class Races:
+    """Lets the variants of an entry compete for each of its lemmas.
+
+    Where all variants have the same provers, each prover has races of its own; else the provers are
+    a part of what competes.
+    """
+
+    def __init__(
+        self, recipe: Recipe, entry: str, plans: Sequence[Plan], provers: Mapping[str, Prover]
+    ) -> None:
+        self._recipe = recipe
+        self._path: JsonPath = ("tasks", entry, "race")
+        self._plans = plans
+        self._provers = provers
+        self._names = _race_names([plan for plan in plans if not plan.unreadable])
+        self._races: dict[str, list[Plan]] = {}
+        for plan in plans:
+            if plan.id in self._names:
+                self._races.setdefault(self._names[plan.id], []).append(plan)
+
+    def plans(self, room: Limits) -> Iterator[Plan]:
+        """The plans in their order, each with its race; `room`: of all jobs together.
+
+        Whose answers would not be of one question is noted.
+        """
+        self._complain("must read the same theory", self._different_readings())
+        self._complain("answer one question", self._different_expectations())
+        little_room = {
+            name for name, plans in self._races.items() if not _fit_together(plans, room)
+        }
+        for plan in self._plans:
+            name = self._names.get(plan.id, "")
+            yield _with_race(plan, name, takes_turns=name in little_room)
+
+    def _complain(self, what: str, differences: Iterable[str]) -> None:
+        told = list(dict.fromkeys(differences))
+        if told:
+            message = f"variants that race {what}: {listed(told, 3)}"
+            self._recipe.problem(self._path, message)
+
+    def _pairs(self) -> Iterator[tuple[Plan, Plan]]:
+        """Each that races with the first of its race."""
+        for first, *others in self._races.values():
+            for other in others:
+                yield first, other
+
+    def _different_readings(self) -> Iterator[str]:
+        for first, other in self._pairs():
+            one = self._reading(first)
+            two = self._reading(other)
+            differing = [what for what in one if one[what] != two[what]]
+            if differing:
+                what = differing[0]  # what comes later follows from it
+                told = f"{one[what] or 'none'}; {two[what] or 'none'}"
+                yield f"'{first.variant}' and '{other.variant}' differ in {what} ({told})"
+
+    def _reading(self, plan: Plan) -> dict[str, str]:
+        """What decides which theory is read, by words for people."""
+        options = self._provers[plan.prover].all_options(plan.options)
+        reading = reading_options(options, plan.flags)
+        return {
+            "their flags": " ".join(sorted(set(reading.flags))),
+            DIFF.name: "given" if reading.diff else "",
+            AUTO_SOURCES.name: "given" if reading.auto_sources else "",
+            "the theory's text": plan.theory_digest,
+        }
+
+    def _different_expectations(self) -> Iterator[str]:
+        for first, other in self._pairs():
+            if other.expect != first.expect:
+                one = first.expect or "nothing"
+                two = other.expect or "nothing"
+                yield (
+                    f"of '{first.lemma}' {one} is expected in '{first.variant}', "
+                    f"{two} in '{other.variant}'"
+                )
+
+
+def _race_names(plans: Sequence[Plan]) -> dict[str, str]:
+    """By their ids the races of tasks; what nothing competes with is in none."""
+    provers: dict[str, dict[str, set[str]]] = {}
+    for plan in plans:
+        of_variants = provers.setdefault(_question_words(plan), {})
+        of_variants.setdefault(plan.variant, set()).add(plan.prover)
+    provers_compete: set[str] = set()
+    for question, of_variants in provers.items():
+        if len(set(map(frozenset, of_variants.values()))) > 1:
+            provers_compete.add(question)
+    names: dict[str, str] = {}
+    for plan in plans:
+        question = _question_words(plan)
+        name = question if question in provers_compete else f"{question}/{plan.prover}"
+        names[plan.id] = share(name)
+    sizes = Counter(names.values())
+    return {task_id: name for task_id, name in names.items() if sizes[name] > 1}
+
+
+def _question_words(plan: Plan) -> str:
+    # A diffLemma may have the name of a lemma.
+    return "/".join((plan.entry, plan.theory, plan.lemma, plan.trait))
+
+
+def _fit_together(plans: Iterable[Plan], room: Limits) -> bool:
+    """Whether all of these can run at once."""
+    limits = [plan.limits for plan in plans]
+    cores = sum(each.cores for each in limits)
+    memory_mb = sum(each.memory_mb for each in limits)
+    return cores <= room.cores and memory_mb <= room.memory_mb
+
+
+def _with_race(plan: Plan, name: str, takes_turns: bool) -> Plan:
+    """A plan of a race; where those who race take turns, with a part of its time first."""
+    if not name:
+        return plan
+    if not takes_turns:
+        return replace(plan, race=name)
+    limits = replace(plan.limits, timeout_s=plan.limits.timeout_s * FIRST_TURN)
+    whole = Stage(plan.limits, plan.options, plan.key, plan.lemma_key)
+    turn = replace(whole, limits=share(limits))
+    stages = (turn, *(plan.stages or (whole,)))
+    return replace(plan, race=name, stages=stages, takes_turns=True).at_stage(0)
+
+
+def refuse_theories_of_variants(
+    recipe: Recipe, entry: Json, variants: Variants, path: JsonPath
+) -> None:
+    """Note a problem where variants that race would each name a theory of their own."""
+    names = entry["theory_file"]
+    for name in [names] if isinstance(names, str) else names:
+        for word in _PLACEHOLDER.findall(name):
+            if word in variants.known:
+                message = f"variants that race must read the same theory: no {{{word}}} here"
+                recipe.problem((*path, "theory_file"), message)
+
+
 # --- An entry of the recipe -----------------------------------------------------------------------
 
 
@@ -10062,8 +10315,9 @@ def _is_worth_trying(stage: Plan, met: Record) -> bool:
 def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
     """A plan with twice as much of what one of its results has met the limit of.
 
-    None where that is no use. A limit is doubled at most so many times over what the recipe says,
-    and memory never beyond `room`, what all jobs together may use.
+    That is the first one whose limits were not met, on this host; of those that would allow no more
+    of what was met none. Where that has no answer, and another stage has one, it is that stage.
+    `records`: the newest first.
     """
     if met.is_bounded_heap:
         return None
@@ -10121,7 +10375,7 @@ def limit_key(header: Header, task: Task) -> str:
     # The recipe in a journal can come from anywhere.
     except (AttributeError, KeyError, TypeError):
         return ""
-    if task.plan.stages:
+    if len(task.plan.stages) > 1 + task.plan.takes_turns:
         return f"tasks.{task.plan.entry}.on_limit"
     is_capped = task.plan.limits.memory_mb >= header.limits.memory_mb
     if key == "max_memory" and is_capped:
@@ -11662,10 +11916,21 @@ def raise_limits(
             plan = plan_to_try(plan, before.records, host)
         plan = with_limits_raised_before(plan, before.plan, room)
         holding = before.newest_holding(plan, host)
+        if holding and _loses_what_settled_it(old, planned, holding.result):
+            holding = replace(before, record=None).newest_holding(plan, host)  # it comes back
         if holding and task.id in chosen and not begins_anew:
             plan = raised_plan(plan, holding, room, times) or plan
         if plan != task.plan:
             planned.apply(plan)
+
+
+def _loses_what_settled_it(old: Batch, planned: Batch, result: Result) -> bool:
+    """Whether the answer that a task was settled by is of something else than what is planned."""
+    if not result.settled_by:
+        return False
+    then = old.tasks[result.settled_by]
+    now = planned.tasks.get(result.settled_by)
+    return now is None or now.plan.key != then.plan.key
 
 
 def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> Changes:
@@ -11952,14 +12217,22 @@ class Cache:
 
     def past_usage(self, plan: Plan, inputs: Dependencies) -> Usage | None:
         """What the prover took for a task's lemma before, whatever the theory's text was then."""
-        newest: Result | None = None
+        past = self._past_results(plan, inputs)
+        results = [entry.result for entry in past if entry.result.tells_time]
+        return max(results, key=_when).usage if results else None
+
+    def past_answer(self, plan: Plan, inputs: Dependencies) -> Result | None:
+        """The newest answer that came with a task's options, whatever the text was then."""
+        past = self._past_results(plan, inputs)
+        answers = [entry.result for entry in past if is_past_answer(entry.result, entry.plan, plan)]
+        return max(answers, key=_when, default=None)
+
+    def _past_results(self, plan: Plan, inputs: Dependencies) -> Iterator[Entry]:
+        """What is stored of a lemma by the same prover."""
         for name in self._entries_of(inputs, plan.lemma):
             entry = None if name.unfinished else self.read(name.path)
-            if entry is None or entry.plan.prover != plan.prover:
-                continue
-            if entry.result.tells_time and (newest is None or entry.result.at > newest.at):
-                newest = entry.result
-        return newest.usage if newest else None
+            if entry and entry.plan.prover == plan.prover:
+                yield entry
 
     def restore(self, hit: Hit, outputs: Outputs, known: Outputs | None = None) -> bool:
         """Put a result's files to where the task's own would be.
@@ -12087,7 +12360,7 @@ class Cache:
             return f"{self._limits_here}{limits[:16]}"
         if result.status is Status.COMPLETED:
             return plan.lemma_key
-        not_needed = plan.optional and result.status is Status.SUPERSEDED
+        not_needed = result.status is Status.NOT_NEEDED
         return "" if not_needed or result.refused else None
 
     def _entries_of(self, inputs: Dependencies, lemma: str) -> list[_EntryName]:
@@ -12135,6 +12408,15 @@ class Cache:
     def _is_pruned(self, error: OSError) -> bool:
         """Whether something is missing below the cache's directory, but not this itself."""
         return error.errno == errno.ENOENT and os.path.isdir(self.directory)
+
+
+def is_past_answer(result: Result, then: Plan, now: Plan) -> bool:
+    """Whether a result of an older plan tells that the options of a task lead to an answer."""
+    return result.verdict in ANSWERS and result.tells_time and then.options == now.options
+
+
+def _when(result: Result) -> str:
+    return result.at
 
 
 class CacheUse(NamedTuple):
@@ -12561,6 +12843,7 @@ class Runner:
         self.files = AttemptFiles(directory)
         self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
         self.past: PastUsages = {}
+        self.races = LiveRaces(self.batch)
         self.proves_anew = False  # whatever is stored
         self.fails_fast = fails_fast
         self.failed_id = ""  # of the task whose failure has stopped the others
@@ -12602,15 +12885,34 @@ class Runner:
 
     async def _run(self, tasks: Iterable[Task], again: bool) -> None:
         missing = await self._fail_unreadable(tasks)
+        if again:
+            self.races.begin_anew(missing)
+        # A driver may have died when a race was won.
+        for race in dict.fromkeys(task.plan.race for task in missing):
+            await self._settle_race(race)
+        missing = list(filter(self.batch.needs_run, missing))
         loads: list[list[TaskHit]] = []
         self.proves_anew = again
         if self.cached and not again:
             missing, loads = await self._ask_cache(self.cached, missing)
         held = [each.task for hits in loads for each in hits]
         self.past = await self._look_up_past([*missing, *held])
+        await self._look_up_past_wins(missing)
         ordered = in_order(missing, self.batch.header.scheduler, self.past)
-        waiting = itertools.chain(map(self._loading, loads), self._waiting(ordered))
+        missing = self.races.hold_rivals_of(held, ordered)
+        waiting = itertools.chain(map(self._loading, loads), self._waiting(missing))
         await self.scheduler.run(waiting)
+
+    async def _look_up_past_wins(self, tasks: Sequence[Task]) -> None:
+        """Let what has won a race before have its whole limit: it may need that."""
+        import asyncio
+
+        cache = self.cached.cache if self.cached else None
+        await asyncio.to_thread(self.races.look_up_past, tasks, cache)
+        for task, usage in self.races.past_winners():
+            plan = task.plan
+            if plan.is_a_turn and plan.limits.timeout_s < usage.wall_s:
+                self.recorder.record(plan.at_stage(1))
 
     async def _look_up_past(self, tasks: Sequence[Task]) -> PastUsages:
         """What these tasks took before, of those for which it matters."""
@@ -12638,18 +12940,20 @@ class Runner:
             if self.scheduler.stopped:
                 break
             task = waiting.popleft()
-            found = await cached.find_for(task)
+            found = None if self.races.is_decided(task) else await cached.find_for(task)
             if found and not found.hit.counts:
                 held.setdefault(task.plan.view, []).append(found)
             elif not found or not await cached.restore(found):
                 missing.append(task)
             elif self._runs_again(task):
                 waiting.appendleft(task)  # larger limits may have been met before, too
-        return missing, list(held.values())
+            else:
+                await self._settle_race(task.plan.race)
+        return list(filter(self.batch.needs_run, missing)), list(held.values())
 
     def _waiting(self, tasks: Sequence[Task]) -> Iterator[Waiting]:
         """The work on these tasks, in their order; those that may share processes wait as one."""
-        for group in groups_to_share(tasks, self.past):
+        for group in groups_to_share(self.races.line_up(tasks), self.past):
             if len(group) > 1:
                 yield self._sharing(group)
             else:
@@ -12697,7 +13001,11 @@ class Runner:
 
     def _sharing(self, tasks: Sequence[Task]) -> Waiting:
         plan = tasks[0].plan
-        return Waiting(plan.limits, lambda: self._work(self._share(tasks)), plan.priority)
+        if plan.prove:
+            return Waiting(plan.limits, lambda: self._work(self._share(tasks)), plan.priority)
+        limits = largest_limits([task.plan.limits for task in tasks])
+        priority = max(task.plan.priority for task in tasks)
+        return Waiting(limits, lambda: self._work(self._prove_part(tasks)), priority)
 
     def _proving_part(self, tasks: Sequence[Task]) -> Waiting:
         plan = tasks[0].plan
@@ -12720,14 +13028,25 @@ class Runner:
         """One attempt at one task."""
         import asyncio
 
+        race = task.plan.race
         run = self.prover_runs.proving(task)
         # Logs are appended to: the summary of an earlier attempt must not be taken for this one's.
         if task.attempts:  # before the first one `settle` has left nothing in its place
             await asyncio.to_thread(self.files.set_aside, task)
-        outcome = await self.prover_runs.run(run)
+        alone_s = self.races.seconds_alone(task)
+        if alone_s is not None:
+            asyncio.get_running_loop().call_later(alone_s, self._let_rivals_join, race)
+        outcome = await self.prover_runs.run(run, lambda: not self.races.is_decided(task))
+        if outcome is NOT_BEGUN:
+            return outcome
         result = await asyncio.to_thread(read_result, run, outcome)
+        if result.status is Status.SUPERSEDED:
+            winner = cast(Task, self.races.winner(race))
+            result = replace(result, settled_by=winner.id, warnings=(), stderr_tail="")
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
         kept = self.cached.keep(run, result) if self.cached else None
+        await self._settle_race(race)
+        self._let_rivals_join(race)
         if self._runs_again(task):
             if kept:
                 await kept  # its files make room for those of the next attempt
@@ -12745,6 +13064,27 @@ class Runner:
         missing, loads = await self._ask_cache(self.cached, [task])
         self.scheduler.add(map(self._loading, loads))
         self.scheduler.add(self._waiting(missing))
+
+    async def _settle_race(self, race: str) -> None:
+        """If a race is won, settle all others in it: end those that run."""
+        import asyncio
+
+        winner = self.races.winner(race)
+        if winner is None:
+            return
+        for rival in self.races.open_rivals(winner):
+            if rival.status is Status.RUNNING:
+                reason = superseded_words(winner)
+                self.executor.stop(rival.id, reason, status=Status.SUPERSEDED)
+                continue
+            if rival.attempts:  # none can begin any more: the race is decided
+                await asyncio.to_thread(self.files.set_aside, rival)
+            result = superseded_result(winner, rival)
+            self.recorder.record(Finished(rival.id, rival.id, rival.attempts + 1, result))
+
+    def _let_rivals_join(self, race: str) -> None:
+        """What won the race before has had its time: those that were held back may start."""
+        self.scheduler.add(map(self._proving, self.races.release(race)))
 
     async def _share(self, tasks: Sequence[Task]) -> Outcome:
         """Prove tasks in as many processes as there is room for now: in this room, and beside."""
@@ -12764,7 +13104,9 @@ class Runner:
             if task.attempts:
                 await asyncio.to_thread(self.files.set_aside, task)
         run_all = self.prover_runs.run(shared.runs[0])
-        outcome = await within_budget(self.executor, shared.job, run_all)
+        if tasks[0].plan.prove:
+            run_all = within_budget(self.executor, shared.job, run_all)
+        outcome = await run_all
         results = await asyncio.to_thread(read_shared_results, shared, outcome)
         await asyncio.to_thread(self.files.put_away, shared, results)
         job = shared.job
@@ -12772,9 +13114,8 @@ class Runner:
             self.recorder.record(Finished(run.plan.id, job.id, job.attempt, result))
             if self.cached:
                 self.cached.keep(run, result)
-            self._note_end(self.batch.tasks[run.plan.id])
-        alone = [task for task in tasks if task.runs_alone]
-        self.scheduler.add(map(self._proving, alone))
+        unsettled = [task for task in tasks if task.runs_alone or self._runs_again(task)]
+        self.scheduler.add(self._waiting(unsettled))
         return outcome
 
     async def _load(self, hits: list[TaskHit]) -> Outcome:
@@ -12795,12 +13136,17 @@ class Runner:
             await cached.keep_load(run, load)
         missing: list[Task] = []
         for found in hits:
+            if self.races.is_decided(found.task):
+                continue
             if load and await cached.restore(found.after_load(load)):
                 self._note_end(found.task)
             else:
                 missing.append(found.task)
+            await self._settle_race(found.task.plan.race)
         # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
         self.scheduler.add(self._waiting(missing))
+        for found in hits:
+            self._let_rivals_join(found.task.plan.race)
         return outcome
 
     def _give_up(self, error: Exception) -> None:
@@ -12949,7 +13295,8 @@ def groups_to_share(tasks: Sequence[Task], past: PastUsages) -> Iterator[list[Ta
 
 def _key_to_share(task: Task, past: PastUsages) -> Hashable | None:
     """What a task has in common with those that it is to share processes with; None: with none."""
-    wanted = task.plan.granularity is Granularity.THEORY
+    # One load checks the stored proofs of all lemmas, whatever is asked for.
+    wanted = task.plan.granularity is Granularity.THEORY or not task.plan.prove
     if not wanted or not could_share(task, past.get(task.id)):
         return None
     return sharing_key(task.plan)
@@ -12957,14 +13304,29 @@ def _key_to_share(task: Task, past: PastUsages) -> Hashable | None:
 
 def sharing_key(plan: Plan) -> Hashable:
     """What tasks must have in common to share a process."""
-    return (plan.entry, plan.view, plan.prove, plan.limits, plan.priority)
+    if not plan.prove:
+        return (plan.entry, plan.view)
+    return (plan.entry, plan.view, plan.limits, plan.priority)
+
+
+def largest_limits(limits: Collection[Limits]) -> Limits:
+    """Of each kind the largest."""
+    return Limits(
+        cores=max(each.cores for each in limits),
+        memory_mb=max(each.memory_mb for each in limits),
+        timeout_s=max(each.timeout_s for each in limits),
+    )
 
 
 def could_share(task: Task, past: Usage | None) -> bool:
     """Whether a task could, if that was wanted; `past`: what it took before, in its own process."""
     plan = task.plan
+    if task.runs_alone or plan.race:
+        return False
+    if not plan.prove:
+        return True
     # To ask for a lemma that Tamarin makes itself would add a warning to the results of all others.
-    if task.runs_alone or is_generated(plan):
+    if is_generated(plan):
         return False
     return past is None or past.wall_s <= budget_of(past.load_s or 0.0, plan.limits)
 
@@ -13064,7 +13426,8 @@ def read_shared_results(shared: SharedRun, outcome: Outcome) -> list[Result]:
     """What came of each task of a shared process, the files of each settled and on disk.
 
     What has no verdict runs alone, as only a process of its own can tell why; unless the batch was
-    stopped. Raises OSError on a full disk, StorageError.
+    stopped, or it is a check of a stored proof, which would come to the same. Raises OSError on a
+    full disk, StorageError.
     """
     outputs = shared.outputs
     try:
@@ -13077,11 +13440,11 @@ def read_shared_results(shared: SharedRun, outcome: Outcome) -> list[Result]:
     for run in shared.runs:
         result = judge(run.plan, outcome, output, outputs.proof)
         result = replace(result, shared_by=len(shared.runs))
-        if result.status is Status.COMPLETED:
-            result = _with_own_files(shared, run, result, output)
-        elif result.status is Status.FAILED and is_full(os.path.dirname(outputs.proof)):
+        if result.status is Status.FAILED and is_full(os.path.dirname(outputs.proof)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), outputs.proof)
-        if result.status not in (Status.COMPLETED, Status.INTERRUPTED):
+        if result.status is Status.COMPLETED or not run.plan.prove:
+            result = _with_own_files(shared, run, result, output)
+        if run.plan.prove and result.status not in (Status.COMPLETED, Status.INTERRUPTED):
             result = run_alone(result)
         results.append(result)
     return results
@@ -13125,7 +13488,146 @@ def run_alone(result: Result) -> Result:
     )
 
 
+# --- Races at work --------------------------------------------------------------------------------
+
+
+class LiveRaces:
+    """Who competes in a batch, who has won, and who is held back at the start."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._rivals: dict[str, list[Task]] = {}  # by race
+        for task in batch.tasks.values():
+            if task.plan.race:
+                self._rivals.setdefault(task.plan.race, []).append(task)
+        self._anew: frozenset[str] | None = None  # ids of what is proven again, whatever holds
+        # By race: who has won it before, and what that took; who waits until it has had that time.
+        self._past: dict[str, tuple[Task, Usage]] = {}
+        self._held: dict[str, list[Task]] = {}
+
+    def begin_anew(self, tasks: Iterable[Task]) -> None:
+        """What these have come to counts no more, and what others have doesn't settle them."""
+        self._anew = frozenset(task.id for task in tasks)
+
+    def winner(self, race: str) -> Task | None:
+        """The first one to answer, if one has."""
+        answered: list[Task] = []
+        for task in self._rivals.get(race, ()):
+            if task.is_answered and (self._anew is None or task.id in self._anew):
+                answered.append(task)
+        return min(answered, key=_when_ended, default=None)
+
+    def is_decided(self, task: Task) -> bool:
+        """Whether a task needs no answer any more, as another one has it."""
+        return bool(task.plan.race) and self.winner(task.plan.race) is not None
+
+    def open_rivals(self, winner: Task) -> list[Task]:
+        """Those who race against a winner, and were not settled yet."""
+        rivals = self._rivals[winner.plan.race]
+        return [task for task in rivals if not task.is_settled]
+
+    def look_up_past(self, tasks: Iterable[Task], cache: Cache | None) -> None:
+        """Find out who of these has won a race before, by the journal and the cache."""
+        newest: dict[str, str] = {}
+        for task in tasks:
+            race = task.plan.race
+            result = self._past_answer(task, cache) if race else None
+            if result and result.at >= newest.get(race, ""):
+                newest[race] = result.at
+                self._past[race] = (task, result.usage)
+
+    def _past_answer(self, task: Task, cache: Cache | None) -> Result | None:
+        for record in reversed(task.earlier):
+            if is_past_answer(record.result, record.plan, task.plan):
+                return record.result
+        if cache is None:
+            return None
+        return cache.past_answer(task.plan, self._batch.dependencies[task.plan.view])
+
+    def past_winners(self) -> Iterable[tuple[Task, Usage]]:
+        """Who has won before, each with what it took then."""
+        return self._past.values()
+
+    def line_up(self, tasks: Iterable[Task]) -> list[Task]:
+        """Tasks in their order, those that compete where the first of them is.
+
+        What had its turn waits until the others had theirs. Where one of them has won before, it
+        comes alone, and the others are held back.
+        """
+        if not self._rivals:
+            return list(tasks)
+        starting: dict[str, list[Task]] = {}
+        for task in tasks:
+            starting.setdefault(task.plan.race or task.id, []).append(task)
+        lined_up: list[Task] = []
+        for race, rivals in starting.items():
+            rivals.sort(key=lambda task: (task.plan.stage, task.plan.raised_from is not None))
+            leader, _ = self._past.get(race, (None, None))
+            if leader in rivals and len(rivals) > 1:
+                self._hold(race, [task for task in rivals if task is not leader])
+                rivals = [leader]
+            lined_up += rivals
+        return lined_up
+
+    def hold_rivals_of(self, leaders: Iterable[Task], tasks: Iterable[Task]) -> list[Task]:
+        """Hold back those of the tasks that compete with a leader; returns the others."""
+        races = {task.plan.race for task in leaders if task.plan.race}
+        others: list[Task] = []
+        for task in tasks:
+            if task.plan.race in races:
+                self._hold(task.plan.race, [task])
+            else:
+                others.append(task)
+        return others
+
+    def _hold(self, race: str, tasks: Iterable[Task]) -> None:
+        self._held.setdefault(race, []).extend(tasks)
+
+    def release(self, race: str) -> list[Task]:
+        """Those that were held back in a race; they are no more."""
+        return self._held.pop(race, [])
+
+    def seconds_alone(self, task: Task) -> float | None:
+        """For how long a task may run before those that it competes with; None without any held."""
+        race = task.plan.race
+        if race not in self._held or race not in self._past:
+            return None
+        _, usage = self._past[race]
+        return usage.wall_s
+
+
+def _when_ended(task: Task) -> str:
+    return task.result.at if task.result else ""
+
+
+def superseded_words(winner: Task) -> str:
+    """`t--one--p--smart was first: verified after 3.2 s`."""
+    result = winner.result or Result(winner.status)
+    return f"{winner.id} was first: {winner.outcome} after {duration(result.usage.wall_s)}"
+
+
+def superseded_result(winner: Task, rival: Task) -> Result:
+    """What is said of a task that doesn't run as its race is won: also what it came to before."""
+    reason = superseded_words(winner)
+    # Where its limit was raised, that it met the smaller one.
+    before = rival.record or rival.outdated
+    if before and before.plan.key == rival.plan.key:
+        took = duration(before.result.usage.wall_s)
+        reason += f"; before: {outcome_words(before.result)} after {took}"
+    return Result(
+        Status.SUPERSEDED,
+        trait=rival.plan.trait,
+        settled_by=winner.id,
+        reason=reason,
+        at=timestamp(),
+    )
+
+
 # --- Provers at work ------------------------------------------------------------------------------
+
+
+# A run that nobody wanted any more when it was to begin.
+NOT_BEGUN = Outcome(Status.SUPERSEDED)
 
 
 class ProverRun(NamedTuple):
@@ -13163,7 +13665,8 @@ class ProverRuns:
         attempt = max(task.attempts for task in tasks) + 1
         ids = tuple(task.id for task in tasks)
         others = [task.plan.lemma for task in tasks[1:]]
-        own = self._prepare(first, first.id + SHARED, attempt, ids, others)
+        together = replace(first, limits=largest_limits([task.plan.limits for task in tasks]))
+        own = self._prepare(together, first.id + SHARED, attempt, ids, others)
         runs: list[ProverRun] = []
         for task in tasks:
             outputs = result_files(self.directory, task.id)
@@ -13201,15 +13704,18 @@ class ProverRuns:
         )
         return ProverRun(plan, self.batch.dependencies[plan.view], job, outputs)
 
-    async def run(self, run: ProverRun) -> Outcome:
+    async def run(self, run: ProverRun, is_wanted: Callable[[], bool] = lambda: True) -> Outcome:
         """Run a prover, on what was planned and nothing else.
 
-        What read other files would stand under a wrong key: it is `interrupted`.
+        What read other files would stand under a wrong key: it is `interrupted`. `is_wanted` is
+        asked last: NOT_BEGUN if it says no.
         """
         # What is edited while tasks wait, perhaps for days, is no longer what their keys say.
         changed = await changed_input(run.plan, run.inputs)
         if changed or self.stopped:
             return Outcome(Status.INTERRUPTED, reason=changed or self.stopped)
+        if not is_wanted():
+            return NOT_BEGUN
         began = time.time()
         on_start = functools.partial(self.recorder.record_start, run.job)
         outcome = await self.executor.run(run.job, on_start)
@@ -13458,7 +13964,8 @@ class AttemptFiles:
 
         Its logs are kept where they may tell why there are tasks without one.
         """
-        if all(result.status is Status.COMPLETED for result in results):
+        have_all_copies = not shared.runs[0].plan.prove
+        if have_all_copies or all(result.status is Status.COMPLETED for result in results):
             remove_outputs(shared.outputs)
             return
         for path in (shared.outputs.proof, shared.outputs.trace_json, shared.outputs.trace_dot):
@@ -13493,7 +14000,9 @@ class AttemptFiles:
             if os.path.lexists(path):
                 os.makedirs(self.earlier, exist_ok=True)
                 ending = os.path.basename(path)[len(task_id) :]
-                os.rename(path, _free_name(self._earlier_path(f"{task_id}~{attempt}", ending)))
+                kept = _free_name(self._earlier_path(f"{task_id}~{attempt}", ending))
+                with suppress(FileNotFoundError):  # moved meanwhile: its race has just been won
+                    os.rename(path, kept)
 
     def _earlier_path(self, stem: str, ending: str) -> str:
         return os.path.join(self.earlier, stem + ending)
@@ -13886,13 +14395,14 @@ _UPSTREAM_ENDS = {
     Status.RUNNING: _IS_PENDING,
     Status.COMPLETED: _SUCCEEDED,
     # It has no word for what nobody needs any more; to call it a failure would be worse.
+    Status.NOT_NEEDED: _SUCCEEDED,
     Status.SUPERSEDED: _SUCCEEDED,
     Status.FAILED: _FAILED,
     Status.TIMEOUT: _TOOK_TOO_LONG,
     Status.MEMORY_LIMIT: _GREW_TOO_LARGE,
     Status.INTERRUPTED: _WAS_STOPPED,
 }
-_SUCCESSES = frozenset({Status.COMPLETED, Status.SUPERSEDED})  # what it calls successes
+_SUCCESSES = frozenset({Status.COMPLETED, *WANTS_NO_VERDICT})  # what it calls successes
 
 
 # --- Reading --------------------------------------------------------------------------------------
@@ -14952,8 +15462,7 @@ def _outweighs(later: Task, known: Task) -> bool:
 
 def _is_closed(task: Task) -> bool:
     """Whether who assumes the lemma needs nothing more: it is verified, or does not exist."""
-    not_needed = task.plan.optional and task.status is Status.SUPERSEDED
-    return task.verdict is Verdict.VERIFIED or not_needed
+    return task.verdict is Verdict.VERIFIED or task.status is Status.NOT_NEEDED
 
 
 def _ways_to_open_lemmas(results: Mapping[str, Task]) -> Ways:
@@ -15057,11 +15566,6 @@ class Row(NamedTuple):
         return (silence_words(self.plan), *self.result.warnings)
 
     @property
-    def is_measured(self) -> bool:
-        """Whether its time and memory are known: zeros would be read as measured."""
-        return self.result.usage != Usage()
-
-    @property
     def is_failure(self) -> bool:
         """Whether it misses its expectation, or must be wrong for all we know: exit code 1."""
         return self.task.misses_expectation or self.is_doubtful
@@ -15088,11 +15592,26 @@ class Row(NamedTuple):
         return self.outcome
 
     @property
+    def is_asked(self) -> bool:
+        """Whether an answer of its own is wanted."""
+        return not self.task.is_settled_by_another
+
+    @property
+    def expect(self) -> Verdict | None:
+        """What it should come to, if that is asked of it."""
+        return self.plan.expect if self.is_asked else None
+
+    @property
     def is_as_expected(self) -> bool:
         """Whether it is what the recipe expects, and that stands."""
         expect = self.plan.expect
         is_expected = bool(expect) and self.task.verdict == expect
         return is_expected and not self.is_doubtful
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there are figures of it."""
+        return self.task.result is not None and self.result.is_measured
 
     @property
     def shared_by(self) -> int:
@@ -15780,7 +16299,7 @@ def _vacuity(verified: Located, answers: Iterable[Located]) -> Finding:
     # An answer says more than that another prover had none.
     without: dict[str, str] = {}
     for _, task in answers:
-        if task.plan.trait != Trait.EXISTS_TRACE:
+        if task.plan.trait != Trait.EXISTS_TRACE or task.is_settled_by_another:
             continue
         if task.verdict is Verdict.FALSIFIED:
             without[task.plan.lemma] = "falsified, no trace"
@@ -16172,7 +16691,8 @@ class _Baseline:
     """
 
     def __init__(self, references: Iterable[Reference]) -> None:
-        self.references = list(references)
+        # Of what another task has settled, that one tells.
+        self.references = [each for each in references if not each.task.is_settled_by_another]
         self.exact: dict[tuple[str, str], list[Reference]] = {}  # by theory and lemma
         self.patterns: list[Reference] = []
         # A task is no key: it can change.
@@ -16195,7 +16715,7 @@ class _Baseline:
         for each in tasks:
             if not_asked_for(each.task):
                 waiting.append(each)
-            else:
+            elif not each.task.is_settled_by_another:
                 yield self._compared(each)
         for each in waiting:
             references = self._nearest(each)
@@ -18333,10 +18853,12 @@ class Recheck:
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
-            # To a check the limits that its proof needed are its own.
+            # To a check the limits that its proof needed are its own, and it competes with none.
             stages=(),
             stage=0,
+            takes_turns=False,
             raised_from=None,
+            race="",
             # They are told of the result itself.
             unknown_actions=(),
             holds_anyway=False,
@@ -18564,6 +19086,7 @@ WORDS = (
     "memory limit",
     "failed",
     "interrupted",
+    "not needed",
     "superseded",
     "running",
     "pending",
@@ -19174,8 +19697,9 @@ def spans_of(rows: Iterable[Row]) -> Iterator[Span]:
             if started in told:
                 continue
             told.add(started)
+        never_ran = not result.is_measured and (row.plan.unreadable or result.settled_by)
         # A cached result's figures are of another batch.
-        if result.at and not row.plan.unreadable and not result.cached:
+        if result.at and not result.cached and not never_ran:
             ended = instant(result.at)
             yield Span(ended - result.usage.wall_s, ended, row)
 
@@ -19327,7 +19851,8 @@ PHRASES = {
     "memory limit": ("met its memory limit", "met their memory limit"),
     "failed": ("failed", "failed"),
     "interrupted": ("was interrupted", "were interrupted"),
-    "superseded": ("was not needed", "were not needed"),
+    "not needed": ("was not needed", "were not needed"),
+    "superseded": ("was superseded by another variant", "were superseded by other variants"),
     "running": ("is running", "are running"),
     "pending": ("has not run yet", "have not run yet"),
     "completed": ("has no verdict", "have no verdict"),
@@ -19348,7 +19873,8 @@ def _standings(rows: Iterable[Row]) -> dict[str, int]:
 
 def _answer(rows: Sequence[Row]) -> str:
     """`71 of 74 lemmas as expected; 2 rest on a falsified lemma; 1 met its time limit.`"""
-    parts = [*_answered(rows), *_unanswered(rows), *_reservations(rows), *_not_expected(rows)]
+    asked = [row for row in rows if row.is_asked]
+    parts = [*_answered(asked), *_unanswered(rows), *_reservations(rows), *_not_expected(asked)]
     return "; ".join(parts) + "."
 
 
@@ -19643,7 +20169,7 @@ def _about_results(rows: Sequence[Row], total: int, settings: Iterable[Aspect]) 
 
 def _told_expectation(row: Row) -> str:
     """Whether a result is as expected; "" where nothing is, or it isn't known yet."""
-    if not row.plan.expect:
+    if not row.expect:
         return ""
     if row.task.misses_expectation:
         return f"no: expected {row.plan.expect}"
@@ -19773,7 +20299,7 @@ def _told_count(count: int) -> str:
 def _share_answered(rows: Sequence[Row]) -> str:
     """How many of them have an answer that stands, as expected or not."""
     answered = sum(row.task.is_answered and not _is_void(row) for row in rows)
-    return _percent(answered, len(rows))
+    return _percent(answered, sum(row.is_asked for row in rows))
 
 
 def _share_as_expected(rows: Sequence[Row]) -> str:
@@ -20255,8 +20781,8 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     if row.is_measured:
         yield "used", _told_usage(result.usage)
     if row.shared_by > 1:
-        told = f"one process proved {row.shared_by:,} lemmas: the figures are theirs together"
-        yield "shared", f"{told}; the command below proves this one alone"
+        told = f"one process served {row.shared_by:,} lemmas: the figures are theirs together"
+        yield "shared", f"{told}; the command below is for this one alone"
     if result.cached:
         yield "cached", _told_origin(result)
     yield "ended", utc(instant(result.at))
@@ -21229,7 +21755,15 @@ def csv_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iter
     names += json_names(Result)
     names += ["assuming", "on_older_text", "advisories"]
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
-    left_out = ("limits", "stages", "raised_from", "lemmas", "exit", "stderr_tail")
+    left_out = (
+        "limits",
+        "stages",
+        "takes_turns",
+        "raised_from",
+        "lemmas",
+        "exit",
+        "stderr_tail",
+    )
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
     if len(batches) > 1:
         columns.insert(0, "directory")
@@ -22112,7 +22646,7 @@ thead .long {
 .failed {
   --fill: var(--ink);
 }
-.interrupted, .superseded, .running, .pending, .completed {
+.interrupted, .superseded, .not-needed, .running, .pending, .completed {
   --fill: var(--line);
 }
 .missed {
@@ -22580,15 +23114,19 @@ class Progress:
         """Say what came of a task; with --quiet only what didn't go well."""
         task = self.batch.tasks[finished.id]
         next_step = ""
-        if task.result is not finished.result:  # it waits once more, and no verdict is due yet
-            next_step = f"; {task.plan.unlike_first}, runs again"
+        runs_again = False
+        if task.result is not finished.result:  # no verdict is due yet
+            runs_again = not task.is_settled_by_another
+            next_step = f"; {_next_step(task)}"
+        # In a race another one may still come to what is expected.
+        if next_step or (task.plan.race and finished.result.verdict not in ANSWERS):
             task = Task.with_result(replace(task.plan, expect=None), finished.result)
         went_well = task.is_settled and not task.misses_expectation
         if self.quiet and (went_well or next_step):
             return
         total = str(self.tally.total)
         # What runs again is counted until its new plan is told.
-        is_counted = bool(next_step) and self.tally.counts_as_done(task.id)
+        is_counted = runs_again and self.tally.counts_as_done(task.id)
         done = str(self.tally.done - is_counted).rjust(len(total))
         heading = f"[{done}/{total}] {task.outcome:12}"
         facts = result_facts(task) + next_step
@@ -22673,7 +23211,7 @@ def result_facts(task: Task) -> str:
     facts.append(told_cached(result))
     if result.steps:
         facts.append(plural(result.steps, "step"))
-    if result.usage != Usage():  # zeros would be read as measured
+    if result.is_measured:
         facts.append(duration(result.usage.wall_s))
         facts.append(f"{result.usage.peak_mb:,.0f} MB")
     facts.append(told_sharing(result))
@@ -22684,6 +23222,13 @@ def result_facts(task: Task) -> str:
     if result.reason:
         text += f": {result.reason}"
     return text
+
+
+def _next_step(task: Task) -> str:
+    """What has become of a task since an attempt that did not settle it."""
+    if task.is_settled_by_another:
+        return "another one was first"
+    return f"{task.plan.unlike_first or 'its turn is over'}, runs again"
 
 
 # --- Counts and the forecast ----------------------------------------------------------------------
@@ -22726,7 +23271,9 @@ class Tally:
         self._done = 0
         self._outcomes: Counter[str] = Counter()  # of final tasks
         self._begun: dict[str, str] = {}  # by id: the outcomes of others that have begun
-        self._at_limits: set[str] = set()  # ids of final tasks that may wait once more
+        # By id what final tasks without an answer came to: it may go, as they wait once more, or as
+        # another task has settled them.
+        self._unanswered: dict[str, Result] = {}
         # How many tasks are not final, by recipe entry and timeout: what a forecast needs of them.
         self._open: Counter[tuple[str, float]] = Counter()
         # By id of which kind they are, of those that may come to another stage.
@@ -22755,7 +23302,7 @@ class Tally:
                 self._begun[task_id] = Status.RUNNING
         elif isinstance(event, Finished):
             self._note_finish(event)
-        elif isinstance(event, Plan) and event.id in self._at_limits:
+        elif isinstance(event, Plan) and event.id in self._unanswered:
             self._note_raised_limit(self._batch.tasks[event.id])
         elif isinstance(event, Plan) and self._is_open_after(event):
             self._open[self._open_in_stages[event.id]] -= 1
@@ -22768,7 +23315,7 @@ class Tally:
     def counts_as_done(self, task_id: str) -> bool:
         """Whether a task that has met a limit is counted as done, though it may wait once more."""
         self._refresh()
-        return task_id in self._at_limits
+        return task_id in self._unanswered
 
     def _note_finish(self, event: Finished) -> None:
         """Count how an attempt ended."""
@@ -22776,6 +23323,9 @@ class Tally:
         if event.result.status not in FINAL:
             self._begun[task.id] = outcome_words(event.result)
             return
+        counted = self._unanswered.get(event.id)
+        if counted:
+            self._take_back(task.plan, counted)
         # Its plan of then: limits that were met may have been raised meanwhile.
         for record in (task.record, task.outdated):
             if record and record.result is event.result:
@@ -22806,8 +23356,8 @@ class Tally:
         self._note_time(plan, result, 1)
         if result.verdict is Verdict.FALSIFIED and plan.lemma in self._assumed:
             self._undermined.add(plan.theory)
-        if result.status in MET_A_LIMIT:
-            self._at_limits.add(plan.id)
+        if result.verdict not in ANSWERS:
+            self._unanswered[plan.id] = result
 
     def _note_time(self, plan: Plan, result: Result, count: int) -> None:
         """Count what a task took; a count of -1 takes it back."""
@@ -22821,11 +23371,15 @@ class Tally:
         if met is None or task.status is not Status.PENDING:
             self._is_stale = True
             return
-        self._at_limits.discard(task.id)
-        self._note_open(task.plan)
+        self._take_back(task.plan, met.result)
+
+    def _take_back(self, plan: Plan, result: Result) -> None:
+        """Count a task as open that was counted with this result."""
+        del self._unanswered[plan.id]
+        self._note_open(plan)
         self._done -= 1
-        self._outcomes[outcome_words(met.result)] -= 1
-        self._note_time(task.plan, met.result, -1)
+        self._outcomes[outcome_words(result)] -= 1
+        self._note_time(plan, result, -1)
 
     def _refresh(self) -> None:
         """Count anew if any task may have changed otherwise than by a start or an end."""
@@ -24275,7 +24829,7 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
     """The load of one theory, for all tasks that load it alike, under their largest limits."""
     plan = tasks[0].plan
     prover = batch.provers[plan.prover]
-    limits = list(dict.fromkeys(task.plan.limits for task in tasks))
+    limits = list(dict.fromkeys(task.plan.first_limits for task in tasks))
     # Where it does not load under the largest limits, it does under none.
     load = replace(plan, prove=False, limits=largest_limits(limits))
     name = f"{plan.id}~{plan.stage}" if plan.stage else plan.id
@@ -24309,15 +24863,6 @@ def load_heading(tasks: Sequence[Task], limits: Iterable[Limits]) -> str:
     count = plural(len(ids), "task")
     sizes = " or ".join(map(str, limits))
     return f"{names}: {theory_words(plan)} with {plan.prover}, {count} of {sizes}"
-
-
-def largest_limits(limits: Collection[Limits]) -> Limits:
-    """Of each kind the largest."""
-    return Limits(
-        cores=max(each.cores for each in limits),
-        memory_mb=max(each.memory_mb for each in limits),
-        timeout_s=max(each.timeout_s for each in limits),
-    )
 
 
 def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
@@ -24428,6 +24973,8 @@ def print_tasks(batch: Batch, plans: Iterable[Plan], directory: str) -> None:
         line = f"  {plan.id}: {plan.limits}"
         if plan.stage:
             line += " where the limits before were met"
+        if plan.race:
+            line += ", races"
         if plan.priority:
             line += f", priority {plan.priority}"
         if plan.expect:
@@ -25356,6 +25903,8 @@ def winners(batch: Batch) -> list[Measured]:
         if task.record:
             plan = task.record.plan
         options = batch.provers[plan.prover].all_options(plan.options)
+        if task.is_settled_by_another:  # that one tells what to do
+            continue
         path = os.path.join(plan.cwd, plan.theory)
         known = theory_now(path, options, plan.flags).lemmas
         is_refused = bool(task.result and task.result.refused)
@@ -25387,7 +25936,8 @@ def measured_entry(batch: Batch, group: Sequence[Measured], recipe_file: str) ->
     variants: dict[str, list[Measured]] = {}
     for each in group:
         variants.setdefault(each.plan.variant, []).append(each)
-    has_variants = all(variants)
+    # Those of a race were ways to an answer, of which one is left.
+    has_variants = all(variants) and not plan.race
     if not has_variants:
         entry.update(measured_settings(plan))
     if plan.cwd != batch.header.cwd:

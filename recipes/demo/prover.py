@@ -5,6 +5,7 @@ It reads its answers from formal comments in the theory, one line a lemma:
 
     demo{*
     NAME: verified | falsified | incomplete | hang | hoard | crash, N steps, S seconds
+    NAME --OPTION: ...                     what counts instead where it is called with this option
     *}
 
 so that a machine without Tamarin can see a whole batch run. It knows -D=FLAG and #ifdef. What it writes as a proof is N steps
@@ -34,7 +35,7 @@ LEMMA = re.compile(
     re.MULTILINE,
 )
 ANSWER = re.compile(
-    r"^(?P<name>\w+): (?P<verdict>\w+)"
+    r"^(?P<name>\w+)(?: (?P<option>--\S+))?: (?P<verdict>\w+)"
     r"(?:, (?P<steps>\d+) steps)?(?:, (?P<seconds>[\d.]+) seconds)?$",
     re.MULTILINE,
 )
@@ -59,7 +60,7 @@ def main(argv):
         print(complaint, file=sys.stderr)
         return 1
     flags = {word[len("-D=") :] for word in argv if word.startswith("-D=")}
-    prove(path, preprocessed(text, flags), options)
+    prove(path, preprocessed(text, flags), options, argv)
     return 0
 
 
@@ -103,7 +104,7 @@ def holds(formula, flags):
     return False
 
 
-def prove(path, text, options):
+def prove(path, text, options, argv):
     """Act out one proof, or a load without one; write what Tamarin would write."""
     theory = re.search(r"\btheory\s+(\w+)", text).group(1)
     for phase in ("loaded", "translated", "closed"):
@@ -115,7 +116,7 @@ def prove(path, text, options):
     asked = options.get("--prove")
     progress("[Saturating Sources] Done")
     if asked in answers:
-        answers[asked] = act(text, asked)
+        answers[asked] = act(text, asked, argv)
     traces = [lemma for lemma in lemmas if shows_trace(lemma, answers[lemma.name])]
     write(options.get("--output"), text_with_proofs(text, lemmas, answers))
     write(options.get("--output-dot"), "".join(dot(theory, lemma) for lemma in traces))
@@ -152,15 +153,18 @@ def claim(lemma):
     return Answer(verdict, steps)
 
 
-def act(text, asked):
+def act(text, asked, argv):
     """Do what the theory's comments say of the lemma that is to be proven; the answer."""
     comments = re.findall(r"demo\{\*(.*?)\*\}", text, re.DOTALL)
-    for found in ANSWER.finditer("".join(comments)):
-        if found["name"] == asked:
-            time.sleep(float(found["seconds"] or 0))
-            misbehave(found["verdict"])
-            return Answer(found["verdict"], int(found["steps"] or 1))
-    return NOTHING
+    lines = [found for found in ANSWER.finditer("".join(comments)) if found["name"] == asked]
+    lines = [found for found in lines if found["option"] in (None, *argv)]
+    if not lines:
+        return NOTHING
+    # Those that name an option come before the one that names none.
+    found = max(lines, key=lambda found: found["option"] is not None)
+    time.sleep(float(found["seconds"] or 0))
+    misbehave(found["verdict"])
+    return Answer(found["verdict"], int(found["steps"] or 1))
 
 
 def misbehave(word):
