@@ -18516,7 +18516,9 @@ class Blind:
                 names |= {plan.lemma, plan.entry, plan.prover, plan.variant}
                 if task.record:
                     hosts.add(task.record.host)
-        roots = _roots_of(batches).union(moved)
+        # What is below one that was moved goes with it.
+        inside = tuple(root + "/" for root in moved)
+        roots = {root for root in _roots_of(batches) if not root.startswith(inside)}.union(moved)
         self._roots = _roots_pattern(roots)
         self._words = _words_pattern(hosts, roots, names)
 
@@ -22230,21 +22232,48 @@ class Bundle:
         pieces = _verified(archive, name, known)
         for batch in self.manifest.batches:
             if name.startswith(batch.results + "/") and os.path.basename(name) == JOURNAL:
-                pieces = _with_roots([b"".join(pieces)], batch, target)
+                pieces = _journal_there(pieces, batch, target)
         with open(path, "xb", opener=open_no_link) as file:
             file.writelines(pieces)
         os.chmod(path, 0o755 if known.executable else 0o644)
 
 
-def _with_roots(pieces: Iterable[bytes], batch: BundledBatch, target: str) -> Iterator[bytes]:
+def _journal_there(pieces: Iterable[bytes], batch: BundledBatch, target: str) -> Iterator[bytes]:
     """A journal in which directories are where the bundle is unpacked."""
+    moves: list[tuple[bytes, bytes]] = []
+    for root in sorted(batch.roots, key=len, reverse=True):
+        place = os.path.join(target, batch.roots[root]).rstrip(os.sep)
+        moves.append((_begin_of_json(root), _begin_of_json(place)))
+    for line in _lines_of(pieces):
+        for before, now in moves:
+            line = line.replace(before + b"/", now + b"/").replace(before + b'"', now + b'"')
+        yield _THEORY_ELSEWHERE.sub(_theory_from_cwd, line)
+
+
+def _begin_of_json(path: str) -> bytes:
+    """How a path begins in JSON, from its quote on."""
+    return json.dumps(path, ensure_ascii=False)[:-1].encode("utf-8", "backslashreplace")
+
+
+def _lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of a file that comes in pieces."""
+    rest = b""
     for piece in pieces:
-        for root in sorted(batch.roots, key=len, reverse=True):
-            place = os.path.join(target, batch.roots[root]) if batch.roots[root] else target
-            told = json.dumps(root, ensure_ascii=False)[:-1].encode("utf-8", "backslashreplace")
-            here = json.dumps(place, ensure_ascii=False)[:-1].encode("utf-8", "backslashreplace")
-            piece = piece.replace(told + b"/", here + b"/").replace(told + b'"', here + b'"')
-        yield piece
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line + b"\n"
+    yield rest
+
+
+_THEORY_ELSEWHERE = re.compile(rb'("theory":")(/[^"\\]+)(".*"cwd":"(/[^"\\]+)")')
+
+
+def _theory_from_cwd(found: re.Match[bytes]) -> bytes:
+    """In a plan, the way to a theory that is not below its working directory.
+
+    Where the bundle is unpacked means nothing: it may be there for a moment only.
+    """
+    return found[1] + os.path.relpath(found[2], found[4]) + found[3]
 
 
 def remove_tree(directory: str) -> None:
@@ -26476,6 +26505,8 @@ def parse_command_line(words: Sequence[str]) -> argparse.Namespace:
         return command_line_parser().parse_args(words)
     args = bundle_parser(bundle).parse_args(words or ["show"])
     args.bundle = bundle
+    if args.func is command_lemmas and args.theory != bundle:
+        args.theory = os.path.join(bundle, args.theory)
     return args
 
 
@@ -26707,9 +26738,7 @@ class OpenedBundles:
 
     def _each_theory(self, args: argparse.Namespace) -> list[argparse.Namespace]:
         """What to call `lemmas` with."""
-        place = place_in_bundle(args.theory)
-        if place is None:  # of a bundle that is being run
-            place = PlaceInBundle(args.bundle, args.theory)
+        place = cast(PlaceInBundle, place_in_bundle(args.theory))
         folder = self.open(place.bundle)
         if place.inside:
             return [_with(args, theory=os.path.join(folder, place.inside))]
@@ -26888,7 +26917,9 @@ def reviewers_provers(paper: Batch, wishes: Sequence[ProverWish]) -> dict[str, P
     programs = {wish.program: None for wish in wishes}
     usual = [find_on_path(name) for name in Flavour]
     programs.update(dict.fromkeys(filter(None, usual)))
-    asked = {program: Prover(program, (program,)) for program in programs}
+    asked: dict[str, Prover] = {}
+    for number, program in enumerate(programs, 1):
+        asked[program] = Prover(f"{os.path.basename(program)}-{number}", (program,))
     run_unless_stopped(ask_versions(asked.values()))
     found: dict[str, Prover] = {}
     for alias, before in paper.provers.items():
@@ -26969,7 +27000,8 @@ def run_bundled_batch(
         raise InputError("no prover of the paper is here: --prover PROGRAM names one")
     chosen = select_ids(planned, args.task)
     asked = RunAsked(args.task, take_over=args.take_over)
-    done = run_batch(planned, recipe_results(recipe), asked, args)
+    results = os.path.abspath(recipe_results(recipe))
+    done = run_batch(planned, results, asked, args)
     ids = dict.fromkeys(chosen)
     if not args.task:
         ids.update(dict.fromkeys(paper.tasks))
