@@ -596,6 +596,11 @@ class Limits:
             and self.timeout_s <= other.timeout_s
         )
 
+    def within(self, room: Limits) -> Limits:
+        """The same time with no more cores and memory than there are."""
+        cores = min(self.cores, room.cores)
+        return Limits(cores, min(self.memory_mb, room.memory_mb), self.timeout_s)
+
 
 NO_LIMITS = Limits(0, 0, 0)  # of what others did, and did not tell
 
@@ -17616,6 +17621,9 @@ class Recheck:
         self.directory = os.path.join(self.results, RECHECK_FOLDER + prover.alias)
         self.proofs_directory = self.directory + "~proofs"
         self.dependencies: dict[TheoryView, Dependencies] = {}
+        # The results may come from a larger machine.
+        machine = Limits(available_cores(), available_memory_mb(), math.inf)
+        self.room = batch.header.limits.within(machine)
         # What was proven, not what lies there today.
         self.copies = kept_inputs(batch.header, self.results)
         load = functools.partial(load_theory, copies=self.copies)
@@ -17683,6 +17691,7 @@ class Recheck:
             task.plan,
             theory=path,
             prover=self.prover.alias,
+            limits=task.plan.limits.within(self.room),
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
@@ -17709,6 +17718,7 @@ class Recheck:
             host=host,
             boot_id=boot_id,
             provers={self.prover.alias: self.prover},
+            limits=self.room,
             recheck_of=self.results,
         )
 
@@ -21660,6 +21670,7 @@ class BundledBatch:
     cwd: str  # stands for the directory that it ran in
     # What stands for the directories that its journals name.
     roots: dict[str, str]
+    folders: tuple[str, ...]  # of EVIDENCE_FOLDERS, those that are not left out: one may be empty
 
     @property
     def recipe(self) -> str:
@@ -21695,6 +21706,7 @@ class BundleSource(NamedTuple):
     directory: str  # absolute
     batch: Batch
     recipe: Json
+    recipe_file: str  # absolute: where it names files from
 
 
 class BundleMade(NamedTuple):
@@ -21828,7 +21840,7 @@ class _BundlePart:
         for each in self.inputs:
             self._write_input(writer, each)
         cwd = self._place_of(self.cwd)
-        batch = BundledBatch(self.results, cwd, self._told_roots())
+        batch = BundledBatch(self.results, cwd, self._told_roots(), tuple(self._evidence_folders()))
         recipe = self._portable_recipe().encode("utf-8", "backslashreplace")
         writer.add(batch.recipe, [recipe])
         names = list(self._result_names())
@@ -21846,6 +21858,14 @@ class _BundlePart:
         if self.asked.names:
             return dict(self.roots)
         return {BUNDLE_ROOT: ""}
+
+    def _evidence_folders(self) -> Iterator[str]:
+        """`BundledBatch.folders`."""
+        left_out = {"logs": not self.asked.logs, "proofs": not self.asked.proofs}
+        for folder in EVIDENCE_FOLDERS:
+            is_there = os.path.isdir(os.path.join(self.source.directory, folder))
+            if is_there and not left_out.get(folder):
+                yield folder
 
     # What provers read.
 
@@ -22069,8 +22089,7 @@ class _BundlePart:
 
     def _name_theories(self, name: str, entry: Json) -> None:
         """Let an entry name its theories from the working directory, not from the recipe's own."""
-        header = self.source.batch.header
-        beside = os.path.relpath(os.path.dirname(header.recipe_file), self.cwd)
+        beside = os.path.relpath(os.path.dirname(self.source.recipe_file), self.cwd)
         tasks = self.source.batch.tasks.values()
         theories = {_theory_path(task.plan) for task in tasks if task.plan.entry == name}
         given = entry["theory_file"]
@@ -22212,6 +22231,10 @@ class Bundle:
             with _reading_bundle(self.path) as archive:
                 for name, known in self.manifest.files.items():
                     self._unpack_file(archive, name, known, directory, target)
+            for batch in self.manifest.batches:
+                for folder in batch.folders:
+                    place = os.path.join(directory, batch.results, folder)
+                    os.makedirs(place, exist_ok=True)
             manifest = json.dumps(encode(self.manifest), indent=1, sort_keys=True) + "\n"
             write_file(os.path.join(directory, MANIFEST), manifest)
         except BaseException:
@@ -22500,6 +22523,8 @@ def _refuse_lies(members: Sequence[zipfile.ZipInfo], manifest: Manifest) -> None
         places = [batch.results, *filter(None, (batch.cwd, *batch.roots.values()))]
         if batch.recipe not in files or any(map(_name_problem, places)):
             raise BundleError(f"{MANIFEST} names a batch that is not in it")
+        if not set(batch.folders).issubset(EVIDENCE_FOLDERS):
+            raise BundleError(f"{MANIFEST} names folders that no results have")
         if not all(os.path.isabs(root) and len(root) > 1 for root in batch.roots):
             raise BundleError(f"{MANIFEST} names a directory that is none")
     if not manifest.batches or BUNDLE_TOOL not in files:
@@ -22560,7 +22585,7 @@ def reproductions(paper: Batch, own: Batch, ids: Iterable[str]) -> list[Reproduc
 def _reproduced(paper: Task | None, own: Task | None) -> Reproduced:
     before = paper.verdict if paper else None
     now = own.verdict if own else None
-    if paper and own and _texts(paper) != _texts(own):
+    if paper and own and not _is_one_text(_proven(paper), _proven(own)):
         return Reproduced.ANOTHER_TEXT
     if before and before == now:
         return Reproduced.REPRODUCED
@@ -22571,10 +22596,15 @@ def _reproduced(paper: Task | None, own: Task | None) -> Reproduced:
     return Reproduced.NEW if now in ANSWERS else Reproduced.NO_VERDICT
 
 
-def _texts(task: Task) -> Hashable:
-    """What tells the text that a task is about."""
-    plan = task.record.plan if task.record else task.plan
-    return plan.theory_digest, plan.flags
+def _proven(task: Task) -> Plan:
+    """What the result of a task is a result of."""
+    return task.record.plan if task.record else task.plan
+
+
+def _is_one_text(plan: Plan, other: Plan) -> bool:
+    """Whether two plans are of one text, as far as that is known: batch-tamarin does not say it."""
+    digests = {plan.theory_digest, other.theory_digest} - {""}
+    return len(digests) < 2 and plan.flags == other.flags
 
 
 def reproduction_counts(compared: Iterable[Reproduction]) -> dict[str, int]:
@@ -25738,7 +25768,7 @@ def command_audit(args: argparse.Namespace) -> int:
     code = audit_code(tasks, findings, args.strict)
     told = problems.not_judged
     text = audit_report(args.format, code == 0, rows, findings, told, args.details)
-    _print_audit(text, args.format)
+    _print_audit("".join(told_in_bundles(args, [text])), args.format)
     return code
 
 
@@ -25803,7 +25833,7 @@ def command_report(args: argparse.Namespace) -> int:
             for directory, batch in batches.items():
                 rebuild(batch, directory)
         for form, path in files.items():
-            write_report(batches, form, path, asked)
+            write_report(batches, form, path, asked, functools.partial(told_in_bundles, args))
     except OSError as error:
         raise InputError(
             f"the report can't be written: {error.strerror}{way_out(error)}", error.filename or ""
@@ -25894,10 +25924,19 @@ def report_ending(form: str) -> str:
     return "." + ENDINGS.get(form, form)
 
 
-def write_report(batches: Batches, form: str, path: str, asked: Asked) -> None:
-    """Write one report to a file, and say so, or to stdout if `path` is "". Raises OSError."""
+def write_report(
+    batches: Batches,
+    form: str,
+    path: str,
+    asked: Asked,
+    told: Callable[[Iterable[str]], Iterable[str]],
+) -> None:
+    """Write one report to a file, and say so, or to stdout if `path` is "". Raises OSError.
+
+    `told`: what is written of its pieces.
+    """
     folder = os.path.dirname(path) or "."
-    pieces = PRINTED[form](batches, folder, asked)
+    pieces = told(PRINTED[form](batches, folder, asked))
     if form in REPORTS:
         pieces = marked(form, pieces)
     if path:
@@ -26458,18 +26497,14 @@ def bundle_source(results: str) -> BundleSource:
         state = batch_state(batch, os.path.join(directory, JOURNAL)).word
     if state != "finished":
         warn(f"{printable(results)}: this batch is not finished ({state})")
-    recipe = batch.header.recipe
-    if not recipe:
-        recipe = recipe_of_others(directory)
-    return BundleSource(directory, batch, recipe)
-
-
-def recipe_of_others(directory: str) -> Json:
-    """A recipe for what batch-tamarin proved: it keeps none."""
-    recipe_file = os.path.join(os.path.dirname(directory), BUNDLED_RECIPE)
+    if batch.header.recipe:
+        recipe_file = os.path.abspath(batch.header.recipe_file)
+        return BundleSource(directory, batch, batch.header.recipe, recipe_file)
+    # batch-tamarin keeps none.
+    recipe_file = os.path.join(batch.header.cwd, BUNDLED_RECIPE)
     args = argparse.Namespace(measured=directory, output=recipe_file, results="results")
     args.cores = args.memory = args.timeout = ""
-    return measured_recipe(args)
+    return BundleSource(directory, batch, measured_recipe(args), recipe_file)
 
 
 # --- What is in a bundle --------------------------------------------------------------------------
@@ -26667,17 +26702,17 @@ class OpenedBundles:
     """
 
     def __init__(self) -> None:
+        self.folder = ""  # absolute
         self._opened: dict[str, Bundle] = {}  # by the names of their folders
-        self._folder = ""
         self._before = os.getcwd()
 
     def __enter__(self) -> OpenedBundles:
-        self._folder = private_folder()
+        self.folder = private_folder()
         return self
 
     def __exit__(self, *_: object) -> None:
         os.chdir(self._before)
-        remove_tree(self._folder)
+        remove_tree(self.folder)
 
     def open(self, path: str) -> str:
         """Unpack a bundle; the name of its folder. Raises InputError."""
@@ -26690,7 +26725,7 @@ class OpenedBundles:
         while folder in self._opened:
             folder += "_"
         bundle = open_bundle(real)
-        bundle.unpack(os.path.join(self._folder, folder))
+        bundle.unpack(os.path.join(self.folder, folder))
         self._opened[folder] = bundle
         return folder
 
@@ -26705,11 +26740,11 @@ class OpenedBundles:
 
     def enter(self) -> None:
         """Make it the working directory."""
-        os.chdir(self._folder)
+        os.chdir(self.folder)
 
     def arguments(self, args: argparse.Namespace) -> list[argparse.Namespace]:
         """What to call a command with; several times where it takes one of several things."""
-        asked = argparse.Namespace(**vars(args))
+        asked = _with(args, unpacked=self.folder)
         for name in ("paths", "results", "against"):
             value = getattr(args, name, None)
             if isinstance(value, list):
@@ -26744,14 +26779,22 @@ class OpenedBundles:
             return [_with(args, theory=os.path.join(folder, place.inside))]
         each_asked: dict[Hashable, argparse.Namespace] = {}
         for results in self.results(folder):
-            batch = load_results(os.path.join(self._folder, results), warn)
+            batch = load_results(os.path.join(self.folder, results), warn)
             for view in _views_of(batch):
-                theory = os.path.relpath(view.path, self._folder)
+                theory = os.path.relpath(view.path, self.folder)
                 read = {"define": list(view.flags), "diff": view.diff}
                 each_asked[view] = _with(
                     args, theory=theory, auto_sources=view.auto_sources, **read
                 )
         return list(each_asked.values())
+
+
+def told_in_bundles(args: argparse.Namespace, pieces: Iterable[str]) -> Iterable[str]:
+    """What a report tells: where bundles were unpacked for a moment means nothing to anybody."""
+    folder = getattr(args, "unpacked", "")
+    if not folder:
+        return pieces
+    return (piece.replace(folder + os.sep, "") for piece in pieces)
 
 
 def _with(args: argparse.Namespace, **changes: Any) -> argparse.Namespace:
@@ -26786,7 +26829,8 @@ def command_show(args: argparse.Namespace) -> int:
             lines = table_of_results(batch, path, tasks, sources_now(batch).older)
             print_coloured("\n".join(lines) + "\n")
         print_out("\nAudit: ")
-        code = command_audit(command_line_parser().parse_args(["audit", *paths]))
+        asked = command_line_parser().parse_args(["audit", *paths])
+        code = command_audit(_with(asked, unpacked=opened.folder))
     name = printable(quoted([os.path.basename(args.bundle)]))
     print_out(f"`python3 {name} --help` tells what else can be done with it\n")
     return code
