@@ -21829,6 +21829,11 @@ class _BundlePart:
         self.roots[source.directory] = self.results
         # Digests of files that are told otherwise, and what they are then.
         self._digests: dict[bytes, bytes] = {}
+        # Of a batch that runs: what its journal tells now is on disk, and nothing else is told.
+        self._journals: dict[str, int] = {}
+        for name in self._result_names():
+            if os.path.basename(name) == JOURNAL:
+                self._journals[name] = os.path.getsize(os.path.join(source.directory, name))
         self._blind = self._make_blind()
 
     def seen(self, text: str) -> str:
@@ -21843,14 +21848,12 @@ class _BundlePart:
         batch = BundledBatch(self.results, cwd, self._told_roots(), tuple(self._evidence_folders()))
         recipe = self._portable_recipe().encode("utf-8", "backslashreplace")
         writer.add(batch.recipe, [recipe])
-        names = list(self._result_names())
-        # They tell digests of the others.
-        journals = [name for name in names if os.path.basename(name) == JOURNAL]
-        for name in names:
-            if name not in journals:
+        for name in self._result_names():
+            if name not in self._journals:
                 self._write_result(writer, name)
-        for name in journals:
-            self._write_journal(writer, name)
+        # At last: they tell digests of the others.
+        for name, size in self._journals.items():
+            self._write_journal(writer, name, size)
         return batch
 
     def _told_roots(self) -> dict[str, str]:
@@ -21983,9 +21986,8 @@ class _BundlePart:
         for each in self.inputs:
             names.update(self._place_of(each.path).split(os.sep))
         hosts = {host_id()[0]}
-        for name in self._result_names():
-            if os.path.basename(name) == JOURNAL:
-                hosts |= _hosts_in(os.path.join(self.source.directory, name))
+        for name in self._journals:
+            hosts |= _hosts_in(os.path.join(self.source.directory, name))
 
         hosts.update(_HOME.findall(os.path.expanduser("~")))
         return Blind({self.source.directory: self.source.batch}, moved, hosts, names)
@@ -22006,9 +22008,9 @@ class _BundlePart:
             )
         return told.encode("utf-8", "surrogateescape")
 
-    def _told_lines(self, file: BinaryIO) -> Iterator[bytes]:
-        """What is told of a log, or of a file of results, in pieces."""
-        for line in file:
+    def _told_lines(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """What is told of a log, or of a file of results."""
+        for line in lines:
             text = line.decode("utf-8", "surrogateescape")
             yield self.seen(text).encode("utf-8", "surrogateescape")
 
@@ -22049,16 +22051,17 @@ class _BundlePart:
             else:
                 writer.add(place, self._told_lines(file), size=size)
 
-    def _write_journal(self, writer: BundleWriter, name: str) -> None:
-        """Its digests are those of the files as they stand in the bundle."""
+    def _write_journal(self, writer: BundleWriter, name: str, size: int) -> None:
+        """Its first `size` bytes; its digests are those of the files as they stand in the bundle."""
 
         def told(found: re.Match[bytes]) -> bytes:
             return self._digests.get(found[0], found[0])
 
         path = os.path.join(self.source.directory, name)
         with open_file(path) as file:
-            lines = (_DIGEST.sub(told, line) for line in self._told_lines(file))
-            writer.add(os.path.join(self.results, name), lines, size=os.path.getsize(path))
+            whole = _lines_within(file, size)
+            lines = (_DIGEST.sub(told, line) for line in self._told_lines(whole))
+            writer.add(os.path.join(self.results, name), lines, size=size)
 
     # The recipe.
 
@@ -22129,6 +22132,15 @@ class _BundlePart:
 _LEFT_OUT = ("inputs", "recheck", "recheck~proofs")
 _DIGEST = re.compile(rb"\b[0-9a-f]{64}\b")
 _HOST = re.compile(rb'"host": ?"([^"\\]+)"')
+
+
+def _lines_within(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The lines of a file that end within its first `size` bytes."""
+    for line in file:
+        size -= len(line)
+        if size < 0:
+            return
+        yield line
 
 
 def _hosts_in(journal: str) -> set[str]:
@@ -25812,6 +25824,8 @@ def command_report(args: argparse.Namespace) -> int:
 
     Also of a batch that has not finished, and of what batch-tamarin left.
     """
+    if args.rebuild and getattr(args, "unpacked", ""):
+        raise InputError("--rebuild writes into a results directory, not into a bundle")
     if getattr(args, "run", ""):  # of a bundle
         return report_run(args, args.results)
     batches: dict[str, Batch] = {}
