@@ -21727,22 +21727,12 @@ def write_bundle(
     """
     import zipfile
 
-    notes: list[str] = []
-    batches: list[BundledBatch] = []
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with open(temporary, "xb") as file:
             file.write(SHEBANG)
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                writer = BundleWriter(archive)
-                writer.add(BUNDLE_TOOL, [tool])
-                for folder, source in _folders_of(sources).items():
-                    part = _BundlePart(folder, source, asked)
-                    batches.append(part.write(writer))
-                    for note in part.notes:
-                        warn(note)
-                    notes += map(part.seen, part.notes)
-                writer.add_manifest(batches, notes)
+                _write_members(BundleWriter(archive), sources, asked, tool, warn)
         os.chmod(temporary, 0o755)
         # What strangers would refuse must not be handed out.
         made = open_bundle(temporary)
@@ -21750,6 +21740,25 @@ def write_bundle(
     finally:
         remove_file(temporary)
     return BundleMade(os.path.getsize(path), made.sha256, len(made.manifest.files))
+
+
+def _write_members(
+    writer: BundleWriter,
+    sources: Sequence[BundleSource],
+    asked: BundleAsked,
+    tool: bytes,
+    warn: Warn,
+) -> None:
+    writer.add(BUNDLE_TOOL, [tool])
+    batches: list[BundledBatch] = []
+    notes: list[str] = []
+    for folder, source in _folders_of(sources).items():
+        part = _BundlePart(folder, source, asked)
+        batches.append(part.write(writer))
+        for note in part.notes:
+            warn(note)
+        notes += map(part.seen, part.notes)
+    writer.add_manifest(batches, notes)
 
 
 def _folders_of(sources: Sequence[BundleSource]) -> dict[str, BundleSource]:
@@ -21773,15 +21782,20 @@ class BundleWriter:
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self.files: dict[str, BundledFile] = {}  # what the manifest is to say
+        self._names: dict[str, str] = {}  # by what some systems take for the same
         self._archive = archive
 
     def add(
         self, name: str, pieces: Iterable[bytes], executable: bool = False, size: int = 0
     ) -> str:
-        """Write a file; its SHA-256. `size`: about as many bytes as it has."""
+        """Write a file; its SHA-256. `size`: about as many bytes as it has.
+
+        Raises InputError for a name that can't be in a bundle.
+        """
         import hashlib
         import zipfile
 
+        self._refuse_name(name)
         info = zipfile.ZipInfo(name)
         info.compress_type = zipfile.ZIP_DEFLATED
         info.create_system = 3  # Unix, also on other systems
@@ -21795,6 +21809,14 @@ class BundleWriter:
                 member.write(piece)
         self.files[name] = BundledFile(digest.hexdigest(), written, executable)
         return digest.hexdigest()
+
+    def _refuse_name(self, name: str) -> None:
+        problem = _name_problem(name)
+        other = self._names.setdefault(name.casefold(), name)
+        if other in self.files:
+            problem = f"and '{other}' can't be told apart on every system: rename one"
+        if problem:
+            raise InputError(printable(f"'{name}' {problem}; so it can't be in a bundle"))
 
     def add_manifest(self, batches: Iterable[BundledBatch], notes: Iterable[str]) -> None:
         """Write what all the others are."""
@@ -21813,27 +21835,233 @@ class _Input(NamedTuple):
     digest: str
 
 
+# Takes note of what is not as it should be.
+Note = Callable[[str], None]
+
+
+def _find_inputs(source: BundleSource, note: Note) -> Iterator[_Input]:
+    """The files that the results are of; what is not as it was proven is noted."""
+    header = source.batch.header
+    copies = kept_inputs(header, source.directory)
+    for name, digest in sorted(header.inputs.items()):
+        path = os.path.abspath(os.path.join(header.cwd, name))
+        now = file_state_now(path).digest
+        found = ""
+        for place in (copies.get(path, ""), path):
+            if place and not found and file_state_now(place).digest == digest:
+                found = place
+        yield _Input(path, found, digest)
+        shown = printable(name)
+        if not found:
+            note(
+                f"{shown} is not in the bundle: neither what lies there now nor inputs/ has it as "
+                "it was proven"
+            )
+        elif not now:
+            note(f"{shown} is not there any more: the bundle has it as it was proven")
+        elif now != digest:
+            note(
+                f"{shown} HAS CHANGED since it was proven: the bundle has the text that the "
+                "results are of, not what lies there now"
+            )
+    if not header.inputs:
+        yield from _inputs_of_others(source.batch, note)
+
+
+def _inputs_of_others(batch: Batch, note: Note) -> Iterator[_Input]:
+    """What the theories of batch-tamarin's results read now."""
+    found: dict[str, None] = {}
+    gone: dict[str, None] = {}
+    for view, tasks in _views_of(batch).items():
+        plan = tasks[0].plan
+        try:
+            theory = load_theory(*view)
+        except InputError:
+            gone[plan.theory] = None
+            continue
+        oracles = used_oracles(theory, _all_options(batch, plan), plan.cwd)
+        found.update(dict.fromkeys(map(os.path.abspath, (*theory.files, *oracles))))
+    if found:
+        note("batch-tamarin does not say which texts it proved: these are as they lie there now")
+    for name in gone:
+        note(f"{printable(name)} is not in the bundle: it can't be read")
+    for path in sorted(found):
+        yield _Input(path, path, file_state_now(path).digest)
+
+
+class _BundlePlaces:
+    """Where the files of a batch stand in a folder of a bundle.
+
+    What lay below one directory stays together: names relative to each other mean the same there.
+    """
+
+    def __init__(self, folder: str, source: BundleSource, inputs: Iterable[_Input]) -> None:
+        self.cwd = os.path.abspath(source.batch.header.cwd)
+        self.results = os.path.join(folder, BUNDLED_RESULTS)
+        folders = {self.cwd}
+        folders.update(os.path.abspath(task.plan.cwd) for task in source.batch.tasks.values())
+        folders.update(os.path.dirname(each.path) for each in inputs)
+        groups: dict[str, list[str]] = {}
+        for each in folders:
+            groups.setdefault(_neighbourhood(each), []).append(each)
+        if os.sep in groups:
+            raise InputError("a batch that ran in / can't be bundled", source.directory)
+        own = groups.pop(_neighbourhood(self.cwd))
+        # Directories, and what stands for them.
+        self.roots = {os.path.commonpath(own): folder}
+        for number, name in enumerate(sorted(groups), 1):
+            root = os.path.commonpath(groups[name])
+            self.roots[root] = os.path.join(folder, f"outside-{number}")
+        self.roots[source.directory] = self.results
+
+    def of(self, path: str) -> str:
+        """The place of a file, or of a directory."""
+        for root, place in self.roots.items():
+            if path == root:
+                return place
+            if path.startswith(root + os.sep):
+                return os.path.join(place, path[len(root) + 1 :])
+        raise InputError("has no place in the bundle", printable(path))
+
+    def blind(self) -> dict[str, str]:
+        """The directories as they are told where nobody is to know where they are."""
+        told: dict[str, str] = {}
+        for root, place in self.roots.items():
+            told[root] = os.path.join(BUNDLE_ROOT, place).rstrip(os.sep)
+            told[json.dumps(root)[1:-1]] = told[root]  # as it may stand in JSON
+        return told
+
+    def from_cwd(self, text: str) -> str:
+        """A text of JSON in which paths lead from the working directory to these places."""
+        here = self.of(self.cwd) or "."
+        for root in sorted(self.roots, key=len, reverse=True):
+            way = os.path.relpath(self.roots[root] or ".", here)
+            shown = re.escape(json.dumps(root, ensure_ascii=False)[1:-1])
+            below = "" if way == "." else way + "/"
+            text = re.sub(rf"(?<![\w.-]){shown}/", below.replace("\\", r"\\"), text)
+            text = re.sub(rf"(?<![\w.-]){shown}(?![\w.-])", way.replace("\\", r"\\"), text)
+        return text
+
+
+def _neighbourhood(path: str) -> str:
+    """What must be the same of two directories that stay together: all but the whole disk.
+
+    Nor all homes: whose they are nobody is to know.
+    """
+    names = path.split(os.sep)
+    is_home = names[1] in ("home", "Users")
+    return os.sep.join(names[: 3 if is_home else 2]) or os.sep
+
+
+class _PortableRecipe:
+    """A recipe as it can be run where the bundle is unpacked."""
+
+    def __init__(self, source: BundleSource, places: _BundlePlaces, note: Note) -> None:
+        self._source = source
+        self._places = places
+        self._note = note
+        self._recipe: Json = json.loads(json.dumps(source.recipe))
+
+    def text(self) -> str:
+        """Its JSON."""
+        self._recipe.pop("$schema", None)
+        self._set_config(self._recipe.setdefault("config", {}))
+        for prover in self._recipe.get("tamarin_versions", {}).values():
+            _make_prover_portable(prover)
+        entries: Json = self._recipe["tasks"]
+        made = [name for name, entry in entries.items() if entry.pop("prepare", None)]
+        if made:
+            self._note(
+                f"the theories of {printable(listed(made))} are in the bundle as they were made, "
+                "and the recipe in it makes them no more"
+            )
+        for name, entry in entries.items():
+            self._name_theories(name, entry)
+            if str(entry.get("cwd", "")).startswith(os.pardir):
+                entry["cwd"] = os.path.normpath(os.path.join(self._places.cwd, entry["cwd"]))
+        text = json.dumps(self._recipe, indent=2, ensure_ascii=False) + "\n"
+        return self._places.from_cwd(text)
+
+    def _set_config(self, config: Json) -> None:
+        names = str(config.get("output_directory", "results")).split(os.sep)
+        if names[0] in ("", "~", BUNDLED_RESULTS) or os.pardir in names:
+            config["output_directory"] = "results"
+        # What the command line said over the recipe.
+        options = self._source.batch.header.options
+        if options.timeout_s:
+            config["default_timeout"] = options.timeout_s
+        if options.granularity:
+            config["granularity"] = options.granularity
+
+    def _name_theories(self, name: str, entry: Json) -> None:
+        """Let an entry name its theories from the working directory, not from the recipe's own."""
+        tasks = self._source.batch.tasks.values()
+        theories = [_theory_path(task.plan) for task in tasks if task.plan.entry == name]
+        paths = set(map(os.path.normpath, theories))
+        given = entry["theory_file"]
+        if isinstance(given, str):
+            entry["theory_file"] = self._theory_name(given, paths)
+        else:
+            entry["theory_file"] = [self._theory_name(word, paths) for word in given]
+
+    def _theory_name(self, word: str, theories: Collection[str]) -> str:
+        """A name or pattern of theories; `theories`: the paths of those that there were."""
+        pattern = os.path.expanduser(word.lstrip("!"))
+        # What takes theories away by their names alone goes on to do so.
+        if word.startswith("!") and os.sep not in word:
+            return word
+        here = os.path.normpath(os.path.join(self._places.cwd, pattern))
+        beside = os.path.join(os.path.dirname(self._source.recipe_file), pattern)
+        beside = os.path.normpath(beside)
+        meant = here
+        if not _matches_any(here, theories) and _matches_any(beside, theories):
+            meant = beside
+        mark = "!" if word.startswith("!") else ""
+        # As it was, where it means the same in the bundle.
+        if meant == here and not pattern.startswith((os.sep, os.pardir)):
+            return word
+        return mark + meant
+
+
+def _matches_any(pattern: str, paths: Iterable[str]) -> bool:
+    """Whether a name of a recipe, with its placeholders, can mean one of these files."""
+    wanted = re.sub(r"\{\w+\}", "*", pattern)
+    return any(fnmatch.fnmatchcase(path, wanted) for path in paths)
+
+
+def _make_prover_portable(prover: Json) -> None:
+    """Let a prover of a recipe be one that can be anywhere on PATH."""
+    if "path" in prover:
+        prover["path"] = os.path.basename(prover["path"])
+    elif len(prover.get("command", ())) == 1:
+        prover["path"] = os.path.basename(prover.pop("command")[0])
+    # What says where something is means nothing elsewhere.
+    options = prover.pop("options", ())
+    kept = [option for option in options if not WITH_MAUDE.is_given([option])]
+    if kept:
+        prover["options"] = kept
+    for name, value in list(prover.get("env", {}).items()):
+        if os.sep in value:
+            del prover["env"][name]
+
+
 class _BundlePart:
     """One results directory, as it stands in a folder of a bundle."""
 
     def __init__(self, folder: str, source: BundleSource, asked: BundleAsked) -> None:
-        self.folder = folder
+        self.notes: list[str] = []
         self.source = source
         self.asked = asked
-        self.notes: list[str] = []
-        header = source.batch.header
-        self.cwd = header.cwd
-        self.inputs = list(self._find_inputs())
-        self.roots = self._place_roots()
-        self.results = os.path.join(folder, BUNDLED_RESULTS)
-        self.roots[source.directory] = self.results
+        self.inputs = list(_find_inputs(source, self.notes.append))
+        self.places = _BundlePlaces(folder, source, self.inputs)
         # Digests of files that are told otherwise, and what they are then.
         self._digests: dict[bytes, bytes] = {}
-        # Of a batch that runs: what its journal tells now is on disk, and nothing else is told.
+        # Of a batch that runs: what its journals tell now is on disk, and no more is told.
         self._journals: dict[str, int] = {}
         for name in self._result_names():
             if os.path.basename(name) == JOURNAL:
-                self._journals[name] = os.path.getsize(os.path.join(source.directory, name))
+                self._journals[name] = os.path.getsize(self._path(name))
+        self._telling: list[str] = []  # files that may tell who made them
         self._blind = self._make_blind()
 
     def seen(self, text: str) -> str:
@@ -21843,169 +22071,63 @@ class _BundlePart:
     def write(self, writer: BundleWriter) -> BundledBatch:
         """Write it all; what the manifest says of it."""
         for each in self.inputs:
-            self._write_input(writer, each)
-        cwd = self._place_of(self.cwd)
-        batch = BundledBatch(self.results, cwd, self._told_roots(), tuple(self._evidence_folders()))
-        recipe = self._portable_recipe().encode("utf-8", "backslashreplace")
-        writer.add(batch.recipe, [recipe])
+            if each.source:
+                self._write_input(writer, each)
+        batch = self._told_batch()
+        recipe = _PortableRecipe(self.source, self.places, self.notes.append).text()
+        writer.add(batch.recipe, [self.seen(recipe).encode("utf-8", "backslashreplace")])
         for name in self._result_names():
             if name not in self._journals:
                 self._write_result(writer, name)
         # At last: they tell digests of the others.
         for name, size in self._journals.items():
             self._write_journal(writer, name, size)
+        if self._telling:
+            self.notes.append(
+                f"{printable(listed(self._telling, 3))}: a host, a user or a directory is named "
+                "where nothing may be changed: look at it, if nobody is to know"
+            )
         return batch
 
-    def _told_roots(self) -> dict[str, str]:
-        """`BundledBatch.roots`."""
+    def _told_batch(self) -> BundledBatch:
+        """What the manifest says of it."""
+        roots = {BUNDLE_ROOT: ""}
         if self.asked.names:
-            return dict(self.roots)
-        return {BUNDLE_ROOT: ""}
-
-    def _evidence_folders(self) -> Iterator[str]:
-        """`BundledBatch.folders`."""
+            roots = dict(self.places.roots)
         left_out = {"logs": not self.asked.logs, "proofs": not self.asked.proofs}
+        folders: list[str] = []
         for folder in EVIDENCE_FOLDERS:
-            is_there = os.path.isdir(os.path.join(self.source.directory, folder))
-            if is_there and not left_out.get(folder):
-                yield folder
+            if os.path.isdir(self._path(folder)) and not left_out.get(folder):
+                folders.append(folder)
+        cwd = self.places.of(self.places.cwd)
+        return BundledBatch(self.places.results, cwd, roots, tuple(folders))
 
-    # What provers read.
-
-    def _find_inputs(self) -> Iterator[_Input]:
-        """The files that the results are of; what is not as it was proven is noted."""
-        header = self.source.batch.header
-        copies = kept_inputs(header, self.source.directory)
-        if not header.inputs:
-            yield from self._inputs_of_others()
-        for name, digest in sorted(header.inputs.items()):
-            path = os.path.abspath(os.path.join(self.cwd, name))
-            now = file_state_now(path).digest
-            copy = copies.get(path, "")
-            if copy and file_state_now(copy).digest == digest:
-                source = copy
-            else:
-                source = path if now == digest else ""
-            yield _Input(path, source, digest)
-            shown = printable(name)
-            if not source:
-                self.notes.append(
-                    f"{shown} is not in the bundle: neither what lies there now nor inputs/ has it "
-                    "as it was proven"
-                )
-            elif not now:
-                self.notes.append(
-                    f"{shown} is not there any more: the bundle has it as it was proven"
-                )
-            elif now != digest:
-                self.notes.append(
-                    f"{shown} HAS CHANGED since it was proven: the bundle has the text that the "
-                    "results are of, not what lies there now"
-                )
-
-    def _inputs_of_others(self) -> Iterator[_Input]:
-        """What the theories of batch-tamarin's results read now."""
-        batch = self.source.batch
-        found: dict[str, None] = {}
-        gone: dict[str, None] = {}
-        for view, tasks in _views_of(batch).items():
-            plan = tasks[0].plan
-            try:
-                theory = load_theory(*view)
-            except InputError:
-                gone[plan.theory] = None
-                continue
-            options = _all_options(batch, plan)
-            for path in (*theory.files, *used_oracles(theory, options, plan.cwd)):
-                found[os.path.abspath(path)] = None
-        if found:
-            theories = "theories as they lie there now"
-            self.notes.append(
-                f"batch-tamarin does not say which texts it proved: these are {theories}"
-            )
-        for name in gone:
-            self.notes.append(f"{printable(name)} is not in the bundle: it can't be read")
-        for path in sorted(found):
-            yield _Input(path, path, file_state_now(path).digest)
-
-    def _write_input(self, writer: BundleWriter, each: _Input) -> None:
-        """Write a file where it lay, and its copy in inputs/, which the audit reads."""
-        if not each.source:
-            return
-        with open_file(each.source) as file:
-            data = self._told_code(each.path, file.read())
-            executable = bool(os.fstat(file.fileno()).st_mode & 0o111)
-        digest = writer.add(self._place_of(each.path), [data], executable)
-        self._digests[each.digest.encode()] = digest.encode()
-        if self.source.batch.header.inputs:
-            copy = os.path.join(self.results, "inputs", digest)
-            if copy not in writer.files:
-                writer.add(copy, [data], executable)
-
-    # Where all stands.
-
-    def _place_roots(self) -> dict[str, str]:
-        """Where directories stand: what is below one directory stays together.
-
-        So names relative to each other go on to mean the same.
-        """
-        folders = [self.cwd]
-        folders += (task.plan.cwd for task in self.source.batch.tasks.values())
-        folders += (os.path.dirname(each.path) for each in self.inputs)
-        groups: dict[str, set[str]] = {}
-        for folder in map(os.path.abspath, folders):
-            groups.setdefault(folder.split(os.sep)[1], set()).add(folder)
-        if "" in groups:
-            raise InputError("a batch that ran in / can't be bundled", self.source.directory)
-        own = groups.pop(os.path.abspath(self.cwd).split(os.sep)[1])
-        roots = {os.path.commonpath(own): self.folder}
-        for number, name in enumerate(sorted(groups), 1):
-            place = os.path.join(self.folder, f"outside-{number}")
-            roots[os.path.commonpath(groups[name])] = place
-        return roots
-
-    def _place_of(self, path: str) -> str:
-        """Where a file, or a directory, stands in the bundle."""
-        for root, place in self.roots.items():
-            if path == root:
-                return place
-            if path.startswith(root + os.sep):
-                return os.path.join(place, path[len(root) + 1 :])
-        raise AssertionError(path)
-
-    # What it tells.
+    def _path(self, name: str) -> str:
+        """Where a file of the results is."""
+        return os.path.join(self.source.directory, name)
 
     def _make_blind(self) -> Blind:
         """What takes hosts, users and absolute paths out of texts."""
-        moved: dict[str, str] = {}
-        for root, place in self.roots.items():
-            told = os.path.join(BUNDLE_ROOT, place) if place else BUNDLE_ROOT
-            moved[root] = told
-            moved[json.dumps(root)[1:-1]] = told  # as it may stand in JSON
-        names: set[str] = set()
+        shown: set[str] = set()
         for each in self.inputs:
-            names.update(self._place_of(each.path).split(os.sep))
-        hosts = {host_id()[0]}
+            shown.update(self.places.of(each.path).split(os.sep))
+        hidden = {host_id()[0], *_HOME.findall(os.path.expanduser("~"))}
         for name in self._journals:
-            hosts |= _hosts_in(os.path.join(self.source.directory, name))
-
-        hosts.update(_HOME.findall(os.path.expanduser("~")))
-        return Blind({self.source.directory: self.source.batch}, moved, hosts, names)
+            hidden |= _hosts_in(self._path(name))
+        for name in sorted(hidden & shown):
+            self.notes.append(f"the name '{printable(name)}' can be read: a file is called so")
+        batches = {self.source.directory: self.source.batch}
+        return Blind(batches, self.places.blind(), hidden, shown)
 
     def _told_code(self, path: str, data: bytes) -> bytes:
-        """What is told of a theory, or of an oracle: no more than comments is changed."""
-        if self.asked.names:
-            return data
+        """What is told of a theory or an oracle: no more than comments is changed."""
         text = data.decode("utf-8", "surrogateescape")
-        if not self._blind.tells(text):
+        if self.asked.names or not self._blind.tells(text):
             return data
-        told = blind_comments(text, self._blind) if path.endswith(".spthy") else text
+        change = blind_script if text.startswith("#!") else blind_comments
+        told = change(text, self._blind)
         if self._blind.tells(told):
-            name = printable(self._place_of(path))
-            self.notes.append(
-                f"{name} names a host, a user or a directory where nothing may be changed: look "
-                "at it, if nobody is to know"
-            )
+            self._telling.append(os.path.basename(path))
         return told.encode("utf-8", "surrogateescape")
 
     def _told_lines(self, lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -22014,7 +22136,16 @@ class _BundlePart:
             text = line.decode("utf-8", "surrogateescape")
             yield self.seen(text).encode("utf-8", "surrogateescape")
 
-    # The results.
+    def _write_input(self, writer: BundleWriter, each: _Input) -> None:
+        """Write a file where it lay, and its copy in inputs/, which the audit reads."""
+        with open_file(each.source) as file:
+            data = self._told_code(each.path, file.read())
+            executable = bool(os.fstat(file.fileno()).st_mode & 0o111)
+        digest = writer.add(self.places.of(each.path), [data], executable)
+        self._digests[each.digest.encode()] = digest.encode()
+        copy = os.path.join(self.places.results, "inputs", digest)
+        if self.source.batch.header.inputs and copy not in writer.files:
+            writer.add(copy, [data], executable)
 
     def _result_names(self) -> Iterator[str]:
         """The files of the results that are to be in the bundle, by their paths there, sorted."""
@@ -22022,113 +22153,47 @@ class _BundlePart:
         for folder, folders, names in os.walk(top):
             folders.sort()
             if folder == top:
-                # Made again by each recheck; and kept as they are told in the bundle.
                 folders[:] = [name for name in folders if name not in _LEFT_OUT]
             for name in sorted(names):
                 path = os.path.join(folder, name)
-                if not os.path.islink(path) and self._is_wanted(path):
+                if self._is_wanted(path):
                     yield os.path.relpath(path, top)
 
     def _is_wanted(self, path: str) -> bool:
+        """Whether a file of the results is to be in the bundle."""
         ending = os.path.splitext(path)[1]
         folder = os.path.basename(os.path.dirname(path))
-        if ending in (".out", ".err"):
-            return self.asked.logs
-        if ending == ".spthy" and folder in ("proofs", "earlier"):
-            return self.asked.proofs
-        # What a program that was killed has left.
-        return ending != ".tmp" and os.path.isfile(path)
+        if ending in (".out", ".err") and not self.asked.logs:
+            return False
+        if ending == ".spthy" and folder in ("proofs", "earlier") and not self.asked.proofs:
+            return False
+        # What a program that was killed has left is nobody's.
+        return ending != ".tmp" and os.path.isfile(path) and not os.path.islink(path)
 
     def _write_result(self, writer: BundleWriter, name: str) -> None:
-        path = os.path.join(self.source.directory, name)
-        size = os.path.getsize(path)
-        with open_file(path) as file:
-            place = os.path.join(self.results, name)
-            if name.endswith(".spthy"):
-                data = file.read()
-                told = writer.add(place, [self._told_code(path, data)], size=size)
-                self._digests[sha256(data).encode()] = told.encode()
-            else:
+        place = os.path.join(self.places.results, name)
+        size = os.path.getsize(self._path(name))
+        with open_file(self._path(name)) as file:
+            if not name.endswith(".spthy"):
                 writer.add(place, self._told_lines(file), size=size)
+                return
+            data = file.read()
+        told = writer.add(place, [self._told_code(name, data)], size=size)
+        self._digests[sha256(data).encode()] = told.encode()
 
     def _write_journal(self, writer: BundleWriter, name: str, size: int) -> None:
-        """Its first `size` bytes; its digests are those of the files as they stand in the bundle."""
+        """Its first `size` bytes; digests in it are those of the files as the bundle has them."""
 
         def told(found: re.Match[bytes]) -> bytes:
             return self._digests.get(found[0], found[0])
 
-        path = os.path.join(self.source.directory, name)
-        with open_file(path) as file:
+        with open_file(self._path(name)) as file:
             whole = _lines_within(file, size)
             lines = (_DIGEST.sub(told, line) for line in self._told_lines(whole))
-            writer.add(os.path.join(self.results, name), lines, size=size)
-
-    # The recipe.
-
-    def _portable_recipe(self) -> str:
-        """The recipe as it can be run where the bundle is unpacked."""
-        header = self.source.batch.header
-        recipe: Json = json.loads(json.dumps(self.source.recipe))
-        recipe.pop("$schema", None)
-        config = recipe.setdefault("config", {})
-        results = str(config.get("output_directory", "results"))
-        names = results.split(os.sep)
-        if names[0] in ("", "~", BUNDLED_RESULTS) or ".." in names:
-            config["output_directory"] = "results"
-        if header.options.timeout_s:
-            config["default_timeout"] = header.options.timeout_s
-        for prover in recipe.get("tamarin_versions", {}).values():
-            _make_prover_portable(prover)
-        made = [name for name, entry in recipe["tasks"].items() if entry.pop("prepare", None)]
-        if made:
-            self.notes.append(
-                f"the theories of {printable(listed(made))} are in the bundle as they were made, "
-                "and the recipe in it makes them no more"
-            )
-        for name, entry in recipe["tasks"].items():
-            self._name_theories(name, entry)
-        text = json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"
-        return self._relative_to_cwd(text)
-
-    def _name_theories(self, name: str, entry: Json) -> None:
-        """Let an entry name its theories from the working directory, not from the recipe's own."""
-        beside = os.path.relpath(os.path.dirname(self.source.recipe_file), self.cwd)
-        tasks = self.source.batch.tasks.values()
-        theories = {_theory_path(task.plan) for task in tasks if task.plan.entry == name}
-        given = entry["theory_file"]
-        words = given if isinstance(given, list) else [given]
-        told: list[str] = []
-        for word in words:
-            pattern = os.path.expanduser(word.lstrip("!"))
-            from_recipe = os.path.normpath(os.path.join(beside, pattern))
-            if word.startswith("!") and os.sep in word:
-                told += [word, "!" + from_recipe]
-            elif word.startswith("!") or self._means_one_of(pattern, theories):
-                told.append(word)
-            elif self._means_one_of(from_recipe, theories):
-                told.append(from_recipe)
-            else:
-                told.append(word)
-        entry["theory_file"] = told if isinstance(given, list) else told[0]
-
-    def _means_one_of(self, pattern: str, paths: Iterable[str]) -> bool:
-        """Whether a name of a recipe, from the working directory, can mean one of these files."""
-        wanted = os.path.normpath(os.path.join(self.cwd, re.sub(r"\{\w+\}", "*", pattern)))
-        return any(fnmatch.fnmatchcase(os.path.normpath(path), wanted) for path in paths)
-
-    def _relative_to_cwd(self, text: str) -> str:
-        """The text of a recipe, in which directories are named from the working directory."""
-        cwd = self._place_of(self.cwd)
-        for root, place in sorted(self.roots.items(), reverse=True):
-            way = os.path.relpath(place or ".", cwd or ".")
-            shown = json.dumps(root, ensure_ascii=False)[1:-1]
-            text = re.sub(rf"(?<![\w.-]){re.escape(shown)}(?![\w./-])", way, text)
-            start = "" if way == "." else way + "/"
-            text = re.sub(rf"(?<![\w.-]){re.escape(shown)}/", start, text)
-        return self.seen(text)
+            writer.add(os.path.join(self.places.results, name), lines, size=size)
 
 
-# Of a results directory.
+# Of a results directory: written as they are told in the bundle, and made again by each recheck.
 _LEFT_OUT = ("inputs", "recheck", "recheck~proofs")
 _DIGEST = re.compile(rb"\b[0-9a-f]{64}\b")
 _HOST = re.compile(rb'"host": ?"([^"\\]+)"')
@@ -22152,25 +22217,14 @@ def _hosts_in(journal: str) -> set[str]:
     return hosts
 
 
-def _make_prover_portable(prover: Json) -> None:
-    """Let a prover of a recipe be one that can be anywhere on PATH."""
-    if "path" in prover:
-        prover["path"] = os.path.basename(prover["path"])
-    elif len(prover.get("command", ())) == 1:
-        prover["path"] = os.path.basename(prover.pop("command")[0])
-    options = [each for each in prover.get("options", ()) if not WITH_MAUDE.is_given([each])]
-    env = {name: value for name, value in prover.get("env", {}).items() if os.sep not in value}
-    prover.pop("options", None)
-    prover.pop("env", None)
-    # What says where something is means nothing elsewhere.
-    if options:
-        prover["options"] = options
-    if env:
-        prover["env"] = env
-
-
+_SCRIPT_COMMENT = re.compile(r"^([ \t]*#(?!!))(.*)$", re.MULTILINE)
 _CODE_EDGE = re.compile(r"//|/\*|'[^'\n]*'")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
+
+
+def blind_script(text: str, blind: Callable[[str], str]) -> str:
+    """An oracle with other lines of comments, and nothing else changed."""
+    return _SCRIPT_COMMENT.sub(lambda found: found[1] + blind(found[2]), text)
 
 
 def blind_comments(text: str, blind: Callable[[str], str]) -> str:
@@ -22231,18 +22285,19 @@ class Bundle:
         """What it is called."""
         return os.path.basename(self.path)
 
-    def unpack(self, directory: str, target: str = "") -> None:
+    def unpack(self, directory: str, target: str = "", without: Collection[str] = ()) -> None:
         """Write all that is in it to a directory, which is made.
 
-        `target`: where the directory will be; its journals say so. Nothing is left where that
-        fails. Raises InputError, OSError.
+        `target`: where the directory will be; its journals say so. `without`: folders of results
+        that are not needed. Nothing is left where it fails. Raises InputError, OSError.
         """
         target = os.path.abspath(target or directory)
         os.mkdir(directory, 0o777)
         try:
             with _reading_bundle(self.path) as archive:
                 for name, known in self.manifest.files.items():
-                    self._unpack_file(archive, name, known, directory, target)
+                    if os.path.basename(os.path.dirname(name)) not in without:
+                        self._unpack_file(archive, name, known, directory, target)
             for batch in self.manifest.batches:
                 for folder in batch.folders:
                     place = os.path.join(directory, batch.results, folder)
@@ -26506,6 +26561,9 @@ def bundle_source(results: str) -> BundleSource:
     batch = load_results(directory, warn)
     if batch.header.recheck_of:
         raise InputError("this is a recheck: name the results that it is of", printable(results))
+    newer = newer_results(directory, batch.header)
+    if newer:
+        warn(f"newer results of this recipe are in {printable(path_from(newer, os.getcwd()))}")
     state = "finished"
     if batch.header.recipe:
         state = batch_state(batch, os.path.join(directory, JOURNAL)).word
@@ -26739,7 +26797,8 @@ class OpenedBundles:
         while folder in self._opened:
             folder += "_"
         bundle = open_bundle(real)
-        bundle.unpack(os.path.join(self.folder, folder))
+        # No command reads these, and they may be large.
+        bundle.unpack(os.path.join(self.folder, folder), without=("logs", "earlier"))
         self._opened[folder] = bundle
         return folder
 
@@ -27050,6 +27109,7 @@ def run_bundled_batch(
     provers = {**paper.provers, **{alias: _own_prover(recipe, found[alias]) for alias in found}}
     machine = Limits(available_cores(), available_memory_mb(), math.inf)
     planned = plan_batch(recipe, provers, machine, asked_options(args), warn)
+    raise_limits(paper, planned, (), 0)
     refuse_what_leads_out(planned, directory)
     for task_id, task in list(planned.tasks.items()):
         if task.plan.prover not in found:

@@ -16287,7 +16287,7 @@ end
 """,
     )
     done = lab.run("bundle", str(bundle_of(lab).parent / "results"), "-o", "b.pyz", code=0)
-    assert "where nothing may be changed" in done.stderr
+    assert "own.spthy: a host, a user or a directory is named" in done.stderr
     theory = members(lab.path / "b.pyz")["own.spthy"].decode()
     assert theory.startswith(
         f"""theory T begin // on (hidden)
