@@ -21933,14 +21933,15 @@ class _BundlePlaces:
 
     def from_cwd(self, text: str) -> str:
         """A text of JSON in which paths lead from the working directory to these places."""
-        here = self.of(self.cwd) or "."
-        for root in sorted(self.roots, key=len, reverse=True):
-            way = os.path.relpath(self.roots[root] or ".", here)
-            shown = re.escape(json.dumps(root, ensure_ascii=False)[1:-1])
-            below = "" if way == "." else way + "/"
-            text = re.sub(rf"(?<![\w.-]){shown}/", below.replace("\\", r"\\"), text)
-            text = re.sub(rf"(?<![\w.-]){shown}(?![\w.-])", way.replace("\\", r"\\"), text)
-        return text
+        here = self.of(self.cwd)
+        places = {**self.roots, self.cwd: here}
+        for root in sorted(places, key=len, reverse=True):
+            way = os.path.relpath(places[root] or ".", here or ".")
+            shown = json.dumps(root, ensure_ascii=False)[1:-1]
+            # Behind it there may be more of a path, and no longer name.
+            pattern = re.compile(rf"(?<![\w.-]){re.escape(shown)}(?![\w.-])")
+            text = way.join(pattern.split(text))
+        return text.replace('"./', '"')
 
 
 def _neighbourhood(path: str) -> str:
@@ -22264,6 +22265,8 @@ def _end_of_comment(text: str, place: int) -> int:
 # the manifest says. No code in it is executed but the program, and that only where Python was asked
 # to run the bundle.
 
+_LOCAL_SIGNATURE = b"PK\x03\x04"  # a file begins
+_LOCAL_HEADER = "<4s5H3L2H"
 MOST_FILES = 2_000_000
 MOST_MANIFEST_MB = 512
 # Zeros are packed 1,000 to 1, logs and proofs 5 to 30 to 1.
@@ -22316,8 +22319,9 @@ class Bundle:
         directory: str,
         target: str,
     ) -> None:
-        place = UNPACKED_TOOL if name == BUNDLE_TOOL else name
-        path = os.path.join(directory, place)
+        path = os.path.join(directory, name)
+        if name == BUNDLE_TOOL:
+            path = os.path.join(directory, UNPACKED_TOOL)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         pieces = _verified(archive, name, known)
         for batch in self.manifest.batches:
@@ -22374,14 +22378,13 @@ def remove_tree(directory: str) -> None:
 
 
 def is_bundle(path: str) -> bool:
-    """Whether a file is one of these, as far as its ends tell."""
-    import zipfile
-
+    """Whether a file is one of these, as far as its beginning tells: it may be damaged."""
+    beginning = SHEBANG + _LOCAL_SIGNATURE
     try:
         if not os.path.isfile(path):
             return False
         with open_file(path) as file:
-            return file.read(len(SHEBANG)) == SHEBANG and zipfile.is_zipfile(file)
+            return file.read(len(beginning)) == beginning
     except (OSError, ValueError):
         return False
 
@@ -22432,7 +22435,6 @@ def _reading_bundle(path: str) -> Iterator[zipfile.ZipFile]:
     )
 
 
-_LOCAL_HEADER = "<4s5H3L2H"
 _DIRECTORY_END = "<4s4H2LH"
 _DIRECTORY_END_64 = "<4sQ2H2L4Q"
 _UTF8_NAME = 0x800  # a flag
@@ -22489,7 +22491,7 @@ def _end_of_member(file: BinaryIO, member: zipfile.ZipInfo) -> int:
     told = (flags, method, crc, packed, unpacked, raw_name)
     encoding = "utf-8" if flags & _UTF8_NAME else "ascii"
     listed = (member.flag_bits, member.compress_type, member.CRC, member.compress_size)
-    if signature != b"PK\x03\x04" or told != (*listed, member.file_size, name.encode(encoding)):
+    if signature != _LOCAL_SIGNATURE or told != (*listed, member.file_size, name.encode(encoding)):
         raise BundleError(f"what stands at '{name}' is not what the list of files says")
     if flags & ~_UTF8_NAME or method not in (0, 8):
         raise BundleError(f"'{name}' is encrypted, or packed in an unusual way")
@@ -22579,8 +22581,9 @@ def _refuse_lies(members: Sequence[zipfile.ZipInfo], manifest: Manifest) -> None
     files = manifest.files
     names = {member.filename for member in members} - {MANIFEST}
     for name in sorted(names.symmetric_difference(files)):
-        where = "in it, and not in" if name in names else "not in it, but in"
-        raise BundleError(f"'{name}' is {where} {MANIFEST}")
+        if name in names:
+            raise BundleError(f"'{name}' is in it, and not in {MANIFEST}")
+        raise BundleError(f"'{name}' is in {MANIFEST}, and not in it")
     for member in members:
         known = files.get(member.filename)
         executable = bool(member.external_attr >> 16 & 0o111)
@@ -22626,41 +22629,46 @@ class Reproduced(Word):
 
 
 class Reproduction(NamedTuple):
-    """A result, and what a second run came to; one of them may be missing."""
+    """A result, and what a second run came to. What one of them did not plan is pending there."""
 
     word: Reproduced
-    paper: Task | None
-    own: Task | None
+    paper: Task
+    own: Task
 
     @property
     def plan(self) -> Plan:
         """What was to be proven."""
-        return cast(Task, self.paper or self.own).plan
+        return self.paper.plan
+
+    @property
+    def result(self) -> Result:
+        """What the second run came to."""
+        return self.own.result or Result(self.own.status)
 
 
 def reproductions(paper: Batch, own: Batch, ids: Iterable[str]) -> list[Reproduction]:
-    """What a second run says of these tasks."""
+    """What a second run says of these tasks, which one of the two has planned."""
     compared: list[Reproduction] = []
     for task_id in ids:
-        before = paper.tasks.get(task_id)
-        now = own.tasks.get(task_id)
-        word = _reproduced(before, now)
-        compared.append(Reproduction(word, before, now))
+        known = paper.tasks.get(task_id) or own.tasks[task_id]
+        before = paper.tasks.get(task_id, Task(known.plan))
+        now = own.tasks.get(task_id, Task(known.plan))
+        compared.append(Reproduction(_reproduced(before, now), before, now))
     return compared
 
 
-def _reproduced(paper: Task | None, own: Task | None) -> Reproduced:
-    before = paper.verdict if paper else None
-    now = own.verdict if own else None
-    if paper and own and not _is_one_text(_proven(paper), _proven(own)):
+def _reproduced(paper: Task, own: Task) -> Reproduced:
+    if not _is_one_text(_proven(paper), _proven(own)):
         return Reproduced.ANOTHER_TEXT
-    if before and before == now:
+    if paper.verdict and paper.verdict == own.verdict:
         return Reproduced.REPRODUCED
-    if before in ANSWERS and now in ANSWERS:
+    if paper.is_answered and own.is_answered:
         return Reproduced.DIFFERS
-    if before in ANSWERS:
+    if paper.is_answered:
         return Reproduced.NOT_REACHED
-    return Reproduced.NEW if now in ANSWERS else Reproduced.NO_VERDICT
+    if own.is_answered:
+        return Reproduced.NEW
+    return Reproduced.NO_VERDICT
 
 
 def _proven(task: Task) -> Plan:
@@ -22685,8 +22693,9 @@ def reproduction_code(compared: Sequence[Reproduction]) -> int:
     words = {each.word for each in compared}
     if Reproduced.DIFFERS in words:
         return 1
-    is_open = not words or words & {Reproduced.NOT_REACHED, Reproduced.ANOTHER_TEXT}
-    return 3 if is_open else 0
+    if not words or words & {Reproduced.NOT_REACHED, Reproduced.ANOTHER_TEXT}:
+        return 3
+    return 0
 
 
 def reproduction_report(form: str, compared: Sequence[Reproduction]) -> Iterator[str]:
@@ -22713,22 +22722,22 @@ def _reproduction_page(page: Writer, compared: Sequence[Reproduction]) -> Iterat
         1, f"Reproduction: {told_counts(reproduction_counts(compared)) or 'nothing'}"
     )
     differing = [each for each in compared if each.word is Reproduced.DIFFERS]
-    yield page.section(_reproduction_table("Verdicts that differ", differing))
+    yield page.section(_reproduction_table("Verdicts that differ", differing, Tone.MISSED))
     others = [each for each in compared if each.word is not Reproduced.DIFFERS]
+    # What needs a look first.
     others.sort(key=lambda each: each.word is Reproduced.REPRODUCED)
-    yield page.section(_reproduction_table("All others" if differing else "Results", others))
+    yield page.section(_reproduction_table("Other results", others))
     yield page.closing
 
 
-def _reproduction_table(title: str, compared: Iterable[Reproduction]) -> Table:
+def _reproduction_table(
+    title: str, compared: Iterable[Reproduction], tone: Tone = Tone.CALM
+) -> Table:
     table = Table(title)
     table.add_columns("", "task", "in the paper", "here", "why")
     for each in compared:
-        tone = Tone.MISSED if each.word is Reproduced.DIFFERS else Tone.CALM
-        told = _reproduction_json(each)
-        table.add_row(
-            each.word, each.plan.id, told["paper"], told["here"], told["reason"], tone=tone
-        )
+        cells = (each.word, each.plan.id, each.paper.outcome, each.own.outcome, each.result.reason)
+        table.add_row(*cells, tone=tone)
     return table
 
 
@@ -22738,10 +22747,9 @@ def _reproduction_json(each: Reproduction) -> Json:
     told["prover"] = plan.prover
     told["variant"] = plan.variant
     told["reproduction"] = each.word
-    told["paper"] = each.paper.outcome if each.paper else ""
-    told["here"] = each.own.outcome if each.own else "not planned"
-    result = each.own.result if each.own else None
-    told["reason"] = result.reason if result else ""
+    told["paper"] = each.paper.outcome
+    told["here"] = each.own.outcome
+    told["reason"] = each.result.reason
     return told
 
 
@@ -22754,12 +22762,11 @@ def _reproduction_case(each: Reproduction) -> JUnitCase:
         Reproduced.ANOTHER_TEXT: "skipped",
     }
     plan = each.plan
-    told = _reproduction_json(each)
-    text = f"{each.word}: {told['paper'] or 'nothing'} in the paper, {told['here']} here"
-    if told["reason"]:
-        text += f"; {told['reason']}"
-    time_s = each.own.result.usage.wall_s if each.own and each.own.result else None
-    case = JUnitCase(f"{plan.lemma} [{told_by(plan)}]", f"{plan.entry}.{plan.theory}", time_s)
+    text = f"{each.word}: {each.paper.outcome} in the paper, {each.own.outcome} here"
+    if each.result.reason:
+        text += f"; {each.result.reason}"
+    name = f"{plan.lemma} [{told_by(plan)}]"
+    case = JUnitCase(name, f"{plan.entry}.{plan.theory}", each.result.usage.wall_s)
     tag = tags.get(each.word, "system-out")
     if tag == "system-out":
         case.notes.append(JUnitNote(tag, text=text))
@@ -26599,7 +26606,9 @@ A copy of batch_tamarin.py that you trust does the same, and executes nothing of
 def bundle_being_run() -> str:
     """The bundle that Python was asked to run, or ""."""
     loader = globals().get("__loader__")
-    return str(getattr(loader, "archive", "")) if __name__ == "__main__" else ""
+    if __name__ != "__main__":
+        return ""
+    return str(getattr(loader, "archive", ""))
 
 
 def parse_command_line(words: Sequence[str]) -> argparse.Namespace:
@@ -26657,9 +26666,12 @@ def _take_from_bundle(parser: Parser, bundle: str) -> None:
     """Let a command read what is in the bundle, where nothing else is named."""
     for action in parser._actions:
         if action.dest in ("results", "paths") and not action.option_strings:
-            is_list = action.nargs in ("+", "*")
-            action.nargs = "*" if is_list else "?"
-            action.default = [bundle] if is_list else bundle
+            if action.nargs in ("+", "*"):
+                action.nargs = "*"
+                action.default = [bundle]
+            else:
+                action.nargs = "?"
+                action.default = bundle
             action.required = False
             action.help = "default: what is in this file"
         if action.dest == "theory":
@@ -26746,7 +26758,8 @@ def run_command(args: argparse.Namespace) -> int:
 
 def as_list(value: Any) -> list[str]:
     """The paths that an argument names."""
-    return [str(each) for each in value] if isinstance(value, list) else [value] if value else []
+    values = value if isinstance(value, list) else [value]
+    return [str(each) for each in values if each]
 
 
 class PlaceInBundle(NamedTuple):
@@ -26762,7 +26775,9 @@ def place_in_bundle(path: str) -> PlaceInBundle | None:
     while bundle not in ("", os.sep):
         if os.path.isfile(bundle):
             inside = path[len(bundle) :].strip(os.sep)
-            return PlaceInBundle(bundle, inside) if is_bundle(bundle) else None
+            if is_bundle(bundle):
+                return PlaceInBundle(bundle, inside)
+            return None
         bundle = os.path.dirname(bundle)
     return None
 
@@ -27056,7 +27071,8 @@ def find_on_path(name: str) -> str:
     """The absolute path of a command on PATH, and nowhere else; or ""."""
     import shutil
 
-    return os.path.abspath(shutil.which(name) or "") if shutil.which(name) else ""
+    program = shutil.which(name)
+    return os.path.abspath(program) if program else ""
 
 
 def _program_for(
@@ -27073,8 +27089,9 @@ def _program_for(
     for program in (*others, *filter(None, usual)):
         if asked[program].flavour == before.flavour:
             return program
-    # Who names just one means it.
-    return others[0] if len(others) == 1 else ""
+    if len(others) == 1:  # who names just one means it
+        return others[0]
+    return ""
 
 
 def put_provers(recipe_file: str, found: Mapping[str, Prover]) -> None:
@@ -27186,7 +27203,10 @@ def command_recheck_bundle(args: argparse.Namespace) -> int:
         if code > 128:
             return code
         codes.append(code)
-    return 1 if 1 in codes else max(codes)
+    # A proof that is none is worse news than any number that can't be checked.
+    if 1 in codes:
+        return 1
+    return max(codes)
 
 
 def report_run(args: argparse.Namespace, papers: Sequence[str]) -> int:

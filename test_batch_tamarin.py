@@ -16691,6 +16691,11 @@ def two_archives(path, files):
     path.write_bytes(first + path.read_bytes()[len(bt.SHEBANG) :])
 
 
+def cut_off(path, files):
+    packed(path, files)
+    os.truncate(path, path.stat().st_size - 30)
+
+
 def hidden_between(path, files):
     packed(path, files)
     data = path.read_bytes()
@@ -16722,7 +16727,7 @@ DECEPTIONS = {
     "zeros": (deceive_with(("zeros", bytes(20 * 2**20))), "unpacked it would be 20."),
     "digest": (with_manifest(other_digest), "has not the digest"),
     "unlisted": (with_manifest(missing_file), "in it, and not in MANIFEST.json"),
-    "not there": (with_manifest(one_more_file), "not in it, but in MANIFEST.json"),
+    "not there": (with_manifest(one_more_file), "is in MANIFEST.json, and not in it"),
     "size": (with_manifest(other_size), "another size"),
     "mode": (with_manifest(executable), "another size or mode"),
     "results": (with_manifest(results_elsewhere), "a batch that is not in it"),
@@ -16738,6 +16743,7 @@ DECEPTIONS = {
     "encrypted": (changed_at(LOCAL, 6, b"\x01"), "not what the list of files says"),
     "behind": (deceive_with(tail=b"more"), "bundle"),
     "two": (two_archives, "does not begin where"),
+    "cut": (cut_off, "BadZipFile"),
     "between": (hidden_between, ""),
     "bytes": (changed_at(LOCAL, 60, b"xxxxxxxx"), ""),
 }
@@ -16779,6 +16785,8 @@ def test_nothing_of_a_bundle_that_is_refused_is_written(lab, honest_files, monke
         (line,) = done.stderr.splitlines()
         assert "has not the digest" in line
     lab.run("audit", "../b.pyz", code=2, cwd=place)
+    cut_off(lab.path / "b.pyz", honest_files)
+    assert "is damaged" in lab.run("../b.pyz", code=2, cwd=place).stderr
     assert everything_below(place) == []
 
 
