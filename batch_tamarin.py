@@ -21845,6 +21845,8 @@ def _find_inputs(source: BundleSource, note: Note) -> Iterator[_Input]:
     copies = kept_inputs(header, source.directory)
     for name, digest in sorted(header.inputs.items()):
         path = os.path.abspath(os.path.join(header.cwd, name))
+        if not digest:  # an oracle that was not there
+            continue
         now = file_state_now(path).digest
         found = ""
         for place in (copies.get(path, ""), path):
@@ -21864,6 +21866,11 @@ def _find_inputs(source: BundleSource, note: Note) -> Iterator[_Input]:
                 f"{shown} HAS CHANGED since it was proven: the bundle has the text that the "
                 "results are of, not what lies there now"
             )
+    # What no prover could be given reviewers must see all the same.
+    unreadable = [task.plan for task in source.batch.tasks.values() if task.plan.unreadable]
+    for path in sorted({os.path.abspath(_theory_path(plan)) for plan in unreadable}):
+        if os.path.isfile(path):
+            yield _Input(path, path, file_state_now(path).digest)
     if not header.inputs:
         yield from _inputs_of_others(source.batch, note)
 
@@ -27156,14 +27163,36 @@ def _own_prover(recipe: Recipe, prover: Prover) -> Prover:
 
 def refuse_what_leads_out(planned: Batch, directory: str) -> None:
     """Raise InputError for a plan of a bundle that reads, or starts, what is not in the bundle."""
-    top = os.path.realpath(directory)
     for task in planned.tasks.values():
-        plan = task.plan
-        paths = map(os.path.realpath, (plan.cwd, _theory_path(plan)))
-        if any(os.path.commonpath([top, path]) != top for path in paths):
-            raise InputError(f"the bundle's recipe names files elsewhere: {printable(plan.theory)}")
-        if WITH_MAUDE.is_given(plan.options):
-            raise InputError(f"the bundle's recipe names a Maude: {quoted(plan.options)}")
+        _refuse_elsewhere([task.plan.cwd, _theory_path(task.plan)], directory)
+        if WITH_MAUDE.is_given(task.plan.options):
+            raise InputError(f"the bundle names a Maude: {quoted(task.plan.options)}")
+    for dependencies in planned.dependencies.values():
+        _refuse_elsewhere(dependencies.sources, directory)
+
+
+def refuse_checks_that_lead_out(results: str, directory: str) -> None:
+    """The same of what a recheck of these results would read and start."""
+    batch = load_results(results, warn)
+    refuse_what_leads_out(batch, directory)
+    copies = kept_inputs(batch.header, results)
+    for view, tasks in _views_of(batch).items():
+        # One that can't be read isn't checked either.
+        try:
+            theory = load_theory(*view, copies)
+        except InputError:
+            continue
+        plan = tasks[0].plan
+        oracles = used_oracles(theory, _all_options(batch, plan), plan.cwd)
+        _refuse_elsewhere((*oracles, *theory.files), directory)
+
+
+def _refuse_elsewhere(paths: Iterable[str], directory: str) -> None:
+    """Raise InputError for a path that does not lie in a directory."""
+    top = os.path.realpath(directory)
+    for path in paths:
+        if os.path.commonpath([top, os.path.realpath(path)]) != top:
+            raise InputError(f"the bundle names a file that is not in it: {printable(path)}")
 
 
 def command_extract(args: argparse.Namespace) -> int:
@@ -27199,6 +27228,7 @@ def command_recheck_bundle(args: argparse.Namespace) -> int:
     codes: list[int] = []
     for batch in read_unpacked(directory).batches:
         results = os.path.join(directory, batch.results)
+        refuse_checks_that_lead_out(results, directory)
         code = command_recheck(_with(args, prover=program, results=results))
         if code > 128:
             return code

@@ -16566,6 +16566,17 @@ def test_results_of_batch_tamarin_are_bundled_with_a_recipe(lab):
     assert "1 differs, 1 reproduced" in told
 
 
+def test_what_could_not_be_read_is_in_the_bundle_as_it_is(lab):
+    lab.write("bad.spthy", "theory B begin lemma x: end")
+    lab.write("own.spthy", THEORY.replace("begin", 'begin heuristic: o "./gone"', 1))
+    entry = {"tamarin_versions": ["fake"], "output_file_prefix": "{theory}"}
+    tasks = {"task": {**entry, "theory_file": ["own.spthy", "bad.spthy"]}}
+    told = members(bundle_of(lab, tasks=tasks))
+    assert told["bad.spthy"] == (lab.path / "bad.spthy").read_bytes()
+    assert "gone" not in told
+    assert "3 reproduced, 1 no verdict" in second_run(lab).stdout
+
+
 def test_an_unfinished_batch_is_bundled_as_far_as_it_came(lab):
     interrupted_batch(lab)
     done = lab.run("bundle", "results", "-o", "paper.pyz", code=0)
@@ -16590,6 +16601,58 @@ def test_a_bundle_is_written_over_no_other_file(lab):
     assert "is there, and no bundle" in done.stderr
     assert json.loads((lab.path / "recipe.json").read_text())
     lab.run("bundle", "results", "-o", "recipe.json", "--force", code=0)
+
+
+def test_a_second_run_has_the_limits_that_were_raised_for_the_paper(lab):
+    bundle_of(lab)
+    journal = lab.journal.read_text()
+    raised = '"limits":{"cores":1,"memory_mb":1024,"timeout_s":987.0},"raised_from":'
+    old = '{"cores":1,"memory_mb":1024,"timeout_s":300.0}'
+    lab.journal.write_text(journal.replace(f'"limits":{old}', raised + old))
+    lab.run("bundle", "results", "-o", "paper.pyz", code=0)
+    second_run(lab, code=0)
+    limits = [event["limits"] for event in lab.events("task", "paper-run/results")]
+    assert [each["timeout_s"] for each in limits] == [987, 987]
+
+
+def test_a_recheck_uses_no_more_than_this_machine_has(lab):
+    found_proofs(lab)
+    journal = lab.journal.read_text()
+    lab.journal.write_text(re.sub('"(cores|memory_mb)":[0-9]+', r'"\1":9000000', journal))
+    recheck(lab, code=0)
+    machine = bt.Limits(bt.available_cores(), bt.available_memory_mb(), 0)
+    events = lab.events(results="results/recheck-trusted")
+    limits = [event["limits"] for event in events if "limits" in event]
+    assert len(limits) == 3
+    for each in limits:
+        assert each["cores"] == machine.cores
+        assert each["memory_mb"] <= 2 * machine.memory_mb  # others come and go
+
+
+def places_of(cwd, *paths, directory="/scratch/results"):
+    """Where files stand in a bundle of a batch that ran in `cwd`."""
+    batch = bt.Batch(bt.Header(cwd=cwd))
+    source = bt.BundleSource(directory, batch, {}, "")
+    inputs = [bt._Input(path, path, "") for path in paths]
+    return bt._BundlePlaces("", source, inputs)
+
+
+def test_what_lies_below_one_directory_stays_together_in_a_bundle():
+    theories = ["/home/alice/paper/models/t.spthy", "/home/bob/x/u.spthy", "/opt/v.spthy"]
+    places = places_of("/home/alice/paper/scripts", *theories)
+    assert [places.of(path) for path in theories] == [
+        "models/t.spthy",
+        "outside-1/u.spthy",
+        "outside-2/v.spthy",
+    ]
+    assert places.of("/scratch/results/logs/x.out") == "paper-results/logs/x.out"
+    told = places.from_cwd('"/home/bob/x/u.spthy", "/home/alice/paper/scripts/w", "/home/bobby"')
+    assert told == '"../outside-1/u.spthy", "w", "/home/bobby"'
+
+
+def test_what_a_journal_tells_later_is_not_bundled():
+    lines = bt._lines_within(io.BytesIO(b"a\nbb\nccc\n"), 6)
+    assert list(lines) == [b"a\n", b"bb\n"]
 
 
 # --- Bundles that deceive -------------------------------------------------------------------------
@@ -16832,6 +16895,10 @@ def read_elsewhere(recipe):
     recipe["tasks"]["task"]["theory_file"] = "../secret.spthy"
 
 
+def name_an_oracle(recipe):
+    recipe["tasks"]["task"]["tamarin_options"] = ["--heuristic=o", "--oraclename=/bin/rm"]
+
+
 def preload(recipe):
     recipe["tamarin_versions"]["fake"]["env"] = {"LD_PRELOAD": "./evil.so", "PATH": "."}
 
@@ -16843,7 +16910,8 @@ def preload(recipe):
         (name_a_prover, ""),
         (preload, ""),
         (name_a_maude, "names a Maude"),
-        (read_elsewhere, "names files elsewhere"),
+        (read_elsewhere, "not in it: "),
+        (name_an_oracle, "not in it: "),
     ],
 )
 def test_a_second_run_starts_nothing_that_the_bundle_names(lab, honest_files, change, problem):
