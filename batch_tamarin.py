@@ -25896,7 +25896,7 @@ def command_report(args: argparse.Namespace) -> int:
     if args.rebuild and getattr(args, "unpacked", ""):
         raise InputError("--rebuild writes into a results directory, not into a bundle")
     if getattr(args, "run", ""):  # of a bundle
-        return report_run(args, args.results)
+        return report_run(args)
     batches: dict[str, Batch] = {}
     for path in args.results:
         if path in REPORTS and not os.path.lexists(path):
@@ -26958,27 +26958,36 @@ def command_run_bundle(args: argparse.Namespace) -> int:
     """
     wishes = prover_wishes(args.prover)
     directory = unpacked_bundle(args.bundle, args.output)
-    manifest = read_unpacked(directory)
-    codes: list[int] = []
+    papers = unpacked_batches(directory)
+    refuse_unknown_aliases(wishes, papers)
     compared: list[Reproduction] = []
-    for batch in manifest.batches:
-        code = run_bundled_batch(directory, batch, wishes, args, compared)
+    for each in papers:
+        found = reviewers_provers(each.paper, wishes)
+        code = run_bundled_batch(each, found, args, compared)
         if code > 128:
             return code
-        codes.append(code)
-    counts = told_counts(reproduction_counts(compared)) or "nothing compared"
-    pieces = reproduction_report("table", [each for each in compared if _needs_a_look(each)])
-    if any(map(_needs_a_look, compared)):
-        print_coloured("\n" + "".join(pieces))
-    shown = printable(quoted([directory]))
-    print_out(f"compared with the paper: {printable(counts)}\n")
-    name = printable(quoted([os.path.basename(args.bundle)]))
+    print_reproduction(compared)
+    name, shown = map(quoted_word, (os.path.basename(args.bundle), directory))
     say(f"all of it: `python3 {name} report --run {shown} -f html` (or junit, csv, ...)")
     return reproduction_code(compared)
 
 
-def _needs_a_look(each: Reproduction) -> bool:
-    return each.word is not Reproduced.REPRODUCED
+def quoted_word(word: str) -> str:
+    """A word as a user can paste it into a shell."""
+    return printable(quoted([word]))
+
+
+def print_reproduction(compared: Sequence[Reproduction]) -> None:
+    """Show what a second run has not reproduced, what differs first, and the counts."""
+    words = list(Reproduced)
+    others = [each for each in compared if each.word is not Reproduced.REPRODUCED]
+    others.sort(key=lambda each: words.index(each.word))
+    if others:
+        print_coloured("\n" + "".join(reproduction_report("table", others[:TABLE_ROWS])))
+    if len(others) > TABLE_ROWS:
+        print_out(f"and {len(others) - TABLE_ROWS:,} more\n")
+    counts = told_counts(reproduction_counts(compared)) or "nothing"
+    print_out(f"compared with the paper: {printable(counts)}\n")
 
 
 def unpacked_bundle(path: str, output: str) -> str:
@@ -27023,6 +27032,33 @@ def read_unpacked(directory: str) -> Manifest:
         raise InputError(f"is no manifest of a bundle: {error}", path) from None
 
 
+class UnpackedBatch(NamedTuple):
+    """A batch of a bundle that was unpacked."""
+
+    directory: str  # of the whole bundle: absolute
+    place: BundledBatch
+    paper: Batch
+
+    @property
+    def cwd(self) -> str:
+        """Where it is run: absolute."""
+        return os.path.join(self.directory, self.place.cwd).rstrip(os.sep)
+
+    @property
+    def recipe_file(self) -> str:
+        """Its recipe: absolute."""
+        return os.path.join(self.directory, self.place.recipe)
+
+
+def unpacked_batches(directory: str) -> list[UnpackedBatch]:
+    """The batches of a bundle that was unpacked. Raises InputError."""
+    batches: list[UnpackedBatch] = []
+    for place in read_unpacked(directory).batches:
+        paper = load_results(os.path.join(directory, place.results), warn)
+        batches.append(UnpackedBatch(os.path.abspath(directory), place, paper))
+    return batches
+
+
 class ProverWish(NamedTuple):
     """A prover that a reviewer wants to be used."""
 
@@ -27042,20 +27078,25 @@ def prover_wishes(words: Iterable[str]) -> list[ProverWish]:
     return wishes
 
 
+def refuse_unknown_aliases(wishes: Iterable[ProverWish], papers: Iterable[UnpackedBatch]) -> None:
+    """Raise InputError where a prover is to stand for one that no batch has."""
+    known = dict.fromkeys(alias for each in papers for alias in each.paper.provers)
+    for wish in wishes:
+        if wish.alias and wish.alias not in known:
+            hint = did_you_mean(wish.alias, known)
+            aliases = printable(listed(known))
+            raise InputError(f"--prover: no prover '{printable(wish.alias)}'{hint}, but {aliases}")
+
+
 def reviewers_provers(paper: Batch, wishes: Sequence[ProverWish]) -> dict[str, Prover]:
     """The provers on this machine that stand for those of the paper, by alias, as far as there are.
 
     Nothing that a bundle names is started: of its words only the two usual names count. Raises
     InputError.
     """
-    for wish in wishes:
-        if wish.alias and wish.alias not in paper.provers:
-            hint = did_you_mean(wish.alias, paper.provers)
-            known = listed(paper.provers)
-            raise InputError(f"--prover: no prover '{printable(wish.alias)}'{hint}, but {known}")
-    programs = {wish.program: None for wish in wishes}
-    usual = [find_on_path(name) for name in Flavour]
-    programs.update(dict.fromkeys(filter(None, usual)))
+    wanted = {prover.flavour for prover in paper.provers.values()}
+    usual = [find_on_path(name) for name in Flavour if name in wanted]
+    programs = dict.fromkeys([*(wish.program for wish in wishes), *filter(None, usual)])
     asked: dict[str, Prover] = {}
     for number, program in enumerate(programs, 1):
         asked[program] = Prover(f"{os.path.basename(program)}-{number}", (program,))
@@ -27113,42 +27154,51 @@ def put_provers(recipe_file: str, found: Mapping[str, Prover]) -> None:
 
 
 def run_bundled_batch(
-    directory: str,
-    bundled: BundledBatch,
-    wishes: Sequence[ProverWish],
+    unpacked: UnpackedBatch,
+    found: Mapping[str, Prover],
     args: argparse.Namespace,
     compared: list[Reproduction],
 ) -> int:
-    """Prove a batch of an unpacked bundle again; the exit code of that.
+    """Prove a batch again with the provers that are here; the exit code of that.
 
     What came of it is added to `compared`. Raises InputError.
     """
-    paper = load_results(os.path.join(directory, bundled.results), warn)
-    found = reviewers_provers(paper, wishes)
-    recipe_file = os.path.join(directory, bundled.recipe)
-    put_provers(recipe_file, found)
-    os.chdir(os.path.join(directory, bundled.cwd))
-    recipe = Recipe(recipe_file)
+    put_provers(unpacked.recipe_file, found)
+    os.chdir(unpacked.cwd)
+    recipe = Recipe(unpacked.recipe_file)
+    planned = plan_again(recipe, unpacked, found, asked_options(args))
+    chosen = select_ids(planned, args.task)
+    asked = RunAsked(args.task, take_over=args.take_over)
+    done = run_batch(planned, os.path.abspath(recipe_results(recipe)), asked, args)
+    ids = dict.fromkeys(chosen)
+    if not args.task:
+        ids.update(dict.fromkeys(unpacked.paper.tasks))
+    compared += reproductions(unpacked.paper, done.batch, ids)
+    return done.exit_code
+
+
+def plan_again(
+    recipe: Recipe, unpacked: UnpackedBatch, found: Mapping[str, Prover], options: PlanOptions
+) -> Batch:
+    """The tasks of a bundled batch whose provers are here. Raises InputError."""
     # Those that are not here are planned all the same: ids must not depend on it.
-    provers = {**paper.provers, **{alias: _own_prover(recipe, found[alias]) for alias in found}}
+    provers = dict(unpacked.paper.provers)
+    for alias, prover in found.items():
+        provers[alias] = _own_prover(recipe, prover)
+    for path, alias in _used_aliases(recipe):
+        if alias not in provers:
+            recipe.problem(path, f"the results of the paper know no prover '{printable(alias)}'")
+    recipe.raise_problems()
     machine = Limits(available_cores(), available_memory_mb(), math.inf)
-    planned = plan_batch(recipe, provers, machine, asked_options(args), warn)
-    raise_limits(paper, planned, (), 0)
-    refuse_what_leads_out(planned, directory)
+    planned = plan_batch(recipe, provers, machine, options, warn)
+    raise_limits(unpacked.paper, planned, (), 0)
+    refuse_what_leads_out(planned, unpacked.directory)
     for task_id, task in list(planned.tasks.items()):
         if task.plan.prover not in found:
             del planned.tasks[task_id]
     if not planned.tasks:
         raise InputError("no prover of the paper is here: --prover PROGRAM names one")
-    chosen = select_ids(planned, args.task)
-    asked = RunAsked(args.task, take_over=args.take_over)
-    results = os.path.abspath(recipe_results(recipe))
-    done = run_batch(planned, results, asked, args)
-    ids = dict.fromkeys(chosen)
-    if not args.task:
-        ids.update(dict.fromkeys(paper.tasks))
-    compared += reproductions(paper, done.batch, ids)
-    return done.exit_code
+    return planned
 
 
 def _own_prover(recipe: Recipe, prover: Prover) -> Prover:
@@ -27204,14 +27254,13 @@ def command_extract(args: argparse.Namespace) -> int:
     directory = os.path.abspath(args.directory)
     bundle = open_bundle(args.bundle)
     unpack_to(bundle, directory)
-    for batch in bundle.manifest.batches:
-        paper = load_results(os.path.join(directory, batch.results), warn)
-        recipe_file = os.path.join(directory, batch.recipe)
-        put_provers(recipe_file, reviewers_provers(paper, wishes))
-        place = os.path.join(directory, batch.cwd)
-        tool = os.path.relpath(os.path.join(directory, UNPACKED_TOOL), place)
+    papers = unpacked_batches(directory)
+    refuse_unknown_aliases(wishes, papers)
+    for each in papers:
+        put_provers(each.recipe_file, reviewers_provers(each.paper, wishes))
+        tool = os.path.relpath(os.path.join(directory, UNPACKED_TOOL), each.cwd)
         command = quoted(["python3", tool, "run", BUNDLED_RECIPE])
-        say(f"cd {quoted([place])} && {command}")
+        say(f"cd {quoted_word(each.cwd)} && {command}")
     return 0
 
 
@@ -27239,16 +27288,13 @@ def command_recheck_bundle(args: argparse.Namespace) -> int:
     return max(codes)
 
 
-def report_run(args: argparse.Namespace, papers: Sequence[str]) -> int:
+def report_run(args: argparse.Namespace) -> int:
     """Write how a run of a bundle, in `args.run`, compares with the results of the paper."""
-    manifest = read_unpacked(args.run)
     compared: list[Reproduction] = []
-    for bundled, path in zip(manifest.batches, papers):
-        recipe = Recipe(os.path.join(args.run, bundled.recipe))
-        place = os.path.join(args.run, bundled.cwd, recipe_results(recipe))
-        paper = load_results(path, warn)
-        own = load_results(own_results(place), warn)
-        compared += reproductions(paper, own, dict.fromkeys((*paper.tasks, *own.tasks)))
+    for each in unpacked_batches(args.run):
+        recipe = Recipe(each.recipe_file)
+        own = load_results(own_results(os.path.join(each.cwd, recipe_results(recipe))), warn)
+        compared += reproductions(each.paper, own, dict.fromkeys((*each.paper.tasks, *own.tasks)))
     for form, path in report_files(args).items():
         pieces = reproduction_report(form, compared)
         if form in REPORTS:

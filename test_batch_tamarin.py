@@ -16899,6 +16899,11 @@ def name_an_oracle(recipe):
     recipe["tasks"]["task"]["tamarin_options"] = ["--heuristic=o", "--oraclename=/bin/rm"]
 
 
+def name_no_prover(recipe):
+    recipe["tamarin_versions"]["none"] = {"path": "./evil.sh"}
+    recipe["tasks"]["task"]["tamarin_versions"] = ["none"]
+
+
 def preload(recipe):
     recipe["tamarin_versions"]["fake"]["env"] = {"LD_PRELOAD": "./evil.so", "PATH": "."}
 
@@ -16912,6 +16917,7 @@ def preload(recipe):
         (name_a_maude, "names a Maude"),
         (read_elsewhere, "not in it: "),
         (name_an_oracle, "not in it: "),
+        (name_no_prover, "know no prover 'none'"),
     ],
 )
 def test_a_second_run_starts_nothing_that_the_bundle_names(lab, honest_files, change, problem):
