@@ -21821,10 +21821,12 @@ class BundleWriter:
     def add_manifest(self, batches: Iterable[BundledBatch], notes: Iterable[str]) -> None:
         """Write what all the others are."""
         manifest = Manifest(BUNDLE_FORMAT, __version__, tuple(batches), tuple(notes), self.files)
-        text = json.dumps(encode(manifest), indent=1, sort_keys=True) + "\n"
         # It can't tell its own digest.
-        manifest_bytes = text.encode("utf-8", "backslashreplace")
-        self.add(MANIFEST, [manifest_bytes])
+        self.add(MANIFEST, [_manifest_text(manifest).encode("utf-8", "backslashreplace")])
+
+
+def _manifest_text(manifest: Manifest) -> str:
+    return json.dumps(encode(manifest), indent=1, sort_keys=True) + "\n"
 
 
 class _Input(NamedTuple):
@@ -22312,8 +22314,8 @@ class Bundle:
                 for folder in batch.folders:
                     place = os.path.join(directory, batch.results, folder)
                     os.makedirs(place, exist_ok=True)
-            manifest = json.dumps(encode(self.manifest), indent=1, sort_keys=True) + "\n"
-            write_file(os.path.join(directory, MANIFEST), manifest)
+            # At last: what has it is whole.
+            write_file(os.path.join(directory, MANIFEST), _manifest_text(self.manifest))
         except BaseException:
             remove_tree(directory)
             raise
@@ -22426,7 +22428,8 @@ def _reading_bundle(path: str) -> Iterator[zipfile.ZipFile]:
         with open_file(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
     except OSError as error:
-        if error.filename not in (None, path):
+        # What is written meanwhile has errors of its own.
+        if error.filename not in (None, path) or error.errno in NO_ROOM:
             raise
         raise InputError(f"can't be read: {error.strerror or error}", printable(path)) from None
     except BundleError as error:
@@ -22733,7 +22736,8 @@ def _reproduction_page(page: Writer, compared: Sequence[Reproduction]) -> Iterat
     others = [each for each in compared if each.word is not Reproduced.DIFFERS]
     # What needs a look first.
     others.sort(key=lambda each: each.word is Reproduced.REPRODUCED)
-    yield page.section(_reproduction_table("Other results", others))
+    title = "Other results" if differing else "Results"
+    yield page.section(_reproduction_table(title, others))
     yield page.closing
 
 
