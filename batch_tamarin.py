@@ -27146,15 +27146,20 @@ def _program_for(
     return ""
 
 
+_ANY_MAUDE = re.compile(r'"--with-maude=[^"]*"')
+
+
 def put_provers(recipe_file: str, found: Mapping[str, Prover]) -> None:
-    """Let an unpacked recipe name the provers of this machine. Raises InputError."""
+    """Let an unpacked recipe name the provers of this machine, and its Maude. Raises InputError."""
     recipe = Recipe(recipe_file)
     for alias, prover in found.items():
         entry = recipe.data["tamarin_versions"].get(alias)
         if entry is not None:
             entry.pop("command", None)
             entry["path"] = prover.command[0]
-    write_file(recipe_file, json.dumps(recipe.data, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(recipe.data, indent=2, ensure_ascii=False) + "\n"
+    # The one that provers take without it.
+    write_file(recipe_file, _ANY_MAUDE.sub('"--with-maude=maude"', text))
 
 
 def run_bundled_batch(
@@ -27205,22 +27210,24 @@ def plan_again(
     return planned
 
 
+HARMLESS = ("TAMARIN_NO_MAUDE_VARIANTS",)  # of variables that change what is proven
+
+
 def _own_prover(recipe: Recipe, prover: Prover) -> Prover:
     """A prover of this machine, with what the recipe says that can change a verdict."""
     entry = recipe.data["tamarin_versions"].get(prover.alias, {})
-    options = [each for each in entry.get("options", ()) if not WITH_MAUDE.is_given([each])]
-    # All else may name programs.
-    env = entry.get("env", {})
-    kept = {name: env[name] for name in ("GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS") if name in env}
-    return replace(prover, options=tuple(options), env=kept)
+    options = entry.get("options", ())
+    _refuse_options(options)
+    # The others may name programs and files.
+    env = {name: value for name, value in entry.get("env", {}).items() if name in HARMLESS}
+    return replace(prover, options=tuple(options), env=env)
 
 
 def refuse_what_leads_out(planned: Batch, directory: str) -> None:
     """Raise InputError for a plan of a bundle that reads, or starts, what is not in the bundle."""
     for task in planned.tasks.values():
         _refuse_elsewhere([task.plan.cwd, _theory_path(task.plan)], directory)
-        if WITH_MAUDE.is_given(task.plan.options):
-            raise InputError(f"the bundle names a Maude: {quoted(task.plan.options)}")
+        _refuse_options(task.plan.options)
     for dependencies in planned.dependencies.values():
         _refuse_elsewhere(dependencies.sources, directory)
 
@@ -27239,6 +27246,16 @@ def refuse_checks_that_lead_out(results: str, directory: str) -> None:
         plan = tasks[0].plan
         oracles = used_oracles(theory, _all_options(batch, plan), plan.cwd)
         _refuse_elsewhere((*oracles, *theory.files), directory)
+
+
+def _refuse_options(options: Iterable[str]) -> None:
+    """Raise InputError for options by which a prover would start, or write, what a stranger wants.
+
+    An oracle is allowed: where it is has been looked at.
+    """
+    for option in options:
+        if os.sep in option and not ORACLE_NAME.is_given([option]):
+            raise InputError(f"the bundle has an option that names a file: {printable(option)}")
 
 
 def _refuse_elsewhere(paths: Iterable[str], directory: str) -> None:

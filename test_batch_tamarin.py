@@ -16891,6 +16891,10 @@ def name_a_maude(recipe):
     recipe["tasks"]["task"]["tamarin_options"] = ["--with-maude=./evil.sh"]
 
 
+def let_the_prover_write(recipe):
+    recipe["tasks"]["task"]["tamarin_options"] = ["+RTS", "-S/tmp/evil", "-RTS"]
+
+
 def read_elsewhere(recipe):
     recipe["tasks"]["task"]["theory_file"] = "../secret.spthy"
 
@@ -16914,7 +16918,8 @@ def preload(recipe):
         (make_theories, ""),
         (name_a_prover, ""),
         (preload, ""),
-        (name_a_maude, "names a Maude"),
+        (name_a_maude, ""),
+        (let_the_prover_write, "an option that names a file"),
         (read_elsewhere, "not in it: "),
         (name_an_oracle, "not in it: "),
         (name_no_prover, "know no prover 'none'"),
@@ -16923,7 +16928,7 @@ def preload(recipe):
 def test_a_second_run_starts_nothing_that_the_bundle_names(lab, honest_files, change, problem):
     lab.write("secret.spthy", THEORY)
     deceiving_recipe(lab, honest_files, change)
-    body = 'echo "$LD_PRELOAD" > "$0.env"\n' + PAPER_PROVER
+    body = 'case "$*" in *evil*) exit 1;; esac; echo "$LD_PRELOAD" > "$0.env"\n' + PAPER_PROVER
     done = second_run(lab, body=body, code=2 if problem else 0)
     assert problem in done.stderr
     assert not list(lab.path.rglob("executed"))
