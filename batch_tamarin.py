@@ -204,7 +204,7 @@ ANSWERS = frozenset({Verdict.VERIFIED, Verdict.FALSIFIED})
 def say(message: str) -> None:
     """Tell the user one line: on stderr, or above the live block while there is one."""
     # It may name what others wrote: a theory, a file, a prover's last words.
-    _listeners[-1](printable(message))
+    message_listeners[-1](printable(message))
 
 
 def warn(message: str) -> None:
@@ -219,7 +219,7 @@ def print_line(line: str) -> None:
 
 
 # Who is told of messages: the last one. The live block puts itself here while it is shown.
-_listeners: list[Callable[[str], None]] = [print_line]
+message_listeners: list[Callable[[str], None]] = [print_line]
 
 _COLOURS = {
     "verified": 32,
@@ -267,6 +267,12 @@ def terminal_size() -> tuple[int, int]:
         columns, rows = os.get_terminal_size(sys.stderr.fileno())
     # Serial lines and some pseudo-terminals say 0 x 0.
     return max(columns or 80, 10), rows or 24
+
+
+def stdout_columns() -> int:
+    """The columns of the terminal that stdout is; 0 where it is none, and a line has no end."""
+    columns, _ = terminal_size()
+    return columns if sys.stdout.isatty() else 0
 
 
 def printable(text: str) -> str:
@@ -365,7 +371,8 @@ def _neighbours(word: str, known: Iterable[str], most: int = 100) -> list[str]:
     near = alphabet[max(0, place - most) : place + most]
     backwards = sorted(each[::-1] for each in alphabet)
     place = bisect.bisect(backwards, word[::-1])
-    near += [each[::-1] for each in backwards[max(0, place - most) : place + most]]
+    alike_at_end = backwards[max(0, place - most) : place + most]
+    near += [each[::-1] for each in alike_at_end]
     return near
 
 
@@ -376,8 +383,20 @@ def file_meant(path: str) -> str:
         names = os.listdir(folder or ".")
     except OSError:
         return ""
+    known = sorted(filter(str.isprintable, names))
     # Endings are alike in any case.
-    return did_you_mean(name, filter(str.isprintable, names), 0.75)
+    hint = did_you_mean(name, known, 0.75)
+    longer = [known_name for known_name in known if known_name.startswith(name)]
+    if not hint and longer and len(name) > 3:
+        return f" (did you mean '{longer[0]}'?)"
+    return hint
+
+
+def hint_where_missing(error: Exception, path: str) -> str:
+    """`file_meant` where a file can't be read as there is none; "" for any other reason."""
+    if isinstance(error, FileNotFoundError):
+        return file_meant(path)
+    return ""
 
 
 # --- Times, digests, files ------------------------------------------------------------------------
@@ -484,12 +503,18 @@ def file_stamp(path: str | int) -> tuple[int, ...]:
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode
 
 
+def as_list(value: str | Iterable[str]) -> Iterable[str]:
+    """One text as the only one of a list; several as they are."""
+    if isinstance(value, str):
+        return [value]
+    return value
+
+
 def write_file(path: str, text: str | Iterable[str]) -> None:
     """Write a derived file: a reader sees the old one or the new one, never half of it.
 
     `text`: all of it, or its pieces. Raises OSError.
     """
-    pieces = [text] if isinstance(text, str) else text
     # In the same folder: a rename is one step only within a file system.
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
@@ -497,7 +522,7 @@ def write_file(path: str, text: str | Iterable[str]) -> None:
         with open(
             temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
         ) as file:
-            file.writelines(pieces)
+            file.writelines(as_list(text))
         os.replace(temporary, path)
     except BaseException as error:  # what makes the pieces may fail, too
         with suppress(OSError):  # the first error tells more
@@ -748,6 +773,20 @@ class Result:
 
 @slotted
 @dataclass(frozen=True)
+class Stage:
+    """What changes from one attempt at a task to the next one, where a limit was met.
+
+    The text that is proven does not. What can change the result has a key of its own.
+    """
+
+    limits: Limits
+    options: tuple[str, ...]
+    key: SharedText  # as `Plan.key`; many stages have the same
+    lemma_key: SharedText = ""
+
+
+@slotted
+@dataclass(frozen=True)
 class Plan:
     """What was decided about a task before the run: one lemma x prover, completely resolved.
 
@@ -773,9 +812,11 @@ class Plan:
     lemma_key: str = ""  # the same without lemmas that can't matter; "" where the whole file counts
     theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
     priority: int = field(default=0, metadata=SPARSE)  # the highest starts first
-    # What the recipe says for further attempts, in their order, where a limit is met.
-    on_limit: tuple[Limits, ...] = field(default=(), metadata=SPARSE)
-    # The recipe's limits, where one of them was met and raised for another attempt.
+    # All attempts that the recipe has for it, each for what met a limit in those before; none where
+    # there is only one. Limits, options and keys of the plan are those of one stage.
+    stages: tuple[Stage, ...] = field(default=(), metadata=SPARSE)
+    stage: int = field(default=0, metadata=SPARSE)  # which one that is, from 0
+    # The recipe's limits for this stage, where one of them was met and doubled.
     raised_from: Optional[Limits] = field(default=None, metadata=SPARSE)  # noqa: UP045
     # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
     unreadable: SharedText = field(default="", metadata=SPARSE)
@@ -796,17 +837,50 @@ class Plan:
         """What tasks that read the same files have in common."""
         return TheoryView(self.prover, self.theory, self.options, self.flags, self.cwd)
 
+    def at_stage(self, number: int) -> Plan:
+        """The plan of one of its stages, as the recipe has that."""
+        stage = self.stages[number]
+        return replace(
+            self,
+            stage=number,
+            limits=stage.limits,
+            options=stage.options,
+            key=stage.key,
+            lemma_key=stage.lemma_key,
+            raised_from=None,
+        )
+
     @property
-    def raised_limit(self) -> str:
-        """`limit raised to 20 s`: what is more than the recipe says; "" where nothing is."""
-        if not self.raised_from:
-            return ""
+    def all_stages(self) -> Iterator[Plan]:
+        """The plans of all its stages, as the recipe has them."""
+        return map(self.at_stage, range(len(self.stages)))
+
+    @property
+    def first_options(self) -> tuple[str, ...]:
+        """The options of its first stage: in them tasks differ, whatever stage they come to."""
+        return self.stages[0].options if self.stages else self.options
+
+    @property
+    def unlike_first(self) -> str:
+        """`limit raised to 20 s, options --heuristic=C`: what is unlike the first stage, or ""."""
+        words: list[str] = []
+        raised = self._raised_above(self.stages[0].limits if self.stages else self.raised_from)
+        if raised:
+            words.append(f"limit raised to {' and '.join(raised)}")
+        if self.options != self.first_options:
+            # A stage only adds to the first ones.
+            added = self.options[len(self.first_options) :]
+            words.append(f"options {quoted(added)}")
+        return ", ".join(words)
+
+    def _raised_above(self, first: Limits | None) -> list[str]:
+        """Which limits are larger than they were at first, for people."""
         raised: list[str] = []
-        if self.limits.timeout_s > self.raised_from.timeout_s:
+        if first and self.limits.timeout_s > first.timeout_s:
             raised.append(f"{self.limits.timeout_s:g} s")
-        if self.limits.memory_mb > self.raised_from.memory_mb:
+        if first and self.limits.memory_mb > first.memory_mb:
             raised.append(f"{self.limits.memory_mb / 1024:.3g} GB")
-        return f"limit raised to {' and '.join(raised)}"
+        return raised
 
 
 class TheoryView(NamedTuple):
@@ -900,6 +974,8 @@ class Header:
     platform: str = ""
     # All that the theories of the plan read: SHA-256 by path, as `path_from` the working directory.
     inputs: dict[str, str] = field(default_factory=dict)
+    # Of what commands have made theories: SHA-256 by path, by the theory's path. Paths as above.
+    made_from: dict[str, dict[str, str]] = field(default_factory=dict)
     vanished: tuple[str, ...] = field(default=(), metadata=SPARSE)  # tasks no longer planned
     # The ids of all tasks in the order of the plan, where the journal has had them in another one.
     order: tuple[str, ...] = field(default=(), metadata=SPARSE)
@@ -964,7 +1040,7 @@ class Record(NamedTuple):
             return Standing.SHOWN if has_same_key else Standing.LOST
         if not has_same_key:
             return Standing.KEPT
-        if self.result.status in MET_A_LIMIT:
+        if self.met_limit:
             is_as_strict = self.host == host and plan.limits.no_larger_than(self.plan.limits)
             return Standing.HOLDS if is_as_strict else Standing.KEPT
         return Standing.HOLDS
@@ -972,6 +1048,16 @@ class Record(NamedTuple):
     def holds(self, plan: Plan, host: str) -> bool:
         """Whether it is the result of a plan, on a host, which then needs no other attempt."""
         return self.standing(plan, host) is Standing.HOLDS
+
+    @property
+    def met_limit(self) -> bool:
+        """Whether a limit was met: larger ones may let it go better."""
+        return self.result.status in MET_A_LIMIT
+
+    @property
+    def is_bounded_heap(self) -> bool:
+        """Whether the options bound the heap, by `+RTS -M`: it is as small under any limit."""
+        return self.result.exit == ExitStatus(GHC_HEAP_EXHAUSTED)
 
     @property
     def may_pass(self) -> bool:
@@ -1018,12 +1104,15 @@ class Task:
         """How its last attempt ended; None while one runs, or before the first."""
         return self.record.result if self.record else None
 
+    @property
+    def records(self) -> list[Record]:
+        """All its results, the newest first."""
+        newest = [self.record] if self.record else []
+        return [*newest, *reversed(self.earlier)]
+
     def newest_holding(self, plan: Plan, host: str) -> Record | None:
         """The newest of its results that holds for a plan, on a host."""
-        for record in (self.record, *reversed(self.earlier)):
-            if record and record.holds(plan, host):
-                return record
-        return None
+        return next((record for record in self.records if record.holds(plan, host)), None)
 
     @property
     def runs_alone(self) -> bool:
@@ -1246,7 +1335,8 @@ class Batch:
     def _plan(self, plan: Plan) -> None:
         """A plan, or a changed one: an older result under this id counts only if it still holds."""
         # A journal can come from anywhere, and ids name files that we write and remove.
-        if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", "..") or "\0" in plan.id:
+        has_folder = os.path.basename(plan.id) != plan.id
+        if has_folder or plan.id in ("", ".", "..") or "\0" in plan.id:
             raise ValueError(f"'{plan.id}' can't name files")
         os.fsencode(plan.id)  # half a character can't either
         # Attempts are counted on even if nothing else holds: their numbers name files.
@@ -1339,6 +1429,8 @@ def what_changed(old: Plan, new: Plan) -> str:
     """What a result of an old plan is of, seen from a new plan for which it does not hold."""
     if old.key == new.key:
         return "an earlier run" if new.limits.no_larger_than(old.limits) else "smaller limits"
+    if any(old.key == stage.key for stage in new.stages[: new.stage]):
+        return "an earlier stage"
     if old.theory_digest != new.theory_digest:
         return "an older text"
     if (old.options, old.flags, old.prove) != (new.options, new.flags, new.prove):
@@ -1629,12 +1721,13 @@ class Lemma:
         """The verdict that the stored proof would get if a prover checked it; None without one."""
         if not self.proof:
             return None
+        found_trace = self.proof.found_trace
+        if not found_trace and not self.proof.is_complete:
+            return Verdict.INCOMPLETE
         wants_trace = self.trait == Trait.EXISTS_TRACE
-        if self.proof.found_trace:
-            return Verdict.VERIFIED if wants_trace else Verdict.FALSIFIED
-        if self.proof.is_complete:
-            return Verdict.FALSIFIED if wants_trace else Verdict.VERIFIED
-        return Verdict.INCOMPLETE
+        if found_trace == wants_trace:
+            return Verdict.VERIFIED
+        return Verdict.FALSIFIED
 
     @property
     def is_sources(self) -> bool:
@@ -1847,8 +1940,6 @@ def readings_of(path: str, flags: Sequence[str]) -> Iterator[Reading]:
     So every branch is read, up to a limit that 6 flags don't reach. Raises InputError where it
     can't be read with the flags given; what can't be read with more is passed over.
     """
-    import itertools
-
     first = Reading(tuple(flags), load_in_its_mode(path, flags))
     yield first
     asked = flags_asked(first.theory)
@@ -2086,6 +2177,10 @@ class ProverOption(NamedTuple):
                 values.append(value)
         return values
 
+    def means(self, words: Iterable[str]) -> frozenset[str]:
+        """What it says to the prover: its values, in whatever order and however often."""
+        return frozenset(self.values(words))
+
     def _value_in(self, word: str) -> str | None:
         """The value that a word gives this option; None where it means none, or another one."""
         for name in filter(None, (self.name, self.other_name)):
@@ -2112,6 +2207,8 @@ PARSE_ONLY = ProverOption(
     "--parse-only", takes_value=False, refusal="it proves nothing: use the 'check' command"
 )
 AUTO_SOURCES = ProverOption("--auto-sources", takes_value=False)
+# It refines the rules before anything is proven (src/Main/TheoryLoader.hs).
+PARTIAL_EVALUATION = ProverOption("--partial-evaluation")
 # Which oracle is called.
 HEURISTIC = ProverOption("--heuristic")
 ORACLE_NAME = ProverOption("--oraclename")
@@ -2169,6 +2266,12 @@ def reading_options(options: Sequence[str], flags: Iterable[str]) -> ReadingOpti
         diff=DIFF.is_given(options),
         auto_sources=AUTO_SOURCES.is_given(options),
     )
+
+
+def options_that_differ(options: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The options that change what is proven, of those in which two command lines differ."""
+    changing = (DEFINES, DIFF, AUTO_SOURCES, PARTIAL_EVALUATION)
+    return [each.name for each in changing if each.means(options) != each.means(others)]
 
 
 # --- Oracles --------------------------------------------------------------------------------------
@@ -2543,8 +2646,7 @@ def _without_comments(text: str) -> str:
         if not comment:
             break
         if comment.group() == "//":
-            end = text.find("\n", comment.end())
-            behind = len(text) if end < 0 else end
+            behind = _end_of_line(text, comment.end())
         else:
             end = text.find("*/", comment.end())
             behind = end + len("*/")
@@ -2553,6 +2655,14 @@ def _without_comments(text: str) -> str:
         kept.append(text[place : comment.start()])
         place = behind
     return "".join(kept) + text[place:]
+
+
+def _end_of_line(text: str, place: int) -> int:
+    """Where the line ends that this place is in: before its line feed."""
+    end = text.find("\n", place)
+    if end < 0:
+        return len(text)
+    return end
 
 
 def _on_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
@@ -3213,13 +3323,9 @@ class Cursor(SourceText):
             if not self.text.startswith(("//", "/*"), self.pos):
                 return
             if self.next_is("//"):
-                self._pass_comment(self._end_of_line())
+                self._pass_comment(_end_of_line(self.text, self.pos))
             else:
                 self._pass_comment(self._end_of_comment())
-
-    def _end_of_line(self) -> int:
-        end = self.text.find("\n", self.pos)
-        return len(self.text) if end < 0 else end
 
     def _end_of_comment(self) -> int:
         """The end of the comment that starts here; comments nest."""
@@ -3276,7 +3382,9 @@ class Cursor(SourceText):
 
         Of a long one the last 8 characters: more than any word that matters has.
         """
-        return _NO_WORD.split(self.text[max(0, self.last - 8) : self.last])[-1]
+        start = max(0, self.last - 8)
+        words = _NO_WORD.split(self.text[start : self.last])
+        return words[-1]
 
 
 # --- The token text of a theory -------------------------------------------------------------------
@@ -4241,7 +4349,7 @@ class SourceFiles:
             data = self._read(path)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            hint = file_meant(path) if isinstance(error, FileNotFoundError) else ""
+            hint = hint_where_missing(error, path)
             raise InputError(
                 f"can't read '{path}': {reason}{hint}", include.asked_by, include.line
             ) from None
@@ -4654,7 +4762,7 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
         with open_file(path) as file:
             data = file.read(limit + 1)
     except OSError as error:
-        hint = file_meant(path) if isinstance(error, FileNotFoundError) else ""
+        hint = hint_where_missing(error, path)
         raise InputError(f"can't be read: {error.strerror}{hint}", path) from None
     except ValueError:
         raise InputError("this is no file name", printable(path)) from None
@@ -4708,7 +4816,7 @@ def open_file(path: str) -> BinaryIO:
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        _refuse_irregular(fd, path)
+        refuse_irregular(fd, path)
     except OSError:
         os.close(fd)
         raise
@@ -4716,7 +4824,7 @@ def open_file(path: str) -> BinaryIO:
     return os.fdopen(fd, "rb")
 
 
-def _refuse_irregular(fd: int, path: str) -> None:
+def refuse_irregular(fd: int, path: str) -> None:
     """Raise OSError for a directory, a pipe or a device."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISDIR(mode):
@@ -6116,15 +6224,15 @@ def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
     output = ProverOutput(
         printed=last_part(stdout, SUMMARY_HEADING),
         old_maude=unsupported_maude("\n".join([*errors, *ends_of(stdout)])),
-        parse_error=_parse_error(errors),
+        parse_error=parse_error_in(errors),
         complaint=_complaint(errors),
         stderr_tail=_tail(errors),
     )
-    _read_summary(output.printed, output, lemma)
+    read_summary(output.printed, output, lemma)
     return output
 
 
-def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
+def read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
     """Add to `output` what a summary says; `lines` begin with the two of its heading.
 
     It ends with a line of `=`: what was not printed to its end is no summary. tamarin-prover 1.4
@@ -6184,7 +6292,7 @@ def unsupported_maude(text: str) -> str:
     return version
 
 
-def _parse_error(errors: Sequence[str]) -> str:
+def parse_error_in(errors: Sequence[str]) -> str:
     """`t.spthy:3:1:` and what the prover says of that place, or ""."""
     told: list[str] = []
     for line in errors:
@@ -6311,7 +6419,7 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
     proof: the path of the analyzed theory, which names the wellformedness checks that failed.
     """
     lines = [line for line in output.lines if _belongs_to(line, plan)]
-    judgement = _judge_exit(outcome, output)
+    judgement = judge_exit(outcome, output)
     if judgement.status is Status.COMPLETED:
         judgement = _judge_lines(plan, lines)
     if plan.checks_proof and judgement.verdict is Verdict.INCOMPLETE:
@@ -6361,7 +6469,7 @@ def _belongs_to(line: SummaryLine, plan: Plan) -> bool:
     return line.side in (plan.sides or ("",))
 
 
-def _judge_exit(outcome: Outcome, output: ProverOutput) -> Judgement:
+def judge_exit(outcome: Outcome, output: ProverOutput) -> Judgement:
     """What the end of a job tells: COMPLETED only for a whole summary and no sign of failure."""
     if outcome.status is not Status.COMPLETED:
         return Judgement(outcome.status, reason=outcome.reason)
@@ -6568,7 +6676,7 @@ def graph_lemma(label: str, known: Iterable[str]) -> str:
 
 VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
 # Among other things: tamarin-prover first tells of Maude.
-_VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
+TAMARIN_VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
 # Of another program that speaks Tamarin's command line, as it must say itself.
 _OTHER_VERSION = re.compile(r"([A-Za-z][\w-]*) v?(\d+(?:\.\d+)+)")
 
@@ -6647,7 +6755,7 @@ async def _ask_version(
     files = filter(os.path.isfile, prover.command)
     digests = [await asyncio.to_thread(file_digest, file) for file in files]
     identity = sha256(json.dumps([digests, said]).encode())
-    found = _VERSION.search(said)
+    found = TAMARIN_VERSION.search(said)
     is_tamarin = "tamarin" in said.lower()
     if is_tamarin and not found:
         found = _OTHER_VERSION.match(said)
@@ -6787,7 +6895,9 @@ def affected(advisory: Advisory, flavour: str, version: str) -> Exposure:
     """
     number = version_number(version)
     if advisory.flavour != Flavour.TAMARIN_PROVER:
-        return Exposure.AFFECTED if flavour == advisory.flavour else Exposure.NOT_AFFECTED
+        if flavour == advisory.flavour:
+            return Exposure.AFFECTED
+        return Exposure.NOT_AFFECTED
     if flavour == Flavour.TAMARIN_RS:
         if advisory.in_diff:  # it has no diff mode
             return Exposure.NOT_AFFECTED
@@ -6800,10 +6910,14 @@ def affected(advisory: Advisory, flavour: str, version: str) -> Exposure:
         return Exposure.NOT_AFFECTED
     if is_development(number):
         next_release = (number[0], number[1] + 1, 0)
-        return Exposure.MAYBE if begins <= next_release else Exposure.NOT_AFFECTED
+        if begins <= next_release:
+            return Exposure.MAYBE
+        return Exposure.NOT_AFFECTED
     if number < begins:
         return Exposure.NOT_AFFECTED
-    return Exposure.MAYBE if number > JUDGED_UP_TO else Exposure.AFFECTED
+    if number > JUDGED_UP_TO:
+        return Exposure.MAYBE
+    return Exposure.AFFECTED
 
 
 def reason_for_doubt(flavour: str, version: str) -> str:
@@ -6923,15 +7037,24 @@ def _macro_names(items: TheoryItems) -> set[str]:
     return {macro.partition("(")[0].strip() for macro in items.macros}
 
 
+def _linear_facts(rule: RuleText, texts: Iterable[str]) -> list[RuleFact]:
+    """Some of the facts of a rule, without those that persist."""
+    return [fact for fact in facts_of(rule, texts) if fact.is_linear]
+
+
+def _names_of(facts: Iterable[RuleFact]) -> set[str]:
+    return {fact.name for fact in facts}
+
+
 def _has_macro_in_state(run: Circumstances) -> Iterator[Met]:
     items = run.items
     macros = _macro_names(items)
     if not macros:
         return
     for rule in items.rules:
-        consumed = [fact for fact in facts_of(rule, rule.premises) if fact.is_linear]
-        produced = [fact for fact in facts_of(rule, rule.conclusions) if fact.is_linear]
-        both = {fact.name for fact in consumed} & {fact.name for fact in produced}
+        consumed = _linear_facts(rule, rule.premises)
+        produced = _linear_facts(rule, rule.conclusions)
+        both = _names_of(consumed) & _names_of(produced)
         for fact in (*consumed, *produced):
             uses_macro = any(applies_function(term, macros) for term in fact.arguments)
             if fact.name in both and uses_macro:
@@ -6940,7 +7063,6 @@ def _has_macro_in_state(run: Circumstances) -> Iterator[Met]:
 
 
 _WITHOUT_EQUATIONS = frozenset(("hashing", "multiset", "natural-numbers"))
-PARTIAL_EVALUATION = ProverOption("--partial-evaluation")
 
 
 def _is_partially_evaluated(run: Circumstances) -> Iterator[Met]:
@@ -6959,10 +7081,10 @@ def _has_tuple_beside_variable(run: Circumstances) -> Iterator[Met]:
     tuples: dict[tuple[str, int], set[str]] = {}
     variables: dict[tuple[str, int], set[str]] = {}
     for rule in run.items.rules:
-        premises = [fact for fact in facts_of(rule, rule.premises) if fact.is_linear]
-        conclusions = [fact for fact in facts_of(rule, rule.conclusions) if fact.is_linear]
-        looping |= {fact.name for fact in premises} & {fact.name for fact in conclusions}
-        for fact in (*premises, *conclusions):
+        consumed = _linear_facts(rule, rule.premises)
+        produced = _linear_facts(rule, rule.conclusions)
+        looping |= _names_of(consumed) & _names_of(produced)
+        for fact in (*consumed, *produced):
             for place, term in enumerate(fact.arguments):
                 if _is_tuple(term):
                     tuples.setdefault((fact.name, place), set()).add(rule.name)
@@ -7123,22 +7245,34 @@ def _has_subterm_of_two_sorts(run: Circumstances) -> Iterator[Met]:
                 break
 
 
+# What stands beside one of these is a part of a larger term.
+_JOINS_TERMS = ("%+", "*", "^", "+", "++", "XOR", ":")
+
+
 def _sort_before(tokens: Tokens, place: int, constants: Collection[str]) -> str:
     """`nat` or `msg` of a variable that stands before a place; "" of any other term."""
-    if tokens[max(0, place - 2) : place] == [":", "nat"]:
-        return "nat"
-    if place > 1 and tokens[place - 2] in ("%+", "*", "^", "+", "++", "XOR", ":", ","):
+    before = tokens[max(0, place - 2) : place]
+    if not before:
         return ""
-    return _sort_of(tokens[place - 1], constants) if place else ""
+    if before == [":", "nat"]:
+        return "nat"
+    *further, nearest = before
+    if further and further[0] in (*_JOINS_TERMS, ","):
+        return ""
+    return _sort_of(nearest, constants)
 
 
 def _sort_behind(tokens: Tokens, place: int, constants: Collection[str]) -> str:
+    """The same of a variable that stands behind a place."""
     behind = tokens[place + 1 : place + 4]
-    if behind[1:] == [":", "nat"]:
-        return "nat"
-    if not behind or behind[1:2] and behind[1] in ("(", "%+", "*", "^", "+", "++", "XOR", ":"):
+    if not behind:
         return ""
-    return _sort_of(behind[0], constants)
+    nearest, *further = behind
+    if further == [":", "nat"]:
+        return "nat"
+    if further and further[0] in (*_JOINS_TERMS, "("):
+        return ""
+    return _sort_of(nearest, constants)
 
 
 def _sort_of(token: str, constants: Collection[str]) -> str:
@@ -7211,10 +7345,15 @@ def _binds_x_twice(run: Circumstances) -> Iterator[Met]:
     has_dest_builtin = not _BUILTIN_DESTRUCTORS.keys().isdisjoint(items.builtins)
     if not has_dest_builtin:
         return
-    if not any(applies_function(each.term, destructors) for each in _lets(items)):
+    if not _is_in_lets(destructors, items):
         return
     if sum(map(_bindings_of_x, process_tokens(items))) > 1:
         yield Met(Weight.NOTE)
+
+
+def _is_in_lets(functions: Collection[str], items: TheoryItems) -> bool:
+    """Whether the `let` of a process applies one of these functions."""
+    return any(applies_function(each.term, functions) for each in _lets(items))
 
 
 def _bindings_of_x(tokens: Tokens) -> int:
@@ -7226,10 +7365,12 @@ def _bindings_of_x(tokens: Tokens) -> int:
         if token in ("new", "as") and behind and behind[0].lstrip("~") == "x":
             count += 1
         if token == "in" and behind == ["("]:
-            inside = tokens[place + 2 : partners.get(place + 1, place)]
+            end = partners.get(place + 1, place)
+            inside = " ".join(tokens[place + 2 : end])
             # Behind the channel, if one is named.
-            message = split_list(" ".join(inside), re.compile(r"[(){}<>,]"))[-1:]
-            count += "x" in _bound_in(tokens_of(" ".join(message)))
+            message = split_list(inside, re.compile(r"[(){}<>,]"))[-1:]
+            pattern = tokens_of(" ".join(message))
+            count += "x" in _bound_in(pattern)
     return count
 
 
@@ -7244,13 +7385,15 @@ def _bound_in(pattern: Tokens) -> set[str]:
 
 def _has_result_that_is_no_variable(run: Circumstances) -> Iterator[Met]:
     items = run.items
+    constants = _constants(items)
     names: set[str] = set()
     if "dest-signing" in items.builtins:
         names.add("verify")
     for name, results in _destructors(items).items():
         for result in results:
             tokens = tokens_of(result)
-            if len(tokens) > 1 or tokens and tokens[0] in _constants(items):
+            is_constant = tokens and tokens[0] in constants
+            if len(tokens) > 1 or is_constant:
                 names.add(name)
     yield from _used_in_lets(items, names)
 
@@ -7263,11 +7406,8 @@ def _has_two_equations(run: Circumstances) -> Iterator[Met]:
 
 def _used_in_lets(items: TheoryItems, names: Collection[str]) -> Iterator[Met]:
     """Of these functions those that are applied in the `let` of a process."""
-    if not names:
-        return
-    lets = list(_lets(items))
     for name in sorted(names):
-        if any(applies_function(each.term, (name,)) for each in lets):
+        if _is_in_lets((name,), items):
             yield Met(Weight.ADVISORY, name)
 
 
@@ -7806,6 +7946,11 @@ NO_DIMENSIONS = ("directory", "entry", "lemma", "theory", "variant")
 JsonPath = tuple[Union[str, int], ...]
 
 
+def dotted(path: JsonPath) -> str:
+    """`tasks.main.lemmas.0`."""
+    return ".".join(map(str, path))
+
+
 class Recipe:
     """A recipe file: its JSON object, checked, and where in the text all stands."""
 
@@ -7823,6 +7968,7 @@ class Recipe:
         self.text = read_text(path) if text is None else text
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
         self.not_made: dict[str, str] = {}  # why theories could not be made, by their names here
+        self.made_from: dict[str, dict[str, str]] = {}  # as `Header.made_from`
         # What may be meant instead of a text that stands there, for `check --fix`.
         self.mends: dict[JsonPath, str] = {}
         # Lemmas that batch-tamarin selects beside the one whose name stands there.
@@ -7850,7 +7996,7 @@ class Recipe:
 
     def error(self, path: JsonPath, message: str) -> InputError:
         """What says that something is wrong at a place of the JSON text."""
-        place = ".".join(map(str, path))
+        place = dotted(path)
         if place:
             message = f"{place}: {message}"
         if not self._is_file:
@@ -8008,6 +8154,10 @@ class ValueKind:
         """All that is wrong with a value that stands at `path`, or inside it."""
         raise NotImplementedError
 
+    def written(self, text: str) -> Any:
+        """How a text is written as such a value; None if it can't be one."""
+        return None
+
 
 @dataclass(eq=False)
 class PlainValue(ValueKind):
@@ -8020,6 +8170,9 @@ class PlainValue(ValueKind):
         if not self.is_good(value):
             message = self.message.replace("FOUND", _described(value))
             yield RecipeProblem(path, message)
+
+    def written(self, text: str) -> Any:
+        return text if self.is_good(text) else None
 
 
 class Unit(NamedTuple):
@@ -8109,10 +8262,20 @@ class ListOf(ValueKind):
     def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, list) or len(value) < self.least:
             message = self.message.replace("FOUND", _described(value))
-            yield RecipeProblem(path, message)
+            yield RecipeProblem(path, message + _hint_at_text(value, self))
             return
         for index, item in enumerate(value):
             yield from self.item.problems(item, (*path, index))
+
+    def written(self, text: str) -> Any:
+        item = self.item.written(text)
+        return None if item is None else [item]
+
+
+def _hint_at_text(value: Any, kind: ValueKind) -> str:
+    """How a text is to be written where a value of some kind should stand; "" for no text."""
+    written = kind.written(value) if isinstance(value, str) else None
+    return f": write {json.dumps(written)}" if written else ""
 
 
 @dataclass(eq=False)
@@ -8154,7 +8317,8 @@ class Fields(ValueKind):
 
     def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, dict):
-            yield RecipeProblem(path, f"must be an object, not {_described(value)}")
+            hint = _hint_at_text(value, self)
+            yield RecipeProblem(path, f"must be an object, not {_described(value)}{hint}")
             return
         allowed = ", ".join(self.members)
         for key, member in value.items():
@@ -8172,6 +8336,9 @@ class Fields(ValueKind):
         for key in self.required:
             if key not in value:
                 yield RecipeProblem(path, f"'{key}' is missing")
+
+    def written(self, text: str) -> Any:
+        return {"name": text} if "name" in self.required else None
 
     def _home_of(self, key: str) -> str:
         """A hint at the member under which a key belongs, or ""."""
@@ -8197,12 +8364,37 @@ class TaskEntry(Fields):
             yield RecipeProblem((*path, "exclude"), message)
 
 
+@dataclass(eq=False)
+class LemmaFields(Fields):
+    """An element of `lemmas`: an object, and not the mere name."""
+
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        if is_text(value):
+            name = json.dumps(value, ensure_ascii=False)
+            message = f'must be an object: write {{"name": {name}}} instead of {name}'
+            yield RecipeProblem(path, message)
+        else:
+            yield from super().problems(value, path)
+
+
+@dataclass(eq=False)
+class LimitStage(Fields):
+    """An element of `on_limit`: an object with at least one member."""
+
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        yield from super().problems(value, path)
+        if value == {}:
+            wanted = " or ".join(f"'{key}'" for key in self.members)
+            yield RecipeProblem(path, f"says nothing: give {wanted}")
+
+
 class Options(ValueKind):
     """A list of prover options that are not this program's own business."""
 
     def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, list):
-            yield RecipeProblem(path, f"must be a list of texts, not {_described(value)}")
+            hint = _hint_at_text(value, ListOf(TEXT))
+            yield RecipeProblem(path, f"must be a list of texts, not {_described(value)}{hint}")
             return
         for index, option in enumerate(value):
             message = option_problem(option)
@@ -8441,7 +8633,7 @@ _PROVER: dict[str, ValueKind] = {
 PROVER_FIELDS = Fields(_PROVER)
 
 # Of one job. What is missing is inherited: lemma, task, then the defaults.
-_RESOURCES: dict[str, ValueKind] = {
+RESOURCE_KINDS: dict[str, ValueKind] = {
     "max_cores": Number(CORES, whole=True),
     "max_memory": Number(GIGABYTES),
     "timeout": Number(SECONDS),
@@ -8452,11 +8644,11 @@ _OVERRIDES: dict[str, ValueKind] = {
     "tamarin_versions": TEXTS,  # aliases
     "tamarin_options": Options(),
     "preprocess_flags": ListOf(FLAG),
-    "resources": Fields(_RESOURCES),
+    "resources": Fields(RESOURCE_KINDS),
     "priority": INTEGER,  # of those that wait, the highest starts first
 }
 
-_LEMMA: dict[str, ValueKind] = {
+LEMMA_KINDS: dict[str, ValueKind] = {
     # Exact; else a shell pattern, case-sensitive; "!pattern" takes lemmas away.
     "name": TEXT,
     **_OVERRIDES,
@@ -8465,7 +8657,7 @@ _LEMMA: dict[str, ValueKind] = {
 
 # One for all of its lemmas, or by lemma: names or patterns.
 EXPECTATIONS = OneOrNamed(VERDICT, "must be an object with at least one lemma")
-LEMMA_FIELDS = Fields(_LEMMA, required=("name",))
+LEMMA_FIELDS = LemmaFields(LEMMA_KINDS, required=("name",))
 
 # One value of a dimension, or several; shell patterns.
 _VALUES = OneOrList(TEXT)
@@ -8502,8 +8694,12 @@ SUBSETS = Fields(
     }
 )
 
-# A further attempt at what has met its limit. Other options would be another question: a variant.
-_LIMIT_STAGE: dict[str, ValueKind] = {"resources": Fields(_RESOURCES)}
+# A further attempt at what has met its limit. Its options are added to those of the lemma; what
+# would change the text that is proven is another question: a variant.
+_LIMIT_STAGE: dict[str, ValueKind] = {
+    "resources": Fields(RESOURCE_KINDS),
+    "tamarin_options": Options(),
+}
 
 # What makes the theory before it is read.
 _PREPARE: dict[str, ValueKind] = {
@@ -8528,9 +8724,7 @@ _TASK: dict[str, ValueKind] = {
     "exclude": ListOf(_BY_DIMENSION, "must be a list that is not empty", least=1),
     "prepare": Fields(_PREPARE, required=("command",)),
     # For what meets a limit, one after the other.
-    "on_limit": ListOf(
-        Fields(_LIMIT_STAGE, required=("resources",)), "must be a list that is not empty", least=1
-    ),
+    "on_limit": ListOf(LimitStage(_LIMIT_STAGE), "must be a list that is not empty", least=1),
     "granularity": GRANULARITY,  # whether its lemmas may share a process
 }
 
@@ -8562,7 +8756,7 @@ def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
             hint = did_you_mean(alias, known)
             recipe.problem(path, f"no prover '{printable(alias)}' in tamarin_versions{hint}")
         elif alias not in provers:
-            provers[alias] = _recipe_prover(recipe, alias)
+            provers[alias] = recipe_prover(recipe, alias)
     recipe.raise_problems()
     return provers
 
@@ -8609,7 +8803,7 @@ def override_layers(entry: Json, path: JsonPath) -> Iterator[Layer]:
                 yield Layer(overrides, (*path, "matrix", dimension, value))
 
 
-def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
+def recipe_prover(recipe: Recipe, alias: str) -> Prover:
     """A prover of the recipe, found on this machine; what is wrong with it is noted."""
     entry = recipe.data["tamarin_versions"][alias]
     path: JsonPath = ("tamarin_versions", alias)
@@ -8790,6 +8984,7 @@ def _header(
         boot_id=boot_id,
         python=python,
         platform=sys.platform,
+        made_from=recipe.made_from,
     )
 
 
@@ -8859,7 +9054,7 @@ class _Planner:
             argument = share(argument)
             for choice in selection.choices:
                 self._refuse_diff(choice)
-                self._refuse_idle_stages(entry, choice.item)
+                self._refuse_bad_stages(choice)
                 words.note_plan()
                 yield self._plan(entry, choice, prefix, argument)
             for unread in selection.unread:
@@ -8884,8 +9079,12 @@ class _Planner:
         sides = sides_of(choice.sides)
         assumes = assumed_by(choice.sides)
         expect = expected_verdict(self.recipe, item, lemma)
-        key = dependencies.task_key(lemma.name, entry.prove)
-        lemma_key = dependencies.lemma_key(lemma.name, entry.prove)
+        first = Stage(
+            item.limits,
+            item.options,
+            dependencies.task_key(lemma.name, entry.prove),
+            dependencies.lemma_key(lemma.name, entry.prove),
+        )
         # Enough to tell texts apart, and it stands in the journal once for each task.
         theory_digest = dependencies.text[:32]
         unknown_actions = choice.loaded.theory.unknown_actions
@@ -8898,19 +9097,19 @@ class _Planner:
             trait=lemma.trait,
             sides=sides,
             prover=view.prover,
-            options=view.options,
+            options=first.options,
             flags=view.flags,
-            limits=item.limits,
+            limits=first.limits,
             cwd=view.cwd,
             prove=entry.prove,
             optional=lemma.optional,
             assumes=assumes,
             expect=expect,
-            key=key,
-            lemma_key=lemma_key,
+            key=first.key,
+            lemma_key=first.lemma_key,
             theory_digest=share(theory_digest),
             priority=item.priority,
-            on_limit=item.on_limit,
+            stages=tuple(self._stages(first, view, choice, entry.prove)),
             variant=entry.variant.name,
             dimensions=entry.variant.dimensions,
             unknown_actions=unknown.told,
@@ -8942,7 +9141,7 @@ class _Planner:
     ) -> Plan:
         """The plan of what an item would select, if its theory could be read."""
         item = unread.item
-        name = UNKNOWN_LEMMAS if _is_pattern(item.pattern) else item.pattern
+        name = UNKNOWN_LEMMAS if is_pattern(item.pattern) else item.pattern
         task_id = self._new_id(entry, prefix, name, unread.alias)
         lemma = Lemma(item.pattern, Trait.ALL_TRACES, "", (), argument)
         expect = expected_verdict(self.recipe, item, lemma)
@@ -8969,15 +9168,47 @@ class _Planner:
             dimensions=entry.variant.dimensions,
         )
 
-    def _refuse_idle_stages(self, entry: RecipeEntry, item: LemmaItem) -> None:
-        """A further attempt that may use no more would come to nothing else."""
-        before = item.limits
-        for index, limits in enumerate(item.on_limit):
+    def _stages(
+        self, first: Stage, view: TheoryView, choice: LemmaChoice, prove: bool
+    ) -> Iterator[Stage]:
+        """All attempts at a lemma; none where there is only the first."""
+        name = choice.lemma.name
+        if choice.item.on_limit:
+            yield first
+        for asked in choice.item.on_limit:
+            as_read = view._replace(options=asked.options)
+            dependencies = self.dependencies.of(as_read, choice.loaded)
+            key = dependencies.task_key(name, prove)
+            yield Stage(asked.limits, asked.options, key, dependencies.lemma_key(name, prove))
+
+    def _refuse_bad_stages(self, choice: LemmaChoice) -> None:
+        """Note what is wrong with the further attempts at a lemma."""
+        item = choice.item
+        prover = self.provers[choice.alias]
+        tried = [AskedStage(item.limits, item.options, item.path)]
+        for asked in item.on_limit:
+            changing = options_that_differ(
+                prover.all_options(item.options), prover.all_options(asked.options)
+            )
+            if changing:
+                message = f"{listed(changing)} changes what is proven: make it a variant"
+                self.recipe.problem((*asked.path, "tamarin_options"), message)
+            before = [each for each in tried if each.options == asked.options]
+            self._refuse_idle_stage(asked, before)
+            tried.append(asked)
+
+    def _refuse_idle_stage(self, asked: AskedStage, before: Sequence[AskedStage]) -> None:
+        """A further attempt that may use no more would come to nothing else.
+
+        `before`: those with the same options.
+        """
+        for each in before:
             # What is capped here may be more elsewhere.
-            if limits.no_larger_than(before) and not self.limits.are_all(limits):
-                message = f"allows no more than what was met before ({before})"
-                self.recipe.problem((*entry.path, "on_limit", index), message)
-            before = limits
+            is_capped = self.limits.are_all(asked.limits)
+            if asked.limits.no_larger_than(each.limits) and not is_capped:
+                message = f"allows no more than what was met before ({each.limits})"
+                self.recipe.problem(asked.path, message)
+                return
 
     def _refuse_diff(self, choice: LemmaChoice) -> None:
         """tamarin-rs has no diff mode."""
@@ -8998,7 +9229,7 @@ class _Planner:
             return
         for expects in entry.expects:
             for path, pattern in expecting_words(expects):
-                if is_unread or any(_selects(pattern, lemma) for lemma in lemmas):
+                if is_unread or any(selects_lemma(pattern, lemma) for lemma in lemmas):
                     words.use(path)
                 else:
                     names = [lemma.name for lemma in lemmas]
@@ -9242,7 +9473,7 @@ def read_condition(
             recipe.problem(place, f"no such dimension{hint}; allowed: {allowed}")
             continue
         meant: set[str] = set()
-        for word in [words] if isinstance(words, str) else words:
+        for word in as_list(words):
             values = _values_meant(word, known[dimension])
             if not values:
                 hint = did_you_mean(word, known[dimension])
@@ -9289,8 +9520,7 @@ def _refuse_unknown_names(
     refuse_unknown_placeholders(recipe, prefix, [*known, "theory"], place)
     # Without variants braces are a part of a file's name.
     if known:
-        names = entry["theory_file"]
-        for name in [names] if isinstance(names, str) else names:
+        for name in as_list(entry["theory_file"]):
             refuse_unknown_placeholders(recipe, name, known, (*path, "theory_file"))
 
 
@@ -9321,7 +9551,7 @@ class ExpectRule(NamedTuple):
         """How narrowly it names its lemmas."""
         if self.lemma == "*":
             return 0
-        return 1 if _is_pattern(self.lemma) else 2
+        return 1 if is_pattern(self.lemma) else 2
 
     def is_within(self, other: ExpectRule) -> bool:
         """Whether it is no wider than another one, in its lemmas and in its variants."""
@@ -9406,7 +9636,7 @@ def _refuse_contradiction(recipe: Recipe, told: Mapping[JsonPath, Verdict], lemm
     (path, verdict), *others = told.items()
     for other_path, other in others:
         if other != verdict:
-            place = ".".join(map(str, other_path))
+            place = dotted(other_path)
             message = f"{verdict}, but {place} says {other} of '{lemma.name}', in the same variant"
             recipe.problem(path, message)
 
@@ -9420,9 +9650,13 @@ def _expected_there(expects: Expects, lemma: Lemma) -> dict[JsonPath, Verdict]:
         return {expects.path: Verdict(value)}
     if isinstance(value, dict):
         return _expected_by_name(value, lemma, expects.path)
-    rules = [rule for rule in value if _selects(rule.lemma, lemma)]
-    best = [rule for rule in rules if not any(other.beats(rule) for other in rules)]
-    return {rule.path: rule.verdict for rule in best}
+    rules = [rule for rule in value if selects_lemma(rule.lemma, lemma)]
+    expected: dict[JsonPath, Verdict] = {}
+    for rule in rules:
+        is_beaten = any(other.beats(rule) for other in rules)
+        if not is_beaten:
+            expected[rule.path] = rule.verdict
+    return expected
 
 
 def _expected_by_name(
@@ -9432,12 +9666,20 @@ def _expected_by_name(
     if lemma.name in verdicts:
         return {(*path, lemma.name): Verdict(verdicts[lemma.name])}
     for pattern, verdict in verdicts.items():
-        if _selects(pattern, lemma):
+        if selects_lemma(pattern, lemma):
             return {(*path, pattern): Verdict(verdict)}
     return {}
 
 
 # --- An entry of the recipe -----------------------------------------------------------------------
+
+
+class AskedStage(NamedTuple):
+    """A further attempt at what has met a limit, as the recipe asks for it."""
+
+    limits: Limits
+    options: tuple[str, ...]
+    path: JsonPath
 
 
 class LemmaItem(NamedTuple):
@@ -9453,7 +9695,7 @@ class LemmaItem(NamedTuple):
     options: tuple[str, ...]
     flags: tuple[str, ...]
     limits: Limits
-    on_limit: tuple[Limits, ...]
+    on_limit: tuple[AskedStage, ...]
     # Of the variant, the item, the task: the first of these that has a word for a lemma counts.
     expects: tuple[tuple[Expects, ...], ...]
     priority: int
@@ -9463,7 +9705,7 @@ class LemmaItem(NamedTuple):
     def idle_beside(self, first: LemmaItem) -> list[str]:
         """What this item sets that does not apply to a lemma that `first` takes."""
         # Who gives a lemma's name, or "*" for all that is left, knows that the other one counts.
-        is_special = not _is_pattern(first.pattern) or self.pattern == "*"
+        is_special = not is_pattern(first.pattern) or self.pattern == "*"
         idle: list[str] = []
         for key, value in self.own.items():
             if is_special and key in first.own:
@@ -9599,7 +9841,7 @@ def _read_item(item: Layer, entry: Layer, variant: Variant, limits: JobLimits) -
         options=share(tuple(options)),
         flags=share(tuple(flags)),
         limits=limits.decide(resources),
-        on_limit=_limits_of_stages(entry, resources, limits),
+        on_limit=tuple(_asked_stages(entry, tuple(options), resources, limits)),
         expects=(of_variant, (_expects_of(item),), (_entry_expects(entry, variant),)),
         priority=whole.get("priority", 0),
         own=_lemma_settings(item.overrides),
@@ -9607,16 +9849,20 @@ def _read_item(item: Layer, entry: Layer, variant: Variant, limits: JobLimits) -
     )
 
 
-def _limits_of_stages(
-    entry: Layer, resources: Sequence[AskedResources], limits: JobLimits
-) -> tuple[Limits, ...]:
-    """The limits of an entry's `on_limit`; each has what it does not say itself from before."""
+def _asked_stages(
+    entry: Layer, options: tuple[str, ...], resources: Sequence[AskedResources], limits: JobLimits
+) -> Iterator[AskedStage]:
+    """An entry's `on_limit`; each stage has what it does not say itself from the one before.
+
+    `options`, `resources`: of the first attempt. Options are added to those.
+    """
     asked = list(resources)
-    stages: list[Limits] = []
+    added: Sequence[str] = ()
     for index, stage in enumerate(entry.overrides.get("on_limit", ())):
-        asked.insert(0, _asked_resources(Layer(stage, (*entry.path, "on_limit", index))))
-        stages.append(limits.decide(asked))
-    return share(tuple(stages))
+        layer = Layer(stage, (*entry.path, "on_limit", index))
+        asked.insert(0, _asked_resources(layer))
+        added = stage.get("tamarin_options", added)
+        yield AskedStage(limits.decide(asked), share((*options, *added)), layer.path)
 
 
 def _asked_resources(layer: Layer) -> AskedResources:
@@ -9639,7 +9885,7 @@ def _entry_expects(entry: Layer, variant: Variant) -> Expects:
 
 def _lemma_settings(data: Json) -> Json:
     """What a task, or an item of its `lemmas`, sets for lemmas: each of its resources by itself."""
-    settings = {key: data[key] for key in _LEMMA if key in data}
+    settings = {key: data[key] for key in LEMMA_KINDS if key in data}
     settings.pop("name", None)
     resources = settings.pop("resources", {})
     for key, value in resources.items():
@@ -9729,33 +9975,73 @@ class JobLimits:
         if path in self._warned_of:
             return
         self._warned_of.add(path)
-        place = ".".join(map(str, path))
+        place = dotted(path)
         self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
 
 
-def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
-    """A plan with more of what one of its results has met the limit of; None where that is no use.
+def plan_to_try(plan: Plan, records: Sequence[Record], host: str) -> Plan:
+    """A plan at the stage to which its results have brought it, from the one that it is of on.
 
-    First what the recipe has for that (`on_limit`), then twice as much. A limit is doubled at most
-    so many times over what the recipe says, and memory never beyond `room`, what all jobs together
-    may use.
+    That is the first one whose limits were not met, on this host; of those that would allow no more
+    of what was met none. Where that has no answer, and another stage has one, it is that stage.
+    `records`: the newest first.
     """
-    # A heap that the task's own `+RTS -M` bounds is as small under any limit.
-    if met.result.exit == ExitStatus(GHC_HEAP_EXHAUSTED):
+    reached = plan
+    for number in range(plan.stage + 1, len(plan.stages)):
+        met = _limit_met(reached, records, host)
+        if met is None:
+            break
+        stage = plan.at_stage(number)
+        was_tried = _limit_met(stage, records, host) is not None
+        if was_tried or _is_worth_trying(stage, met):
+            reached = stage
+    ended = [record for record in records if not record.met_limit]
+    if any(record.holds(reached, host) for record in ended):
+        return reached
+    # An answer is one, though a smaller limit was met before that is planned no more.
+    answers = [record for record in ended if record.result.verdict in ANSWERS]
+    for stage in plan.all_stages:
+        if any(record.holds(stage, host) for record in answers):
+            return stage
+    return reached
+
+
+def _limit_met(plan: Plan, records: Iterable[Record], host: str) -> Record | None:
+    """The newest result that shows that the limits of a plan are met."""
+    met = (record for record in records if record.met_limit and record.holds(plan, host))
+    return next(met, None)
+
+
+def _is_worth_trying(stage: Plan, met: Record) -> bool:
+    """Whether a stage may go better than an attempt that met a limit."""
+    before = met.plan
+    if stage.key != before.key:
+        return True
+    if met.is_bounded_heap:
+        return False
+    if met.result.status is Status.MEMORY_LIMIT:
+        return stage.limits.memory_mb > before.limits.memory_mb
+    has_more_cores = stage.limits.cores > before.limits.cores
+    return stage.limits.timeout_s > before.limits.timeout_s or has_more_cores
+
+
+def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
+    """A plan with twice as much of what one of its results has met the limit of.
+
+    None where that is no use. A limit is doubled at most so many times over what the recipe says,
+    and memory never beyond `room`, what all jobs together may use.
+    """
+    if met.is_bounded_heap:
         return None
     recipes = plan.raised_from or plan.limits
-    last_of_recipe = plan.on_limit[-1] if plan.on_limit else recipes
     before = met.plan.limits
-    for limits in plan.on_limit:
-        if _is_more(limits, before, met.result.status):
-            return replace(plan, limits=limits, raised_from=recipes)
     most = 2**times
     if met.result.status is Status.TIMEOUT:
-        timeout_s = min(2 * before.timeout_s, last_of_recipe.timeout_s * most)
+        timeout_s = min(2 * before.timeout_s, recipes.timeout_s * most)
         raised = replace(plan.limits, timeout_s=timeout_s)
         is_more = timeout_s > before.timeout_s
     elif met.result.status is Status.MEMORY_LIMIT:
-        memory_mb = min(2 * before.memory_mb, last_of_recipe.memory_mb * most, room.memory_mb)
+        memory_mb = min(2 * before.memory_mb, recipes.memory_mb * most, room.memory_mb)
         raised = replace(plan.limits, memory_mb=int(memory_mb))
         is_more = memory_mb > before.memory_mb
     else:
@@ -9763,19 +10049,25 @@ def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | N
     return replace(plan, limits=share(raised), raised_from=recipes) if is_more else None
 
 
-def _is_more(limits: Limits, before: Limits, status: Status) -> bool:
-    """Whether these limits allow more of what was met, and less of nothing."""
-    if not before.no_larger_than(limits):
-        return False
-    if status is Status.TIMEOUT:
-        return limits.timeout_s > before.timeout_s
-    return status is Status.MEMORY_LIMIT and limits.memory_mb > before.memory_mb
+def next_attempt(header: Header, task: Task, times: float) -> Plan | None:
+    """How a task is tried again that has just met a limit: its next stage, else a doubled limit.
+
+    None where it isn't. A limit is doubled at most so many times over what the recipe says.
+    """
+    met = task.record
+    if met is None or not met.met_limit:
+        return None
+    # What is proven anew goes by nothing that it came to before.
+    records = [met] if task.id in header.ids_again else task.records
+    plan = plan_to_try(task.plan, records, header.host)
+    if plan is not task.plan:
+        return plan
+    return raised_plan(plan, met, header.limits, times)
 
 
 def may_be_raised(header: Header, task: Task) -> bool:
-    """Whether a task has met a limit that can be doubled."""
-    record = task.record
-    return bool(record and raised_plan(task.plan, record, header.limits, math.inf))
+    """Whether a task has met a limit that can be doubled, or has another stage."""
+    return next_attempt(header, task, math.inf) is not None
 
 
 def with_limits_raised_before(plan: Plan, before: Plan, room: Limits) -> Plan:
@@ -9795,7 +10087,7 @@ def limit_key(header: Header, task: Task) -> str:
     # The recipe in a journal can come from anywhere.
     except (AttributeError, KeyError, TypeError):
         return ""
-    if task.plan.on_limit:
+    if task.plan.stages:
         return f"tasks.{task.plan.entry}.on_limit"
     is_capped = task.plan.limits.memory_mb >= header.limits.memory_mb
     if key == "max_memory" and is_capped:
@@ -9810,8 +10102,7 @@ def _place_of_resource(entry: Json, plan: Plan, key: str) -> str:
     # Of several dimensions the last one that has a word counts.
     for layer in reversed(list(override_layers(entry, ()))):
         if _is_layer_of(plan, layer) and key in layer.overrides.get("resources", {}):
-            place = ".".join(map(str, layer.path))
-            return f"{place}.resources.{key}"
+            return f"{dotted(layer.path)}.resources.{key}"
     items = list(enumerate(entry.get("lemmas", ())))
     # As they are selected: exact names come first, then the first pattern.
     items.sort(key=lambda item: item[1]["name"] != plan.lemma)
@@ -9875,7 +10166,7 @@ def _theories_of(recipe: Recipe, name: TheoryName, may_be_many: bool) -> list[Th
         theories = _matching_theories(recipe, name.text, name.place)
     if theories:
         return theories
-    if not _is_pattern(name.text):
+    if not is_pattern(name.text):
         return [TheoryFile(name.text, os.path.expanduser(name.text), name.place)]
     message = _no_theory_file(recipe, name.text)
     if not may_be_many:
@@ -10092,12 +10383,27 @@ class Preparation(NamedTuple):
     cwd: str
     limits: Limits
 
+    def without_inputs(self, paths: Collection[str]) -> Preparation:
+        """The same, less the inputs at these absolute paths."""
+        left = [path for path in self.inputs if os.path.abspath(path) not in paths]
+        return self._replace(inputs=tuple(left))
+
     @property
     def digest(self) -> str:
         """Of all that decides what is made."""
         words = (*self.inputs, *self.command)
         digests = list(map(file_digest, words))
         return json_digest([words, self.cwd, digests])
+
+    @property
+    def own_files(self) -> dict[str, str]:
+        """The files of users that decide what is made: SHA-256 by path, as seen from here."""
+        program, *others = self.command
+        # A tool such as m4 is another one on another machine, and makes the same.
+        is_on_path = program == find_program(os.path.basename(program))
+        words = [*self.inputs, *others] if is_on_path else [*self.inputs, *self.command]
+        digests = {path_from(word, self.cwd): file_state(word).digest for word in words}
+        return {path: digest for path, digest in digests.items() if digest}
 
 
 THEORY_FILE = "{theory_file}"  # in a command: where it is to write; else it prints the theory
@@ -10131,7 +10437,8 @@ def read_preparations(recipe: Recipe, batch: Limits, most_tasks: int) -> list[Pr
                 )
                 recipe.problem((*entry.path, "theory_file"), message)
     recipe.raise_problems()
-    return list(by_target.values())
+    # A pattern of inputs may mean what was made beside them.
+    return [each.without_inputs(by_target) for each in by_target.values()]
 
 
 def _refuse_unknown_words(
@@ -10148,7 +10455,7 @@ def _preparation(recipe: Recipe, entry: Layer, variant: Variant, limits: JobLimi
     path = (*entry.path, "prepare")
     data = entry.overrides["prepare"]
     theory = variant.fill(entry.overrides["theory_file"])
-    if _is_pattern(theory):
+    if is_pattern(theory):
         message = "the theory that a command makes has a name, and no pattern"
         recipe.problem((*entry.path, "theory_file"), message)
     stem = _stem(theory)
@@ -10244,10 +10551,10 @@ class LemmaSelection:
         chosen: list[LemmaChoice] = []
         unread: list[UnreadLemmas] = []
         # Exact names first: no pattern takes again what they took.
-        items = sorted(entry.items, key=lambda item: _is_pattern(item.pattern))
+        items = sorted(entry.items, key=lambda item: is_pattern(item.pattern))
         for item in items:
             choices, unread_here = self._matching(item, file, words)
-            if _is_pattern(item.pattern):
+            if is_pattern(item.pattern):
                 taken = {choice.lemma.name: choice.item for choice in chosen}
                 taken.update((each.item.pattern, each.item) for each in unread)
                 lemmas = [choice.lemma for choice in choices]
@@ -10256,7 +10563,7 @@ class LemmaSelection:
             chosen += choices
             unread += unread_here
         for exclusion in entry.exclusions:
-            left = [each for each in chosen if not _selects(exclusion.pattern, each.lemma)]
+            left = [each for each in chosen if not selects_lemma(exclusion.pattern, each.lemma)]
             # It may take away what can't be read.
             if unread:
                 words.use((*exclusion.path, "takes"))
@@ -10283,7 +10590,7 @@ class LemmaSelection:
             theories.append(loaded.theory)
             groups = lemmas_by_name(loaded.theory)
             for place, sides in enumerate(groups.values()):
-                if _selects(item.pattern, sides[0]):
+                if selects_lemma(item.pattern, sides[0]):
                     choice = LemmaChoice(item, alias, loaded, place, sides)
                     choices.append(choice)
         names = lemmas_by_name(theories[0]) if theories else {}
@@ -10344,7 +10651,7 @@ class LemmaSelection:
         """Say what an item sets in vain for lemmas that it selects, as others have taken them."""
         in_vain: dict[JsonPath, list[str]] = {}  # names of lemmas, by the item that has taken them
         for lemma in lemmas:
-            excluded = any(_selects(each.pattern, lemma) for each in entry.exclusions)
+            excluded = any(selects_lemma(each.pattern, lemma) for each in entry.exclusions)
             first = taken.get(lemma.name)
             if first and not excluded and item.idle_beside(first):
                 in_vain.setdefault(first.path, []).append(lemma.name)
@@ -10356,7 +10663,7 @@ class LemmaSelection:
         if (item.path, first.path) in self._warned_of:
             return
         self._warned_of.add((item.path, first.path))
-        place = ".".join(map(str, item.path))
+        place = dotted(item.path)
         settings = ", ".join(item.idle_beside(first))
         lemmas = listed(dict.fromkeys(names), 3)
         self._warn(
@@ -10402,7 +10709,7 @@ def _one_of_patterns(unread: Sequence[UnreadLemmas]) -> list[UnreadLemmas]:
     kept: list[UnreadLemmas] = []
     with_pattern: set[str] = set()
     for lemmas in unread:
-        if _is_pattern(lemmas.item.pattern):
+        if is_pattern(lemmas.item.pattern):
             if lemmas.alias in with_pattern:
                 continue
             with_pattern.add(lemmas.alias)
@@ -10410,16 +10717,17 @@ def _one_of_patterns(unread: Sequence[UnreadLemmas]) -> list[UnreadLemmas]:
     return kept
 
 
-def _is_pattern(name: str) -> bool:
+def is_pattern(name: str) -> bool:
+    """Whether a name is a shell pattern."""
     return any(char in name for char in "*?[")
 
 
-def _selects(pattern: str, lemma: Lemma) -> bool:
+def selects_lemma(pattern: str, lemma: Lemma) -> bool:
     """Whether a name or a shell pattern means this lemma, or the one that it was generated from."""
     names = [lemma.name]
     if lemma.parent:
         names.append(lemma.parent)
-    if _is_pattern(pattern):
+    if is_pattern(pattern):
         return any(fnmatch.fnmatchcase(name, pattern) for name in names)
     return pattern in names
 
@@ -10700,6 +11008,9 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
 
 RECHECK_FOLDER = "recheck-"  # of results; behind it the alias of who checks
 RECHECK_MARK = "~recheck"  # behind the id of a task: the check of its proof
+# Folders of results with the theories that rechecks gave their provers: to check proofs, to prove.
+TEXTS_TO_CHECK = "recheck"
+TEXTS_TO_PROVE = "recheck~proofs"
 
 
 def _id_matches(task_id: str, pattern: str) -> bool:
@@ -10718,7 +11029,7 @@ def _no_such_task(batch: Batch, pattern: str) -> str:
         hint = did_you_mean(pattern, batch.tasks)
     # A task stands for all that a pattern would select there: the wanted one may be among them.
     for task in batch.tasks.values():
-        if task.plan.unreadable and _is_pattern(task.plan.lemma):
+        if task.plan.unreadable and is_pattern(task.plan.lemma):
             hint += f"; '{task.id}' stands for lemmas that can't be read: {task.plan.unreadable}"
             break
     example = next(iter(batch.tasks))
@@ -10751,7 +11062,7 @@ class Journal:
         # A link would lead to the journal of other results, and the rest would stay here.
         self.fd = open_no_link(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            _refuse_irregular(self.fd, path)
+            refuse_irregular(self.fd, path)
             self._is_locked = lock_journal(self.fd, path, take_over)
         except (StorageError, OSError):
             os.close(self.fd)
@@ -11094,6 +11405,8 @@ def is_locked(path: str) -> bool | None:
 
 # What provers write stands there, and nobody can make it again.
 EVIDENCE_FOLDERS = ("proofs", "traces", "logs")
+EARLIER_FOLDER = "earlier"  # what belongs to results that were replaced
+INPUTS_FOLDER = "inputs"  # theories, includes and oracles as they were planned
 
 
 class DerivedFiles:
@@ -11131,11 +11444,19 @@ class DerivedFiles:
         )
 
 
-def _names_in(folder: str) -> list[str]:
-    """The names in a folder; none if it isn't there."""
+def names_in(folder: str) -> list[str]:
+    """The names in a folder; none if it isn't there. Raises OSError where it can't be read."""
     try:
         return os.listdir(folder)
     except FileNotFoundError:
+        return []
+
+
+def readable_names_in(folder: str) -> list[str]:
+    """The names in a folder; none if it isn't there, can't be read, or is no folder."""
+    try:
+        return os.listdir(folder)
+    except OSError:
         return []
 
 
@@ -11194,6 +11515,8 @@ def storage_errors(directory: str) -> Iterator[None]:
         yield
     except OSError as error:
         problem = f"the results directory can't be written: {error.strerror}{way_out(error)}"
+        if error.errno == errno.EEXIST and error.filename == directory:
+            problem = "is a file: -o takes the results directory"
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             problem += ": `run RECIPE -o DIR` takes another one"
         raise StorageError(problem, error.filename or directory) from None
@@ -11289,11 +11612,13 @@ class Changes(NamedTuple):
     differs: bool  # whether anything does, but for the driver
 
 
-def raise_limits(old: Batch, planned: Batch, ids: Iterable[str], times: float) -> None:
-    """Let what is planned have the limits that were raised before, and raise more of them.
+def raise_limits(
+    old: Batch, planned: Batch, ids: Iterable[str], times: float, again: bool = False
+) -> None:
+    """Bring what is planned to the stages and limits that it had come to, and raise more limits.
 
     `ids`: the chosen tasks. The limits that their results have met are doubled, at most so many
-    times over what the recipe says.
+    times over what the recipe says. `again`: they begin with their first stage.
     """
     host = planned.header.host
     room = planned.header.limits
@@ -11302,9 +11627,13 @@ def raise_limits(old: Batch, planned: Batch, ids: Iterable[str], times: float) -
         before = old.tasks.get(task.id) or old.withdrawn.get(task.id)
         if before is None:
             continue
-        plan = with_limits_raised_before(task.plan, before.plan, room)
+        begins_anew = again and task.id in chosen
+        plan = task.plan
+        if not begins_anew:
+            plan = plan_to_try(plan, before.records, host)
+        plan = with_limits_raised_before(plan, before.plan, room)
         holding = before.newest_holding(plan, host)
-        if holding and task.id in chosen:
+        if holding and task.id in chosen and not begins_anew:
             plan = raised_plan(plan, holding, room, times) or plan
         if plan != task.plan:
             planned.apply(plan)
@@ -11325,8 +11654,11 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
         plan = planned.tasks[task_id].plan
         if task is None:
             continue
-        holding = task.newest_holding(plan, planned.header.host)
-        if again or (task.record and holding is None):
+        host = planned.header.host
+        holding = task.newest_holding(plan, host)
+        is_shown = task.record and task.record.standing(plan, host) is Standing.SHOWN
+        # What is of something else is taken away in any case, and may come back.
+        if again or (is_shown and holding is None):
             anew.append(task_id)
         # Something runs, or an earlier result comes back.
         if again or holding is None or holding is not task.record:
@@ -11361,6 +11693,7 @@ def _say_the_same(one: Header, other: Header) -> bool:
         and one.scheduler == other.scheduler
         and one.provers == other.provers
         and one.inputs == other.inputs
+        and one.made_from == other.made_from
     )
 
 
@@ -11414,7 +11747,7 @@ def dated_siblings(directory: str) -> list[str]:
     """The dated directories beside this one that hold a journal, the newest last."""
     parent, stem = os.path.split(_undated(directory))
     found: list[tuple[str, int, str]] = []
-    for name in _names_in(parent or "."):
+    for name in names_in(parent or "."):
         date = _DATE.fullmatch(name[len(stem) :]) if name.startswith(stem) else None
         if date and os.path.exists(os.path.join(parent, name, JOURNAL)):
             found.append((date["date"], int(date["number"] or 1), os.path.join(parent, name)))
@@ -11678,7 +12011,7 @@ class Cache:
 
     def entries(self) -> Iterator[CacheUse]:
         """What all entries take up, those included that were never finished."""
-        for name in _list_directory(self.directory):
+        for name in readable_names_in(self.directory):
             if not _FOLDER.fullmatch(name):
                 continue
             for entry in _entry_names(os.path.join(self.directory, name)):
@@ -11825,20 +12158,12 @@ def made_theories_folder() -> Iterator[str]:
         yield folder
 
 
-def _list_directory(path: str) -> list[str]:
-    """The names in a directory; none if it isn't there."""
-    try:
-        return os.listdir(path)
-    except OSError:
-        return []
-
-
 def _entry_names(folder: str) -> list[_EntryName]:
     """What the cache made in a folder: a directory that the user gave may hold other things."""
     names: list[_EntryName] = []
     if os.path.islink(folder):  # what is removed must not lie elsewhere
         return names
-    for name in _list_directory(folder):
+    for name in readable_names_in(folder):
         found = _ENTRY.fullmatch(name)
         if found:
             path = os.path.join(folder, name)
@@ -12163,8 +12488,8 @@ def past_usages(tasks: Iterable[Task], batch: Batch, cache: Cache | None) -> dic
 
 def _journalled_usage(task: Task) -> Usage | None:
     """What the newest result of a task took that tells."""
-    for record in (task.record, *reversed(task.earlier)):
-        if record and record.result.tells_time:
+    for record in task.records:
+        if record.result.tells_time:
             return record.result.usage
     return None
 
@@ -12173,10 +12498,15 @@ def _journalled_usage(task: Task) -> Usage | None:
 
 
 class TaskHit(NamedTuple):
-    """A task, and the stored result that holds for it."""
+    """A task, and the stored result that holds for it at one of its stages."""
 
     task: Task
     hit: Hit
+    plan: Plan  # of that stage
+
+    def after_load(self, load: Result) -> TaskHit:
+        """The same when the prover has loaded the text."""
+        return self._replace(hit=self.hit.after_load(load))
 
 
 class Runner:
@@ -12189,8 +12519,9 @@ class Runner:
         executor: Executor,
         cache: Cache | None = None,
         tell: Callable[[str], None] | None = None,
+        fails_fast: bool = False,
     ) -> None:
-        """`tell`: wants to know why a task is not in the cache."""
+        """`tell`: wants to know why a task is not in the cache. `fails_fast`: see `_note_end`."""
         self.directory = directory
         self.batch = journal.batch
         self.executor = executor
@@ -12201,6 +12532,9 @@ class Runner:
         self.files = AttemptFiles(directory)
         self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
         self.past: PastUsages = {}
+        self.proves_anew = False  # whatever is stored
+        self.fails_fast = fails_fast
+        self.failed_id = ""  # of the task whose failure has stopped the others
         self.cached: CachedResults | None = None
         if cache:
             self.cached = CachedResults(cache, self.batch, self.files, self.recorder, tell)
@@ -12234,11 +12568,13 @@ class Runner:
             result = Result(Status.FAILED, reason=reason, at=timestamp())
             await asyncio.to_thread(self.files.set_aside, task)  # of an earlier attempt
             self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
+            self._note_end(task)
         return readable
 
     async def _run(self, tasks: Iterable[Task], again: bool) -> None:
         missing = await self._fail_unreadable(tasks)
         loads: list[list[TaskHit]] = []
+        self.proves_anew = again
         if self.cached and not again:
             missing, loads = await self._ask_cache(self.cached, missing)
         held = [each.task for hits in loads for each in hits]
@@ -12273,12 +12609,12 @@ class Runner:
             if self.scheduler.stopped:
                 break
             task = waiting.popleft()
-            hit = await cached.find(task.plan)
-            if hit and not hit.counts:
-                held.setdefault(task.plan.view, []).append(TaskHit(task, hit))
-            elif not hit or not await cached.restore(task, hit):
+            found = await cached.find_for(task)
+            if found and not found.hit.counts:
+                held.setdefault(task.plan.view, []).append(found)
+            elif not found or not await cached.restore(found):
                 missing.append(task)
-            elif self._raise_limit(task):
+            elif self._runs_again(task):
                 waiting.appendleft(task)  # larger limits may have been met before, too
         return missing, list(held.values())
 
@@ -12290,18 +12626,41 @@ class Runner:
             else:
                 yield self._proving(group[0])
 
-    def _raise_limit(self, task: Task) -> bool:
-        """Raise the limit that a task has just met, if that was asked for; whether it runs again.
+    def _runs_again(self, task: Task) -> bool:
+        """Whether a task that has just ended has another attempt, which is planned then.
 
         Not when the batch is being stopped: it is raised when the batch goes on.
         """
         header = self.batch.header
-        if not task.record or self.scheduler.stopped:
+        if self.scheduler.stopped:
             return False
-        plan = raised_plan(task.plan, task.record, header.limits, header.options.retry)
-        if plan:
+        plan = next_attempt(header, task, header.options.retry)
+        while plan:
             self.recorder.record(plan)
-        return plan is not None
+            if self.batch.needs_run(task):
+                return True
+            # It came to that before: its result is back.
+            plan = next_attempt(header, task, header.options.retry)
+        self._note_end(task)
+        return False
+
+    def _note_end(self, task: Task) -> None:
+        """After a failure nothing else starts and what runs is ended, if that is wanted.
+
+        A failure is what by itself keeps the batch from ending with exit code 0.
+        """
+        is_failure = task.is_final and (task.misses_expectation or not task.is_settled)
+        if not self.fails_fast or self.scheduler.stopped or not is_failure:
+            return
+        self.failed_id = task.id
+        self.scheduler.stop()  # first: a job that ends now must not make room for another
+        reason = f"stopped after the failure of {task.id}"
+        self.prover_runs.stopped = reason
+        jobs = list(self.executor.live)
+        say(f"stopping, as {task.id} came to {task.outcome}: {plural(len(jobs), 'job')} to end")
+        # Not the executor itself: traces are to be drawn.
+        for job_id in jobs:
+            self.executor.stop(job_id, reason)
 
     def _proving(self, task: Task) -> Waiting:
         plan = task.plan
@@ -12339,11 +12698,24 @@ class Runner:
         outcome = await self.prover_runs.run(run)
         result = await asyncio.to_thread(read_result, run, outcome)
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
-        if self.cached:
-            self.cached.keep(run, result)
-        if self._raise_limit(task):
-            self.scheduler.add([self._proving(task)])  # behind what waits already
+        kept = self.cached.keep(run, result) if self.cached else None
+        if self._runs_again(task):
+            if kept:
+                await kept  # its files make room for those of the next attempt
+            await self._try_again(task)
         return outcome
+
+    async def _try_again(self, task: Task) -> None:
+        """Let a task wait for its next attempt, behind what waits already.
+
+        With other options it may have been answered before.
+        """
+        if not self.cached or self.proves_anew:
+            self.scheduler.add([self._proving(task)])
+            return
+        missing, loads = await self._ask_cache(self.cached, [task])
+        self.scheduler.add(map(self._loading, loads))
+        self.scheduler.add(self._waiting(missing))
 
     async def _share(self, tasks: Sequence[Task]) -> Outcome:
         """Prove tasks in as many processes as there is room for now: in this room, and beside."""
@@ -12371,6 +12743,7 @@ class Runner:
             self.recorder.record(Finished(run.plan.id, job.id, job.attempt, result))
             if self.cached:
                 self.cached.keep(run, result)
+            self._note_end(self.batch.tasks[run.plan.id])
         alone = [task for task in tasks if task.runs_alone]
         self.scheduler.add(map(self._proving, alone))
         return outcome
@@ -12392,9 +12765,11 @@ class Runner:
         if load:
             await cached.keep_load(run, load)
         missing: list[Task] = []
-        for task, hit in hits:
-            if not load or not await cached.restore(task, hit.after_load(load)):
-                missing.append(task)
+        for found in hits:
+            if load and await cached.restore(found.after_load(load)):
+                self._note_end(found.task)
+            else:
+                missing.append(found.task)
         # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
         self.scheduler.add(self._waiting(missing))
         return outcome
@@ -12743,6 +13118,7 @@ class ProverRuns:
         self.directory = directory
         self.executor = executor
         self.recorder = recorder
+        self.stopped = ""  # why no other one starts
         # Once for each prover: it copies our whole environment.
         self._environments = {
             alias: prover_environment(prover) for alias, prover in batch.provers.items()
@@ -12803,8 +13179,8 @@ class ProverRuns:
         """
         # What is edited while tasks wait, perhaps for days, is no longer what their keys say.
         changed = await changed_input(run.plan, run.inputs)
-        if changed:
-            return Outcome(Status.INTERRUPTED, reason=changed)
+        if changed or self.stopped:
+            return Outcome(Status.INTERRUPTED, reason=changed or self.stopped)
         began = time.time()
         on_start = functools.partial(self.recorder.record_start, run.job)
         outcome = await self.executor.run(run.job, on_start)
@@ -12927,15 +13303,28 @@ class CachedResults:
         # What is stored of the load of each text: looked up once, though many hits rest on it.
         self._loads: dict[TheoryView, Result | None] = {}
 
-    async def find(self, plan: Plan) -> Hit | None:
-        """The stored result that holds for a task, if nothing changed since it was planned."""
+    async def find_for(self, task: Task) -> TaskHit | None:
+        """The stored result that holds for a task; at another of its stages only an answer."""
+        own = await self.find(task.plan)
+        if own is None or own.result.verdict is None:
+            for stage in task.plan.all_stages:
+                hit = await self.find(stage, is_asked=False)
+                if hit and hit.counts and hit.result.verdict in ANSWERS:
+                    return TaskHit(task, hit, stage)
+        return TaskHit(task, own, task.plan) if own else None
+
+    async def find(self, plan: Plan, is_asked: bool = True) -> Hit | None:
+        """The stored result that holds for a plan, if nothing changed since it was planned.
+
+        `is_asked`: it is told if there is none.
+        """
         import asyncio
 
         inputs = self.batch.dependencies[plan.view]
         if await changed_input(plan, inputs):
             return None
         hit = self.cache.find(plan, inputs)
-        if not hit and self.tell:
+        if not hit and self.tell and is_asked:
             reason = await asyncio.to_thread(self.cache.what_is_new, plan, inputs)
             self.tell(f"not in the cache: {plan.id}: {reason}")
         if hit is None or hit.counts:
@@ -12945,13 +13334,16 @@ class CachedResults:
         load = self._loads[plan.view]
         return hit.after_load(load) if load else hit
 
-    async def restore(self, task: Task, hit: Hit) -> bool:
+    async def restore(self, found: TaskHit) -> bool:
         """Make a stored result that of a task; False if it is damaged. Raises StorageError."""
         import asyncio
 
-        restored = await asyncio.to_thread(self._restore_files, task, hit)
+        task = found.task
+        restored = await asyncio.to_thread(self._restore_files, task, found.hit)
         if restored:
-            result = replace(hit.result, at=timestamp())
+            if found.plan != task.plan:
+                self.recorder.record(found.plan)
+            result = replace(found.hit.result, at=timestamp())
             # A number of its own: evidence is kept by it.
             self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
         return restored
@@ -12966,11 +13358,11 @@ class CachedResults:
             flush_evidence(outputs)
         return restored
 
-    def keep(self, run: ProverRun, result: Result) -> None:
+    def keep(self, run: ProverRun, result: Result) -> asyncio.Future[None]:
         """Store a result while other things go on; the end of the event loop waits for that."""
         import asyncio
 
-        asyncio.get_running_loop().run_in_executor(
+        return asyncio.get_running_loop().run_in_executor(
             None, self.cache.store, run.plan, result, run.outputs, run.inputs
         )
 
@@ -12993,7 +13385,7 @@ class AttemptFiles:
 
     def __init__(self, directory: str) -> None:
         self.directory = os.path.abspath(directory)
-        self.earlier = os.path.join(self.directory, "earlier")
+        self.earlier = os.path.join(self.directory, EARLIER_FOLDER)
 
     def settle(self, batch: Batch) -> None:
         """Bring everything to where it belongs: plans may have changed, a driver may have died.
@@ -13002,7 +13394,7 @@ class AttemptFiles:
         """
         present = set(self._present_ids())
         kept: dict[str, list[str]] = {}
-        for name in _names_in(self.earlier):
+        for name in names_in(self.earlier):
             found = _EVIDENCE.fullmatch(name)
             if found:
                 kept.setdefault(found["stem"], []).append(found["ending"])
@@ -13058,7 +13450,7 @@ class AttemptFiles:
     def _present_ids(self) -> Iterator[str]:
         """The ids of tasks of which something stands in its place."""
         for folder in EVIDENCE_FOLDERS:
-            for name in _names_in(os.path.join(self.directory, folder)):
+            for name in names_in(os.path.join(self.directory, folder)):
                 found = _EVIDENCE.fullmatch(name)
                 if found:
                     yield found["stem"]
@@ -13100,7 +13492,7 @@ def _free_name(path: str) -> str:
 
 def kept_inputs(header: Header, directory: str) -> dict[str, str]:
     """The copies in inputs/ of what a batch was planned with, by the absolute paths of these."""
-    folder = os.path.join(directory, "inputs")
+    folder = os.path.join(directory, INPUTS_FOLDER)
     copies: dict[str, str] = {}
     for path, digest in header.inputs.items():
         copy = os.path.join(folder, os.path.basename(digest))
@@ -13114,7 +13506,7 @@ def keep_inputs(batch: Batch, directory: str) -> None:
 
     What has changed since then is not kept: no result can be of it. Raises OSError.
     """
-    folder = os.path.join(directory, "inputs")
+    folder = os.path.join(directory, INPUTS_FOLDER)
     os.makedirs(folder, exist_ok=True)
     kept = set(os.listdir(folder))
     for dependencies in batch.dependencies.values():
@@ -13247,7 +13639,7 @@ async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
 def _undrawn_traces(folder: str) -> list[str]:
     """The DOT files of the last attempts that have no drawing yet."""
     undrawn: list[str] = []
-    for name in sorted(_names_in(folder)):
+    for name in sorted(names_in(folder)):
         path = os.path.join(folder, name)
         # No id has a `~`: it marks what `set_aside` has kept of earlier attempts.
         if name.endswith(".dot") and "~" not in name and not drawings(path):
@@ -13520,7 +13912,7 @@ def _uses_of_upstream(path: str) -> str:
 
 def note_upstream_results(directory: str, tell: Callable[[str], None]) -> None:
     """Say what can be done with batch-tamarin's results where new ones were to be written."""
-    names = _list_directory(directory)
+    names = readable_names_in(directory)
     is_upstreams = UPSTREAM_REPORT in names or has_result_files(directory)
     # Who has begun another batch beside them knows by now.
     if is_upstreams and JOURNAL not in names and not dated_siblings(directory):
@@ -13799,7 +14191,7 @@ def _result_files(directory: str) -> Iterator[str]:
     """The paths of the files in success/ and failed/."""
     for folder in RESULT_FOLDERS:
         place = os.path.join(directory, folder)
-        for name in sorted(_list_directory(place)):
+        for name in sorted(readable_names_in(place)):
             if name.endswith(".json"):
                 yield os.path.join(place, name)
 
@@ -13846,8 +14238,8 @@ def _report_of_files(tasks: Json, directory: str) -> Json:
 
 def _add_result_file(tasks: Json, directory: str, file: Json) -> None:
     """Put what a file of success/ or failed/ says into the member `tasks` of a report."""
-    task_id = _checked(str, file["task_id"])
-    prefix, lemma, alias = task_id.rsplit("--", 2)
+    task_id = file["task_id"]
+    prefix, lemma, alias = task_id.rsplit("--", 2)  # what is no text raises AttributeError
     result = _result_in_file(file, lemma)
     measures = file["wrapper_measures"]
     metadata: Json = {"exec_start": "", "exec_end": "", "cache_hit": False}
@@ -13904,7 +14296,9 @@ def _status_in_file(file: Json) -> str:
     for beginning, end in _DESCRIBED_ENDS.items():
         if description.startswith(beginning):
             return end.status
-    return _FAILED.status if description else _SUCCEEDED.status
+    if description:
+        return _FAILED.status
+    return _SUCCEEDED.status
 
 
 def _utc(local: str) -> str:
@@ -13946,26 +14340,25 @@ def restore_result_files(directory: str, batch: Batch, derived: DerivedFiles) ->
     A driver that died may not have written one. Files of tasks that are no longer planned go.
     """
     # Two listings are faster than a look at two paths for each of 100,000 tasks.
-    succeeded: set[str] = set()
-    failed: set[str] = set()
-    with derived.making("success"):
-        succeeded.update(_names_in(os.path.join(directory, "success")))
-    with derived.making("failed"):
-        failed.update(_names_in(os.path.join(directory, "failed")))
+    present: dict[str, set[str]] = {}
+    for folder in RESULT_FOLDERS:
+        present[folder] = set()
+        with derived.making(folder):
+            present[folder].update(names_in(os.path.join(directory, folder)))
     for task in batch.tasks.values():
         name = task.id + ".json"
         home = _result_folder(task)
-        success_is_right = (name in succeeded) == (home == "success")
-        failure_is_right = (name in failed) == (home == "failed")
+        there = [folder for folder, names in present.items() if name in names]
+        is_right = there == [home] or not (there or home)
         # Of several attempts the file may tell of another one.
-        if task.attempts > 1 or not (success_is_right and failure_is_right):
+        if task.attempts > 1 or not is_right:
             with derived.making(home):
                 write_result_file(directory, task)
     # What is no longer planned may be of a text that is no longer there.
     for task_id in batch.withdrawn:
         name = task_id + ".json"
-        for folder, present in (("success", succeeded), ("failed", failed)):
-            if name in present:
+        for folder, names in present.items():
+            if name in names:
                 with derived.making(folder):
                     remove_file(os.path.join(directory, folder, name))
 
@@ -14118,22 +14511,32 @@ def _v_version(prover: Prover) -> str:
 
 def _totals(batch: Batch) -> Json:
     """Sums over what has ended; its `total_memory` is the sum of the peaks."""
-    tasks = batch.tasks.values()
-    results = [result for result in [task.result for task in tasks] if result]
-    times = [result.usage.wall_s for result in results]
-    peaks = [result.usage.peak_mb for result in results]
-    # A process that served several tasks is counted once.
-    time_shares = [result.share_of(result.usage.wall_s) for result in results]
-    peak_shares = [result.share_of(result.usage.peak_mb) for result in results]
-    successes = sum(result.status in _SUCCESSES for result in results)
-    totals: Json = {"total_tasks": len(tasks), "total_successes": successes}
-    totals["total_failures"] = len(results) - successes
-    totals["total_cache_hit"] = sum(result.cached for result in results)
+    successes = failures = cache_hits = 0
+    total_s = total_mb = 0.0
+    longest_s = largest_mb = 0.0
+    for task in batch.tasks.values():
+        result = task.result
+        if not result:
+            continue
+        is_success = result.status in _SUCCESSES
+        successes += is_success
+        failures += not is_success
+        cache_hits += result.cached
+        usage = result.usage
+        # A process that served several tasks is counted once.
+        total_s += result.share_of(usage.wall_s)
+        total_mb += result.share_of(usage.peak_mb)
+        longest_s = max(longest_s, usage.wall_s)
+        largest_mb = max(largest_mb, usage.peak_mb)
+    totals: Json = {"total_tasks": len(batch.tasks)}
+    totals["total_successes"] = successes
+    totals["total_failures"] = failures
+    totals["total_cache_hit"] = cache_hits
     # In a damaged journal numbers may be so large that a sum is infinite, which is no JSON.
-    totals["total_runtime"] = min(sum(time_shares), sys.float_info.max)
-    totals["total_memory"] = min(sum(peak_shares), sys.float_info.max)
-    totals["max_runtime"] = max(times, default=0.0)
-    totals["max_memory"] = max(peaks, default=0.0)
+    totals["total_runtime"] = min(total_s, sys.float_info.max)
+    totals["total_memory"] = min(total_mb, sys.float_info.max)
+    totals["max_runtime"] = longest_s
+    totals["max_memory"] = largest_mb
     return totals
 
 
@@ -14363,7 +14766,7 @@ class Closure:
         if self._contradictions and task.is_answered:
             pair = self._contradictions.get(question_of(task.plan))
             if pair:
-                other = pair.falsified if task.verdict is Verdict.VERIFIED else pair.verified
+                other = pair.against(task)
                 words.insert(0, f"{other.verdict} by {told_by(other.plan)}")
         return words
 
@@ -14386,6 +14789,12 @@ class Contradiction(NamedTuple):
 
     verified: Task
     falsified: Task
+
+    def against(self, task: Task) -> Task:
+        """The one that says the opposite of this task's verdict."""
+        if task.verdict is Verdict.VERIFIED:
+            return self.falsified
+        return self.verified
 
 
 def _contradictions(tasks: Sequence[Task]) -> dict[Question, Contradiction]:
@@ -14437,11 +14846,13 @@ def told_outcome(task: Task) -> str:
     """Its outcome; of what stands in a file without a verdict what is there instead."""
     if task.verdict is not None or not stands_in_a_file(task):
         return task.outcome
-    claim = task.result.reason if task.result else ""
-    return claim or "no result"
+    if not task.result or not task.result.reason:
+        return "no result"
+    return task.result.reason
 
 
-def _falsified(assumptions: Iterable[Assumption]) -> list[Assumption]:
+def falsified_among(assumptions: Iterable[Assumption]) -> list[Assumption]:
+    """Of what is taken for granted what is false: anything follows from it."""
     return [each for each in assumptions if each.state == Verdict.FALSIFIED]
 
 
@@ -14453,9 +14864,10 @@ def told_of(task: Task, assumptions: Sequence[Assumption] = (), against: Sequenc
     """
     if task.outdated:
         was = outcome_words(task.outdated.result)
-        return f"{task.outcome}, was {was} ({what_changed(task.outdated.plan, task.plan)})"
+        why = what_changed(task.outdated.plan, task.plan)
+        return f"{task.outcome}, was {was} ({why})"
     outcome = told_outcome(task)
-    false = _falsified(assumptions) if assumptions else []
+    false = falsified_among(assumptions)
     if false:
         lemmas = listed(each.lemma + each.way for each in false)
         return f"{outcome}, {RESTING_ON_FALSE}: {lemmas}"
@@ -14597,14 +15009,16 @@ class Row(NamedTuple):
         return self._plan_of_result.limits
 
     @property
-    def raised_limit(self) -> str:
+    def unlike_first(self) -> str:
         """`limit raised to 20 s`, of its result's limits; "" where the recipe's were enough."""
-        return self._plan_of_result.raised_limit
+        return self._plan_of_result.unlike_first
 
     @property
     def _plan_of_result(self) -> Plan:
         record = self.task.record
-        return record.plan if record else self.plan
+        if not record:
+            return self.plan
+        return record.plan
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -14614,10 +15028,19 @@ class Row(NamedTuple):
         return (silence_words(self.plan), *self.result.warnings)
 
     @property
+    def is_measured(self) -> bool:
+        """Whether its time and memory are known: zeros would be read as measured."""
+        return self.result.usage != Usage()
+
+    @property
     def is_failure(self) -> bool:
         """Whether it misses its expectation, or must be wrong for all we know: exit code 1."""
-        is_doubtful = bool(self.rests_on_false or self.against)
-        return self.task.misses_expectation or is_doubtful
+        return self.task.misses_expectation or self.is_doubtful
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether something that is known here speaks against it."""
+        return bool(self.rests_on_false or self.against)
 
     @property
     def is_problem(self) -> bool:
@@ -14639,8 +15062,8 @@ class Row(NamedTuple):
     def is_as_expected(self) -> bool:
         """Whether it is what the recipe expects, and that stands."""
         expect = self.plan.expect
-        is_doubtful = bool(self.rests_on_false or self.against)
-        return bool(expect) and self.task.verdict == expect and not is_doubtful
+        is_expected = bool(expect) and self.task.verdict == expect
+        return is_expected and not self.is_doubtful
 
     @property
     def shared_by(self) -> int:
@@ -14650,7 +15073,14 @@ class Row(NamedTuple):
     @property
     def sharing(self) -> str:
         """`shared by 5`; "" of a result that was measured alone."""
-        return f"shared by {self.shared_by:,}" if self.shared_by > 1 else ""
+        return told_sharing(self.result)
+
+
+def told_sharing(result: Result) -> str:
+    """`shared by 5`; "" of a result that was measured alone."""
+    if result.shared_by <= 1:
+        return ""
+    return f"shared by {result.shared_by:,}"
 
 
 def rows_of(
@@ -14674,14 +15104,13 @@ def rows_of(
         on_older_text = task.id in older
         if on_older_text:
             told += ", on an older text"
-        false = _falsified(assuming) if assuming else ()
         yield Row(
             task,
             result,
             outcome=told_outcome(task),
             told=told,
             assuming=assuming,
-            rests_on_false=tuple(false),
+            rests_on_false=tuple(falsified_among(assuming)),
             against=against,
             on_older_text=on_older_text,
             directory=directory,
@@ -14802,7 +15231,7 @@ class KnownProblems:
         accepted: Collection[str] = (),
     ) -> None:
         self._texts = texts or {}
-        self._unjudged: dict[str, int] = {}  # how many verdicts, by why
+        self._unjudged: Counter[str] = Counter()  # how many verdicts, by why
         self._by_tamarin_prover: Collection[_AnswerOf] = ()
         if any(_has_tamarin_rs(batch) for batch in batches.values()):
             self._by_tamarin_prover = _answered_by_tamarin_prover(batches)
@@ -14848,7 +15277,7 @@ class KnownProblems:
 
     def _leave(self, reason: str, tasks: Sequence[Task]) -> None:
         """Nothing, or not all, is said of these tasks."""
-        self._unjudged[reason] = self._unjudged.get(reason, 0) + len(tasks)
+        self._unjudged[reason] += len(tasks)
 
     def _touches(self, tasks: Sequence[Task], reader: _ProvenTexts) -> Sequence[Touch]:
         """The advisories whose conditions hold for tasks that are alike."""
@@ -14908,8 +15337,15 @@ def _alike(batch: Batch) -> dict[Hashable, list[Task]]:
 
 def _checks_timed_out(task: Task) -> bool:
     """Whether the prover said so of its derivation checks."""
-    warnings = task.result.warnings if task.result else ()
+    warnings = _warnings_of(task)
     return any(warning.startswith(DERIVATION_CHECKS_TIMED_OUT) for warning in warnings)
+
+
+def _warnings_of(task: Task) -> tuple[str, ...]:
+    """What the prover warned of; nothing without a result."""
+    if not task.result:
+        return ()
+    return task.result.warnings
 
 
 def _prover_of(batch: Batch, task: Task) -> Prover:
@@ -14973,8 +15409,7 @@ class _AnswerOf(NamedTuple):
 
 
 def _answer_of(task: Task) -> _AnswerOf:
-    model = model_of(task.plan).of_any_prover
-    return _AnswerOf(Question(model, task.plan.lemma, task.plan.trait), task.verdict)
+    return _AnswerOf(question_of(task.plan), task.verdict)
 
 
 def _answered_by_tamarin_prover(batches: Mapping[str, Batch]) -> set[_AnswerOf]:
@@ -14995,8 +15430,12 @@ def _is_tamarin_prover(prover: Prover) -> bool:
 def _accepted_by_recipe(header: Header) -> list[str]:
     """The advisories that the recipe accepts; a journal may hold anything."""
     config = header.recipe.get("config")
-    accepted = config.get("accept_advisories") if isinstance(config, dict) else None
-    return list(map(str, accepted)) if isinstance(accepted, list) else []
+    if not isinstance(config, dict):
+        return []
+    accepted = config.get("accept_advisories")
+    if not isinstance(accepted, list):
+        return []
+    return list(map(str, accepted))
 
 
 class _ProvenTexts:
@@ -15117,6 +15556,18 @@ class Finding(NamedTuple):
         """Whether the exit code tells of it."""
         return self.rank < NOTE or (strict and self.rank == NOTE)
 
+    @property
+    def of_any_run(self) -> Finding:
+        """The same of the lemma in its model, whoever proved it, by whatever options."""
+        return self._replace(prover="", entry="", variant="", options=())
+
+
+def wrong_if(is_certain: bool) -> int:
+    """The rank of what is wrong for certain, or else only may be."""
+    if is_certain:
+        return WRONG
+    return NOTE
+
 
 def finding(kind: str, task: Task, message: str, rank: int = WRONG, source: str = "") -> Finding:
     """A finding about a task; `source`: where that stands, unless it knows its file itself."""
@@ -15199,10 +15650,7 @@ def _findings_of_task(row: Row) -> Iterator[Finding]:
         message = f"expected {task.plan.expect}, got {row.outcome}"
         yield _missed(task, message)
     if row.assuming:
-        rank = NOTE
-        if row.rests_on_false:
-            rank = WRONG
-        yield finding("assumption", task, row.told, rank)
+        yield finding("assumption", task, row.told, wrong_if(bool(row.rests_on_false)))
     # What a log or a theory has no verdict of is told where those are read.
     if task.wants_verdict and not stands_in_a_file(task):
         yield finding("missing", task, f"no verdict: {row.outcome}", NOTE)
@@ -15228,17 +15676,17 @@ def _silent_lemmas(source: str, batch: Batch) -> Iterator[Finding]:
             continue
         told.add(key)
         # It may be meant so: in this variant of the model nobody can leak a key.
-        place = finding("unknown-action", task, silence_words(plan), NOTE, source)
-        yield place._replace(prover="", entry="", variant="", options=())
+        silent = finding("unknown-action", task, silence_words(plan), NOTE, source)
+        yield silent.of_any_run
 
 
 def _vacuous_models(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Models of which something is verified of all traces, and no trace was found."""
     models: dict[Model, list[Located]] = {}
-    # Logs of one text may lie in several folders. Of those that have nothing but the theory's name
-    # in common nobody knows whether the trace of one is a trace of the other: nothing is claimed.
+    # Of what has nothing but the theory's name in common nobody knows whether the trace of one is a
+    # trace of the other: nothing is claimed.
     for answer in located_tasks(batches):
-        model = model_of(answer.task.plan).of_any_prover.of_any_folder
+        model = _model_anywhere(answer.task.plan)
         models.setdefault(model, []).append(answer)
     for answers in models.values():
         # By trait the first that is verified.
@@ -15248,6 +15696,14 @@ def _vacuous_models(batches: Mapping[str, Batch]) -> Iterator[Finding]:
                 verified.setdefault(each.task.plan.trait, each)
         if Trait.ALL_TRACES in verified and Trait.EXISTS_TRACE not in verified:
             yield _vacuity(verified[Trait.ALL_TRACES], answers)
+
+
+def _model_anywhere(plan: Plan) -> Model:
+    """The model, whoever proves it; by a theory's name, if no more is known, in any folder.
+
+    Logs of one theory may lie in many folders.
+    """
+    return model_of(plan).of_any_prover.of_any_folder
 
 
 def _vacuity(verified: Located, answers: Iterable[Located]) -> Finding:
@@ -15271,9 +15727,9 @@ def _vacuity(verified: Located, answers: Iterable[Located]) -> Finding:
         told = [f"{lemma}: {outcome}" for lemma, outcome in without.items()]
         missing = f"no exists-trace lemma with a trace ({listed(told)})"
     message = f"{missing}: what is verified of all traces may hold because nothing can happen"
-    place = finding("vacuity", verified.task, message, NOTE, verified.source)
-    # Of the whole model, whoever proved it, by whatever options.
-    return place._replace(lemma="", prover="", entry="", variant="", options=())
+    of_lemma = finding("vacuity", verified.task, message, NOTE, verified.source)
+    # It is the whole model that may be empty.
+    return of_lemma.of_any_run._replace(lemma="")
 
 
 class Located(NamedTuple):
@@ -15290,7 +15746,9 @@ class Located(NamedTuple):
 
 def place_of(task: Task, source: str) -> str:
     """The file that a task of a batch stands in, or the batch's results directory."""
-    return task.plan.entry if stands_in_a_file(task) else source
+    if stands_in_a_file(task):
+        return task.plan.entry
+    return source
 
 
 def located_tasks(batches: Mapping[str, Batch]) -> Iterator[Located]:
@@ -15320,9 +15778,9 @@ def _all_answers(
     for answer in located_tasks(batches):
         task = answer.task
         if task.verdict is verdict:
-            # Logs of one theory stand in many folders. Of those that have nothing but the
-            # theory's name in common, people must look which are of one text.
-            model = model_of(task.plan).of_any_prover.of_any_folder
+            # Of what has nothing but the theory's name in common people must look which are of
+            # one text.
+            model = _model_anywhere(task.plan)
             yield Question(model, task.plan.lemma, task.plan.trait), answer
 
 
@@ -15332,13 +15790,12 @@ def _disagreement(verified: Located, falsified: Located) -> Finding:
     message = f"verified by {told_by(task.plan)}, falsified by {told_by(falsified.task.plan)}"
     if verified.place != falsified.place:
         message += f" (in {verified.place} and in {falsified.place})"
-    rank = WRONG
     is_one_batch = verified.source == falsified.source and not stands_in_a_file(task)
-    if not (task.plan.theory_digest or is_one_batch):
+    is_one_text = bool(task.plan.theory_digest) or is_one_batch
+    if not is_one_text:
         message += ": whether they are of one text, with the same flags, is not known"
-        rank = NOTE
-    place = finding("disagreement", task, message, rank, verified.source)
-    return place._replace(prover="", entry="", variant="", options=())
+    disagreement = finding("disagreement", task, message, wrong_if(is_one_text), verified.source)
+    return disagreement.of_any_run
 
 
 # --- Expectations and comparison ------------------------------------------------------------------
@@ -15357,7 +15814,7 @@ class Reference(NamedTuple):
     @property
     def is_pattern(self) -> bool:
         """Whether its lemma or its theory is a shell pattern."""
-        return _is_pattern(self.task.plan.lemma) or _is_pattern(self.task.plan.theory)
+        return is_pattern(self.task.plan.lemma) or is_pattern(self.task.plan.theory)
 
 
 def pins_of(located: Located) -> dict[str, str]:
@@ -15409,8 +15866,10 @@ def read_expectations(path: str) -> list[Reference]:
 
     text = read_text(path)
     try:
-        read = _expected_json if text.lstrip().startswith("{") else _expected_rows
-        expected = [_reference(row, path) for row in read(text)]
+        rows = _expected_rows(text)
+        if _is_json_object(text):
+            rows = _expected_json(text)
+        expected = [_reference(row, path) for row in rows]
     except json.JSONDecodeError as error:
         raise no_json(text, error, path) from None
     except (ValueError, RecursionError, csv.Error) as error:
@@ -15419,6 +15878,11 @@ def read_expectations(path: str) -> list[Reference]:
     if not expected and not read_accepted(path):
         raise InputError("nothing is expected here", path)
     return expected
+
+
+def _is_json_object(text: str) -> bool:
+    """Whether expectations are written as JSON, not as a table."""
+    return text.lstrip().startswith("{")
 
 
 ACCEPT = "accept"  # the member of a file of expectations that names advisories
@@ -15430,7 +15894,7 @@ def read_accepted(path: str) -> list[str]:
     Raises InputError for an id that there is not. What is no JSON accepts none.
     """
     text = read_text(path)
-    if not text.lstrip().startswith("{"):
+    if not _is_json_object(text):
         return []
     accepted: Any = None
     with suppress(ValueError, RecursionError):  # `read_expectations` tells of these
@@ -15448,7 +15912,10 @@ def read_accepted(path: str) -> list[str]:
 
 
 def _expected_json(text: str) -> Iterator[_Expected]:
-    for name, value in json.loads(text, object_pairs_hook=_each_once).items():
+    expected = json.loads(text, object_pairs_hook=_each_once)
+    if isinstance(expected.get("tamarin_versions"), dict):
+        raise ValueError("this is a recipe: what a recipe expects counts in any case")
+    for name, value in expected.items():
         if name == ACCEPT and isinstance(value, list):
             continue  # `read_accepted` reads these
         if isinstance(value, dict):
@@ -15526,11 +15993,14 @@ def _reference(row: _Expected, path: str) -> Reference:
     """An expectation as a result that would be so. Raises ValueError."""
     verdicts = list(Verdict)
     if row.verdict not in verdicts:
-        told = row.verdict if isinstance(row.verdict, str) else json.dumps(row.verdict)[:80]
+        told = row.verdict
+        if not isinstance(told, str):  # any value of JSON
+            told = json.dumps(told)[:80]
         raise ValueError(f"{row.place}: '{told}' is no verdict, which are {listed(verdicts)}")
     lemma = Lemma(row.lemma, Trait.ALL_TRACES, "", (), path)
     result = Result(Status.COMPLETED, Verdict(row.verdict))
-    task = file_task("", row.theory, row.pins.get("prover", ""), [lemma], result)
+    prover = row.pins.get("prover", "")
+    task = file_task("", row.theory, prover, [lemma], result)
     return Reference(task, f"{path}, {row.place}", row.pins)
 
 
@@ -15548,7 +16018,7 @@ def check_expectations(tasks: Iterable[Located], path: str) -> Iterator[Finding]
     _refuse_contradictions(compared)
     _refuse_unclear_rows(compared)
     for each in compared:
-        yield from _changed_verdict(each, "expected", 0)
+        yield from _changed_verdict(each, "expected", wants_verdict=True)
     yield from baseline.lost("expected")
 
 
@@ -15593,7 +16063,8 @@ def _refuse_unclear_row(row: Reference, results: list[Located]) -> None:
         verdicts[each.task.outcome] = _told_result(each)
         models.add(model_of(each.task.plan).of_any_prover)
     if len(verdicts) > 1 and len(models) > 1:
-        told = listed((f"{result}: {verdict}" for verdict, result in verdicts.items()), 2, "; ")
+        fitting = (f"{result}: {verdict}" for verdict, result in verdicts.items())
+        told = listed(fitting, 2, "; ")
         columns = ", ".join(PINS)
         raise InputError(
             f"{row.place}: fits results with different verdicts ({told}): say which one is meant, "
@@ -15617,7 +16088,7 @@ def compare(
     baseline = _Baseline(before)
     for each in baseline.compared(tasks):
         if each.references:
-            yield from _changed_verdict(each, where, tolerance)
+            yield from _changed_verdict(each, where, wants_verdict=False)
             yield from _changed_costs(each, where, tolerance)
             yield from _new_warnings(each)
         else:
@@ -15631,7 +16102,7 @@ class _Baseline:
 
     Theories are the same when their base names are. An exact name beats patterns, of these the
     first counts. Other flags make another model, with which nothing is compared. Of what is left
-    the same folder, text, source, entry, options and prover beat others, in this order.
+    the same folder, text, source, entry, variant, options and prover beat others, in this order.
     """
 
     def __init__(self, references: Iterable[Reference]) -> None:
@@ -15682,7 +16153,7 @@ class _Baseline:
             self.met.setdefault(id(each.task), set()).add(located.task.verdict)
         for pin in ("source", "entry"):
             known = _with_most_of_the_way(known, pin, pins[pin])
-        for pin in ("options", "prover"):
+        for pin in ("variant", "options", "prover"):
             known = _preferred(known, functools.partial(_same_pin, pins, pin))
         return known
 
@@ -15692,13 +16163,11 @@ class _Baseline:
             if id(task) in self.used:
                 continue
             message = f"{told_outcome(task)} {where}, not in these results"
-            rank = WRONG if task.is_answered else NOTE
             said = self.met.get(id(task), ())
             if said:
                 message += ": they have the lemma from elsewhere"
-            if task.verdict in said:
-                rank = NOTE
-            yield finding("missing", task, message, rank)._replace(
+            is_lost = task.is_answered and task.verdict not in said
+            yield finding("missing", task, message, wrong_if(is_lost))._replace(
                 source=place,
                 prover=pins.get("prover", ""),
                 entry=pins.get("entry", ""),
@@ -15718,9 +16187,12 @@ class _Baseline:
         """The rows of the first pattern that fits: several, if they differ in their pins."""
         fitting: list[Reference] = []
         for each in self.patterns:
-            if _matches(plan, each.task.plan) and _may_have_same_flags(pins, each):
-                fitting.append(each)
-        return list(itertools.takewhile(lambda each: _same_names(each, fitting[0]), fitting))
+            if not _matches(plan, each.task.plan) or not _may_have_same_flags(pins, each):
+                continue
+            if fitting and not _same_names(each, fitting[0]):
+                break
+            fitting.append(each)
+        return fitting
 
 
 def _same_names(reference: Reference, other: Reference) -> bool:
@@ -15752,17 +16224,24 @@ def _with_most_of_the_way(references: list[Reference], pin: str, value: str) -> 
     """Those whose path has most names at its end in common with this one: all may have moved."""
     if len(references) < 2:
         return references
-    common = [_common_end(each.pins.get(pin, ""), value) for each in references]
-    most = max(common)
-    return [each for each, number in zip(references, common) if number == most]
+
+    def in_common(reference: Reference) -> int:
+        return _common_end(reference.pins.get(pin, ""), value)
+
+    most = max(map(in_common, references))
+    return [each for each in references if in_common(each) == most]
 
 
 def _common_end(path: str, other: str) -> int:
     """How many names two paths have in common at their ends."""
     names = os.path.normpath(path).split("/")
     others = os.path.normpath(other).split("/")
-    pairs = zip(reversed(names), reversed(others))
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    common = 0
+    for name, other_name in zip(reversed(names), reversed(others)):
+        if name != other_name:
+            break
+        common += 1
+    return common
 
 
 def _matches(plan: Plan, pattern: Plan) -> bool:
@@ -15789,7 +16268,11 @@ def _same_text(plan: Plan, reference: Reference) -> bool:
     return plan.theory_digest == reference.task.plan.theory_digest != ""
 
 
-def _changed_verdict(each: Compared, where: str, tolerance: float) -> Iterator[Finding]:
+def _changed_verdict(each: Compared, where: str, wants_verdict: bool) -> Iterator[Finding]:
+    """Whether a result differs from what stands `where`.
+
+    wants_verdict: somebody wrote down what it must be; else only the loss of an answer is bad news.
+    """
     task = each.located.task
     before = [reference.task for reference in each.references]
     if not before or any(old.verdict == task.verdict for old in before):
@@ -15798,10 +16281,10 @@ def _changed_verdict(each: Compared, where: str, tolerance: float) -> Iterator[F
     words = " or ".join(outcomes)
     message = f"{words} {where}, {told_outcome(task)} now"
     had_an_answer = any(old.is_answered for old in before)
-    if tolerance and not had_an_answer:
-        yield finding("expectation", task, message, NOTE, each.located.place)
-    else:
+    if wants_verdict or had_an_answer:
         yield _missed(task, message, each.located.place)
+    else:
+        yield finding("expectation", task, message, NOTE, each.located.place)
 
 
 # Smaller differences say nothing.
@@ -15821,13 +16304,17 @@ def proof_cost(result: Result) -> dict[str, float]:
 def _changed_costs(each: Compared, where: str, tolerance: float) -> Iterator[Finding]:
     located = each.located
     task = located.task
-    before = [reference.task for reference in each.references]
-    earlier = [old.result for old in before if old.result and old.verdict == task.verdict]
+    earlier: list[Result] = []
+    for reference in each.references:
+        old = reference.task
+        if old.result and old.verdict == task.verdict:
+            earlier.append(old.result)
     if task.verdict is None or not task.result or not earlier:
         return
     for growth in _grown_costs(task.result, earlier, tolerance):
-        message = f"{growth.told(growth.cost)}, {growth.told(growth.before)} {where}"
-        message += f": more than {tolerance:g} times as much"
+        now = growth.told(growth.cost)
+        then = growth.told(growth.before)
+        message = f"{now}, {then} {where}: more than {tolerance:g} times as much"
         yield finding("expectation", task, message, source=located.place)
 
 
@@ -15847,8 +16334,7 @@ class _Growth(NamedTuple):
 
 def _grown_costs(result: Result, earlier: Sequence[Result], tolerance: float) -> Iterator[_Growth]:
     for what, cost in proof_cost(result).items():
-        known = [costs[what] for costs in map(proof_cost, earlier) if what in costs]
-        before = max(known, default=0)
+        before = max(proof_cost(old).get(what, 0) for old in earlier)
         matters = cost - before > NOISE[what]
         if before and matters and cost > before * tolerance:
             yield _Growth(what, before, cost)
@@ -15861,12 +16347,11 @@ def _new_warnings(each: Compared) -> Iterator[Finding]:
     """What the prover warns of that it did not warn of before."""
     known: set[str] = set()
     for reference in each.references:
-        if reference.task.result:
-            known.update(reference.task.result.warnings)
+        known.update(_warnings_of(reference.task))
     # A log without its theory tells how many checks failed, not which.
     counts = {warning.partition(": ")[0] for warning in known}
     located = each.located
-    for text in located.task.result.warnings if located.task.result else ():
+    for text in _warnings_of(located.task):
         count, _, titles = text.partition(": ")
         is_known = text in known or count in known or (not titles and count in counts)
         if not is_known:
@@ -15930,7 +16415,7 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
             )
     files = [file for file in reader.files.values() if file]
     # Which theory text each log belongs to, and the texts that no results are of.
-    said = [log for file in files for log in file.logs]
+    said = list(itertools.chain.from_iterable(file.logs for file in files))
     index = TextIndex([file.text for file in files if file.text], said)
     logs = [match_log(log, index) for log in said]
     claims = unchecked_texts(index, _theories_with_results(reader.batches, logs))
@@ -16019,6 +16504,10 @@ class TheoryText(NamedTuple):
         return os.path.dirname(self.path)
 
     @property
+    def file_name(self) -> str:
+        return os.path.basename(self.path)
+
+    @property
     def lemmas(self) -> LemmaNames:
         """What a log of this theory lists."""
         return lemma_names(self.theory.lemmas)
@@ -16083,7 +16572,8 @@ def _ends(path: str) -> _Ends:
         first = file.read(100)
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - 100))
-        return _Ends(first.decode("utf-8", "replace"), file.read().decode("utf-8", "replace"))
+        last = file.read()
+    return _Ends(first.decode("utf-8", "replace"), last.decode("utf-8", "replace"))
 
 
 def is_report(path: str, form: str) -> bool:
@@ -16167,28 +16657,26 @@ class EvidenceReader:
         return self.files[real]
 
 
+# Programs and papers quote what a prover said, as reports do; no prover writes such a file.
+QUOTING = (".py", ".sh", ".md", ".rst", ".tex", ".html")
+
+
 def read_evidence_file(path: str) -> EvidenceFile | None:
     """What a theory or a log says; None of any other file. Raises InputError."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
-        with open(path, "rb") as file:
-            # Some editors begin a file with a byte order mark.
-            head = file.read(65_536).removeprefix(b"\xef\xbb\xbf")
-        _refuse_encoded(head)
-        summary: list[str] = []
-        # Binary files are of no prover, and may be huge: they are not searched for a summary.
-        if b"\0" not in head:
-            summary = _last_summary(path, head)
+        head = _read_head(path)
+        summary = _last_summary(path, head)
     except (OSError, ValueError) as error:
-        problem = getattr(error, "strerror", None) or error
-        raise InputError(f"can't be read: {problem}", printable(path)) from None
+        reason = getattr(error, "strerror", None) or error
+        hint = file_meant(path) if isinstance(error, FileNotFoundError) else ""
+        raise InputError(f"can't be read: {reason}{hint}", printable(path)) from None
     if not head:
         return EvidenceFile(path, None, is_empty=True)
     begins_theory = bool(_BEGINS_THEORY.match(head))
     speaks = bool(_OF_A_PROVER.search(head))
-    # Reports quote what provers said.
-    if not (begins_theory or summary or speaks) or is_any_report(path):
+    if not (begins_theory or summary or speaks) or path.endswith(QUOTING) or is_any_report(path):
         return None
     logs = list(read_logs(path, summary, head))
     text = None
@@ -16200,29 +16688,40 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
             problem = str(error)
     elif logs:
         text = _text_in_log(path, head)
-    # No prover printed a summary into what people wrote.
-    if not text.made_by if text else bool(summary) and _is_in_comment(path):
-        return EvidenceFile(path, text, problem, is_pasted=bool(summary))
+    has_summary = bool(summary)
+    if _is_of_people(path, text, has_summary):
+        return EvidenceFile(path, text, problem, is_pasted=has_summary)
     complete = tuple(log for log in logs if log.said.summary)
     # One that was ended while it wrote the summary has said nothing that counts.
-    is_cut = bool(summary) and (not logs or len(complete) < len(logs))
-    is_talk = speaks and not summary
-    return EvidenceFile(
-        path,
-        text,
-        problem,
-        is_printed=_PRINTED in head,
-        logs=complete,
-        is_cut=is_cut,
-        is_talk=is_talk,
-        refusal=_refusal_in(path) if is_talk else "",
+    is_cut = has_summary and (not logs or len(complete) < len(logs))
+    said = EvidenceFile(
+        path, text, problem, is_printed=_PRINTED in head, logs=complete, is_cut=is_cut
     )
+    if speaks and not has_summary:
+        return said._replace(is_talk=True, refusal=_refusal_in(path))
+    return said
+
+
+def _read_head(path: str) -> bytes:
+    """The beginning of a file. Raises OSError, ValueError for what can't be read as it is."""
+    with open(path, "rb") as file:
+        # Some editors begin a file with a byte order mark.
+        head = file.read(65_536).removeprefix(b"\xef\xbb\xbf")
+    _refuse_encoded(head)
+    return head
+
+
+def _is_of_people(path: str, text: TheoryText | None, has_summary: bool) -> bool:
+    """Whether people wrote a file: what summary stands in it no prover printed there."""
+    if text:
+        return not text.made_by
+    return has_summary and _is_in_comment(path)
 
 
 def _refusal_in(path: str) -> str:
     """The parse error that a log ends with, or ""."""
     last_words = read_from_end(path, MB).decode("utf-8", "replace")
-    return _parse_error(last_words.splitlines())
+    return parse_error_in(last_words.splitlines())
 
 
 def _refuse_encoded(head: bytes) -> None:
@@ -16248,6 +16747,9 @@ def _refuse_encoded(head: bytes) -> None:
 
 def _last_summary(path: str, head: bytes) -> list[str]:
     """The lines of the last summary in a file, with the two of its heading. Raises OSError."""
+    # Binary files are of no prover, and may be huge: they are not searched.
+    if b"\0" in head:
+        return []
     _, words = SUMMARY_HEADING.splitlines()
     summary = last_part(path, SUMMARY_HEADING)
     # Who cuts the summary out of a log may begin behind the line of `=`.
@@ -16270,7 +16772,8 @@ def _text_in_log(path: str, head: bytes) -> TheoryText | None:
         theory.flush()
         with suppress(InputError):
             text = read_theory_text(path, True, {os.path.abspath(path): theory.name})
-            return text if text.made_by else None
+            if text.made_by:
+                return text
     return None
 
 
@@ -16322,13 +16825,17 @@ def _who_printed(text: bytes) -> str:
     built = _BUILT_AT.search(text, found.end())
     if not built:
         return f"{EITHER_PROGRAM} {number}"
-    return f"Tamarin {number}" if built[1] else f"tamarin-rs {number}"
+    if built[1]:
+        return f"Tamarin {number}"
+    return f"tamarin-rs {number}"
 
 
 def _prover_of_files(alias: str) -> Prover:
     """Who printed what stands in files, by the name that `_who_printed` gives it."""
     name, _, version = alias.rpartition(" ")
-    flavour = Flavour.TAMARIN_PROVER if name == "Tamarin" else name
+    flavour = name
+    if name == "Tamarin":
+        flavour = Flavour.TAMARIN_PROVER
     if not version_number(version):
         version = ""
     return Prover(alias, (), flavour=flavour, version=version)
@@ -16336,16 +16843,14 @@ def _prover_of_files(alias: str) -> Prover:
 
 def theory_text(theory: Theory, is_printed: bool = False) -> TheoryText:
     """A theory that was loaded with its text, which may be long and is not kept."""
-    statements = [text for _, text in _statements(theory)]
-    model = sha256("\n".join(statements).encode())[:32]
-    # Of flags nothing is known here.
-    unknown = {} if theory.asks_for_flags else theory.unknown_actions
-    touched = None
-    if not theory.asks_for_flags:
-        touches = conditions_met(Circumstances(theory, is_printed=is_printed))
-        touched = TouchedText(touches, lacks_processes=_lacks_processes(theory.items))
+    model = sha256("\n".join(_texts_of_statements(theory)).encode())[:32]
     without_text = replace(theory, tokens=TokenText())
-    return TheoryText(theory.path, without_text, model, unknown, touched=touched)
+    # Of flags nothing is known here.
+    if theory.asks_for_flags:
+        return TheoryText(theory.path, without_text, model, unknown_actions={})
+    touches = conditions_met(Circumstances(theory, is_printed=is_printed))
+    touched = TouchedText(touches, lacks_processes=_lacks_processes(theory.items))
+    return TheoryText(theory.path, without_text, model, theory.unknown_actions, touched=touched)
 
 
 def _lacks_processes(items: TheoryItems) -> bool:
@@ -16373,7 +16878,7 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
             lines.append("=====")
         said = ProverOutput()
         said.old_maude = old_maude
-        _read_summary(lines, said, "")
+        read_summary(lines, said, "")
         theory = _behind("analyzed: ", block)
         output = _behind("  output: ", block)
         yield ProverLog(path, theory, output, said, prover)
@@ -16382,14 +16887,15 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
 def _prover_in(first_lines: str) -> str:
     """The prover that a log names before any theory: many a script asks for its version first."""
     before, *_ = re.split(r"^theory\b", first_lines, maxsplit=1, flags=re.MULTILINE)
-    said = set(_VERSION.findall(before))
+    said = set(TAMARIN_VERSION.findall(before))
     # Of several nobody knows which one wrote the last summary.
     if len(said) != 1:
         return ""
     flavour, version = said.pop()
     # The same words as in what it prints behind a theory.
-    name = "Tamarin" if flavour == Flavour.TAMARIN_PROVER else flavour
-    return f"{name} {version}"
+    if flavour == Flavour.TAMARIN_PROVER:
+        return f"Tamarin {version}"
+    return f"{flavour} {version}"
 
 
 def _behind(words: str, lines: Iterable[str]) -> str:
@@ -16457,8 +16963,7 @@ class TextIndex:
         names: dict[str, list[TheoryText]] = {}
         for texts in self.sources.values():
             for text in texts:
-                name = os.path.basename(text.path)
-                names.setdefault(name, []).append(text)
+                names.setdefault(text.file_name, []).append(text)
         return names
 
 
@@ -16490,7 +16995,7 @@ class Match(NamedTuple):
         if not self.printed:
             return False
         files = (self.log.file, self.log.output)
-        return os.path.basename(self.printed.path) in map(os.path.basename, files)
+        return self.printed.file_name in map(os.path.basename, files)
 
     @property
     def prover(self) -> str:
@@ -16539,8 +17044,8 @@ def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
     texts = index.printed.get(log.lemmas, [])
     # Files of provers are moved and renamed: the name helps to choose, and is not asked for.
     output = os.path.basename(log.output)
-    named = [text for text in texts if os.path.basename(text.path) == output]
-    others = [text for text in texts if os.path.basename(text.path) not in index.outputs]
+    named = [text for text in texts if text.file_name == output]
+    others = [text for text in texts if text.file_name not in index.outputs]
     fitting = [text for text in others if not _contradicts(log, text)]
     return _nearest(named, log.folder) or _nearest(fitting, log.folder)
 
@@ -16552,10 +17057,10 @@ def _contradicts(log: ProverLog, text: TheoryText) -> bool:
     """
     claims: dict[Hashable, Verdict | None] = {}
     for lemma in text.theory.lemmas:
-        claims[(_lemma_key(lemma), lemma.side)] = lemma.claim
+        claims[_lemma_key(lemma.name, lemma.trait), lemma.side] = lemma.claim
     for line in log.said.lines:
-        key = (LemmaKey(line.name, line.trait == Trait.DIFF), line.side)
-        if {line.verdict, claims.get(key)} == ANSWERS:
+        claim = claims.get((_lemma_key(line.name, line.trait), line.side))
+        if {line.verdict, claim} == ANSWERS:
             return True
     return False
 
@@ -16662,7 +17167,8 @@ def unchecked_texts(index: TextIndex, with_results: Collection[str]) -> list[Unc
             source = _source_by_lemmas(text.lemmas, text.folder, index, text)
         if text.made_by and not source:
             # With flags a theory has other lemmas.
-            by_name = _path(_nearest(index.sources_by_title.get(text.theory.name, []), text.folder))
+            of_this_title = index.sources_by_title.get(text.theory.name, [])
+            by_name = _path(_nearest(of_this_title, text.folder))
         claims.append(UncheckedText(text, source or by_name, by_name != ""))
     sources = {claim.source for claim in claims}
     return [claim for claim in claims if claim.text.path not in sources]
@@ -16683,8 +17189,13 @@ def _by_folder(tasks: Iterable[Task]) -> dict[str, list[Task]]:
     # A theory's name in a log means something only where the prover ran.
     folders: dict[str, list[Task]] = {}
     for task in tasks:
-        folders.setdefault(os.path.dirname(task.plan.entry), []).append(task)
+        folders.setdefault(_folder_of(task), []).append(task)
     return folders
+
+
+def _folder_of(task: Task) -> str:
+    """The folder of the log that a result stands in."""
+    return os.path.dirname(task.plan.entry)
 
 
 def _told_apart(logs: Iterable[LogResults]) -> list[LogResults]:
@@ -16706,10 +17217,15 @@ def _told_apart(logs: Iterable[LogResults]) -> list[LogResults]:
     for group in by_source.values():
         # In one folder that is what an audit must tell; in several the theory may have changed.
         folders = {log.match.log.folder for log in group}
-        is_doubtful = len(folders) > 1 and _contradict_each_other(group)
-        apart += map(_of_its_folder, group) if is_doubtful else group
+        if len(folders) > 1 and _contradict_each_other(group):
+            apart += map(_of_its_folder, group)
+        else:
+            apart += group
     for group in by_name.values():
-        apart += map(_of_its_own, group) if _contradict_each_other(group) else group
+        if _contradict_each_other(group):
+            apart += map(_of_its_own, group)
+        else:
+            apart += group
     return apart
 
 
@@ -16728,7 +17244,7 @@ def _of_another_text(log: LogResults, where: str) -> LogResults:
     tasks: list[Task] = []
     for task in log.tasks:
         plan = replace(task.plan, cwd=where, theory_digest="")
-        tasks.append(Task.with_result(plan, task.result) if task.result else Task(plan))
+        tasks.append(_task_of(plan, task.result))
     return log._replace(tasks=tasks)
 
 
@@ -16771,12 +17287,12 @@ def _words_that_count(tasks: Sequence[Task], idle: Collection[str]) -> Iterable[
     by_folder = _by_folder(task for task in tasks if not not_asked_for(task))
     counting = list(itertools.chain(*by_folder.values()))
     for task in tasks:
-        if task.plan.entry in idle and os.path.dirname(task.plan.entry) not in by_folder:
+        if task.plan.entry in idle and _folder_of(task) not in by_folder:
             counting.append(task)
     # Not one for all: where two logs say different things, that is what an audit must tell.
     different: dict[_Said, Task] = {}
     for task in counting or tasks[:1]:
-        said = _Said(os.path.dirname(task.plan.entry), task.verdict)
+        said = _Said(_folder_of(task), task.verdict)
         different.setdefault(said, task)
     return different.values()
 
@@ -16820,7 +17336,7 @@ def _lemmas_of_log(log: ProverLog) -> dict[LemmaKey, list[Lemma]]:
     for line in log.said.lines:
         trait = Trait(line.trait or Trait.ALL_TRACES)
         lemma = Lemma(line.name, trait, line.side, (), log.file)
-        lemmas.setdefault(_lemma_key(lemma), []).append(lemma)
+        lemmas.setdefault(_lemma_key(lemma.name, trait), []).append(lemma)
     return lemmas
 
 
@@ -16828,7 +17344,7 @@ def _lemmas_of_text(text: TheoryText | None) -> dict[LemmaKey, list[Lemma]]:
     lemmas: dict[LemmaKey, list[Lemma]] = {}
     if text:
         for sides in lemmas_by_name(text.theory).values():
-            lemmas[_lemma_key(sides[0])] = sides
+            lemmas[_lemma_key(sides[0].name, sides[0].trait)] = sides
     return lemmas
 
 
@@ -16839,8 +17355,8 @@ class LemmaKey(NamedTuple):
     is_diff: bool
 
 
-def _lemma_key(lemma: Lemma) -> LemmaKey:
-    return LemmaKey(lemma.name, lemma.trait == Trait.DIFF)
+def _lemma_key(name: str, trait: str) -> LemmaKey:
+    return LemmaKey(name, trait == Trait.DIFF)
 
 
 def log_warnings(log: ProverLog, theory: str) -> tuple[str, ...]:
@@ -16900,9 +17416,13 @@ def file_task(
         unknown_actions=unknown.told,
         holds_anyway=unknown.holds_anyway,
     )
-    if result:
-        return Task.with_result(plan, result)
-    return Task(plan)
+    return _task_of(plan, result)
+
+
+def _task_of(plan: Plan, result: Result | None) -> Task:
+    if not result:
+        return Task(plan)
+    return Task.with_result(plan, result)
 
 
 def _file_batch(source: str, tasks: Collection[Task]) -> Batch:
@@ -16960,7 +17480,9 @@ def _by_model(claims: Iterable[UncheckedText]) -> list[list[UncheckedText]]:
     groups: dict[tuple[str, str, str], list[UncheckedText]] = {}
     for claim in claims:
         text = claim.text
-        folder = "" if text.made_by else text.folder
+        folder = text.folder
+        if text.made_by:
+            folder = ""
         groups.setdefault((folder, text.made_by, text.model), []).append(claim)
     return list(groups.values())
 
@@ -17030,12 +17552,7 @@ def hear_rechecks(rechecks: Mapping[str, Batch], batches: Mapping[str, Batch]) -
 
     `rechecks` and `batches` by their directories.
     """
-    return list(_heard_of_rechecks(rechecks, batches))
-
-
-def _heard_of_rechecks(
-    rechecks: Mapping[str, Batch], batches: Mapping[str, Batch]
-) -> Iterator[Finding]:
+    findings: list[Finding] = []
     of_folders = {os.path.realpath(folder): batch for folder, batch in batches.items()}
     for folder, recheck in rechecks.items():
         # Both may have been moved together.
@@ -17046,23 +17563,37 @@ def _heard_of_rechecks(
             task = batch.tasks.get(own_id)
             if not check.result:
                 continue
-            if not task and check.verdict == check.plan.expect:
-                words = f"{NO_RESULT_OF_CHECK}: {check.plan.prover} confirms it"
-                yield finding("unconfirmed", check, words, NOTE, folder)
-            elif not task:
-                yield from _finding_of_check(check, check)
-            elif not may_check(_prover_of(recheck, check), _prover_of(batch, task)):
-                continue
-            elif not _is_of_present_result(check, task, result_files(results, own_id).proof):
-                words = f"what {check.plan.prover} checked is not known to be what is there now"
-                yield finding("unconfirmed", task, words, NOTE)
-            elif check.verdict == check.plan.expect:
-                own = ITS_OWN_PROOF if check.plan.prove else ""
-                batch.apply(Rechecked(own_id, check.plan.prover + own, confirms=True))
-            else:
-                if check.outcome == REJECTED:
-                    batch.apply(Rechecked(own_id, check.plan.prover, confirms=False))
-                yield from _finding_of_check(check, task)
+            if not task:
+                findings += _findings_of_lone_check(check, folder)
+            elif may_check(_prover_of(recheck, check), _prover_of(batch, task)):
+                proof = result_files(results, own_id).proof
+                findings += _hear_check(check, task, batch, proof)
+    return findings
+
+
+def _findings_of_lone_check(check: Task, folder: str) -> Iterator[Finding]:
+    """What a check in this folder says of a result that is not here."""
+    if check.verdict == check.plan.expect:
+        words = f"{NO_RESULT_OF_CHECK}: {check.plan.prover} confirms it"
+        yield finding("unconfirmed", check, words, NOTE, folder)
+    else:
+        yield from _finding_of_check(check, check)
+
+
+def _hear_check(check: Task, task: Task, batch: Batch, proof: str) -> list[Finding]:
+    """Note in its batch what a check says of a task, of which `proof` is kept."""
+    by = check.plan.prover
+    if not _is_of_present_result(check, task, proof):
+        words = f"what {by} checked is not known to be what is there now"
+        return [finding("unconfirmed", task, words, NOTE)]
+    if check.verdict == check.plan.expect:
+        if check.plan.prove:
+            by += ITS_OWN_PROOF
+        batch.apply(Rechecked(task.id, by, confirms=True))
+        return []
+    if check.outcome == REJECTED:
+        batch.apply(Rechecked(task.id, by, confirms=False))
+    return list(_finding_of_check(check, task))
 
 
 def note_rechecks(batch: Batch, directory: str, warn: Callable[[str], None]) -> None:
@@ -17071,7 +17602,7 @@ def note_rechecks(batch: Batch, directory: str, warn: Callable[[str], None]) -> 
     One that can't be read is a warning: results are shown without it.
     """
     rechecks: dict[str, Batch] = {}
-    for name in _list_directory(directory):
+    for name in readable_names_in(directory):
         journal = os.path.join(directory, name, JOURNAL)
         if not (name.startswith(RECHECK_FOLDER) and os.path.exists(journal)):
             continue
@@ -17108,7 +17639,9 @@ def _finding_of_check(check: Task, task: Task) -> Iterator[Finding]:
         words = f"{check.plan.expect} in these results, {check.verdict} when {by} proved it"
         yield finding("disagreement", task, words)
     elif check.plan.expect and check.verdict != check.plan.expect:
-        what = "its own proof" if check.plan.prove else "the check of the proof"
+        what = "the check of the proof"
+        if check.plan.prove:
+            what = "its own proof"
         words = f"{by} came to no end of {what}: {check.outcome}"
         yield finding("unconfirmed", task, words, NOTE)
 
@@ -17121,7 +17654,7 @@ def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
         if file.problem:
             message = f"can't be read as a theory: {file.problem}"
             # Of what people write provers may read more than we; half of a proof is none.
-            rank = WRONG if file.is_printed and is_cut(file.path) else NOTE
+            rank = wrong_if(file.is_printed and is_cut(file.path))
             yield Finding("invalid", file.path, "", message, rank)
 
 
@@ -17143,16 +17676,21 @@ def _is_error_stream(file: EvidenceFile) -> bool:
     return not _ERROR_STREAMS.isdisjoint(_words_of_name(file))
 
 
-@dataclass
-class _LoggedRun:
+class _LoggedRun(NamedTuple):
     """The files of a folder that by their names are of one run of a prover: stdout and stderr."""
 
-    files: list[EvidenceFile] = field(default_factory=list)
+    folder: str  # its real path: a file may have been reached first by a link from elsewhere
+    name: tuple[str, ...]  # what the names of its files have in common
+    files: list[EvidenceFile]
 
     @property
     def main_file(self) -> EvidenceFile:
         """Its stdout, if that is here."""
         return min(self.files, key=_is_error_stream)
+
+    @property
+    def main_name(self) -> str:
+        return os.path.basename(self.main_file.path)
 
     @property
     def has_summary(self) -> bool:
@@ -17175,46 +17713,42 @@ def _runs_without_summary(
 
     `named`: the files that a user named, not a folder of theirs.
     """
-    folders: dict[str, dict[tuple[str, ...], _LoggedRun]] = {}
     for file in files:
         if file.is_cut:
             yield Finding("missing", file.path, "", NO_SUMMARY)
+    folders: dict[str, list[_LoggedRun]] = {}
+    for run in _without_stray_stderr(_logged_runs(files)):
+        folders.setdefault(run.folder, []).append(run)
+    for runs in folders.values():
+        yield from _unfinished_runs(runs)
+        yield from _empty_logs(runs, named)
+
+
+def _logged_runs(files: Iterable[EvidenceFile]) -> list[_LoggedRun]:
+    """The runs whose stdout, or stderr, is among the files."""
+    runs: dict[tuple[str, tuple[str, ...]], _LoggedRun] = {}
+    for file in files:
         if file.logs or file.is_cut or file.is_talk or file.is_empty:
-            words = [word for word in _words_of_name(file) if word not in _OF_STREAMS]
-            runs = folders.setdefault(_real_folder(file), {})
-            runs.setdefault(tuple(words), _LoggedRun()).files.append(file)
-    twins = _files_with_summaries(folders.values())
-    for by_name in folders.values():
-        alone: list[_LoggedRun] = []
-        for name, run in by_name.items():
-            # A file of the same name in another folder is of another run.
-            others = twins.get(name, set()) - {os.path.basename(run.main_file.path)}
-            if run.has_summary or not others:
-                alone.append(run)
-        yield from _unfinished_runs(alone)
-        yield from _empty_logs(alone, named)
+            folder = os.path.dirname(os.path.realpath(file.path))
+            name = tuple(word for word in _words_of_name(file) if word not in _OF_STREAMS)
+            run = runs.setdefault((folder, name), _LoggedRun(folder, name, []))
+            run.files.append(file)
+    return list(runs.values())
 
 
-def _files_with_summaries(
-    folders: Iterable[Mapping[tuple[str, ...], _LoggedRun]],
-) -> dict[tuple[str, ...], set[str]]:
-    """The names of files whose stderr may be in another folder, by the name of the run.
-
-    `out/7.out` has the summary of what says `err/7.err`.
-    """
-    names: dict[tuple[str, ...], set[str]] = {}
-    for by_name in folders:
-        if any(run.has_talk for run in by_name.values()):
-            continue
-        for name, run in by_name.items():
-            if name and run.has_summary:
-                names.setdefault(name, set()).add(os.path.basename(run.main_file.path))
-    return names
-
-
-def _real_folder(file: EvidenceFile) -> str:
-    """Where it lies: it may have been reached first by a link from elsewhere."""
-    return os.path.dirname(os.path.realpath(file.path))
+def _without_stray_stderr(runs: Sequence[_LoggedRun]) -> Iterator[_LoggedRun]:
+    """The runs but those that are the stderr of one in another folder: `err/7.err`, `out/7.out`."""
+    # Where somebody kept stderr beside stdout nobody looks for it elsewhere.
+    with_stderr = {run.folder for run in runs if run.has_talk}
+    summaries: dict[tuple[str, ...], set[str]] = {}
+    for run in runs:
+        if run.name and run.has_summary and run.folder not in with_stderr:
+            summaries.setdefault(run.name, set()).add(run.main_name)
+    for run in runs:
+        # A file of the same name in another folder is of another run.
+        others = summaries.get(run.name, set()) - {run.main_name}
+        if run.has_summary or not others:
+            yield run
 
 
 def _unfinished_runs(runs: Sequence[_LoggedRun]) -> Iterator[Finding]:
@@ -17266,14 +17800,13 @@ def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> It
         yield from _findings_of_match(match)
         known = _lemmas_of_text(match.text)
         for task in tasks:
-            plan = task.plan
-            key = LemmaKey(plan.lemma, plan.trait == Trait.DIFF)
+            key = _lemma_key(task.plan.lemma, task.plan.trait)
             if match.text and key not in known:
                 message = f"{UNKNOWN}: not in the theory as it is here"
                 yield finding("assumption", task, message, NOTE)
             # Where several processes wrote to one file it is not known whose proof is left.
             if match.printed and writers[match.printed.path] == 1:
-                rank = WRONG if match.has_own_proofs else NOTE
+                rank = wrong_if(match.has_own_proofs)
                 yield from judge_proof(task, known.get(key, ()), rank)
     for task in results:
         if not_asked_for(task):
@@ -17311,7 +17844,7 @@ def _lemmas_without_result(
     silent: list[tuple[set[_LemmaOfText], Task]] = []
     told: set[_LemmaOfText] = set()
     for task, texts in _tasks_in_files(logs, stored):
-        key = LemmaKey(task.plan.lemma, task.plan.trait == Trait.DIFF)
+        key = _lemma_key(task.plan.lemma, task.plan.trait)
         lemmas = {_LemmaOfText(text, key) for text in texts if text}
         if task.result:
             told |= lemmas
@@ -17342,17 +17875,24 @@ def _tasks_in_files(
 ) -> Iterator[tuple[Task, tuple[str, str]]]:
     """What stands in files, with the digest of its text and the path of its source."""
     for match, tasks in logs:
-        source = os.path.realpath(match.source) if match.source else ""
+        source = _real_path(match.source)
         for task in tasks:
             yield task, (match.digest, source)
     for texts, proofs in stored:
-        text, source, _ = texts[0]
+        text, path, _ = texts[0]
         # What people wrote is its own source.
         if not text.made_by:
-            source = text.path
-        path = os.path.realpath(source) if source else ""
+            path = text.path
+        source = _real_path(path)
         for proof in proofs:
-            yield proof.task, (text.model, path)
+            yield proof.task, (text.model, source)
+
+
+def _real_path(path: str) -> str:
+    """The real path of a file that may not be known ("")."""
+    if not path:
+        return ""
+    return os.path.realpath(path)
 
 
 def _findings_of_match(match: Match) -> Iterator[Finding]:
@@ -17407,9 +17947,11 @@ class _View(NamedTuple):
     """A theory file and what of a command line changes how it is read."""
 
     path: str
-    flags: tuple[str, ...]
-    diff: bool
-    auto_sources: bool
+    options: ReadingOptions
+
+    def load(self, copies: Mapping[str, str] = NO_COPIES) -> Theory:
+        """The theory, read so; `copies`: as of `load_theory`. Raises InputError."""
+        return load_theory(self.path, *self.options, copies)
 
 
 def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
@@ -17433,8 +17975,11 @@ def _findings_of_batch(directory: str, batch: Batch) -> Iterator[Finding]:
             gone[tasks[0].plan.theory] = None
             if view.path in copies:
                 yield from _findings_of_view(view, tasks, copies)
-        yield from proofs.findings(tasks, view.diff)
+        yield from proofs.findings(tasks, view.options.diff)
     yield from proofs.finding_of_lost()
+    for theory, files in theories_to_make(batch.header).items():
+        message = f"what it is made from has changed: {listed(files)}; `run` makes it again"
+        yield Finding("stale", theory, "", message, NOTE)
     if gone:
         theories = listed(gone)
         yield Finding("stale", theories, "", "is not there any more to compare with", NOTE)
@@ -17448,8 +17993,8 @@ def _views_of(batch: Batch) -> dict[_View, list[Task]]:
         # What stands in a file was matched with its text as well as that goes.
         if plan.unreadable or stands_in_a_file(task):
             continue
-        flags, diff, auto_sources = reading_options(_all_options(batch, plan), plan.flags)
-        view = _View(_theory_path(plan), flags, diff, auto_sources)
+        options = reading_options(_all_options(batch, plan), plan.flags)
+        view = _View(_theory_path(plan), options)
         views.setdefault(view, []).append(task)
     return views
 
@@ -17457,7 +18002,9 @@ def _views_of(batch: Batch) -> dict[_View, list[Task]]:
 def _all_options(batch: Batch, plan: Plan) -> tuple[str, ...]:
     """The options of a task's call, as far as a journal tells them: it may lack the prover."""
     prover = batch.provers.get(plan.prover)
-    return prover.all_options(plan.options) if prover else plan.options
+    if not prover:
+        return plan.options
+    return prover.all_options(plan.options)
 
 
 def _theory_path(plan: Plan) -> str:
@@ -17470,7 +18017,7 @@ def _findings_of_view(
     """Whether a theory has changed; if not, which of its lemmas have no result."""
     name = tasks[0].plan.theory
     try:
-        theory = load_theory(*view, copies)
+        theory = view.load(copies)
     except InputError as error:
         yield Finding("assumption", name, "", f"{UNKNOWN}: {error}", NOTE)
         return
@@ -17507,13 +18054,18 @@ class SourcesNow(NamedTuple):
 
     older: frozenset[str]  # the ids of tasks with results of another text than lies there now
     gone: list[str]  # the theories that lie there no more
+    to_make: Mapping[str, list[str]]  # theories with what they are made from and has changed
 
 
 def sources_now(batch: Batch) -> SourcesNow:
-    """Compare theories, what they include and oracles with what was planned, by their bytes."""
+    """Compare theories, what they include and oracles with what was planned, by their bytes.
+
+    And what theories are made from by commands, which are not run.
+    """
     changed = _changed_inputs(batch.header)
-    if batch.header.inputs and not changed:
-        return SourcesNow(frozenset(), [])
+    to_make = theories_to_make(batch.header)
+    if batch.header.inputs and not changed and not to_make:
+        return SourcesNow(frozenset(), [], {})
     older: set[str] = set()
     gone: dict[str, None] = {}
     for view, tasks in _views_of(batch).items():
@@ -17521,13 +18073,31 @@ def sources_now(batch: Batch) -> SourcesNow:
             gone[tasks[0].plan.theory] = None
             continue
         try:
-            theory: Theory | None = load_theory(*view)
+            theory: Theory | None = view.load()
         except InputError:  # what is no theory now is another text
             theory = None
+        is_to_make = path_from(os.path.abspath(view.path), batch.header.cwd) in to_make
         for task in tasks:
-            if task.result and not (theory and _is_of_present_text(task, batch, theory, changed)):
+            if not task.result:
+                continue
+            is_present = theory and _is_of_present_text(task, batch, theory, changed)
+            if is_to_make or not is_present:
                 older.add(task.id)
-    return SourcesNow(frozenset(older), list(gone))
+    return SourcesNow(frozenset(older), list(gone), to_make)
+
+
+def theories_to_make(header: Header) -> dict[str, list[str]]:
+    """Theories that a command would make anew, by their paths, and what has changed for that.
+
+    What is not there any more can't be compared.
+    """
+    found: dict[str, list[str]] = {}
+    for theory, files in header.made_from.items():
+        for name, digest in files.items():
+            now = file_state(os.path.join(header.cwd, name)).digest
+            if now not in ("", digest):
+                found.setdefault(theory, []).append(name)
+    return found
 
 
 def _is_of_present_text(task: Task, batch: Batch, theory: Theory, changed: set[str]) -> bool:
@@ -17576,8 +18146,7 @@ class ProofFiles:
             ids = listed((task.id for task in self._lost), 3)
             theories = listed(dict.fromkeys(task.plan.theory for task in self._lost), 3)
             message = f"{NO_PROOF_FILE} of {plural(len(self._lost), 'result')}: {ids}"
-            rank = WRONG if self.are_here else NOTE
-            yield Finding("missing", theories, "", message, rank)
+            yield Finding("missing", theories, "", message, wrong_if(self.are_here))
 
     def _findings_of(self, task: Task, diff: bool) -> Iterator[Finding]:
         path = os.path.join(self._folder, task.id + ".spthy")
@@ -17585,8 +18154,8 @@ class ProofFiles:
             theory = load_theory(path, diff=diff)
         except InputError as error:
             # What no prover of today prints may be a proof for others; half of a theory is none.
-            rank = WRONG if is_cut(path) else NOTE
-            yield finding("invalid", task, f"its proof can't be read: {error}", rank)
+            message = f"its proof can't be read: {error}"
+            yield finding("invalid", task, message, wrong_if(is_cut(path)))
             return
         stored = lemmas_by_name(theory).get(task.plan.lemma, [])
         yield from judge_proof(task, stored)
@@ -17618,7 +18187,7 @@ class Recheck:
         self.batch = batch
         self.results = os.path.abspath(directory)
         self.prover = prover
-        self.directory = os.path.join(self.results, RECHECK_FOLDER + prover.alias)
+        self.directory = os.path.join(directory, RECHECK_FOLDER + prover.alias)
         self.proofs_directory = self.directory + "~proofs"
         self.dependencies: dict[TheoryView, Dependencies] = {}
         # The results may come from a larger machine.
@@ -17633,18 +18202,20 @@ class Recheck:
     def plan(self, warn: Callable[[str], None]) -> Batch:
         """The checks of all answers that there are; what can't be checked is warned of."""
         planned = Batch(self._header(), dependencies=self.dependencies)
-        answered = [task for task in self.batch.tasks.values() if task.is_answered]
-        own = [task for task in answered if may_check(self.prover, _prover_of(self.batch, task))]
-        if len(own) < len(answered):
-            others = plural(len(answered) - len(own), "proof")
-            warn(f"{others} not checked: {self.prover.flavour} did not find them")
-        for task in own:
+        others = 0
+        for task in self.batch.tasks.values():
+            if not task.is_answered:
+                continue
+            if not may_check(self.prover, _prover_of(self.batch, task)):
+                others += 1
+                continue
             try:
-                check = self.check_of(task)
+                planned.apply(self.check_of(task))
             except InputError as error:
                 warn(f"the proof of {task.id} can't be checked: {error}")
-            else:
-                planned.apply(check)
+        if others:
+            proofs = plural(others, "proof")
+            warn(f"{proofs} not checked: {self.prover.flavour} did not find them")
         return planned
 
     def check_of(self, task: Task) -> Plan:
@@ -17655,7 +18226,7 @@ class Recheck:
         stored = load_theory(stored_in, (), theory.diff)
         text = text_to_check(theory, stored, task.plan.lemma)
         check = replace(
-            self._plan_with(task, theory, text, "recheck"),
+            self._plan_with(task, theory, text, TEXTS_TO_CHECK),
             id=task.id + RECHECK_MARK,
             prove=False,
             assumes=(),
@@ -17675,8 +18246,8 @@ class Recheck:
             except InputError as error:
                 warn(f"{task.id} can't be proven: {error}")
                 continue
-            statements = [text for _, text in _statements(theory)]
-            plan = self._plan_with(task, theory, "\n".join(statements) + "\n", "recheck~proofs")
+            text = "\n".join(_texts_of_statements(theory)) + "\n"
+            plan = self._plan_with(task, theory, text, TEXTS_TO_PROVE)
             planned.apply(self._with_dependencies(replace(plan, prove=True)))
         return planned
 
@@ -17695,7 +18266,10 @@ class Recheck:
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
-            raised_from=None,  # to a check the limits that its proof needed are its own
+            # To a check the limits that its proof needed are its own.
+            stages=(),
+            stage=0,
+            raised_from=None,
             # They are told of the result itself.
             unknown_actions=(),
             holds_anyway=False,
@@ -17725,8 +18299,7 @@ class Recheck:
     def _original(self, task: Task) -> Theory:
         """The theory as it was when the task was proven. Raises InputError."""
         plan = task.plan
-        options = self.batch.provers[plan.prover].all_options(plan.options)
-        view = reading_options(options, plan.flags)
+        view = reading_options(_all_options(self.batch, plan), plan.flags)
         theory = self._load(_theory_path(plan), *view)
         if theory.digest[:32] != plan.theory_digest:
             problem = "the theory has changed since it was proven: run that again first"
@@ -17744,13 +18317,18 @@ class Recheck:
 
 def refuse_strange_checker(checker: Prover, batch: Batch) -> None:
     """Raise InputError where a program that may check its own proofs only has found none here."""
-    finders = [_prover_of(batch, task) for task in batch.tasks.values()]
-    if finders and not any(may_check(checker, finder) for finder in finders):
-        found_by = listed(dict.fromkeys(finder.flavour for finder in finders))
+    flavours: dict[str, None] = {}
+    for task in batch.tasks.values():
+        finder = _prover_of(batch, task)
+        if may_check(checker, finder):
+            return
+        flavours[finder.flavour] = None
+    if flavours:
+        found_by = printable(listed(flavours))
         raise InputError(
             f"{printable(checker.alias)} calls itself '{checker.flavour}', which is neither "
             f"{Flavour.TAMARIN_PROVER} nor {Flavour.TAMARIN_RS}: its word on proofs of "
-            f"{printable(found_by)} says nothing. Give another prover"
+            f"{found_by} says nothing. Give another prover"
         )
 
 
@@ -17793,6 +18371,10 @@ def _statements(theory: Theory) -> list[tuple[str, str]]:
         if kind == "end":  # a prover's log goes on behind it
             break
     return statements
+
+
+def _texts_of_statements(theory: Theory) -> list[str]:
+    return [text for _, text in _statements(theory)]
 
 
 def link_oracles(theory: Theory, cwd: str, folder: str, copies: Mapping[str, str]) -> None:
@@ -17921,13 +18503,18 @@ STANDINGS = (*WORDS[:2], RESTING_ON_FALSE, CONTRADICTED, NOT_AS_EXPECTED, *WORDS
 
 
 def final_table(
-    batch: Batch, directory: str, tasks: Sequence[Task], older: Collection[str] = ()
+    batch: Batch,
+    directory: str,
+    tasks: Sequence[Task],
+    older: Collection[str] = (),
+    columns: int = 0,
 ) -> str:
     """What came out of `tasks`, for a terminal: a line for each, totals, where to look next.
 
-    Of a large batch it has only the tasks that are problems. `older`: as in `rows_of`.
+    Of a large batch it has only the tasks that are problems. `older`: as in `rows_of`; `columns`:
+    as in `text_table`.
     """
-    lines = table_of_results(batch, directory, tasks, older)
+    lines = table_of_results(batch, directory, tasks, older, columns)
     lines.append(f"results: {printable(directory)}")
     page = os.path.join(directory, PAGE)
     if os.path.exists(page):
@@ -17947,7 +18534,11 @@ def _has_begun(task: Task) -> bool:
 
 
 def table_of_results(
-    batch: Batch, directory: str, tasks: Sequence[Task], older: Collection[str] = ()
+    batch: Batch,
+    directory: str,
+    tasks: Sequence[Task],
+    older: Collection[str] = (),
+    columns: int = 0,
 ) -> list[str]:
     """The lines of the final table, with the totals."""
     # What was never begun has nothing to show: the totals count it.
@@ -17966,7 +18557,11 @@ def table_of_results(
         left_out = f"{answered} with an answer not shown: {command} shows all"
     else:
         chosen = list(rows)
-    lines = list(_task_lines(chosen, _variants_of(tasks, chosen)))
+    shared = _shared_remarks(chosen)
+    unshared = [shared.without(row) for row in chosen]
+    lines = list(_task_lines(unshared, _variants_of(tasks, chosen), columns))
+    if shared.told:
+        lines.append(shared.told)
     if left_out:
         lines.append(left_out)
     lines.append("")
@@ -17977,13 +18572,13 @@ def table_of_results(
 def _variants_of(tasks: Iterable[Task], rows: Sequence[Row]) -> list[Aspect]:
     """What tells rows apart whose ids differ in nothing but a number; nothing if there are none."""
     plans = [task.plan for task in tasks]
-    questions = {(plan.theory, plan.lemma, plan.prover, plan.variant) for plan in plans}
-    if len(questions) == len(plans):
+    named = {(plan.theory, plan.lemma, plan.prover, plan.variant) for plan in plans}
+    if len(named) == len(plans):
         return []
     return _with_words(_some(_settings(rows), *VARIANTS), rows)
 
 
-def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect]) -> Iterator[str]:
+def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect], columns: int) -> Iterator[str]:
     """The table, and for how many rows it had no room; nothing if there are none."""
     shown = rows[:TABLE_ROWS]
     if shown:
@@ -17991,9 +18586,10 @@ def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect]) -> Iterator[str
         lines = [["result", "task", *titles, "steps", "time", "memory", ""]]
         for row in shown:
             result, task, *figures = _final_cells(row)
-            lines.append([result, task, *(variant.of(row) for variant in variants), *figures])
+            settings = [variant.of(row) for variant in variants]
+            lines.append([result, task, *settings, *figures])
         first = 2 + len(variants)
-        yield text_table(lines, right=range(first, first + 3))
+        yield text_table(lines, range(first, first + 3), columns)
     hidden = len(rows) - len(shown)
     if hidden:
         yield f"and {plural(hidden, 'task')} more without a verdict, or not as expected"
@@ -18005,8 +18601,7 @@ def _final_cells(row: Row) -> Iterator[str]:
     yield row.outcome
     yield row.task.id
     yield str(result.steps or "")
-    # Zeros would be read as measured.
-    if row.task.result:
+    if row.is_measured:
         usage = result.usage
         yield duration(usage.wall_s)
         yield f"{usage.peak_mb:,.0f} MB"
@@ -18023,21 +18618,25 @@ def _notes(row: Row) -> Iterator[str]:
     _, _, what_it_rests_on = row.told.partition(", ")
     if what_it_rests_on:
         yield what_it_rests_on
-    if row.raised_limit:
-        yield row.raised_limit
-    result = row.result
-    if result.reason:
-        # It may quote the prover at length.
-        yield result.reason[:160]
-    for warning in row.warnings:
-        yield f"warning: {warning}"
-    if row.advisories:
-        yield told_advisories(row)
-    if result.cached:
-        day = _day(result.ran)
-        yield f"cached {day}".rstrip()
-    if row.sharing:
-        yield row.sharing
+    yield from remarks_on(row)
+
+
+REMARK_LENGTH = 160  # characters of a reason or warning in a table: details have all of it
+
+
+def remarks_on(row: Row) -> Iterator[str]:
+    """What a person should know of a result beside what it is, what it rests on and its figures."""
+    remarks = [row.unlike_first, _shortened(row.result.reason)]
+    remarks += [_shortened(f"warning: {warning}") for warning in row.warnings]
+    remarks += [told_advisories(row), told_cached(row.result), row.sharing]
+    return filter(None, remarks)
+
+
+def _shortened(text: str) -> str:
+    """A text that may quote a prover at length, as a table has room for it."""
+    if len(text) <= REMARK_LENGTH:
+        return text
+    return text[: REMARK_LENGTH - 4] + " ..."
 
 
 def told_advisories(row: Row) -> str:
@@ -18051,9 +18650,12 @@ def _told_problems(ids: Iterable[str]) -> str:
     return f"known problems: {', '.join(ids)}"
 
 
-def _day(at: str) -> str:
-    """The day of a time in the journal, "" for none."""
-    return at[:10]
+def told_cached(result: Result) -> str:
+    """`cached 2026-01-31`, the day when it was proven if that is known; "" if it is not cached."""
+    if not result.cached:
+        return ""
+    day = result.ran[:10]
+    return f"cached {day}".rstrip()
 
 
 def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
@@ -18070,6 +18672,8 @@ def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
     unexpected = sum(row.task.misses_expectation for row in failures)
     if unexpected:
         line += f"; {unexpected:,} not as expected"
+    elif tasks and not failures and all(task.outcome == task.plan.expect for task in tasks):
+        line += "; all as expected"
     return line
 
 
@@ -18104,10 +18708,13 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
 
 def _contradicting_rechecks(batch: Batch, directory: str, tasks: Iterable[Task]) -> Collection[str]:
     """The directories of the rechecks that do not confirm what is here: this one may be one."""
-    if batch.header.recheck_of:
-        return [directory] if any(task.misses_expectation for task in tasks) else []
-    by = itertools.chain.from_iterable(task.rejected_by for task in tasks)
-    return [os.path.join(directory, RECHECK_FOLDER + alias) for alias in dict.fromkeys(by)]
+    folders: dict[str, None] = {}
+    for task in tasks:
+        if batch.header.recheck_of and task.misses_expectation:
+            folders[directory] = None
+        for alias in task.rejected_by:
+            folders[os.path.join(directory, RECHECK_FOLDER + alias)] = None
+    return folders
 
 
 def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[str]:
@@ -18140,7 +18747,9 @@ def _above_what_was_met(tasks: Iterable[Task]) -> str:
         told.append(f"{max(timeouts):g} s")
     if memories_mb:
         told.append(f"{max(memories_mb) / 1024:.3g} GB")
-    return f" above {' and '.join(told)}" if told else ""
+    if not told:
+        return ""
+    return f" above {' and '.join(told)}"
 
 
 class LoadingCost(NamedTuple):
@@ -18202,8 +18811,12 @@ def _telling_log(directory: str, job: str) -> str:
 
 def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
     """How many tasks came to which outcome, in the order of WORDS."""
-    counts = Counter(task.outcome for task in tasks)
-    return {word: counts[word] for word in WORDS if word in counts}
+    return told_in_order(WORDS, Counter(task.outcome for task in tasks))
+
+
+def told_in_order(words: Iterable[str], counts: Mapping[str, int]) -> dict[str, int]:
+    """Of these words those that are counted, in their order."""
+    return {word: counts[word] for word in words if counts.get(word, 0) > 0}
 
 
 def told_counts(counts: Mapping[str, int]) -> str:
@@ -18218,39 +18831,81 @@ def told_counts(counts: Mapping[str, int]) -> str:
 def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), columns: int = 0) -> str:
     """Columns as wide as they need to be; the first row is the heading. Safe for a terminal.
 
-    `right`: the numbers of the columns that are set to the right. `columns`: of the terminal, into
-    which the widest of the others are cut; 0: nothing is.
+    `right`: the numbers of the columns that are set to the right. `columns`: of the terminal, for
+    which the widest of the others wrap, and any heading; 0: none does.
     """
     # Cells quote theories and provers: what controls a terminal must not reach it.
     table = [list(map(printable, row)) for row in rows]
     widths: list[int] = []
-    for column in zip(*table):
+    least: list[int] = []
+    for number, column in enumerate(zip(*table)):
         widest = max(map(display_width, column))
         widths.append(widest)
-    if columns:
-        _cut_to(columns, widths, right)
+        least.append(_least_width(column, number in right) if columns else widest)
+    _narrow(columns, widths, least)
+    gap = "  "
+    if columns and sum(widths) + len(gap) * (len(widths) - 1) > columns:
+        gap = " "
     lines: list[str] = []
-    for cells in table:
-        for number, width in enumerate(widths):
-            if number in right:
-                cells[number] = cells[number].rjust(width)
-            else:
-                cells[number] = fit(cells[number], width)
-        lines.append("  ".join(cells).rstrip())
+    for row in table:
+        wrapped = map(_wrapped, row, widths)
+        # A cell that is longer than its column goes on below.
+        for cells in map(list, itertools.zip_longest(*wrapped, fillvalue="")):
+            for number, width in enumerate(widths):
+                if number in right:
+                    cells[number] = cells[number].rjust(width)
+                else:
+                    cells[number] = fit(cells[number], width)
+            lines.append(gap.join(cells).rstrip())
     return "\n".join(lines)
 
 
-LEAST_CUT = 12  # no column of a table is cut to less
+# Where a line may end: behind a blank, and at the joints of names.
+_MAY_BREAK = re.compile(r"(?<=[\s/_+])|(?<=-)(?!-)|(?<=\w)(?=\.[a-z])")
 
 
-def _cut_to(columns: int, widths: list[int], right: Collection[int]) -> None:
+def _wrapped(text: str, columns: int) -> list[str]:
+    """A text in lines of so many columns, which end at blanks and where names have joints."""
+    if display_width(text) <= columns:
+        return [text]
+    lines = [""]
+    for part in _MAY_BREAK.split(text):
+        while part:
+            if display_width(f"{lines[-1]}{part}".rstrip()) <= columns:
+                lines[-1] += part
+                break
+            if lines[-1]:
+                lines.append("")
+            else:  # a part that is longer than a line
+                lines[-1] = fit(part, columns, ellipsis="").rstrip()
+                part = part[len(lines[-1]) or 1 :]
+    return [line.rstrip() for line in lines]
+
+
+MOST_OF_A_WORD = 12  # a longer one may have to be broken
+
+
+def _least_width(cells: Sequence[str], is_number: bool) -> int:
+    """How narrow a column may become: numbers are whole, words up to a length."""
+    heading, *others = cells
+    whole = _MAY_BREAK.split(heading)
+    if is_number:
+        whole += others
+        return max(display_width(part.rstrip()) for part in whole)
+    for cell in others:
+        whole += _MAY_BREAK.split(cell)
+    longest = max(display_width(part.rstrip()) for part in whole)
+    return min(longest, MOST_OF_A_WORD)
+
+
+def _narrow(columns: int, widths: list[int], least: Sequence[int]) -> None:
     """Make the widest columns of a table narrower until all fit, if they can."""
-    texts = [number for number in range(len(widths)) if number not in right]
     gaps = 2 * (len(widths) - 1)
-    while texts and sum(widths) + gaps > columns:
-        widest = max(texts, key=lambda number: widths[number])
-        if widths[widest] <= LEAST_CUT:
+    while sum(widths) + gaps > columns:
+        wide = [number for number, width in enumerate(widths) if width > least[number]]
+        if not wide:
             return
+        widest = max(wide, key=lambda number: widths[number])
         widths[widest] -= 1
 
 
@@ -18262,7 +18917,6 @@ SHOWN_TASKS = 3_000
 GRAPH_CAP = 4 * MB
 PAGE_CAP = 24 * MB
 LISTED_LEMMAS = 12  # by name; of more, their number
-REMARK_LENGTH = 160  # characters of a reason or warning in a table: details have all of it
 
 
 class Kind(enum.Enum):
@@ -18411,9 +19065,11 @@ def _page_title(batches: Batches) -> str:
         os.path.basename(batch.header.recipe_file) for batch in batches.values()
     )
     if all(batch.header.recheck_of for batch in batches.values()):
-        aliases = {alias: None for batch in batches.values() for alias in batch.provers}
-        return f"Recheck of {listed(recipes)} by {listed(aliases)}"
-    noun = "batch" if len(batches) == 1 else "batches"
+        aliases = itertools.chain.from_iterable(batch.provers for batch in batches.values())
+        return f"Recheck of {listed(recipes)} by {listed(dict.fromkeys(aliases))}"
+    noun = "batches"
+    if len(batches) == 1:
+        noun = "batch"
     return f"Tamarin {noun} {listed(recipes)}"
 
 
@@ -18453,7 +19109,7 @@ def spans_of(rows: Iterable[Row]) -> Iterator[Span]:
                 continue
             told.add(started)
         # A cached result's figures are of another batch.
-        if result.at and not result.cached:
+        if result.at and not row.plan.unreadable and not result.cached:
             ended = instant(result.at)
             yield Span(ended - result.usage.wall_s, ended, row)
 
@@ -18643,8 +19299,7 @@ def _answer_part(page: Writer, rows: Sequence[Row]) -> Iterator[str]:
 
 def _standings(rows: Iterable[Row]) -> dict[str, int]:
     """How many rows count as what, in the order of STANDINGS."""
-    counts = Counter(row.standing for row in rows)
-    return {word: counts[word] for word in STANDINGS if word in counts}
+    return told_in_order(STANDINGS, Counter(row.standing for row in rows))
 
 
 def _answer(rows: Sequence[Row]) -> str:
@@ -18656,17 +19311,35 @@ def _answer(rows: Sequence[Row]) -> str:
 def _answered(rows: Sequence[Row]) -> Iterator[str]:
     """How many results are what they should be, or are answers if nothing is expected of them."""
     total = plural(len(rows), _noun(rows))
-    expecting = sum(bool(row.plan.expect) for row in rows)
-    if expecting:
-        as_expected = sum(row.is_as_expected and not row.on_older_text for row in rows)
-        if expecting == len(rows):
-            yield f"{as_expected:,} of {total} as expected"
+    expectations = _expectations(rows)
+    if expectations.wanted:
+        if expectations.wanted == len(rows):
+            yield f"{expectations.met:,} of {total} as expected"
         else:
-            yield f"{as_expected:,} of {plural(expecting, 'expectation')} met"
+            yield f"{expectations.met:,} of {plural(expectations.wanted, 'expectation')} met"
         return
     answered = _answers_of(rows)
-    told = f": {told_counts(_standings(answered))}" if answered else ""
-    yield f"{len(answered):,} of {total} answered{told}"
+    told = f"{len(answered):,} of {total} answered"
+    if answered:
+        told += f": {told_counts(_standings(answered))}"
+    yield told
+
+
+class ExpectationsMet(NamedTuple):
+    """How many results have an expectation, and how many of them meet it."""
+
+    wanted: int
+    met: int
+
+
+def _expectations(rows: Iterable[Row]) -> ExpectationsMet:
+    """What is expected of rows; a result of an older text meets nothing."""
+    wanted = 0
+    met = 0
+    for row in rows:
+        wanted += bool(row.plan.expect)
+        met += row.is_as_expected and not row.on_older_text
+    return ExpectationsMet(wanted, met)
 
 
 def _not_expected(rows: Sequence[Row]) -> Iterator[str]:
@@ -18683,8 +19356,18 @@ def _answers_of(rows: Iterable[Row]) -> list[Row]:
 
 def _noun(rows: Sequence[Row]) -> str:
     """What rows are: lemmas, unless some are results of the same one."""
-    lemmas = {(row.plan.theory, row.plan.lemma) for row in rows}
-    return "lemma" if len(lemmas) == len(rows) else "result"
+    if len(_lemmas_of(rows)) == len(rows):
+        return "lemma"
+    return "result"
+
+
+class _LemmaOfTheory(NamedTuple):
+    theory: str
+    lemma: str
+
+
+def _lemmas_of(rows: Iterable[Row]) -> set[_LemmaOfTheory]:
+    return {_LemmaOfTheory(row.plan.theory, row.plan.lemma) for row in rows}
 
 
 def _unanswered(rows: Iterable[Row]) -> Iterator[str]:
@@ -18748,19 +19431,30 @@ class Aspect(NamedTuple):
     kind: Kind = Kind.TEXT
 
 
+TOLD = Aspect("result", lambda row: row.told, Kind.OUTCOME)
+LEMMA = Aspect("lemma", lambda row: row.plan.lemma)
+ENTRY = Aspect("entry", lambda row: row.plan.entry)
+PROVER = Aspect("prover", lambda row: row.plan.prover)
+VARIANT = Aspect("variant", lambda row: row.plan.variant)
+
+
 class SharedRemarks(NamedTuple):
     """What all verdicts of a table share beside their figures: it is said once, above them."""
 
     warnings: frozenset[str] = frozenset()
     problems: frozenset[str] = frozenset()  # known ones of provers, by id
+    cached: str = ""  # `cached 2026-01-02`
 
     @property
     def told(self) -> str:
-        """`All verdicts: warning: ...; known problems: xor.`, or ""."""
-        remarks = [_shortened(f"warning: {warning}") for warning in sorted(self.warnings)]
+        """`All verdicts: cached 2026-01-02; warning: ...; known problems: xor.`, or ""."""
+        remarks = [self.cached] if self.cached else []
+        remarks += [_shortened(f"warning: {warning}") for warning in sorted(self.warnings)]
         if self.problems:
             remarks.append(_told_problems(sorted(self.problems)))
-        return f"All verdicts: {'; '.join(remarks)}." if remarks else ""
+        if not remarks:
+            return ""
+        return f"All verdicts: {'; '.join(remarks)}."
 
     def without(self, row: Row) -> Row:
         """A row without what is said above it."""
@@ -18768,7 +19462,10 @@ class SharedRemarks(NamedTuple):
             return row
         warnings = tuple(text for text in row.result.warnings if text not in self.warnings)
         advisories = [each for each in row.advisories if each.advisory.id not in self.problems]
-        return row._replace(result=replace(row.result, warnings=warnings), advisories=advisories)
+        result = replace(row.result, warnings=warnings)
+        if self.cached:
+            result = replace(result, cached=False)
+        return row._replace(result=result, advisories=advisories)
 
 
 def _shared_remarks(rows: Sequence[Row]) -> SharedRemarks:
@@ -18781,9 +19478,11 @@ def _shared_remarks(rows: Sequence[Row]) -> SharedRemarks:
         return SharedRemarks()
     warnings = [frozenset(row.result.warnings) for row in answered]
     problems = [frozenset(each.advisory.id for each in row.advisories) for row in answered]
+    cached = {told_cached(row.result) for row in answered}
     return SharedRemarks(
         frozenset.intersection(*warnings),
         frozenset.intersection(*problems),
+        cached.pop() if len(cached) == 1 else "",
     )
 
 
@@ -18796,11 +19495,12 @@ def _results_table(
     """
     table = Table("Results")
     settings = _settings(rows)
-    shared = _shared_remarks(rows) if with_words else SharedRemarks()
+    shared = SharedRemarks()
+    if with_words:
+        shared = _shared_remarks(rows)
     about = [*_about_results(rows, total, settings), shared.told]
     table.about = " ".join(filter(None, about))
-    aspects = [Aspect("result", lambda row: row.told, Kind.OUTCOME)]
-    aspects.append(Aspect("lemma", lambda row: row.plan.lemma, lemma_kind))
+    aspects = [TOLD, LEMMA._replace(kind=lemma_kind)]
     if with_words:
         aspects += _with_words([Aspect("as expected", _told_expectation)], rows)
     aspects += _differing(settings, rows)
@@ -18808,8 +19508,11 @@ def _results_table(
     aspects.append(Aspect("time (s)", _told_seconds, Kind.AMOUNT))
     aspects.append(Aspect("memory (MB)", _told_memory, Kind.AMOUNT))
     if with_words:
-        remarks = Aspect("remarks", lambda row: _remarks(shared.without(row)), Kind.REMARK)
-        aspects += _with_words([remarks], rows)
+
+        def own_remarks(row: Row) -> str:
+            return "; ".join(remarks_on(shared.without(row)))
+
+        aspects += _with_words([Aspect("remarks", own_remarks, Kind.REMARK)], rows)
     _fill(table, aspects, rows)
     return table
 
@@ -18846,11 +19549,10 @@ def _settings(rows: Sequence[Row]) -> list[Aspect]:
     entries = {(row.plan.theory, row.plan.entry) for row in rows}
     # Where each theory has one entry, its name says no more.
     if len(entries) > len(theories):
-        settings.append(Aspect("entry", lambda row: row.plan.entry))
+        settings.append(ENTRY)
     settings.append(Aspect("trait", lambda row: row.result.trait or row.plan.trait))
-    settings.append(Aspect("prover", lambda row: row.plan.prover))
-    settings.append(Aspect("variant", lambda row: row.plan.variant))
-    settings.append(Aspect("options", lambda row: quoted(row.plan.options)))
+    settings += [PROVER, VARIANT]
+    settings.append(Aspect("options", lambda row: quoted(row.plan.first_options)))
     settings.append(Aspect("flags", lambda row: " ".join(row.plan.flags)))
     return settings
 
@@ -18914,48 +19616,30 @@ def _told_steps(row: Row) -> str:
 
 def _told_seconds(row: Row) -> str:
     """What a task took; "" where nothing was measured: zeros would be read as such."""
-    if not row.task.result:
+    if not row.is_measured:
         return ""
     return f"{row.result.usage.wall_s:.2f}"
 
 
 def _told_memory(row: Row) -> str:
     """The most memory in MB that a task used; "" where nothing was measured."""
-    if not row.task.result:
+    if not row.is_measured:
         return ""
     return f"{row.result.usage.peak_mb:.0f}"
-
-
-def _remarks(row: Row) -> str:
-    """What a person should know of a result beside its figures."""
-    result = row.result
-    remarks = [row.raised_limit, _shortened(result.reason)]
-    remarks += [_shortened(f"warning: {warning}") for warning in row.warnings]
-    remarks.append(told_advisories(row))
-    if result.cached:
-        remarks.append(f"cached {_day(result.ran)}".rstrip())
-    remarks.append(row.sharing)
-    return "; ".join(filter(None, remarks))
-
-
-def _shortened(text: str) -> str:
-    """A text that may quote a prover at length, as a table has room for it."""
-    if len(text) <= REMARK_LENGTH:
-        return text
-    return text[: REMARK_LENGTH - 4] + " ..."
 
 
 def _tone(row: Row) -> Tone:
     """How loud the row of a result is."""
     if row.rests_on_false:
         return Tone.FALSE
-    return Tone.MISSED if row.is_failure else Tone.CALM
+    if row.is_failure:
+        return Tone.MISSED
+    return Tone.CALM
 
 
 def _ambiguous_lemmas(rows: Iterable[Row]) -> set[str]:
     """The names that lemmas of several theories have."""
-    names = {(row.plan.theory, row.plan.lemma) for row in rows}
-    counts = Counter(lemma for _, lemma in names)
+    counts = Counter(each.lemma for each in _lemmas_of(rows))
     return {lemma for lemma, count in counts.items() if count > 1}
 
 
@@ -18983,33 +19667,27 @@ class Measure(NamedTuple):
 
 
 def _totals_table(rows: Sequence[Row]) -> Table:
-    """What came out, and what it took, by entry, prover and variant."""
+    """What came out, and what it took."""
     table = Table("Totals")
     table.about = "Each result is counted once. Times are sums, memory is the most of one job."
-    directories = told_apart(row.directory for row in rows)
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    variants = {row.plan.variant for row in rows}
-    with_variants = any(variants) and len(variants) <= TOTALED_VARIANTS
-    for row in rows:
-        names = [row.plan.entry, row.plan.prover]
-        if with_variants:
-            names.append(row.plan.variant)
-        if len(directories) > 1:
-            names.insert(0, directories[row.directory])
-        groups.setdefault(tuple(names), []).append(row)
-    if len(directories) > 1:
-        table.add_columns("directory")
-    table.add_columns("entry", "prover")
-    if with_variants:
-        table.add_columns("variant")
+    # By entry, prover and variant; where there are several, by directory first.
+    aspects = [*_some(_settings(rows), "directory"), ENTRY, PROVER]
+    variants = _values(VARIANT, rows)
+    if any(variants) and len(variants) <= TOTALED_VARIANTS:
+        aspects.append(VARIANT)
     measures = list(_measures(rows))
-    for names_of_group, group in groups.items():
-        table.add_row(*names_of_group, *_measured(measures, group))
-    if len(groups) > 1:
-        empty = [""] * (len(table.columns) - 1)
-        table.add_row("all", *empty, *_measured(measures, rows), tone=Tone.SUM)
+    table.add_columns(*(aspect.title for aspect in aspects))
     for measure in measures:
         table.add_columns(measure.title, kind=Kind.NUMBER)
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        names = tuple(aspect.of(row) for aspect in aspects)
+        groups.setdefault(names, []).append(row)
+    for names, group in groups.items():
+        table.add_row(*names, *_measured(measures, group))
+    if len(groups) > 1:
+        empty = [""] * (len(aspects) - 1)
+        table.add_row("all", *empty, *_measured(measures, rows), tone=Tone.SUM)
     return table
 
 
@@ -19056,9 +19734,8 @@ def _share_answered(rows: Sequence[Row]) -> str:
 
 def _share_as_expected(rows: Sequence[Row]) -> str:
     """How many of those that expect something are so."""
-    expecting = sum(bool(row.plan.expect) for row in rows)
-    as_expected = sum(row.is_as_expected and not row.on_older_text for row in rows)
-    return _percent(as_expected, expecting)
+    expectations = _expectations(rows)
+    return _percent(expectations.met, expectations.wanted)
 
 
 def _is_void(row: Row) -> bool:
@@ -19066,14 +19743,22 @@ def _is_void(row: Row) -> bool:
     return bool(row.rests_on_false) or row.on_older_text
 
 
-def _sum_of_times(rows: Iterable[Row]) -> str:
-    """Their seconds; a job that served several tasks is counted once."""
-    total = sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
-    return f"{total:,.1f}"
+def seconds_of(rows: Iterable[Row]) -> float:
+    """What results took together; a job that served several tasks is counted once."""
+    return sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
 
 
-def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
+def _sum_of_times(rows: Sequence[Row]) -> str:
+    """Their seconds; "" where none ran."""
+    if not any(row.is_measured for row in rows):
+        return ""
+    return f"{seconds_of(rows):,.1f}"
+
+
+def _sum_of_cpu_times(rows: Sequence[Row]) -> str:
     """Their CPU seconds, in the same way; "" where some were not measured."""
+    if not any(row.is_measured for row in rows):
+        return ""
     total = 0.0
     for row in rows:
         cpu_s = row.result.usage.cpu_s
@@ -19083,8 +19768,10 @@ def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
     return f"{total:,.1f}"
 
 
-def _most_memory(rows: Iterable[Row]) -> str:
+def _most_memory(rows: Sequence[Row]) -> str:
     """Jobs ran one after the other, too: a sum of their peaks was never in use."""
+    if not any(row.is_measured for row in rows):
+        return ""
     most = max(row.result.usage.peak_mb for row in rows)
     return f"{most:,.0f}"
 
@@ -19118,7 +19805,7 @@ def _comparison_table(batch: Batch, rows: Sequence[Row]) -> Table:
     if len(provers) < 2:
         return table
     aspects = _differing(_some(_settings(rows), "theory", *VARIANTS), rows)
-    aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
+    aspects.append(LEMMA)
     table.add_columns(*(aspect.title for aspect in aspects))
     for alias in provers:
         table.add_columns(_prover_name(batch, alias), kind=Kind.OUTCOME)
@@ -19188,10 +19875,9 @@ def _sums_where_all_answered(
     lemmas = plural(len(common), "lemma")
     yield f"all, where each answered: {lemmas}"
     for alias in provers:
-        results = [line[alias].result for line in common]
-        seconds = sum(result.share_of(result.usage.wall_s) for result in results)
-        peak_mb = max((result.usage.peak_mb for result in results), default=0)
-        yield from ("", f"{seconds:,.2f}", f"{peak_mb:,.0f}")
+        rows = [line[alias] for line in common]
+        peak_mb = max((row.result.usage.peak_mb for row in rows), default=0)
+        yield from ("", f"{seconds_of(rows):,.2f}", f"{peak_mb:,.0f}")
 
 
 def _is_answered_by(provers: Iterable[str], line: Mapping[str, Row]) -> bool:
@@ -19214,7 +19900,8 @@ class Grid(NamedTuple):
 
 def read_grid(text: str) -> Grid:
     """`lemma,order x attacker`. Raises ValueError."""
-    lines, _, columns = re.sub(r"\s[x×]\s", "\n", text).replace(",", " ").partition("\n")
+    words = re.sub(r"\s[x×]\s", "\n", text).replace(",", " ")
+    lines, _, columns = words.partition("\n")
     grid = Grid(tuple(lines.split()), tuple(columns.split()))
     if not (grid.rows and grid.columns) or "\n" in columns:
         raise ValueError("it takes 'ROWS x COLUMNS', such as 'lemma x variant'")
@@ -19234,9 +19921,7 @@ def _grid_aspects(rows: Sequence[Row]) -> dict[str, Aspect]:
 
     A dimension that is called `flags`, say, is what `flags` means here.
     """
-    aspects = [Aspect("lemma", lambda row: row.plan.lemma)]
-    aspects.append(Aspect("entry", lambda row: row.plan.entry))
-    aspects += _settings(rows)
+    aspects = [LEMMA, ENTRY, *_settings(rows)]
     # Few are distinct, whatever the number of rows.
     for dimensions in dict.fromkeys(row.plan.dimensions for row in rows):
         for each in dimensions:
@@ -19254,21 +19939,35 @@ def _value_of_dimension(name: str, row: Row) -> str:
     return ""
 
 
+def _differing_dimensions(rows: Sequence[Row], aspects: Mapping[str, Aspect]) -> list[str]:
+    """The dimensions in which variants differ, if all are of one matrix."""
+    names = {tuple(each.partition("=")[0] for each in row.plan.dimensions) for row in rows}
+    if len(names) > 1:
+        return []
+    return [name for name in names.pop() if len(_values(aspects[name], rows)) > 1]
+
+
 def usual_grid(rows: Sequence[Row]) -> Grid | None:
     """Lemmas by variants, or the other way round; None without variants, or where there are many.
 
+    Of a matrix the last dimension has the columns, and the others have rows beside the lemma.
     Where results differ in more than that, there are more rows.
     """
-    aspects = _grid_aspects(rows)
-    if len(rows) > SHOWN_TASKS or not any(_values(aspects["variant"], rows)):
+    rows = [row for row in rows if row.plan.variant]
+    if not rows or len(rows) > SHOWN_TASKS:
         return None
+    aspects = _grid_aspects(rows)
     more: list[str] = []
     for name in ("directory", "entry", "prover"):
         if name in aspects and len(_values(aspects[name], rows)) > 1:
             more.append(name)
-    for line, column in (("lemma", "variant"), ("variant", "lemma")):
+    choices: list[tuple[str, ...]] = [("lemma", "variant"), ("variant", "lemma")]
+    dimensions = _differing_dimensions(rows, aspects)
+    if len(dimensions) > 1:
+        choices.insert(0, ("lemma", *dimensions))
+    for *lines, column in choices:
         if len(_values(aspects[column], rows)) <= USUAL_GRID_COLUMNS:
-            grid = Grid((*more, line), (column,))
+            grid = Grid((*more, *lines), (column,))
             # An entry may have several theories.
             places = {_place_of(row, (*grid.rows, column), aspects) for row in rows}
             if len(places) < len(rows):
@@ -19352,8 +20051,7 @@ def _grid_cell(rows: Sequence[Row]) -> str:
     told = "; ".join(counts)
     if len(rows) > 1:
         told = "; ".join(f"{count:,} {word}" for word, count in counts.items())
-    # Zeros would be read as measured.
-    if any(row.task.result for row in rows):
+    if any(row.is_measured for row in rows):
         seconds = sum(row.result.usage.wall_s / row.shared_by for row in rows)
         told += f" ({seconds:.2f})"
     return told
@@ -19372,7 +20070,9 @@ def _told_compactly(row: Row) -> str:
         told = f"{row.outcome}, assuming {lemmas}"
     else:
         told = row.outcome
-    return f"{told}, on an older text" if row.on_older_text else told
+    if row.on_older_text:
+        told += ", on an older text"
+    return told
 
 
 # --- What results rest on -------------------------------------------------------------------------
@@ -19393,8 +20093,7 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
         "These results hold if the lemmas that their proofs assume hold; one that rests on a "
         "falsified lemma says nothing."
     )
-    aspects = [Aspect("result", _told_shortly, Kind.OUTCOME)]
-    aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
+    aspects = [Aspect("result", _told_shortly, Kind.OUTCOME), LEMMA]
     aspects += _differing(_some(_settings(rows), "theory", "prover", *VARIANTS), rows)
     assuming = list(filter(_assumes, rows))
     verified = Aspect("verified here", _verified_assumptions)
@@ -19406,8 +20105,8 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
 
 def _assumes(row: Row) -> bool:
     """Whether a result assumes something; a trace that was found doesn't, whatever its lemma."""
-    rests = (row.plan.trait, row.task.verdict) in RESTING
-    return rests and bool(row.plan.assumes)
+    can_rest = (row.plan.trait, row.task.verdict) in RESTING
+    return can_rest and bool(row.plan.assumes)
 
 
 def _told_shortly(row: Row) -> str:
@@ -19483,7 +20182,9 @@ def _kind_of_trace(row: Row) -> str:
     trait = row.result.trait or row.plan.trait
     if trait == Trait.EXISTS_TRACE:
         return "Witness"
-    return "Attack trace" if row.task.verdict is Verdict.FALSIFIED else "Trace"
+    if row.task.verdict is Verdict.FALSIFIED:
+        return "Attack trace"
+    return "Trace"
 
 
 def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
@@ -19501,13 +20202,13 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "reason", result.reason
     yield "warnings", "; ".join(row.warnings)
     yield "steps", str(result.steps or "")
-    yield "takes for granted", ", ".join(plan.assumes)
+    yield "takes for granted", _told_assumptions(row)
     yield "known problems", "; ".join(each.in_full for each in row.advisories)
     yield "options", quoted(plan.options)
     yield "flags", " ".join(plan.flags)
     yield "limits", _told_limits(row)
     yield "earlier attempts", "; ".join(_earlier_attempts(row.task))
-    if row.task.result:
+    if row.is_measured:
         yield "used", _told_usage(result.usage)
     if row.shared_by > 1:
         told = f"one process proved {row.shared_by:,} lemmas: the figures are theirs together"
@@ -19518,6 +20219,14 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     # 0 of what came from the cache, or never began.
     yield "attempts", str(row.task.attempts or "")
     yield "exit", str(result.exit or "")
+
+
+def _told_assumptions(row: Row) -> str:
+    """The lemmas that a proof of a lemma assumes; if a trace was found it needs none of them."""
+    lemmas = ", ".join(row.plan.assumes)
+    if _assumes(row) or not row.task.is_answered or not lemmas:
+        return lemmas
+    return f"nothing, as a trace that was found stands for itself (a proof would assume {lemmas})"
 
 
 def _told_variant_of(plan: Plan) -> str:
@@ -19531,14 +20240,21 @@ def _told_limits(row: Row) -> str:
     """The limits of a result; "" where nobody knows them."""
     if row.limits == NO_LIMITS:
         return ""
-    return f"{row.limits} ({row.raised_limit})" if row.raised_limit else str(row.limits)
+    if row.unlike_first:
+        return f"{row.limits} ({row.unlike_first})"
+    return str(row.limits)
 
 
 def _earlier_attempts(task: Task) -> Iterator[str]:
-    """How earlier attempts at the same plan ended that met smaller limits."""
+    """How earlier attempts at the same plan ended that met smaller limits, or in other stages."""
+    keys = {task.plan.key, *(stage.key for stage in task.plan.stages)}
     for record in task.earlier:
-        if record.plan.key == task.plan.key and record.result.status in MET_A_LIMIT:
-            yield f"{outcome_words(record.result)} ({record.plan.limits})"
+        if record.plan.key in keys and record.met_limit:
+            words = [str(record.plan.limits)]
+            if record.plan.options != task.plan.options:
+                options = quoted(record.plan.options)
+                words.append(f"options {options}" if options else "without options")
+            yield f"{outcome_words(record.result)} ({', '.join(words)})"
 
 
 def _told_usage(usage: Usage) -> str:
@@ -19764,8 +20480,12 @@ class Writer:
         """Texts, escaped, in their frame."""
         return _in_frame(frame, map(self.escape, texts))
 
+    def cell(self, text: str) -> str:
+        """The text of a cell, where a long name may need help to break."""
+        return self.escape(text)
+
     def table_head(self, table: Table) -> str:
-        cells = [self.cell_form % self.escape(head) for head in table.heads]
+        cells = [self.cell_form % self.cell(head) for head in table.heads]
         return _in_frame(self.row_frame, cells)
 
     def table_rows(self, table: Table) -> Iterator[str]:
@@ -19775,7 +20495,7 @@ class Writer:
             for column, text in zip(table.columns, row):
                 is_loud = tone in LOUD_TONES and column.kind is Kind.OUTCOME
                 form = self.loud_form if is_loud else self.cell_form
-                cells.append(form % self.escape(text))
+                cells.append(form % self.cell(text))
             yield _in_frame(self.row_frame, cells)
 
     def file_text(self, path: str) -> str:
@@ -19804,11 +20524,16 @@ def _in_frame(frame: Frame, parts: Iterable[str]) -> str:
 class PlainText(Writer):
     """For a terminal."""
 
-    columns = 0  # tables are cut to so many; 0: they are whole
+    def paragraph(self, text: str) -> str:
+        return "\n".join(_wrapped(self.escape(text), stdout_columns() or sys.maxsize)) + "\n\n"
+
+    def all_details(self, title: str, parts: Iterable[str]) -> Iterator[str]:
+        """Nothing: the answer, which stands first, would scroll away."""
+        yield from ()
 
     def table(self, table: Table) -> str:
         right = [number for number, column in enumerate(table.columns) if column.is_number]
-        return text_table(table.head_and_rows, right, self.columns) + "\n\n"
+        return text_table(table.head_and_rows, right, stdout_columns()) + "\n\n"
 
 
 class Markdown(Writer):
@@ -19852,7 +20577,119 @@ class Markdown(Writer):
         return f"[{text}]({self.url(place)})\n\n"
 
 
-class Latex(Writer):
+# Where a line may end: `printable` leaves no such characters.
+END_OF_LINE = "\x01"
+END_IN_WORD = "\x02"
+MARKS = END_OF_LINE + END_IN_WORD
+
+
+def _in_pieces(word: re.Match[str]) -> str:
+    """A word with a mark behind every fourth character, but for the last few."""
+    return re.sub("(.{4})(?=.{4})", rf"\1{END_IN_WORD}", word[0])
+
+
+class TypeSize(NamedTuple):
+    """A size of type, and the gap between two columns at that size, in points."""
+
+    name: str  # as the format writes it
+    type_pt: float
+    gap_pt: float
+
+
+class Layout(NamedTuple):
+    """How the columns of a table share a line."""
+
+    size: TypeSize
+    shares: list[float]  # of the line, of a column that wraps; of another one 0
+    is_too_wide: bool  # in any size: it sticks out, but can be read
+
+
+class ColumnSpan(NamedTuple):
+    """How wide a column of a table is, in ems."""
+
+    least: float  # with every line ended where it may
+    most: float  # with no line ended
+
+
+def _shared_out(room: float, spans: Sequence[ColumnSpan]) -> list[float]:
+    """The widths of columns in this room: each has its least, and as much more as all can have."""
+    left = room - sum(span.least for span in spans)
+    widths = [span.least for span in spans]
+    # Those that want little first: what they leave is the others'.
+    wishes = sorted((span.most - span.least, number) for number, span in enumerate(spans))
+    for done, (wish, number) in enumerate(wishes):
+        share = left / (len(wishes) - done)
+        if wish <= share:
+            widths[number] = spans[number].most
+            left -= wish
+        else:
+            widths[number] += share
+            left -= share
+    return widths
+
+
+def _ems(text: str) -> float:
+    """About how wide a text is in the small sizes of TeX's fonts, rather too wide than too narrow.
+
+    From the widths of cmr7, of which those of larger sizes are less.
+    """
+    narrow = len(re.findall(r"[fijlrt.,:;'|!()\[\]/ -]", text))
+    capital = len(re.findall("[A-Z]", text))
+    broad = len(re.findall("[mwMW]", text))
+    characters = display_width(re.sub(f"[{MARKS}]", "", text))
+    return 0.62 * characters - 0.15 * narrow + 0.25 * capital + 0.35 * broad
+
+
+class PaperWriter(Writer):
+    """A page of which the width is known: the columns of a table share it."""
+
+    line_pt = 750  # of landscape A4 with our margins
+    paper_pt = 345  # of what a fragment is for: LaTeX's own article, one of the narrowest
+
+    def known(self, text: str) -> str:
+        """What the page may tell of a text, of characters that its fonts have."""
+        return printable(self.seen(text))
+
+    def breakable(self, text: str) -> str:
+        """The same with marks where a line may end beside blanks.
+
+        END_OF_LINE behind `_`, `/`, `-`, `+` and `=`; and END_IN_WORD, if it must be, within a word
+        that is longer than any of ours.
+        """
+        marked = re.sub(r"[_/]|(?<=\w)[-+=]+(?=\w)", rf"\g<0>{END_OF_LINE}", self.known(text))
+        return re.sub(rf"[^\s{END_OF_LINE}]{{12,}}", _in_pieces, marked)
+
+    def layout(self, table: Table, sizes: Iterable[TypeSize]) -> Layout:
+        """How the columns look in the first of some sizes in which they have room."""
+        spans = [self._span(table, number) for number in range(len(table.columns))]
+        least = sum(span.least for span in spans)
+        for size in sizes:
+            line_ems = (self.line_pt - size.gap_pt * (len(spans) - 1)) / size.type_pt
+            if least <= line_ems:
+                break
+        shares: list[float] = []
+        for span, width in zip(spans, _shared_out(max(line_ems, least), spans)):
+            wraps = width < span.most
+            shares.append(width * size.type_pt / self.line_pt if wraps else 0.0)
+        return Layout(size, shares, least > line_ems)
+
+    def _span(self, table: Table, number: int) -> ColumnSpan:
+        """How wide a column is."""
+        column = table.columns[number]
+        cells = {row[number] for row in table.rows}
+        cells.update(_head_lines(column))
+        # An outcome may be bold.
+        weight = 1.15 if column.kind is Kind.OUTCOME else 1.0
+        most = 0.0
+        least = 0.0
+        for cell in map(self.breakable, cells):
+            most = max(most, weight * _ems(cell))
+            for word in re.split(rf"(?<=[\s{MARKS}])", cell):
+                least = max(least, weight * _ems(word))
+        return ColumnSpan(most if column.is_number else least, most)
+
+
+class Latex(PaperWriter):
     """For pdflatex, with tables that a paper can take over."""
 
     # Without lmodern, T1 may have bitmap fonts only, but not every installation has it.
@@ -19886,9 +20723,7 @@ class Latex(Writer):
             "*": "{*}",
             "-": "{-}",
             ",": "{,}",
-            # Long names may break here.
-            "_": r"\_\allowbreak{}",
-            "/": r"/\allowbreak{}",
+            "_": r"\_",
             "\\": r"\textbackslash{}",
             "^": r"\textasciicircum{}",
             "~": r"\textasciitilde{}",
@@ -19898,48 +20733,54 @@ class Latex(Writer):
             '"': r"\textquotedbl{}",
             "'": r"\textquotesingle{}",
             "`": r"\textasciigrave{}",
+            END_OF_LINE: r"\allowbreak{}",
+            END_IN_WORD: r"\penalty500{}",
         }
     )
-    # By trial, about so many characters fit on a line: in footnotesize on landscape A4, and in
-    # scriptsize with little between the columns on a paper. A column of no more than `short`
-    # characters never wraps: it would gain nothing.
-    line_width = 185
-    paper_width = 100
-    short = 20
+    # The larger before the smaller, which has broader letters.
+    sizes = (
+        TypeSize("footnotesize", 8, 12),
+        TypeSize("scriptsize", 7, 6),
+        TypeSize("tiny", 6, 4),
+    )
     # A table of so many rows fits on a page: it need not be a longtable, which two columns refuse.
     page_rows = 40
 
-    def escape(self, text: str) -> str:
-        """As `Writer.escape`; blanks that TeX would swallow stay.
-
-        A character that pdflatex's fonts may not have is shown by its number.
-        """
+    def known(self, text: str) -> str:
+        """A character that pdflatex's fonts may not have is shown by its number."""
         # Printable ASCII and the letters of Latin-1, which the T1 encoding has.
-        known = re.sub("[^\x20-\x7e\xc0-\xff]", _code_point, printable(self.seen(text)))
-        escaped = super().escape(known)
+        return re.sub("[^\x20-\x7e\xc0-\xff]", _code_point, super().known(text))
+
+    def escape(self, text: str) -> str:
+        """As `Writer.escape`; blanks that TeX would swallow stay, long names may break."""
+        escaped = self.breakable(text).translate(self.escapes)
         # `\ ` is a blank that stays; without one an empty line of a code would vanish.
         return re.sub("^ |(?<= ) ", r"\\ ", escaped) or r"\ "
 
     def fragment(self, table: Table) -> str:
-        self.line_width = self.paper_width
+        self.line_pt = self.paper_pt
+        sizes = self.sizes[1:]
         if len(table.rows) > self.page_rows:
-            return TEX_LONG_FRAGMENT + self.table(table)
-        forms = self._column_forms(table)
-        parts = [TEX_FRAGMENT, "{\\scriptsize\\setlength{\\tabcolsep}{3pt}\n"]
-        parts += [f"\\begin{{tabular}}{{@{{}}{forms}@{{}}}}\n\\toprule\n"]
-        parts += [self.table_head(table), "\\midrule\n"]
-        parts += self.table_rows(table)
-        parts.append("\\bottomrule\n\\end{tabular}}\n")
-        return "".join(parts)
+            return TEX_LONG_FRAGMENT + self._set(table, sizes, "longtable", "\\endhead\n")
+        return TEX_FRAGMENT + self._set(table, sizes, "tabular")
 
     def table(self, table: Table) -> str:
-        forms = self._column_forms(table)
-        parts = [f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{forms}@{{}}}}\n\\toprule\n"]
+        return self._set(table, self.sizes, "longtable", "\\endhead\n") + "\n"
+
+    def _set(
+        self, table: Table, sizes: Iterable[TypeSize], environment: str, after_head: str = ""
+    ) -> str:
+        """A table, as large as there is room for it."""
+        size, shares, is_too_wide = self.layout(table, sizes)
+        forms = "".join(map(_tex_form, table.columns, shares))
+        place = "[l]" if environment == "longtable" else ""
+        parts = [f"% {TOO_WIDE}\n"] if is_too_wide else []
+        parts.append(f"{{\\{size.name}\\setlength{{\\tabcolsep}}{{{size.gap_pt / 2:g}pt}}\n")
+        parts.append(f"\\begin{{{environment}}}{place}{{@{{}}{forms}@{{}}}}\n\\toprule\n")
         if table.heads:
-            parts.append(self.table_head(table))
-            parts.append("\\midrule\n\\endhead\n")
+            parts += [self.table_head(table), "\\midrule\n", after_head]
         parts += self.table_rows(table)
-        parts.append("\\bottomrule\n\\end{longtable}}\n\n")
+        parts.append(f"\\bottomrule\n\\end{{{environment}}}}}\n")
         return "".join(parts)
 
     def table_head(self, table: Table) -> str:
@@ -19951,44 +20792,14 @@ class Latex(Writer):
             heads.append(f"\\shortstack[r]{{{head}}}" if len(lines) > 1 else head)
         return _in_frame(self.row_frame, heads)
 
-    def _column_forms(self, table: Table) -> str:
-        """The columns as longtable takes them: long ones wrap where a line can't hold them all."""
-        widths: list[int] = []
-        for number, column in enumerate(table.columns):
-            cells = _head_lines(column) + [row[number] for row in table.rows]
-            longest = max(map(len, cells))
-            widths.append(longest + 3)  # the gap to the next
-        scale = self._scale(widths)
-        forms: list[str] = []
-        for column, width in zip(table.columns, widths):
-            if column.is_number:
-                forms.append("r")
-            elif scale == 1 or width <= self.short:
-                forms.append("l")
-            else:
-                # The gaps between columns need room, too.
-                share = max(scale * width, self.short) / (1.08 * self.line_width)
-                form = f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}"
-                forms.append(form)
-        return "".join(forms)
 
-    def _scale(self, widths: Iterable[int]) -> float:
-        """How much of the characters that a long column needs it gets, at most 1.
-
-        Short columns get what they need, long ones share the rest in proportion.
-        """
-        short = 0
-        long = 0
-        for width in widths:
-            if width > self.short:
-                long += width
-            else:
-                short += width
-        if not long:
-            return 1.0
-        left = self.line_width - short
-        # Where next to nothing is left the table is wider than the page, but can be read.
-        return min(1.0, max(0.1, left / long))
+def _tex_form(column: Column, share: float) -> str:
+    """A column as `tabular` takes it; `share`: as in Layout."""
+    if column.is_number:
+        return "r"
+    if not share:
+        return "l"
+    return f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}"
 
 
 # What stands above a table that a paper takes in.
@@ -19996,6 +20807,7 @@ TEX_FRAGMENT = r"""% In the preamble: \usepackage[T1]{fontenc}
 %   \usepackage{textcomp,booktabs,array}
 % In the text, for example in a table (where there are two columns, a table*): \input{FILE}
 """
+TOO_WIDE = "It has too many columns for this page: turn the page, or leave some out."
 TEX_LONG_FRAGMENT = r"""% In the preamble: \usepackage[T1]{fontenc}
 %   \usepackage{textcomp,booktabs,longtable,array}
 % In the text, where there is one column (in two: between \onecolumn and \twocolumn): \input{FILE}
@@ -20018,11 +20830,13 @@ def _code_point(found: re.Match[str]) -> str:
     return f"<U+{number:04X}>"
 
 
-class Typst(Writer):
+class Typst(PaperWriter):
     """All text stands in string literals, so that nothing in it is markup."""
 
     table_style = "#set table(stroke: none, inset: 3pt)\n"
     opening = f"#set page(flipped: true, margin: 15mm)\n#set text(size: 9pt)\n{table_style}"
+    paper_pt = 450  # Typst's own A4
+    sizes = (TypeSize("9pt", 9, 6), TypeSize("7pt", 7, 6), TypeSize("5pt", 5, 6))
     paragraph_form = '#par("%s")\n'
     heading_forms = (
         '\n#heading(level: 1, "%s")\n',
@@ -20034,22 +20848,32 @@ class Typst(Writer):
     cell_form = '"%s"'
     loud_form = 'strong("%s")'
     code_frame = Frame('#raw(block: true, "', "\\n", '")\n')
-    escapes = str.maketrans({"\\": "\\\\", '"': '\\"'})
+    # A line may end at the blank without width.
+    escapes = str.maketrans(
+        {"\\": "\\\\", '"': '\\"', END_OF_LINE: "\\u{200b}", END_IN_WORD: "\\u{200b}"}
+    )
+
+    def cell(self, text: str) -> str:
+        return self.breakable(text).translate(self.escapes)
 
     def fragment(self, table: Table) -> str:
+        self.line_pt = self.paper_pt
         return f"// In the text: #include FILE (this one)\n{self.table_style}{self.table(table)}"
 
     def table(self, table: Table) -> str:
         sides = ["right" if column.is_number else "left" for column in table.columns]
         align = ", ".join(sides)
-        number = len(sides)
-        parts = [f"#table(columns: {number}, align: ({align}), table.hline(),\n"]
+        size, shares, is_too_wide = self.layout(table, self.sizes)
+        columns = ", ".join(f"{share:.1%}" if share else "auto" for share in shares)
+        parts = [f"// {TOO_WIDE}\n"] if is_too_wide else []
+        parts.append(f"#[#set text(size: {size.name})\n#set par(leading: 0.4em)\n")
+        parts.append(f"#table(columns: ({columns}), align: ({align}), table.hline(),\n")
         if table.heads:
             parts.append("  table.header(\n")
             parts.append(self.table_head(table))
             parts.append("  ), table.hline(stroke: 0.5pt),\n")
         parts += self.table_rows(table)
-        parts.append("  table.hline())\n")
+        parts.append("  table.hline())]\n")
         return "".join(parts)
 
     def drawing(self, name: str, path: str) -> str:
@@ -20121,11 +20945,19 @@ class Html(Writer):
         parts.append("</tbody></table></div>\n")
         return "".join(parts)
 
+    def cell(self, text: str) -> str:
+        """The text of a cell; where it is long, a line may end at the joints of names."""
+        escaped = self.escape(text)
+        if len(text) <= SHORT_CELL:
+            return escaped
+        return re.sub(r"(?<=\w)(?:[_+/-](?=\w)|(?=\.[a-z]))", r"\g<0><wbr>", escaped)
+
     def _head(self, column: Column) -> str:
-        title = self.escape(column.title)
-        kind = " class=n" if column.is_number else ""
+        title = self.cell(column.title)
+        classes = ["n"] if column.is_number else []
         if len(column.title) > SHORT_CELL:
-            kind = " class=long"
+            classes.append("long")
+        kind = f' class="{" ".join(classes)}"' if classes else ""
         return f'<th scope="col"{kind}>{title}'
 
     def _body(self, table: Table) -> Iterator[str]:
@@ -20143,7 +20975,7 @@ class Html(Writer):
 
     def _cell(self, column: Column, cell: str, largest: float, number: int, label: str) -> str:
         """A cell of row `number`; `largest`: of an AMOUNT, the column's largest value."""
-        text = self.escape(cell)
+        text = self.cell(cell)
         if column.kind is Kind.TASK:
             anchor = task_anchor(number)
             return f'<td class=name><a href="#{anchor}">{text}</a>'
@@ -20252,7 +21084,7 @@ class Html(Writer):
         return f'<g><title>{told}</title><rect class="{kind}" {place} {size}/></g>\n'
 
 
-SHORT_CELL = 24  # characters of a text that stays on one line
+SHORT_CELL = 16  # characters of a text that stays on one line
 LANE_HEIGHT = 16  # of the timeline, in pixels
 AXIS_HEIGHT = 22
 MOST_TICKS = 6  # that a phone has room for
@@ -20353,7 +21185,7 @@ def csv_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iter
     names += json_names(Result)
     names += ["assuming", "on_older_text", "advisories"]
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
-    left_out = ("limits", "on_limit", "raised_from", "lemmas", "exit", "stderr_tail")
+    left_out = ("limits", "stages", "raised_from", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
     if len(batches) > 1:
         columns.insert(0, "directory")
@@ -20372,6 +21204,7 @@ def _csv_object(row: Row) -> Json:
     told.update(encode(row.result))
     told["assuming"] = [str(each) for each in row.assuming]
     told["on_older_text"] = "yes" if row.on_older_text else ""
+    told["stage"] = row.plan.stage
     told["shared_by"] = row.shared_by
     told["granularity"] = row.plan.granularity
     told["advisories"] = [each.in_full for each in row.advisories]
@@ -20524,28 +21357,23 @@ def junit_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> It
 
 
 def _all_suites(batches: Batches) -> Iterator[JUnitSuite]:
-    """The suites of all batches; where there are several, their names say of which."""
+    """A suite for each entry of each recipe; its name says of which batch if there are several."""
     for directory, batch in batches.items():
-        problems = KnownProblems({directory: batch}).within(directory)
-        for suite in _junit_suites(batch, problems):
+        rows = {row.task.id: row for row in rows_of_batches({directory: batch})}
+        entries = recipe_tasks(batch.tasks.values())
+        for name, tasks in entries.items():
+            suite = _junit_suite(name, batch.header, [rows[task.id] for task in tasks])
             if len(batches) > 1:
                 suite.name = f"{directory}: {suite.name}"
             yield suite
 
 
-def _junit_suites(batch: Batch, problems: AppliedAdvisories) -> Iterator[JUnitSuite]:
-    """A suite for each entry of the recipe."""
-    header = batch.header
-    closure = Closure(batch.tasks.values())
-    entries = recipe_tasks(batch.tasks.values())
-    for name, tasks in entries.items():
-        rows = list(rows_of(tasks, closure, advisories=problems))
-        cases = list(map(_junit_case, rows))
-        time_s = sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
-        attributes = {"time": f"{time_s:.3f}"}
-        attributes["timestamp"] = header.at[:19]  # JUnit's have no fractions and no zone
-        attributes["hostname"] = header.host or "localhost"
-        yield JUnitSuite(name, cases, attributes)
+def _junit_suite(name: str, header: Header, rows: Sequence[Row]) -> JUnitSuite:
+    """The suite of an entry of the recipe."""
+    attributes = {"time": f"{seconds_of(rows):.3f}"}
+    attributes["timestamp"] = header.at[:19]  # JUnit's have no fractions and no zone
+    attributes["hostname"] = header.host or "localhost"
+    return JUnitSuite(name, list(map(_junit_case, rows)), attributes)
 
 
 def _junit_case(row: Row) -> JUnitCase:
@@ -20649,38 +21477,31 @@ def xml_text(text: str) -> str:
 # --- What an audit says ---------------------------------------------------------------------------
 
 
-def audit_report(
-    form: str,
-    ok: bool,
-    rows: Sequence[Row],
-    findings: Sequence[Finding],
-    not_judged: Sequence[str],
-    details: bool,
-) -> str:
+class Audit(NamedTuple):
+    """What an audit found."""
+
+    is_ok: bool  # by its exit code
+    rows: Sequence[Row]
+    findings: Sequence[Finding]
+    not_judged: Sequence[str] = ()  # as of KnownProblems
+
+
+def audit_report(form: str, found: Audit, details: bool) -> str:
     """What an audit found, as a table for a terminal or in one of the formats of REPORTS.
 
     CSV: a line for each result, then one for each finding. `details`: pages show every lemma.
-    `not_judged`: as of KnownProblems.
     """
     if form == "json":
-        return _audit_json(ok, rows, findings, not_judged)
+        return _audit_json(found)
     if form == "csv":
-        return "".join(_audit_csv(rows, findings))
+        return "".join(_audit_csv(found.rows, found.findings))
     if form == "junit":
-        suite = _audit_suite(rows, findings)
+        suite = _audit_suite(found.rows, found.findings)
         return "".join(junit_lines([suite]))
-    page = _audit_writer(form, details)
-    parts = _audit_page(page, rows, findings, not_judged, details)
-    return page.opening + "".join(parts) + page.closing
-
-
-def _audit_writer(form: str, details: bool) -> Writer:
-    """The writer of a format; with `details` a terminal's tables are whole, however wide."""
     # Only traces need a place to be relative to, and an audit shows none.
     page = WRITERS[form](".")
-    if isinstance(page, PlainText) and sys.stdout.isatty() and not details:
-        page.columns, _ = terminal_size()
-    return page
+    parts = _audit_page(page, found, details)
+    return page.opening + "".join(parts) + page.closing
 
 
 def _place(row: Row) -> str:
@@ -20688,14 +21509,12 @@ def _place(row: Row) -> str:
     return place_of(row.task, row.directory)
 
 
-def _audit_json(
-    ok: bool, rows: Iterable[Row], findings: Iterable[Finding], not_judged: Sequence[str]
-) -> str:
+def _audit_json(found: Audit) -> str:
     """All that an audit found as one JSON object."""
-    told: Json = {"ok": ok}
-    told["lemmas"] = list(map(_result_json, rows))
-    told["findings"] = list(map(_finding_json, findings))
-    told["not_judged"] = list(not_judged)
+    told: Json = {"ok": found.is_ok}
+    told["lemmas"] = list(map(_result_json, found.rows))
+    told["findings"] = list(map(_finding_json, found.findings))
+    told["not_judged"] = list(found.not_judged)
     return json.dumps(told, indent=1) + "\n"
 
 
@@ -20822,31 +21641,35 @@ class WhoAndHow:
         return ", ".join(filter(None, told))
 
 
-def _audit_page(
-    page: Writer,
-    rows: Sequence[Row],
-    findings: Sequence[Finding],
-    not_judged: Sequence[str],
-    details: bool,
-) -> Iterator[str]:
+def _audit_page(page: Writer, found: Audit, details: bool) -> Iterator[str]:
     """Problems first, then what there is of each theory, and if wanted of each lemma."""
-    wrong = [each for each in findings if not each.is_note]
-    notes = [each for each in findings if each.is_note and not each.problem]
-    known = [each for each in findings if each.problem]
-    found = plural(len(wrong), "finding")
-    noted = plural(len(notes), "note")
-    results = plural(sum(map(_has_result, rows)), "result")
+    rows = found.rows
+    # Apart: notes may be many, and must not hide what is wrong.
+    wrong: list[Finding] = []
+    notes: list[Finding] = []
+    known: list[Finding] = []
+    for each in found.findings:
+        if each.problem:
+            known.append(each)
+        elif each.is_note:
+            notes.append(each)
+        else:
+            wrong.append(each)
+    told = plural(len(wrong), "finding")
     touched = told_touched(row.advisories for row in rows)
     if touched:
-        found += f", {touched}"
-    yield page.heading(1, f"{found} and {noted} on {results}")
-    # Apart: notes may be many, and must not hide what is wrong.
-    names = WhoAndHow(rows)
-    yield from _findings_part(page, "Findings", wrong, names, details)
-    yield page.section(_known_problems_table(known, names, details))
-    for reason in not_judged:
+        told += f", {touched}"
+    noted = plural(len(notes), "note")
+    results = plural(sum(map(_has_result, rows)), "result")
+    yield page.heading(1, f"{told} and {noted} on {results}")
+    places = _PlaceWords(WhoAndHow(rows))
+    if details:
+        places = places._replace(most=sys.maxsize, most_lemmas=sys.maxsize)
+    yield from _findings_part(page, "Findings", wrong, places)
+    yield page.section(_known_problems_table(known, places))
+    for reason in found.not_judged:
         yield page.paragraph(f"Known problems of provers are not judged for {reason}.")
-    yield from _findings_part(page, "Notes", notes, names, details)
+    yield from _findings_part(page, "Notes", notes, places)
     yield page.section(_theories_table(rows))
     if details:
         yield page.section(_lemmas_table(rows))
@@ -20858,41 +21681,43 @@ def _has_result(row: Row) -> bool:
 
 
 def _findings_part(
-    page: Writer, title: str, findings: Sequence[Finding], names: WhoAndHow, details: bool
+    page: Writer, title: str, findings: Sequence[Finding], places: _PlaceWords
 ) -> Iterator[str]:
-    """Findings, those that say the same in one line; then what to do about each kind.
-
-    `details`: with every place where they are.
-    """
+    """Findings, those that say the same in one line; then what to do about each kind."""
     lines: dict[tuple[str, str], list[Finding]] = {}
     for each in findings:
         lines.setdefault((each.kind, each.message), []).append(each)
     table = Table(title)
     table.add_columns("kind", "what", "where")
     for (kind, message), same in lines.items():
-        table.add_row(kind, message, _told_places(same, names, details))
+        table.add_row(kind, message, places.told(same))
     yield page.section(table)
-    for kind, advice in dict.fromkeys((each.kind, advice_on(each)) for each in findings):
-        yield page.paragraph(f"{kind}: {advice}")
+    advice = dict.fromkeys(f"{each.kind}: {advice_on(each)}" for each in findings)
+    yield from map(page.paragraph, advice)
 
 
-def _told_places(findings: Iterable[Finding], names: WhoAndHow, details: bool) -> str:
-    """Where findings are: `results: t.spthy: safe, live (rs -D=LEAK); old.log and 3 more`.
+class _PlaceWords(NamedTuple):
+    """Tells where findings are."""
 
-    `details`: all places and lemmas.
-    """
-    most = sys.maxsize if details else 3
-    most_lemmas = sys.maxsize if details else LISTED_LEMMAS
-    places: dict[tuple[str, str], dict[str, None]] = {}
-    for each in findings:
-        files = dict.fromkeys(filter(None, (each.source, each.theory)))
-        key = (": ".join(files), names.told(each))
-        places.setdefault(key, {})[each.lemma] = None
-    words: list[str] = []
-    for (place, by), lemmas in places.items():
-        told = ": ".join(filter(None, (place, listed(filter(None, lemmas), most_lemmas))))
-        words.append(f"{told} ({by})" if by else told)
-    return listed(words, most, "; ")
+    names: WhoAndHow
+    most: int = 3  # places; of more their number is told
+    most_lemmas: int = LISTED_LEMMAS
+
+    def told(self, findings: Iterable[Finding]) -> str:
+        """`results: t.spthy: safe, live (rs -D=LEAK); old.log and 3 more`."""
+        places: dict[tuple[str, str], dict[str, None]] = {}
+        for each in findings:
+            files = dict.fromkeys(filter(None, (each.source, each.theory)))
+            key = (": ".join(files), self.names.told(each))
+            places.setdefault(key, {})[each.lemma] = None
+        words: list[str] = []
+        for (place, by), names in places.items():
+            lemmas = listed(filter(None, names), self.most_lemmas)
+            told = ": ".join(filter(None, (place, lemmas)))
+            if by:
+                told += f" ({by})"
+            words.append(told)
+        return listed(words, self.most, "; ")
 
 
 class _ProblemOfTheory(NamedTuple):
@@ -20903,11 +21728,8 @@ class _ProblemOfTheory(NamedTuple):
     theory: str
 
 
-def _known_problems_table(findings: Iterable[Finding], names: WhoAndHow, details: bool) -> Table:
-    """A line for each known problem and theory; theories of which all else is the same share one.
-
-    `details`: with every place, theory and lemma.
-    """
+def _known_problems_table(findings: Iterable[Finding], places: _PlaceWords) -> Table:
+    """A line for each known problem; theories of which all else is the same share one."""
     touched: dict[_ProblemOfTheory, list[Finding]] = {}
     for each in findings:
         if each.problem:
@@ -20917,12 +21739,12 @@ def _known_problems_table(findings: Iterable[Finding], names: WhoAndHow, details
     lines: dict[tuple[str, Applied], list[Finding]] = {}
     for (kind, problem, _), several in touched.items():
         met = dict.fromkeys(each.problem.met.where for each in several if each.problem)
-        where_met = listed(filter(None, met), sys.maxsize if details else 3)
+        where_met = listed(filter(None, met), places.most)
         lines.setdefault((kind, _met_at(problem, where_met)), []).extend(several)
     table = Table("Known problems of provers")
     table.add_columns("kind", "known problem", "what", "where", "reference", "what to do")
     for (kind, problem), same in lines.items():
-        where = _told_places(same, names, details)
+        where = places.told(same)
         advice = problem.advisory.advice
         table.add_row(kind, problem.name, problem.message, where, problem.references, advice)
     return table
@@ -20933,11 +21755,8 @@ def _met_at(problem: Applied, where: str) -> Applied:
     return problem._replace(met=problem.met._replace(where=where, lemma=""))
 
 
-def advisories_report(form: str, details: bool = False) -> str:
-    """All known problems with the versions that have them, in one of the formats of an audit.
-
-    `details`: nothing is cut in a terminal.
-    """
+def advisories_report(form: str) -> str:
+    """All known problems with the versions that have them, in one of the formats of an audit."""
     entries = list(map(_entry_json, ADVISORIES.values()))
     if form == "json":
         return json.dumps(entries, indent=1) + "\n"
@@ -20951,7 +21770,8 @@ def advisories_report(form: str, details: bool = False) -> str:
         table.add_row(
             advisory.id, advisory.versions, of_what, advisory.what, references, advisory.advice
         )
-    page = _audit_writer(form, details)
+    # Only traces need a place to be relative to, and an audit shows none.
+    page = WRITERS[form](".")
     return page.opening + page.section(table) + page.closing
 
 
@@ -20981,7 +21801,7 @@ def _theories_table(rows: Sequence[Row]) -> Table:
     groups: dict[_TheoryResults, list[Row]] = {}
     for row in rows:
         plan = row.plan
-        group = _TheoryResults(row.directory, model_of(plan), plan.theory, plan.options)
+        group = _TheoryResults(row.directory, model_of(plan), plan.theory, plan.first_options)
         groups.setdefault(group, []).append(row)
     table = Table("Theories")
     table.add_columns("theory", "prover")
@@ -20991,7 +21811,7 @@ def _theories_table(rows: Sequence[Row]) -> Table:
     table.add_columns("results", "from")
     for group, several in groups.items():
         cells = [variant.of(several[0]) for variant in variants]
-        lemmas = {(row.plan.lemma, row.plan.trait == Trait.DIFF) for row in several}
+        lemmas = {LemmaKey(row.plan.lemma, row.plan.trait == Trait.DIFF) for row in several}
         results = told_counts(Counter(row.standing for row in several))
         places = listed(dict.fromkeys(map(_place, several)), 2)
         prover = several[0].plan.prover
@@ -21003,11 +21823,10 @@ def _lemmas_table(rows: Sequence[Row]) -> Table:
     """A line for each result."""
     table = Table("Lemmas")
     aspects = [Aspect("theory", lambda row: row.plan.theory)]
-    aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
-    aspects.append(Aspect("prover", lambda row: row.plan.prover))
+    aspects += [LEMMA, PROVER]
     of_recipes = [row for row in rows if not stands_in_a_file(row.task)]
     aspects += _differing(_some(_settings(of_recipes), *VARIANTS), of_recipes)
-    aspects.append(Aspect("result", lambda row: row.told, Kind.OUTCOME))
+    aspects.append(TOLD)
     aspects.append(Aspect("steps", _told_steps, Kind.NUMBER))
     aspects.append(Aspect("time", _told_time, Kind.NUMBER))
     aspects += _with_words([Aspect("process", lambda row: row.sharing)], rows)
@@ -21019,7 +21838,9 @@ def _lemmas_table(rows: Sequence[Row]) -> Table:
 def _told_time(row: Row) -> str:
     """How long a proof took; "" where that is not known."""
     seconds = _seconds(row)
-    return told_seconds(seconds) if seconds else ""
+    if not seconds:
+        return ""
+    return told_seconds(seconds)
 
 
 # --- The page's style sheet and script ------------------------------------------------------------
@@ -21165,7 +21986,7 @@ th, td {
   white-space: normal;
 }
 .long {
-  min-width: 9.5rem;
+  min-width: 6rem;
 }
 th:first-child, td:first-child {
   padding-left: .35rem;
@@ -21203,7 +22024,7 @@ tbody th {
   overflow-wrap: break-word;
 }
 .remark {
-  min-width: 10rem;
+  min-width: 8rem;
   color: var(--soft);
   overflow-wrap: break-word;
 }
@@ -21212,6 +22033,7 @@ thead .long {
   min-width: 6rem;
 }
 [data-of="as expected"] {
+  min-width: 0;
   overflow-wrap: normal;
 }
 .sum > * {
@@ -21269,7 +22091,7 @@ thead .long {
   --sign: "~";
 }
 .w.qualified, .w.false {
-  min-width: 9rem;
+  min-width: 7rem;
 }
 .w.other {
   --sign: "";
@@ -21884,7 +22706,7 @@ def _inputs_of_others(batch: Batch, note: Note) -> Iterator[_Input]:
     for view, tasks in _views_of(batch).items():
         plan = tasks[0].plan
         try:
-            theory = load_theory(*view)
+            theory = view.load()
         except InputError:
             gone[plan.theory] = None
             continue
@@ -22866,14 +23688,15 @@ class Progress:
         task = self.batch.tasks[finished.id]
         next_step = ""
         if task.result is not finished.result:  # it waits once more, and no verdict is due yet
-            next_step = f"; {task.plan.raised_limit}, runs again"
+            next_step = f"; {task.plan.unlike_first}, runs again"
             task = Task.with_result(replace(task.plan, expect=None), finished.result)
         went_well = task.is_settled and not task.misses_expectation
         if self.quiet and (went_well or next_step):
             return
         total = str(self.tally.total)
         # What runs again is counted until its new plan is told.
-        done = str(self.tally.done - bool(next_step)).rjust(len(total))
+        is_counted = bool(next_step) and self.tally.counts_as_done(task.id)
+        done = str(self.tally.done - is_counted).rjust(len(total))
         heading = f"[{done}/{total}] {task.outcome:12}"
         facts = result_facts(task) + next_step
         if self.screen is None:
@@ -22883,7 +23706,7 @@ class Progress:
         name = task.id
         # A long id would push what came of the task off the line.
         if len(name) >= columns - 20:
-            name = task.plan.lemma
+            name = f"{task.plan.lemma} {task.plan.variant}".rstrip()
         line = fit(f"{heading} {name} {facts}", columns - 1, glyphs().ellipsis)
         say(line.rstrip())
 
@@ -22906,12 +23729,13 @@ class Progress:
         lines = [self._bar(jobs, columns), *self._facts(jobs, columns)]
         # What was said before stays in sight above the block.
         room = max(0, rows * 2 // 3 - len(lines))
-        if room >= len(jobs):
-            lines += [job_line(job, columns) for job in jobs]
-        elif room > 0:
-            shown = jobs[: room - 1]
-            more = len(jobs) - len(shown)
-            lines += [job_line(job, columns) for job in shown]
+        shown = jobs
+        if room < len(jobs):
+            shown = jobs[: max(0, room - 1)]
+        for job in shown:
+            lines.append(job_line(job, columns))
+        more = len(jobs) - len(shown)
+        if more and room:
             lines.append(f"  and {more} more")
         return lines[: max(1, rows - 1)]
 
@@ -22943,25 +23767,25 @@ class Progress:
         for word, count in self.tally.counts().items():
             if word not in (Status.PENDING, Status.RUNNING):
                 facts.append(f"{count:,} {word}")
-        # A no-break space is none to `textwrap`.
-        text = ", ".join(fact.replace(" ", "\xa0") for fact in facts)
-        lines = textwrap.wrap(text, columns - 1)
-        return [line.replace("\xa0", " ") for line in lines]
+        # A no-break space is none to `textwrap`: it breaks lines behind facts only.
+        text = ",\n".join(facts).replace(" ", "\xa0")
+        wrapped = "\n".join(textwrap.wrap(text, columns - 1))
+        return wrapped.replace("\xa0", " ").split("\n")
 
 
 def result_facts(task: Task) -> str:
     """`(7 steps, 0.4 s, 120 MB)` of a task that ended, and why there is no verdict."""
     result = task.result or Result(task.status)
     facts: list[str] = []
-    if result.cached:
-        facts.append(f"cached {_day(result.ran)}".rstrip())
+    facts.append(told_cached(result))
     if result.steps:
         facts.append(plural(result.steps, "step"))
-    facts.append(duration(result.usage.wall_s))
-    facts.append(f"{result.usage.peak_mb:,.0f} MB")
-    if result.shared_by > 1:
-        facts.append(f"shared by {result.shared_by:,}")
-    text = f"({', '.join(facts)})"
+    if result.usage != Usage():  # zeros would be read as measured
+        facts.append(duration(result.usage.wall_s))
+        facts.append(f"{result.usage.peak_mb:,.0f} MB")
+    facts.append(told_sharing(result))
+    told = ", ".join(filter(None, facts))
+    text = f"({told or 'not run'})"
     if task.misses_expectation:
         text += f" (expected {task.plan.expect}!)"
     if result.reason:
@@ -23012,6 +23836,8 @@ class Tally:
         self._at_limits: set[str] = set()  # ids of final tasks that may wait once more
         # How many tasks are not final, by recipe entry and timeout: what a forecast needs of them.
         self._open: Counter[tuple[str, float]] = Counter()
+        # By id of which kind they are, of those that may come to another stage.
+        self._open_in_stages: dict[str, tuple[str, float]] = {}
         # What final tasks took: all of them, and those of each recipe entry.
         self._all_times = Times()
         self._entry_times: dict[str, Times] = {}
@@ -23021,7 +23847,7 @@ class Tally:
         for task in self._batch.tasks.values():
             self._assumed.update(task.plan.assumes)
         for task in self._tasks:
-            self._open[open_key(task.plan)] += 1
+            self._note_open(task.plan)
             if task.is_final:
                 self._note_end(task.plan, task.result or Result(task.status))
             elif task.status is not Status.PENDING:
@@ -23038,10 +23864,18 @@ class Tally:
             self._note_finish(event)
         elif isinstance(event, Plan) and event.id in self._at_limits:
             self._note_raised_limit(self._batch.tasks[event.id])
+        elif isinstance(event, Plan) and self._is_open_after(event):
+            self._open[self._open_in_stages[event.id]] -= 1
+            self._note_open(event)
         elif isinstance(event, (Header, Plan)):
             # Any task may have another status now. A journal begins with thousands of plans: they
             # are counted at the next look, all at once.
             self._is_stale = True
+
+    def counts_as_done(self, task_id: str) -> bool:
+        """Whether a task that has met a limit is counted as done, though it may wait once more."""
+        self._refresh()
+        return task_id in self._at_limits
 
     def _note_finish(self, event: Finished) -> None:
         """Count how an attempt ended."""
@@ -23054,9 +23888,25 @@ class Tally:
             if record and record.result is event.result:
                 self._note_end(record.plan, record.result)
 
+    def _is_open_after(self, plan: Plan) -> bool:
+        """Whether a task that was open has come to another stage, and to no result by that alone.
+
+        The cache may have an answer for it: that follows.
+        """
+        record = self._batch.tasks[plan.id].record
+        return plan.id in self._open_in_stages and (record is None or record.plan is plan)
+
+    def _note_open(self, plan: Plan) -> None:
+        """Count a task as open."""
+        key = open_key(plan)
+        self._open[key] += 1
+        if plan.stages:
+            self._open_in_stages[plan.id] = key
+
     def _note_end(self, plan: Plan, result: Result) -> None:
         """Count a task that was open until now."""
         self._begun.pop(plan.id, None)
+        self._open_in_stages.pop(plan.id, None)
         self._open[open_key(plan)] -= 1
         self._done += 1
         self._outcomes[outcome_words(result)] += 1
@@ -23079,7 +23929,7 @@ class Tally:
             self._is_stale = True
             return
         self._at_limits.discard(task.id)
-        self._open[open_key(task.plan)] += 1
+        self._note_open(task.plan)
         self._done -= 1
         self._outcomes[outcome_words(met.result)] -= 1
         self._note_time(task.plan, met.result, -1)
@@ -23108,19 +23958,20 @@ class Tally:
         for task in self._resting_on_false():
             counts[task.outcome] -= 1
             counts[RESTING_ON_FALSE] += 1
-        return {word: counts[word] for word in STANDINGS if counts[word] > 0}
+        return told_in_order(STANDINGS, counts)
 
     def _resting_on_false(self) -> Iterator[Task]:
         """The tasks whose verdict rests on a falsified lemma; hardly ever there is one."""
         if not self._undermined:
             return
-        tasks = [
-            task for task in self._batch.tasks.values() if task.plan.theory in self._undermined
-        ]
-        closure = Closure(tasks)
+        of_these_theories: list[Task] = []
+        for task in self._batch.tasks.values():
+            if task.plan.theory in self._undermined:
+                of_these_theories.append(task)
+        closure = Closure(of_these_theories)
         counted = {task.id for task in self._tasks}
-        for task in tasks:
-            if task.id in counted and _falsified(closure.open_assumptions(task)):
+        for task in of_these_theories:
+            if task.id in counted and falsified_among(closure.open_assumptions(task)):
                 yield task
 
     def forecast(self, running: Mapping[str, float], slots: int) -> Forecast:
@@ -23227,7 +24078,7 @@ class RunningJobs:
 
     def look(self) -> list[RunningJob]:
         """The jobs as they are now, the longest first."""
-        return [self._look_at(start) for start in self._starts.values()]
+        return list(map(self._look_at, self._starts.values()))
 
     def _look_at(self, start: Started) -> RunningJob:
         """A job as it is now: by our own supervisor's figures, else by its processes."""
@@ -23331,13 +24182,13 @@ class Screen:
         self._drawn = 0.0  # when, on the monotonic clock
 
     def __enter__(self) -> None:
-        _listeners.append(self.say)
+        message_listeners.append(self.say)
         # Not through the event loop: the block must be forgotten before anything else goes on
         # after Ctrl-Z and `fg`.
         signal.signal(signal.SIGCONT, lambda *_: self._shown.clear())
 
     def __exit__(self, *_: object) -> None:
-        _listeners.remove(self.say)
+        message_listeners.remove(self.say)
         signal.signal(signal.SIGCONT, signal.SIG_DFL)
         # This waits where the terminal takes nothing (Ctrl-S): nothing that was said is lost.
         with suppress(OSError, ValueError):
@@ -23445,33 +24296,40 @@ examples:
   what Tamarin would list in a theory:  batch_tamarin.py lemmas theory.spthy
 
 type `batch_tamarin.py COMMAND --help` for a command's options and examples.
-exit codes: 0 all proven or refuted as expected; 1 an expectation was missed, a verdict rests on a
-false lemma, or an audit found something; 2 wrong usage or input; 3 some task has no `verified` or
-`falsified`; 130, 143, 129 stopped by SIGINT, SIGTERM, SIGHUP.
+exit codes: 0 all proven or refuted as expected; 1 an expectation was missed,
+a verdict rests on a false lemma, or an audit found something; 2 wrong usage or
+input; 3 some task has no `verified` or `falsified`; 130, 143, 129 stopped by
+SIGINT, SIGTERM, SIGHUP.
 """
 SHOWN_LEMMAS = 8  # of a theory, by `check`; all with -d
 CHECK_REPORT = "wellformedness-check-report"  # the folder that `check --report` writes
 
 # What people type who come from elsewhere, from batch-tamarin too, and what it is here.
+_GO_ON = "run it again: it goes on where it stopped (or `resume RESULTS`)"
+_PROVE_ANEW = "run it again: what changed or failed is proven; --again proves anew"
+_ONE_LEMMA = "-t '*--LEMMA--*' runs the tasks of one lemma"
+_PLAN_ONLY = "`check RECIPE` plans all and proves nothing"
+_TO_A_FILE = "`> FILE` writes what is printed to a file"
+_CORES = "--cores N"
 INSTEAD = {
-    "--resume": "run it again: it goes on where it stopped (or `resume RESULTS`)",
-    "--continue": "run it again: it goes on where it stopped (or `resume RESULTS`)",
-    "--rerun": "run it again: what changed or failed is proven; --again proves anew",
-    "--force": "run it again: what changed or failed is proven; --again proves anew",
-    "--lemma": "-t '*--LEMMA--*' runs the tasks of one lemma",
-    "--lemmas": "-t '*--LEMMA--*' runs the tasks of one lemma",
-    "--prove": "-t '*--LEMMA--*' runs the tasks of one lemma",
+    "--resume": _GO_ON,
+    "--continue": _GO_ON,
+    "--rerun": _PROVE_ANEW,
+    "--force": _PROVE_ANEW,
+    "--lemma": _ONE_LEMMA,
+    "--lemmas": _ONE_LEMMA,
+    "--prove": _ONE_LEMMA,
     "--prover": "provers stand in the recipe's tamarin_versions",
-    "--dry-run": "`check RECIPE` plans all and proves nothing",
-    "--dryrun": "`check RECIPE` plans all and proves nothing",
+    "--dry-run": _PLAN_ONLY,
+    "--dryrun": _PLAN_ONLY,
     "--pdf": "`report RESULTS -f tex`, and pdflatex makes it one",
     "--verbose": "-d shows more",
     "-v": "`run` and `check` show more with -d",
-    "-n": "`check RECIPE` plans all and proves nothing",
-    "-o": "`> FILE` writes what is printed to a file",
-    "--output": "`> FILE` writes what is printed to a file",
-    "-j": "--cores N",
-    "--jobs": "--cores N",
+    "-n": _PLAN_ONLY,
+    "-o": _TO_A_FILE,
+    "--output": _TO_A_FILE,
+    "-j": _CORES,
+    "--jobs": _CORES,
     "-r": "`check RECIPE --report` writes what provers say of the theories",
     "-e": "`cache clear --errors-only`",
     "--expect": "`audit RESULTS --expect FILE`, or `expect` in the recipe",
@@ -23626,6 +24484,8 @@ class Parser(argparse.ArgumentParser):
         return ""
 
     def error(self, message: str) -> NoReturn:
+        if message.endswith("required: COMMAND"):
+            message = "name a command, as in 'run recipe.json'"
         # argparse has put the choices into the message already.
         message += self._hint_at_value(message)
         problem, _, rest = message.partition("(choose from ")
@@ -23758,7 +24618,7 @@ def add_check_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE", default="", help="where --fix writes the recipe"
     )
-    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    add_force_argument(parser)
     parser.add_argument(
         "-d",
         "--debug",
@@ -23794,7 +24654,7 @@ def add_init_command(commands: argparse._SubParsersAction[Parser]) -> None:
         default="recipe.json",
         help="where to write the recipe (recipe.json)",
     )
-    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    add_force_argument(parser)
     parser.add_argument(
         "-y",
         "--yes",
@@ -24099,6 +24959,10 @@ def add_recipe_argument(parser: Parser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="the recipe, a JSON file")
 
 
+def add_force_argument(parser: Parser) -> None:
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+
+
 def add_results_argument(parser: Parser) -> None:
     parser.add_argument("results", metavar="RESULTS", help="the results directory")
 
@@ -24138,6 +25002,12 @@ def add_limit_arguments(parser: Parser) -> None:
 def add_running_arguments(parser: Parser) -> None:
     """What `run` and `resume` have in common."""
     add_batch_arguments(parser)
+    parser.add_argument(
+        "--fail-fast",
+        action="store_true",
+        help="stop at the first task that comes to anything else than is expected, or to no answer "
+        "(after all its attempts): start nothing else, and end what runs",
+    )
     parser.add_argument(
         "--again",
         action="store_true",
@@ -24314,7 +25184,7 @@ def resources_argument(text: str) -> Json:
     for part in text.split(","):
         name, _, value = part.partition("=")
         key = keys.get(name.strip(), name.strip())
-        kind = _RESOURCES.get(key)
+        kind = RESOURCE_KINDS.get(key)
         if not kind:
             hint = did_you_mean(name, keys)
             raise argparse.ArgumentTypeError(f"'{part}' is none of cores=, memory=, timeout={hint}")
@@ -24341,7 +25211,14 @@ def positive_number(text: str) -> float | None:
     number = float(text)
     if not 0 < number < 1e9:
         return None
-    return int(number) if number.is_integer() else number
+    return plain_number(number)
+
+
+def plain_number(number: float) -> float:
+    """An int where it is whole, as people write it."""
+    if float(number).is_integer():
+        return int(number)
+    return number
 
 
 # --- What several commands need -------------------------------------------------------------------
@@ -24352,6 +25229,22 @@ def asked_options(args: argparse.Namespace) -> PlanOptions:
     cores = str(args.cores or "")
     memory = str(args.memory or "")
     return PlanOptions(cores, memory, args.timeout, many_tasks=args.yes)
+
+
+def own_machine() -> Limits:
+    """All that there is here."""
+    return Limits(available_cores(), available_memory_mb(), math.inf)
+
+
+@contextmanager
+def folder_of_outputs() -> Iterator[str]:
+    """A folder for what jobs write that nobody keeps."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
+        for name in EVIDENCE_FOLDERS:
+            os.makedirs(os.path.join(folder, name))
+        yield folder
 
 
 def recipe_results(recipe: Recipe) -> str:
@@ -24366,9 +25259,8 @@ def print_out(text: str | Iterable[str]) -> bool:
     Where nobody does (`| head`), what was asked for is done, and nobody is to be told. Raises
     OSError on a full disk.
     """
-    pieces = [text] if isinstance(text, str) else text
     try:
-        sys.stdout.writelines(pieces)
+        sys.stdout.writelines(as_list(text))
         sys.stdout.flush()
     except BrokenPipeError:
         discard_output()
@@ -24377,6 +25269,14 @@ def print_out(text: str | Iterable[str]) -> bool:
         error.filename = error.filename or "standard output"
         raise
     return True
+
+
+PIPE_COLUMNS = 120  # of what is printed where no terminal says how wide it is
+
+
+def columns_to_fill() -> int:
+    """How wide what is printed may be."""
+    return stdout_columns() or PIPE_COLUMNS
 
 
 def print_coloured(text: str) -> None:
@@ -24394,6 +25294,7 @@ class CheckJob:
     job: Job  # serves the tasks that load the theory in this way; none for a self-test
     proof: str  # path of the theory as the prover writes it, with its report in a comment
     heading: tuple[str, ...]  # lines to show above what is found
+    plans: tuple[Plan, ...] = ()  # of these tasks, in the stage that loads it so
     outcome: Outcome = Outcome(Status.PENDING)
     # What was found, for people: "error: " where the recipe can't run, "warning: " where results
     # need a look. Where something was found before, the job does not run.
@@ -24419,16 +25320,14 @@ def command_check(args: argparse.Namespace) -> int:
 
     Every theory is loaded once with its tasks' own options, under their limits.
     """
-    import tempfile
-
     if args.output and not args.fix:
         raise InputError("-o is where --fix writes a recipe: without it nothing is written")
-    recipe_file = mend_recipe(args) if args.fix else args.recipe
+    recipe_file: str = args.recipe
+    if args.fix:
+        recipe_file = mend_recipe(args)
     recipe = Recipe(recipe_file)
     batch = plan_recipe(recipe, asked_options(args))
-    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
-        for name in EVIDENCE_FOLDERS:
-            os.makedirs(os.path.join(folder, name))
+    with folder_of_outputs() as folder:
         checks = [*self_tests(batch, folder), *theory_loads(batch, folder)]
         jobs = [check for check in checks if not check.notes]
         run_checks(batch, jobs)
@@ -24441,9 +25340,9 @@ def command_check(args: argparse.Namespace) -> int:
     for check in checks:
         print_check(check)
         if args.debug:
-            print_tasks(batch, check.job.task_ids, directory)
+            print_tasks(batch, check.plans, directory)
         else:
-            print_lemmas(batch, check.job.task_ids)
+            print_lemmas(check.plans)
     return conclude_checks(batch, checks, recipe_file)
 
 
@@ -24456,12 +25355,12 @@ def mend_recipe(args: argparse.Namespace) -> str:
         raise InputError("--fix needs -o NEW.json: the recipe itself stays as it is")
     refuse_existing(args.output, args.force)
     recipe = Recipe(args.recipe)
-    machine = Limits(available_cores(), available_memory_mb(), math.inf)
+    provers = recipe_provers(recipe)
     # What else is wrong is told of the mended recipe.
     with suppress(InputError):
-        plan_batch(recipe, recipe_provers(recipe), machine, asked_options(args), lambda text: None)
+        plan_batch(recipe, provers, own_machine(), asked_options(args), lambda text: None)
     for path, names in recipe.also_prefixes.items():
-        place = ".".join(map(str, path))
+        place = dotted(path)
         say(f"note: {place} means that lemma alone; batch-tamarin adds {listed(names)}")
     if not recipe.mends:
         say("nothing to fix: no name of a lemma is a mere prefix; no file was written")
@@ -24503,8 +25402,14 @@ def self_tests(batch: Batch, folder: str) -> Iterator[CheckJob]:
 
 
 def theory_loads(batch: Batch, folder: str) -> Iterator[CheckJob]:
-    """A load of each theory by each prover with each options and flags that some task has."""
-    for tasks in tasks_read_alike(batch.tasks.values()):
+    """A load of each theory by each prover with each options and flags that some task has.
+
+    Also in a later stage: what is wrong with its options must not show after an hour.
+    """
+    attempts: list[Task] = []
+    for task in batch.tasks.values():
+        attempts += [Task(plan) for plan in task.plan.all_stages] or [task]
+    for tasks in tasks_read_alike(attempts):
         yield theory_load(batch, tasks, folder)
 
 
@@ -24515,9 +25420,10 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
     limits = list(dict.fromkeys(task.plan.limits for task in tasks))
     # Where it does not load under the largest limits, it does under none.
     load = replace(plan, prove=False, limits=largest_limits(limits))
-    outputs = result_files(folder, plan.id)
+    name = f"{plan.id}~{plan.stage}" if plan.stage else plan.id
+    outputs = result_files(folder, name)
     job = Job(
-        id=plan.id,
+        id=name,
         attempt=1,
         command=prover_command(prover, load, outputs),
         cwd=plan.cwd,
@@ -24525,9 +25431,11 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
         limits=load.limits,
         stdout=outputs.stdout,
         stderr=outputs.stderr,
-        task_ids=tuple(task.id for task in tasks),
+        task_ids=tuple(dict.fromkeys(task.id for task in tasks)),
     )
-    check = CheckJob(job, outputs.proof, ("", load_heading(tasks, limits)))
+    heading = load_heading(tasks, limits)
+    plans = tuple(task.plan for task in tasks)
+    check = CheckJob(job, outputs.proof, ("", heading), plans)
     if plan.unreadable:
         check.notes = [f"error: {plan.unreadable}", f"can't run: {listed(check.job.task_ids, 10)}"]
     return check
@@ -24538,7 +25446,9 @@ def load_heading(tasks: Sequence[Task], limits: Iterable[Limits]) -> str:
     plan = tasks[0].plan
     entries = dict.fromkeys(task.plan.entry for task in tasks)
     names = ", ".join(entries)
-    count = plural(len(tasks), "task")
+    # A task may have several stages that load it alike.
+    ids = {task.id for task in tasks}
+    count = plural(len(ids), "task")
     sizes = " or ".join(map(str, limits))
     return f"{names}: {theory_words(plan)} with {plan.prover}, {count} of {sizes}"
 
@@ -24590,13 +25500,12 @@ def check_notes(batch: Batch, check: CheckJob) -> Iterator[str]:
     if not check.job.task_ids:
         yield self_test_note(check, output)
         return
-    task = batch.tasks[check.job.task_ids[0]]
     # As it was loaded: no lemma was asked for by name.
-    plan = replace(task.plan, prove=False)
+    plan = replace(check.plans[0], prove=False)
     yield load_note(check, output)
-    for task_id in check.job.task_ids:
-        asked = batch.tasks[task_id].plan
-        if asked.unknown_actions:
+    # Of several stages the first one tells.
+    for asked in check.plans:
+        if asked.unknown_actions and not asked.stage:
             yield f"warning: lemma {asked.lemma}: {silence_words(asked)}"
     for warning in prover_warnings(plan, output, check.proof):
         yield f"warning: {warning}"
@@ -24616,7 +25525,7 @@ def self_test_note(check: CheckJob, output: ProverOutput) -> str:
 
 def load_note(check: CheckJob, output: ProverOutput) -> str:
     """What loading a theory took; or why it failed."""
-    judgement = _judge_exit(check.outcome, output)
+    judgement = judge_exit(check.outcome, output)
     if judgement.status is not Status.COMPLETED:
         return f"error: it does not load: {judgement.reason}"
     usage = check.outcome.usage
@@ -24647,19 +25556,20 @@ def print_check(check: CheckJob) -> None:
         print_coloured(printable(line) + "\n")
 
 
-def print_lemmas(batch: Batch, task_ids: Sequence[str]) -> None:
-    """Show the first of the lemmas that these tasks are of."""
-    plans = [batch.tasks[task_id].plan for task_id in task_ids]
+def print_lemmas(plans: Iterable[Plan]) -> None:
+    """Show the first of the lemmas that tasks are of."""
     lemmas = dict.fromkeys(plan.lemma for plan in plans if not plan.unreadable)
     if lemmas:
-        print(printable(f"  lemmas: {listed(lemmas, SHOWN_LEMMAS)}"))
+        told = listed(lemmas, SHOWN_LEMMAS)
+        print_out(printable(f"  lemmas: {told}") + "\n")
 
 
-def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
+def print_tasks(batch: Batch, plans: Iterable[Plan], directory: str) -> None:
     """Show tasks with their limits and the commands that would run them, results in `directory`."""
-    for task_id in task_ids:
-        plan = batch.tasks[task_id].plan
-        line = f"  {task_id}: {plan.limits}"
+    for plan in plans:
+        line = f"  {plan.id}: {plan.limits}"
+        if plan.stage:
+            line += " where the limits before were met"
         if plan.priority:
             line += f", priority {plan.priority}"
         if plan.expect:
@@ -24667,7 +25577,7 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
         print_out(printable(line) + "\n")
         # Without its theory a task has no command: a pattern in the recipe is no lemma.
         if not plan.unreadable:
-            outputs = result_files(directory, task_id)
+            outputs = result_files(directory, plan.id)
             command = prover_command(batch.provers[plan.prover], plan, outputs)
             print_out(printable(f"    {quoted(command)}") + "\n")
 
@@ -24680,14 +25590,18 @@ def conclude_checks(batch: Batch, checks: Sequence[CheckJob], recipe_file: str) 
     memory_gb = room.memory_mb / 1024
     print_out(f"\n{tasks}, together on {cores} and {memory_gb:.3g} GB\n")
     command = f"batch_tamarin.py run {quoted([recipe_file])}"
-    wrong = [check for check in checks if check.errors]
-    if not wrong:
+    count = 0
+    failing: set[str] = set()
+    for check in checks:
+        if check.errors:
+            count += check.errors
+            # What is wrong with a prover is so for all its tasks.
+            failing.update(check.job.task_ids or batch.tasks)
+    if not count:
         say(f"it can run: {command}")
         return 0
-    errors = plural(sum(check.errors for check in wrong), "error")
-    failing = {task_id for check in wrong for task_id in check.job.task_ids}
-    # What is wrong with a prover is so for all its tasks.
-    if len(failing) < len(batch.tasks) and all(check.job.task_ids for check in wrong):
+    errors = plural(count, "error")
+    if len(failing) < len(batch.tasks):
         say(f"error: {len(failing):,} of {tasks} would fail as they are: {errors}")
         say(f"the others can run: {command}")
     else:
@@ -24745,7 +25659,7 @@ def command_init(args: argparse.Namespace) -> int:
             "default"
         )
     refuse_existing(args.output, args.force)
-    room = Limits(available_cores(), available_memory_mb(), math.inf)
+    room = own_machine()
     data = measured_recipe(args) if args.measured else recipe_of_theories(args, paths, room)
     write_recipe(args, data, room)
     return 0
@@ -24783,10 +25697,10 @@ def leave_out_refused(
     """
     recipe = Recipe(recipe_file, json.dumps(data))
     batch = plan_batch(recipe, provers, room, PlanOptions(), lambda message: None)
-    refusals = list(parse_errors(batch))
-    for plan, _ in refusals:
+    messages: list[str] = []
+    for plan, error in parse_errors(batch):
         leave_out_prover(data["tasks"], plan.entry, plan.prover)
-    messages = [f"{plan.theory}: {plan.prover} refuses it: {error}" for plan, error in refusals]
+        messages.append(f"{plan.theory}: {plan.prover} refuses it: {error}")
     if not data["tasks"]:
         raise InputError("\n".join(messages))
     for message in messages:
@@ -24795,13 +25709,9 @@ def leave_out_refused(
 
 def parse_errors(batch: Batch) -> Iterator[tuple[Plan, str]]:
     """What provers say of theories that they can't parse, with the plan of one task of each."""
-    import tempfile
-
     memory_mb = min(PARSE_LIMITS.memory_mb, batch.header.limits.memory_mb)
     limits = replace(PARSE_LIMITS, memory_mb=memory_mb)
-    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
-        for name in EVIDENCE_FOLDERS:
-            os.makedirs(os.path.join(folder, name))
+    with folder_of_outputs() as folder:
         checks = list(theory_loads(batch, folder))
         for check in checks:
             command = (*check.job.command, PARSE_ONLY.name)
@@ -24899,7 +25809,7 @@ def provers_named(text: str) -> dict[str, Prover]:
         raise InputError(f"{printable(text)}: {error}") from None
     if not programs:
         raise InputError("no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)")
-    provers = [prover_named(word) for word in dict.fromkeys(programs)]
+    provers = list(map(prover_named, dict.fromkeys(programs)))
     nameless = [prover for prover in provers if not prover.alias]
     by_folder = names_apart([prover.command[0] for prover in nameless])
     for prover in nameless:
@@ -25050,7 +25960,9 @@ def sources_to_prove(
     """
     left_out: dict[str, InputError] = {}  # by path
     sources = read_sources(args, paths, left_out)
-    includers = {file: source.path for source in sources for file in source.includes}
+    includers: dict[str, str] = {}  # by real path of what they include
+    for source in sources:
+        includers.update(dict.fromkeys(source.includes, source.path))
     for path in paths:
         includer = includers.get(os.path.realpath(path))
         if includer:
@@ -25091,7 +26003,9 @@ def read_sources(
             sources.append(source)
         except InputError as error:
             left_out[path] = error
-    messages = list(idle_words(args, sources)) if sources else []
+    messages: list[str] = []
+    if sources:
+        messages += idle_words(args, sources)
     if messages:
         # A word may mean something in what can't be read.
         raise InputError("\n".join([*messages, *map(str, unreadable)]))
@@ -25099,7 +26013,14 @@ def read_sources(
 
 
 # Folders of a results directory in which theories lie.
-_RESULT_SUBFOLDERS = (*EVIDENCE_FOLDERS, *RESULT_FOLDERS, "earlier", "inputs", "recheck")
+_TEXTS_OF_RECHECKS = (TEXTS_TO_CHECK, TEXTS_TO_PROVE)
+_RESULT_SUBFOLDERS = (
+    *EVIDENCE_FOLDERS,
+    *RESULT_FOLDERS,
+    *_TEXTS_OF_RECHECKS,
+    EARLIER_FOLDER,
+    INPUTS_FOLDER,
+)
 
 
 def refuse_results(path: str) -> None:
@@ -25124,8 +26045,6 @@ def refuse_results(path: str) -> None:
 
 def read_source(path: str, given: Sequence[str]) -> SourceTheory:
     """A theory with those of the given flags that it asks for. Raises InputError."""
-    import itertools
-
     readings = readings_of(path, given)
     first = next(readings)
     names = set(lemmas_by_name(first.theory))
@@ -25176,25 +26095,42 @@ def refuse_unprovable(
 
 def idle_words(args: argparse.Namespace, sources: Sequence[SourceTheory]) -> Iterator[str]:
     """What to say of each flag and lemma of the command line that no theory knows."""
-    known_flags = {flag for source in sources for flag in source.known_flags}
-    for flag in args.define:
-        if flag not in known_flags:
-            yield idle_flag(flag, "theory", known_flags)
-    for wish in args.lemma:
-        if not any(selects_something(wish, source) for source in sources):
-            yield no_lemma_anywhere(wish, sources)
+    known_flags = flags_of_all(sources)
+    for flag in unknown_flags(args, sources):
+        yield idle_flag(flag, "theory", known_flags)
+    for wish in wishes_in_vain(args, sources):
+        yield no_lemma_anywhere(wish, sources)
+
+
+def flags_of_all(sources: Iterable[SourceTheory]) -> set[str]:
+    """The flags that some theories ask for."""
+    known: set[str] = set()
+    for source in sources:
+        known.update(source.known_flags)
+    return known
+
+
+def unknown_flags(args: argparse.Namespace, sources: Iterable[SourceTheory]) -> list[str]:
+    """The flags of the command line that none of these theories asks for."""
+    known = flags_of_all(sources)
+    return [flag for flag in dict.fromkeys(args.define) if flag not in known]
+
+
+def wishes_in_vain(args: argparse.Namespace, sources: Iterable[SourceTheory]) -> list[LemmaWish]:
+    """What of the --lemma options selects nothing of these theories."""
+    in_vain: list[LemmaWish] = list(args.lemma)
+    for source in sources:
+        in_vain = [wish for wish in in_vain if not selects_something(wish, source)]
+    return in_vain
 
 
 def refuse_left_out_words(args: argparse.Namespace, left: Sequence[SourceTheory]) -> None:
     """Raise InputError for a lemma that only theories have that are left out; warn of a flag."""
-    known_flags = {flag for source in left for flag in source.known_flags}
-    for flag in dict.fromkeys(args.define):
-        if flag not in known_flags:
-            warn(f"-D {flag}: only theories that are left out ask for this flag")
-    for wish in args.lemma:
-        if not any(selects_something(wish, source) for source in left):
-            message = f"--lemma '{wish.text}': only theories that are left out have such a lemma"
-            raise InputError(message)
+    for flag in unknown_flags(args, left):
+        warn(f"-D {flag}: only theories that are left out ask for this flag")
+    for wish in wishes_in_vain(args, left):
+        message = f"--lemma '{wish.text}': only theories that are left out have such a lemma"
+        raise InputError(message)
 
 
 def idle_flag(flag: str, place: str, known: Iterable[str]) -> str:
@@ -25230,7 +26166,7 @@ def wishes_for(args: argparse.Namespace, source: SourceTheory) -> list[LemmaWish
 def selects_something(wish: LemmaWish, source: SourceTheory) -> bool:
     """Whether it selects a lemma of a theory, or is the name of one that needs more flags."""
     pattern = wish.pattern.lstrip("!")
-    if any(_selects(pattern, lemma) for lemma in source.theory.lemmas):
+    if any(selects_lemma(pattern, lemma) for lemma in source.theory.lemmas):
         return True
     return pattern in source.hidden
 
@@ -25240,10 +26176,15 @@ def hidden_words(source: SourceTheory) -> str:
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, reading in source.hidden.items():
         groups.setdefault(needed_words(reading, source), []).append(name)
-    parts = [f"{listed(names, 6)} ({' '.join(words)})" for words, names in groups.items()]
-    if not parts:
+    if not groups:
         return ""
-    need = "needs" if len(source.hidden) == 1 else "need"
+    parts: list[str] = []
+    for words, names in groups.items():
+        needed = " ".join(words)
+        parts.append(f"{listed(names, 6)} ({needed})")
+    need = "need"
+    if len(source.hidden) == 1:
+        need = "needs"
     return f"{plural(len(source.hidden), 'lemma')} {need} flags: {'; '.join(parts)}"
 
 
@@ -25480,7 +26421,9 @@ class Measured(NamedTuple):
 
     @property
     def verdict(self) -> Verdict | None:
-        return self.result.verdict if self.result else None
+        if not self.result:
+            return None
+        return self.result.verdict
 
     @property
     def rank(self) -> tuple[bool, bool, float]:
@@ -25489,6 +26432,25 @@ class Measured(NamedTuple):
         if self.result:
             wall_s = self.result.share_of(self.result.usage.wall_s)
         return self.verdict not in ANSWERS, self.verdict is None, wall_s
+
+
+class MeasuredEntry(NamedTuple):
+    """What all lemmas of an entry of the recipe have in common."""
+
+    name: str  # of the entry that they were proven by
+    theory: str
+    cwd: str
+    prove: bool
+
+
+class MeasuredLemma(NamedTuple):
+    """What was proven, be it several times, by other options or in other variants."""
+
+    entry: str
+    theory: str
+    lemma: str
+    prover: str
+    flags: tuple[str, ...]
 
 
 def measured_recipe(args: argparse.Namespace) -> Json:
@@ -25501,22 +26463,24 @@ def measured_recipe(args: argparse.Namespace) -> Json:
     if os.path.isfile(directory):
         directory = os.path.dirname(directory)
     warn_of_news(batch, directory, sources_now(batch))
-    groups: dict[tuple[str, str, str, bool], list[Measured]] = {}
+    groups: dict[MeasuredEntry, list[Measured]] = {}
+    aliases: dict[str, None] = {}
     for each in winners(batch):
         plan = each.plan
-        groups.setdefault((plan.entry, plan.theory, plan.cwd, plan.prove), []).append(each)
+        entry = MeasuredEntry(plan.entry, plan.theory, plan.cwd, plan.prove)
+        groups.setdefault(entry, []).append(each)
+        aliases[plan.prover] = None
     if not groups:
         raise InputError("holds no results of lemmas that are there now", printable(directory))
-    entries = [group[0].plan.entry for group in groups.values()]
+    uses = Counter(entry.name for entry in groups)
     names = TaskIds()
     tasks: Json = {}
-    for group in groups.values():
-        name = group[0].plan.entry
+    for entry, group in groups.items():
+        name = entry.name
         # A pattern of theories is as many entries.
-        if entries.count(name) > 1:
+        if uses[name] > 1:
             name = names.new(group[0].prefix)
         tasks[name] = measured_entry(batch, group, args.output)
-    aliases = dict.fromkeys(each.plan.prover for group in groups.values() for each in group)
     config = measured_config(batch.header, args)
     checker = str(config.get("recheck_with", ""))
     if checker in batch.provers:
@@ -25527,21 +26491,25 @@ def measured_recipe(args: argparse.Namespace) -> Json:
 
 def winners(batch: Batch) -> list[Measured]:
     """Each lemma with each prover and flags, as it was answered best; what isn't is said."""
-    best: dict[tuple[str, str, str, str, tuple[str, ...]], Measured] = {}
+    best: dict[MeasuredLemma, Measured] = {}
     gone: list[str] = []
     for task in batch.tasks.values():
-        plan = task.record.plan if task.record else task.plan
+        plan = task.plan
+        if task.record:
+            plan = task.record.plan
         options = batch.provers[plan.prover].all_options(plan.options)
         path = os.path.join(plan.cwd, plan.theory)
-        is_refused = bool(plan.unreadable) or bool(task.result and task.result.refused)
-        if is_refused or plan.lemma not in theory_now(path, options, plan.flags).lemmas:
+        known = theory_now(path, options, plan.flags).lemmas
+        is_refused = bool(task.result and task.result.refused)
+        if plan.unreadable or is_refused or plan.lemma not in known:
             gone.append(task.id)
             continue
-        prefix = task.id.removesuffix(f"--{plan.lemma}--{plan.prover}").partition("--")[0]
+        words = filter(None, (plan.lemma, plan.prover, plan.variant))
+        prefix = task.id.removesuffix("--" + "--".join(words)).partition("--")[0]
         measured = Measured(plan, prefix, task.result)
-        key = (plan.entry, plan.theory, plan.lemma, plan.prover, plan.flags)
-        if key not in best or measured.rank < best[key].rank:
-            best[key] = measured
+        lemma = MeasuredLemma(plan.entry, plan.theory, plan.lemma, plan.prover, plan.flags)
+        if lemma not in best or measured.rank < best[lemma].rank:
+            best[lemma] = measured
     if gone:
         say(f"left out, as no such lemma is there now, or no prover reads it: {listed(gone, 10)}")
     open_ids = [each.plan.id for each in best.values() if each.verdict is None]
@@ -25558,27 +26526,54 @@ def measured_entry(batch: Batch, group: Sequence[Measured], recipe_file: str) ->
         "tamarin_versions": list(dict.fromkeys(each.plan.prover for each in group)),
         "output_file_prefix": group[0].prefix,
     }
-    if plan.options:
-        entry["tamarin_options"] = list(plan.options)
-    if plan.flags:
-        entry["preprocess_flags"] = list(plan.flags)
+    variants: dict[str, list[Measured]] = {}
+    for each in group:
+        variants.setdefault(each.plan.variant, []).append(each)
+    has_variants = all(variants)
+    if not has_variants:
+        entry.update(measured_settings(plan))
     if plan.cwd != batch.header.cwd:
         entry["cwd"] = path_from(plan.cwd, batch.header.cwd)
     if not plan.prove:
         entry["prove"] = False
-    entry["lemmas"] = [measured_item(each, entry) for each in group]
+    if has_variants:
+        entry["variants"] = {name: measured_variant(of, entry) for name, of in variants.items()}
+    else:
+        entry["lemmas"] = [measured_item(each, entry, plan) for each in group]
     return entry
 
 
-def measured_item(measured: Measured, entry: Json) -> Json:
-    """A lemma of the entry, which says what is not as with the entry's first one."""
+def measured_settings(plan: Plan) -> Json:
+    """Options and flags, as an entry or a variant gives them."""
+    settings: Json = {}
+    if plan.options:
+        settings["tamarin_options"] = list(plan.options)
+    if plan.flags:
+        settings["preprocess_flags"] = list(plan.flags)
+    return settings
+
+
+def measured_variant(members: Sequence[Measured], entry: Json) -> Json:
+    """A variant of the entry, under the name that it had, for the lemmas that it answered best."""
+    first = members[0].plan
+    settings = {(each.plan.options, each.plan.flags) for each in members}
+    # Those of a variant are added to those of a lemma: where lemmas differ each has its own.
+    is_common = len(settings) == 1
+    variant = measured_settings(first) if is_common else {}
+    base = first if is_common else replace(first, options=(), flags=())
+    variant["lemmas"] = [measured_item(each, entry, base) for each in members]
+    return variant
+
+
+def measured_item(measured: Measured, entry: Json, first: Plan) -> Json:
+    """A lemma of the entry, which says what is not as with the first one."""
     plan = measured.plan
     item: Json = {"name": plan.lemma}
     if len(entry["tamarin_versions"]) > 1:
         item["tamarin_versions"] = [plan.prover]
-    if list(plan.options) != entry.get("tamarin_options", []):
+    if plan.options != first.options:
         item["tamarin_options"] = list(plan.options)
-    if list(plan.flags) != entry.get("preprocess_flags", []):
+    if plan.flags != first.flags:
         item["preprocess_flags"] = list(plan.flags)
     item["resources"] = measured_resources(plan.limits, measured.result)
     if measured.verdict:
@@ -25599,7 +26594,7 @@ def measured_resources(limits: Limits, result: Result | None) -> Json:
     for key, number in wanted.items():
         # 0: batch-tamarin did not say it.
         if number:
-            resources[key] = int(number) if float(number).is_integer() else number
+            resources[key] = plain_number(number)
     return resources
 
 
@@ -25617,7 +26612,9 @@ def measured_config(header: Header, args: argparse.Namespace) -> Json:
         config.update(said)
     asked = {"global_max_cores": args.cores, "global_max_memory": args.memory}
     asked["default_timeout"] = args.timeout
-    config.update({key: value for key, value in asked.items() if value})
+    for key, value in asked.items():
+        if value:
+            config[key] = value
     config["output_directory"] = args.results
     return config
 
@@ -25632,7 +26629,9 @@ def measured_prover(batch: Batch, alias: str, recipe_file: str) -> Json:
         program = name
     elif os.sep in program:
         program = recipe_path(os.path.join(batch.header.cwd, program), recipe_file)
-    entry: Json = {"command": [program, *rest]} if rest else {"path": program}
+    entry: Json = {"path": program}
+    if rest:
+        entry = {"command": [program, *rest]}
     if prover.options:
         entry["options"] = list(prover.options)
     if prover.env:
@@ -25643,7 +26642,6 @@ def measured_prover(batch: Batch, alias: str, recipe_file: str) -> Json:
 # --- status ---------------------------------------------------------------------------------------
 
 JSON_LOOK_S = 1.0  # between two lines of `status --follow --json`
-PIPE_COLUMNS = 120  # how wide the block is where no terminal says it
 
 
 class BatchState(NamedTuple):
@@ -25688,7 +26686,12 @@ def warn_of_news(batch: Batch, directory: str, now: SourcesNow) -> None:
         warn(f"newer results of this recipe are in {printable(path_from(newer, os.getcwd()))}")
     if now.gone:
         warn(f"not there any more, so that nothing can be compared with it: {listed(now.gone)}")
-    if now.older:
+    if now.to_make:
+        files = dict.fromkeys(itertools.chain.from_iterable(now.to_make.values()))
+        theories = plural(len(now.to_make), "theory file")
+        them = "it" if len(now.to_make) == 1 else "them"
+        warn(f"{listed(files)} changed since {theories} came from there: `run` makes {them} again")
+    elif now.older:
         results = plural(len(now.older), "result")
         warn(f"{results} on an older text than lies there now: run the recipe to prove them again")
 
@@ -25757,11 +26760,8 @@ def status_text(
     """The block of a batch that runs, the final table of any other; `older`: as in `rows_of`."""
     if not state.is_running:
         tasks = list(progress.batch.tasks.values())
-        return final_table(progress.batch, directory, tasks, older)
-    columns = PIPE_COLUMNS
-    if sys.stdout.isatty():
-        columns, _ = terminal_size()
-    lines = progress.block(columns, sys.maxsize)
+        return final_table(progress.batch, directory, tasks, older, stdout_columns())
+    lines = progress.block(columns_to_fill(), sys.maxsize)
     return "".join(printable(line) + "\n" for line in lines)
 
 
@@ -25830,31 +26830,39 @@ def command_audit(args: argparse.Namespace) -> int:
         raise InputError("what is to be audited? Give results directories, theories, logs, folders")
     if args.tolerance is not None and not args.against:
         raise InputError("--tolerance says how far results may be from those of --against")
-    accepted = read_accepted(args.expect) if args.expect else []
+    accepted: list[str] = []
+    if args.expect:
+        accepted = read_accepted(args.expect)
     evidence = read_evidence(args.paths, warn)
     batches = evidence.batches
-    tasks = list(located_tasks(batches))
     problems = KnownProblems(batches, evidence.rechecks, evidence.texts, accepted)
     rows = list(audit_rows(batches, problems))
     findings = [*audit(batches, rows), *evidence.findings]
     findings += findings_of_known_problems(batches, problems)
+    tasks = list(located_tasks(batches))
     if args.expect:
         findings += check_expectations(tasks, args.expect)
     if args.against:
-        baseline = read_evidence(args.against, warn).batches
-        if not baseline:
-            raise InputError("here are no results to compare with", printable(args.against[0]))
-        earlier = located_tasks(baseline)
-        tolerance = args.tolerance or math.inf
-        findings += compare(tasks, references_of(earlier), "in the baseline", tolerance)
+        findings += compare_with_baseline(tasks, args.against, args.tolerance)
         findings = without_repeats(findings)
     kinds = list(ADVICE)
     findings.sort(key=lambda finding: (finding.rank, kinds.index(finding.kind)))
     code = audit_code(tasks, findings, args.strict)
-    told = problems.not_judged
-    text = audit_report(args.format, code == 0, rows, findings, told, args.details)
+    found = Audit(code == 0, rows, findings, problems.not_judged)
+    text = audit_report(args.format, found, args.details)
     _print_audit("".join(told_in_bundles(args, [text])), args.format)
     return code
+
+
+def compare_with_baseline(
+    tasks: Iterable[Located], paths: Sequence[str], tolerance: float | None
+) -> Iterator[Finding]:
+    """How results differ from earlier ones at these paths. Raises InputError where none are."""
+    baseline = read_evidence(paths, warn).batches
+    if not baseline:
+        raise InputError("here are no results to compare with", printable(paths[0]))
+    earlier = references_of(located_tasks(baseline))
+    return compare(tasks, earlier, "in the baseline", tolerance or math.inf)
 
 
 def _print_audit(text: str, form: str) -> None:
@@ -25868,7 +26876,7 @@ def _print_advisories(args: argparse.Namespace) -> int:
     """List what an audit holds against verdicts."""
     if args.format == "junit":
         raise InputError("a list of known problems is no test: use another --format")
-    _print_audit(advisories_report(args.format, args.details), args.format)
+    _print_audit(advisories_report(args.format), args.format)
     return 0
 
 
@@ -25881,7 +26889,9 @@ def audit_code(tasks: Sequence[Located], findings: Iterable[Finding], strict: bo
     # What rests on a false lemma is a finding already: no closure is needed.
     if any(each.task.misses_expectation for each in tasks):
         return 1
-    return 0 if all(each.task.is_settled for each in tasks) else 3
+    if all(each.task.is_settled for each in tasks):
+        return 0
+    return 3
 
 
 def use_utf8_on_stdout() -> None:
@@ -25933,13 +26943,16 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
 
     None where derived files are to be made again and no more is asked for.
     """
+    if args.output in ("", "-", "/dev/stdout"):
+        formats = args.format
+        if not formats and not args.rebuild:
+            formats = [form_to_print()]
+        refuse_to_print(formats)
+        if args.fragment:
+            refuse_no_pages(formats, "--fragment")
+        return dict.fromkeys(formats, "")
     stem, ending = os.path.splitext(args.output)
     forms = {report_ending(form): form for form in REPORTS}
-    if args.output in ("", "-", "/dev/stdout"):
-        formats = args.format or ([] if args.rebuild else [form_to_print()])
-        refuse_to_print(formats)
-        refuse_no_pages(formats, "--fragment" if args.fragment else "")
-        return dict.fromkeys(formats, "")
     if not os.path.basename(args.output) or os.path.isdir(args.output):
         raise InputError("is a directory: name a file in it", args.output)
     if os.path.exists(args.output) and not os.path.isfile(args.output):
@@ -25950,7 +26963,8 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
     formats = args.format or [forms.get(ending, "md")]
     if "table" in formats:
         raise InputError("a table is for the terminal: leave out -o, or give another format")
-    refuse_no_pages(formats, "--fragment" if args.fragment else "")
+    if args.fragment:
+        refuse_no_pages(formats, "--fragment")
     files: dict[str, str] = {}
     for form in formats:
         path = stem + report_ending(form)
@@ -25962,7 +26976,9 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
 
 def form_to_print() -> str:
     """What a report is printed as where no format is asked for."""
-    return "table" if sys.stdout.isatty() else "md"
+    if sys.stdout.isatty():
+        return "table"
+    return "md"
 
 
 def refuse_to_print(formats: Sequence[str]) -> None:
@@ -25976,9 +26992,9 @@ def refuse_to_print(formats: Sequence[str]) -> None:
 
 
 def refuse_no_pages(formats: Iterable[str], option: str) -> None:
-    """Raise InputError for a format that is no page, where an option for pages is given."""
+    """Raise InputError for a format that is no page: the option that is given is for pages."""
     for form in formats:
-        if option and form not in WRITERS:
+        if form not in WRITERS:
             pages = ", ".join(form for form in WRITERS if form in REPORTS)
             raise InputError(f"{option} is for pages ({pages}): {form} is a table already")
 
@@ -26054,15 +27070,16 @@ def command_lemmas(args: argparse.Namespace) -> int:
     flags = [flag.lstrip("=") for flag in args.define]
     if os.path.isdir(args.theory):
         first = theories_below(args.theory)[:1]
-        such_as = f", such as {quoted(first)}" if first else ""
+        such_as = ""
+        if first:
+            such_as = f", such as {quoted(first)}"
         raise InputError(f"is a folder: name a theory (.spthy) in it{such_as}", args.theory)
     theory = load_theory(args.theory, flags, args.diff, args.auto_sources)
     if args.json:
-        lemmas = [lemma_json(lemma) for lemma in theory.lemmas]
+        lemmas = list(map(lemma_json, theory.lemmas))
         print_out(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2) + "\n")
     else:
-        columns = terminal_size()[0] if sys.stdout.isatty() else PIPE_COLUMNS
-        print_out(lemma_table(theory.lemmas, columns) + "\n")
+        print_out(lemma_table(theory.lemmas, columns_to_fill()) + "\n")
     say_what_flags_do(theory, flags)
     return 0
 
@@ -26180,9 +27197,12 @@ def show_cache(cache: Cache) -> None:
 
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
-    if any(os.path.exists(os.path.join(args.recipe, name)) for name in RECORDS):
-        own_results(args.recipe)  # which tells what batch-tamarin's are good for
-        command = f"`batch_tamarin.py resume {quoted([printable(args.recipe)])}`"
+    directory = args.recipe
+    if os.path.basename(directory) in RECORDS and os.path.isfile(directory):
+        directory = os.path.dirname(directory) or "."
+    if any(os.path.exists(os.path.join(directory, name)) for name in RECORDS):
+        own_results(directory)  # which tells what batch-tamarin's are good for
+        command = f"`batch_tamarin.py resume {quoted([printable(directory)])}`"
         raise InputError(
             f"holds results: name a recipe, or {command} goes on with them", args.recipe
         )
@@ -26239,7 +27259,6 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
 
 def command_recheck(args: argparse.Namespace) -> int:
     """Let another prover check stored proofs, without a search: it must reach the same verdicts."""
-
     directory = own_results(args.results)
     journal_path = os.path.join(directory, JOURNAL)
     batch = load_results(directory, warn)
@@ -26306,7 +27325,7 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
         )
     known = recipe.data["tamarin_versions"]
     if asked in known:
-        return _recipe_prover(recipe, asked)
+        return recipe_prover(recipe, asked)
     program = find_program(asked)
     if not program:
         aliases = ", ".join(known)
@@ -26320,10 +27339,9 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
 
 def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     """The Batch that `run` would run here, its provers asked for their versions."""
-
     provers = recipe_provers(recipe)
     run_unless_stopped(ask_versions(provers.values()))
-    machine = Limits(available_cores(), available_memory_mb(), math.inf)
+    machine = own_machine()
     make_theories(recipe, machine, options)
     return plan_batch(recipe, provers, machine, options, warn)
 
@@ -26334,6 +27352,8 @@ def make_theories(recipe: Recipe, machine: Limits, options: PlanOptions) -> None
     room = global_limits(recipe.config, machine, options, lambda message: None)
     preparations = read_preparations(recipe, room, most_tasks(options))
     if preparations:
+        for each in preparations:
+            recipe.made_from[path_from(each.target, each.cwd)] = each.own_files
         with made_theories_folder() as folder:
             recipe.not_made.update(TheoryMaker(folder).make(preparations, room))
 
@@ -26347,12 +27367,20 @@ class RunAsked(NamedTuple):
     doubled: bool = False  # the limits that results have met, once
     cache: Cache | None = None
     take_over: bool = False  # another run is known to be dead, where no lock can tell
+    fail_fast: bool = False  # the first failure ends the run
 
 
 def asked_run(args: argparse.Namespace, place: Place) -> RunAsked:
     """What the command line asks of a run; relative to where the user is, so call it there."""
     cache = None if args.no_cache else cache_to_use(args)
-    return RunAsked(args.task, place, args.again, cache=cache, take_over=args.take_over)
+    return RunAsked(
+        args.task,
+        place,
+        args.again,
+        cache=cache,
+        take_over=args.take_over,
+        fail_fast=args.fail_fast,
+    )
 
 
 def run_recipe(
@@ -26372,7 +27400,7 @@ def run_recipe(
     if checker:
         refuse_strange_checker(planned.provers[checker], planned)
     done = run_batch(planned, directory, asked, args)
-    if not checker or done.was_stopped:
+    if not checker or done.was_stopped or done.has_failed_fast:
         return done.exit_code
     # All answers that there are: from the cache, of earlier runs, and not chosen by -t as well.
     recheck = Recheck(done.batch, done.directory, planned.provers[checker])
@@ -26402,6 +27430,7 @@ class BatchRun(NamedTuple):
     batch: Batch
     directory: str
     exit_code: int  # above 128 if a signal stopped it
+    has_failed_fast: bool = False  # a failure did
 
     @property
     def was_stopped(self) -> bool:
@@ -26421,7 +27450,7 @@ def run_batch(
     batch = journal.batch
     if not journal.is_new:
         times = math.inf if asked.doubled else planned.header.options.retry
-        raise_limits(batch, planned, chosen_ids, times)
+        raise_limits(batch, planned, chosen_ids, times, asked.again)
         changes = changes_of(batch, planned, chosen_ids, asked.again)
         batch.dependencies = planned.dependencies
         if not changes.differs:
@@ -26433,14 +27462,22 @@ def run_batch(
     if not journal.is_new:
         show_as_it_is_now(batch, directory, derived)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
-    stopped_by = _run_tasks(tasks, journal, derived, asked, args)
+    end = _run_tasks(tasks, journal, derived, asked, args)
     # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
     journal.close()
     if asked.cache and asked.cache.prune():
         warn(asked.cache.problem)
     note_rechecks(batch, directory, warn)
     write_reports(batch, directory, derived)
-    return conclude(batch, directory, tasks, stopped_by)
+    done = conclude(batch, directory, tasks, end.stopped_by)
+    return done._replace(has_failed_fast=bool(end.failed_id))
+
+
+class RunEnd(NamedTuple):
+    """Why a run has ended, if that is not because all was done."""
+
+    stopped_by: int  # the number of a signal, or 0
+    failed_id: str  # the task whose failure ended it, or ""
 
 
 def _run_tasks(
@@ -26449,8 +27486,8 @@ def _run_tasks(
     derived: DerivedFiles,
     asked: RunAsked,
     args: argparse.Namespace,
-) -> int:
-    """Run those of the chosen tasks that need it; the number of the signal that ended it, or 0."""
+) -> RunEnd:
+    """Run those of the chosen tasks that need it."""
     import asyncio
 
     batch = journal.batch
@@ -26466,13 +27503,13 @@ def _run_tasks(
         report = LiveReport(batch, derived)
         journal.observers.append(report.note)
         tell = say if args.debug else None
-        runner = Runner(directory, journal, supervisor, asked.cache, tell)
+        runner = Runner(directory, journal, supervisor, asked.cache, tell, asked.fail_fast)
         work = runner.run(waiting, asked.again)
         asyncio.run(progress.beside(report.beside(work)))
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
-    return stopped_by
+    return RunEnd(stopped_by, runner.failed_id)
 
 
 def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], asked: RunAsked) -> BatchRun:
@@ -26498,7 +27535,7 @@ def conclude(batch: Batch, directory: str, tasks: Sequence[Task], stopped_by: in
 def show_results(batch: Batch, directory: str, tasks: Sequence[Task]) -> None:
     """Print the final table; where that can't be, it is a warning: the results are on disk."""
     try:
-        print_coloured(final_table(batch, directory, tasks))
+        print_coloured(final_table(batch, directory, tasks, columns=stdout_columns()))
     except OSError as error:
         discard_output()
         again = quoted(["status", directory])
@@ -26751,8 +27788,8 @@ READERS = ("paths", "results", "against", "theory")
 
 def run_command(args: argparse.Namespace) -> int:
     """Run a command; what it reads from bundles is unpacked meanwhile. The exit code."""
-    named = [path for each in READERS for path in as_list(getattr(args, each, []))]
-    named += as_list(getattr(args, "recipe", ""))
+    named = [path for each in READERS for path in paths_in(getattr(args, each, []))]
+    named += paths_in(getattr(args, "recipe", ""))
     if not any(place_in_bundle(path) for path in named):
         return int(args.func(args))
     if args.func not in (command_audit, command_report, command_status, command_lemmas):
@@ -26767,7 +27804,7 @@ def run_command(args: argparse.Namespace) -> int:
     return max(codes, default=0)
 
 
-def as_list(value: Any) -> list[str]:
+def paths_in(value: Any) -> list[str]:
     """The paths that an argument names."""
     values = value if isinstance(value, list) else [value]
     return [str(each) for each in values if each]
@@ -26881,9 +27918,9 @@ class OpenedBundles:
             batch = load_results(os.path.join(self.folder, results), warn)
             for view in _views_of(batch):
                 theory = os.path.relpath(view.path, self.folder)
-                read = {"define": list(view.flags), "diff": view.diff}
+                flags, diff, auto_sources = view.options
                 each_asked[view] = _with(
-                    args, theory=theory, auto_sources=view.auto_sources, **read
+                    args, theory=theory, define=list(flags), diff=diff, auto_sources=auto_sources
                 )
         return list(each_asked.values())
 
@@ -26925,7 +27962,8 @@ def command_show(args: argparse.Namespace) -> int:
             print_out(f"\n{printable(path)}\n\n")
             tasks = list(batch.tasks.values())
             note_rechecks(batch, path, warn)
-            lines = table_of_results(batch, path, tasks, sources_now(batch).older)
+            older = sources_now(batch).older
+            lines = table_of_results(batch, path, tasks, older, stdout_columns())
             print_coloured("\n".join(lines) + "\n")
         print_out("\nAudit: ")
         asked = command_line_parser().parse_args(["audit", *paths])
@@ -27200,7 +28238,10 @@ def plan_again(
     recipe.raise_problems()
     machine = Limits(available_cores(), available_memory_mb(), math.inf)
     planned = plan_batch(recipe, provers, machine, options, warn)
-    raise_limits(unpacked.paper, planned, (), 0)
+    for task in list(planned.tasks.values()):
+        before = unpacked.paper.tasks.get(task.id)
+        if before and before.plan.raised_from == task.plan.limits:
+            planned.apply(_raised_as_before(task.plan, before.plan, planned.header.limits))
     refuse_what_leads_out(planned, unpacked.directory)
     for task_id, task in list(planned.tasks.items()):
         if task.plan.prover not in found:
@@ -27208,6 +28249,11 @@ def plan_again(
     if not planned.tasks:
         raise InputError("no prover of the paper is here: --prover PROGRAM names one")
     return planned
+
+
+def _raised_as_before(plan: Plan, before: Plan, room: Limits) -> Plan:
+    """A plan with the limits that the paper's prover needed in the end."""
+    return replace(plan, limits=before.limits.within(room), raised_from=plan.limits)
 
 
 HARMLESS = ("TAMARIN_NO_MAUDE_VARIANTS",)  # of variables that change what is proven
@@ -27240,7 +28286,7 @@ def refuse_checks_that_lead_out(results: str, directory: str) -> None:
     for view, tasks in _views_of(batch).items():
         # One that can't be read isn't checked either.
         try:
-            theory = load_theory(*view, copies)
+            theory = view.load(copies)
         except InputError:
             continue
         plan = tasks[0].plan
