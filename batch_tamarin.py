@@ -24292,7 +24292,7 @@ examples:
   go on after a stop or a crash:        batch_tamarin.py resume results
   double the limits that were met:      batch_tamarin.py retry results
   what do the results establish?        batch_tamarin.py audit results
-  hand it all in as one file:           batch_tamarin.py bundle results -o paper.pyz
+  hand it in as one file:               batch_tamarin.py bundle results -o a.pyz
   what Tamarin would list in a theory:  batch_tamarin.py lemmas theory.spthy
 
 type `batch_tamarin.py COMMAND --help` for a command's options and examples.
@@ -27638,16 +27638,16 @@ def bundle_source(results: str) -> BundleSource:
 
 BUNDLE_EXAMPLES = """\
 examples:
-  what it is, results, audit, digests:  python3 {0}
-  a page to read:                       python3 {0} report -f html > page.html
-  prove it all again:                   python3 {0} run
-  the same with a prover of yours:      python3 {0} run --prover ~/bin/tamarin-prover
-  check the proofs, don't search them:  python3 {0} recheck --prover tamarin-prover
-  look at the files:                    python3 {0} extract DIR
+  look at it, and audit it:  python3 {0}
+  a page to read:            python3 {0} report -f html > page.html
+  prove it again:            python3 {0} run
+  with a prover of yours:    python3 {0} run --prover ~/bin/tamarin-prover
+  check the stored proofs:   python3 {0} recheck --prover tamarin-prover
+  look at the files:         python3 {0} extract DIR
 
-`run` and `recheck` start your prover with the options of the paper, and the oracles of the paper.
-A copy of batch_tamarin.py that you trust does the same, and executes nothing of this file:
-  python3 batch_tamarin.py {0} [COMMAND ...]
+`run` and `recheck` start your prover, with the options and the oracles of the
+paper. A copy of batch_tamarin.py that you trust does the same as this file,
+and executes nothing of it: python3 batch_tamarin.py {0} [COMMAND ...]
 """
 
 

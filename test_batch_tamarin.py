@@ -17492,6 +17492,8 @@ def test_commands_tell_the_same_of_a_bundle_as_of_its_results(lab):
 
 def test_other_commands_say_what_to_do_with_a_bundle(lab):
     bundle_of(lab)
+    help_lines = lab.run("paper.pyz", "--help", code=0).stdout.splitlines()
+    assert max(map(len, help_lines)) <= 80
     for command in ("run", "resume"):
         assert "this is a bundle" in lab.run(command, "paper.pyz", code=2).stderr
 
