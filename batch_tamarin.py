@@ -34,6 +34,7 @@ Contents (each section uses only those above it)
     Interchange with batch-tamarin
     Assumptions and audit
     Reports
+    Bundle
     Terminal
     Commands
 
@@ -101,6 +102,7 @@ from typing import (
 if TYPE_CHECKING:
     import asyncio
     import resource
+    import zipfile
     from typing import BinaryIO, NoReturn, TextIO
 
 __version__ = "0.1.0"
@@ -636,6 +638,11 @@ class Limits:
             and self.memory_mb <= other.memory_mb
             and self.timeout_s <= other.timeout_s
         )
+
+    def within(self, room: Limits) -> Limits:
+        """The same time with no more cores and memory than there are."""
+        cores = min(self.cores, room.cores)
+        return Limits(cores, min(self.memory_mb, room.memory_mb), self.timeout_s)
 
 
 NO_LIMITS = Limits(0, 0, 0)  # of what others did, and did not tell
@@ -3344,7 +3351,7 @@ def _pass_escaped(
 # --- A place in the text of a file ----------------------------------------------------------------
 
 _BLANKS = re.compile(r"[^\S\u2028\u2029\x85\x1c-\x1f]+")  # what Haskell takes for blanks
-_COMMENT_EDGE = re.compile(r"/\*|\*/")
+COMMENT_EDGE = re.compile(r"/\*|\*/")
 # Tamarin takes these four words for no name.
 _IDENTIFIER = re.compile(r"(?!(?:in|let|rule|diff)(?!\w))[^\W_]\w*")
 _NO_WORD = re.compile(r"\W")
@@ -3446,7 +3453,7 @@ class Cursor(SourceText):
         end = self.pos + len("/*")
         depth = 1
         while depth:
-            edge = _COMMENT_EDGE.search(self.text, end)
+            edge = COMMENT_EDGE.search(self.text, end)
             if not edge:
                 self.fail(
                     self.pos,
@@ -17145,7 +17152,14 @@ REPORT_MARKS: dict[str, Mark] = {
     "typ": Mark(f"// {REPORT_SIGN}\n"),
     "csv": Mark("", ("id,name,theory,lemma,", "directory,id,name,theory,lemma,")),
     "junit": Mark(f"<!-- {REPORT_SIGN} -->\n"),
-    "json": Mark("", ('{"batch": {"event": "batch",', '{"batches": [\n{"directory": ')),
+    "json": Mark(
+        "",
+        (
+            '{"batch": {"event": "batch",',
+            '{"batches": [\n{"directory": ',
+            '{\n "reproduction": {',
+        ),
+    ),
 }
 
 
@@ -18781,6 +18795,9 @@ class Recheck:
         self.directory = os.path.join(directory, RECHECK_FOLDER + prover.alias)
         self.proofs_directory = self.directory + "~proofs"
         self.dependencies: dict[TheoryView, Dependencies] = {}
+        # The results may come from a larger machine.
+        machine = Limits(available_cores(), available_memory_mb(), math.inf)
+        self.room = batch.header.limits.within(machine)
         # What was proven, not what lies there today.
         self.copies = kept_inputs(batch.header, self.results)
         load = functools.partial(load_theory, copies=self.copies)
@@ -18850,6 +18867,7 @@ class Recheck:
             task.plan,
             theory=path,
             prover=self.prover.alias,
+            limits=task.plan.limits.within(self.room),
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
@@ -18881,6 +18899,7 @@ class Recheck:
             host=host,
             boot_id=boot_id,
             provers={self.prover.alias: self.prover},
+            limits=self.room,
             recheck_of=self.results,
         )
 
@@ -19119,9 +19138,29 @@ def final_table(batch: Batch, directory: str, rows: Sequence[Row], columns: int 
     Of a large batch it has only the tasks that are problems. `rows`: of `final_rows`; `columns`:
     as in `text_table`.
     """
+    lines = table_of_results(directory, rows, columns)
+    lines.append(f"results: {printable(directory)}")
+    page = os.path.join(directory, PAGE)
+    if os.path.exists(page):
+        lines.append(f"page:    {printable(page)}")
+    lines += _next_steps(batch, directory, [row.task for row in rows])
+    touched = told_touched(row.advisories for row in rows if _has_begun(row))
+    if touched:
+        where = quoted([printable(directory)])
+        lines.append(f"{touched}, what to do: batch_tamarin.py audit {where}")
+    return "\n".join(lines) + "\n"
+
+
+def _has_begun(row: Row) -> bool:
+    """Whether there is something to show of it."""
+    return row.task.status is not Status.PENDING or row.task.outdated is not None
+
+
+def table_of_results(directory: str, rows: Sequence[Row], columns: int = 0) -> list[str]:
+    """The lines of the final table, with the totals."""
     tasks = [row.task for row in rows]
     # What was never begun has nothing to show: the totals count it.
-    begun = [row for row in rows if row.task.status is not Status.PENDING or row.task.outdated]
+    begun = list(filter(_has_begun, rows))
     left_out = ""
     if len(begun) > TABLE_ROWS:
         chosen = [row for row in begun if row.is_problem]
@@ -19141,16 +19180,7 @@ def final_table(batch: Batch, directory: str, rows: Sequence[Row], columns: int 
         lines.append(left_out)
     lines.append("")
     lines.append(_totals_line(tasks, chosen))
-    lines.append(f"results: {printable(directory)}")
-    page = os.path.join(directory, PAGE)
-    if os.path.exists(page):
-        lines.append(f"page:    {printable(page)}")
-    lines += _next_steps(batch, directory, tasks)
-    touched = told_touched(row.advisories for row in begun)
-    if touched:
-        where = quoted([printable(directory)])
-        lines.append(f"{touched}, what to do: batch_tamarin.py audit {where}")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _variants_of(tasks: Iterable[Task], rows: Sequence[Row]) -> list[Aspect]:
@@ -19735,7 +19765,8 @@ def _ends_of(path: str) -> Iterator[str]:
 # Of a path that isn't known: what may stand before it, and what is in it.
 _PATH = re.compile(
     r"""(?:file://)?
-    (?: (?<![\w./<~-]) | (?=/(?:home|Users|root)/) )  # `-I/home/x`, too; no `a/b`, no `</g>`
+    # `-I/home/x`, too; no `a/b`, no `models/*/b`, no `</g>`
+    (?: (?<![\w./<~*?}\]-]) | (?=/(?:home|Users|root)/) )
     (?: / [^\s/'"<>|:;,()\[\]{}]+ ){2,} /?
     """,
     re.VERBOSE,
@@ -19750,9 +19781,20 @@ class Blind:
     the recipe and the theories call their lemmas, entries and provers stays as it is.
     """
 
-    def __init__(self, batches: Batches) -> None:
-        hosts: set[str] = set()
-        names: set[str] = set()
+    def __init__(
+        self,
+        batches: Batches,
+        moved: Mapping[str, str] = NO_COPIES,
+        hosts: Iterable[str] = (),
+        shown: Iterable[str] = (),
+    ) -> None:
+        """`moved`: directories that are told to be others; `hosts`: more names that are hidden.
+
+        `shown`: names that can be read, whoever has them.
+        """
+        hosts = set(hosts)
+        names = set(shown)
+        self._moved = moved
         for batch in batches.values():
             hosts.add(batch.header.host)
             for task in batch.tasks.values():
@@ -19760,16 +19802,39 @@ class Blind:
                 names |= {plan.lemma, plan.entry, plan.prover, plan.variant}
                 if task.record:
                     hosts.add(task.record.host)
-        roots = _roots_of(batches)
+        # What is below one that was moved goes with it.
+        inside = tuple(root + "/" for root in moved)
+        roots = {root for root in _roots_of(batches) if not root.startswith(inside)}.union(moved)
         self._roots = _roots_pattern(roots)
         self._words = _words_pattern(hosts, roots, names)
 
     def __call__(self, text: str) -> str:
         """The text as a reviewer may see it."""
         if "/" in text:
-            text = self._roots.sub(_below_root, text)
-            text = _PATH.sub(_last_name, text)
+            text = self._roots.sub(self._told_root, text)
+            text = _PATH.sub(self._told_path, text)
         return self._words.sub("(hidden)", text)
+
+    def tells(self, text: str) -> bool:
+        """Whether a text names a host, a user, or a directory of the batches."""
+        return bool(self._words.search(text) or self._roots.search(text) or _HOME.search(text))
+
+    def _told_root(self, found: re.Match[str]) -> str:
+        """What stands for a directory: nothing before what is below it, or where it was moved."""
+        root = found[0].removeprefix("file://").rstrip("/")
+        is_whole = not found[0].endswith("/")
+        if root in self._moved:
+            return self._moved[root] + ("" if is_whole else "/")
+        return "." if is_whole else ""
+
+    def _told_path(self, found: re.Match[str]) -> str:
+        """The last name of a path; of somebody's home not even that."""
+        path = found[0].rstrip("/")
+        if any(path == place or path.startswith(place + "/") for place in self._moved.values()):
+            return found[0]
+        if _HOME.fullmatch(path.removeprefix("file://")):
+            return "~"
+        return os.path.basename(path)
 
     def shows_way(self, path: str, beside: str) -> bool:
         """Whether the way from a directory to a file can be told: not if it leaves all of ours."""
@@ -19808,19 +19873,6 @@ def _any_of(words: Iterable[str]) -> str:
     longest_first = sorted(words, key=len, reverse=True)
     either = "|".join(map(re.escape, longest_first))
     return f"(?:{either})" if either else "(?!)"
-
-
-def _below_root(found: re.Match[str]) -> str:
-    """What stands for a directory: nothing before what is below it."""
-    return "" if found[0].endswith("/") else "."
-
-
-def _last_name(found: re.Match[str]) -> str:
-    """The last name of a path; of somebody's home not even that."""
-    path = found[0].rstrip("/")
-    if _HOME.fullmatch(path.removeprefix("file://")):
-        return "~"
-    return os.path.basename(path)
 
 
 def _words_pattern(
@@ -23035,6 +23087,1156 @@ PRINTED: dict[str, Report] = {"table": functools.partial(page_report, PlainText)
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 
 
+# === Bundle =======================================================================================
+
+# A whole artifact as one file, a zip archive that Python runs. It holds `__main__.py`, which is
+# this very file; of each batch its recipe, its theories with includes and oracles as they were
+# proven, where they lay, and the results; at last MANIFEST.json, which names all of these with
+# their size and SHA-256. Who opens one trusts nothing in it: see "Opening a bundle".
+
+BUNDLE_TOOL = "__main__.py"  # what Python runs
+UNPACKED_TOOL = "batch_tamarin.py"  # the same, where a bundle was unpacked
+MANIFEST = "MANIFEST.json"
+BUNDLE_FORMAT = 1
+BUNDLED_RECIPE = "recipe.json"  # where the batch ran
+# `run` writes to where the recipe says: the results of the paper are in another directory.
+BUNDLED_RESULTS = "paper-results"
+BUNDLE_ROOT = "/artifact"  # stands for a directory of which nobody is to know where it is
+SHEBANG = b"#!/usr/bin/env python3\n"
+
+
+@dataclass(frozen=True)
+class BundledFile:
+    """What the manifest says of a file."""
+
+    sha256: str
+    size: int  # bytes
+    executable: bool = field(default=False, metadata=SPARSE)
+
+
+@dataclass(frozen=True)
+class BundledBatch:
+    """Where the manifest says that a batch is: paths in the bundle, "" for its top."""
+
+    results: str
+    cwd: str  # stands for the directory that it ran in
+    # What stands for the directories that its journals name.
+    roots: dict[str, str]
+    folders: tuple[str, ...]  # of EVIDENCE_FOLDERS, those that are not left out: one may be empty
+
+    @property
+    def recipe(self) -> str:
+        """Where its recipe is."""
+        return os.path.join(self.cwd, BUNDLED_RECIPE)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is in a bundle, all but the manifest itself."""
+
+    format: int
+    version: str  # of the program that made it, which is in it
+    batches: tuple[BundledBatch, ...]
+    notes: tuple[str, ...]  # what is not as it should be; who made it has been told
+    files: dict[str, BundledFile]  # by name
+
+
+# --- Making a bundle ------------------------------------------------------------------------------
+
+
+class BundleAsked(NamedTuple):
+    """What is asked of a bundle."""
+
+    names: bool = False  # it may tell hosts, users and absolute paths
+    logs: bool = True
+    proofs: bool = True
+
+
+class BundleSource(NamedTuple):
+    """A results directory that is to be in a bundle."""
+
+    directory: str  # absolute
+    batch: Batch
+    recipe: Json
+    recipe_file: str  # absolute: where it names files from
+
+
+class BundleMade(NamedTuple):
+    """A bundle that was written."""
+
+    size: int  # bytes
+    sha256: str
+    files: int
+
+
+def write_bundle(
+    path: str, sources: Sequence[BundleSource], asked: BundleAsked, tool: bytes, warn: Warn
+) -> BundleMade:
+    """Write results directories as one executable file; the same of them gives the same bytes.
+
+    `tool`: this program. What can't be found, or is not as it was proven, is warned of and stands
+    in the manifest. Raises OSError, InputError.
+    """
+    import zipfile
+
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(SHEBANG)
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+                _write_members(BundleWriter(archive), sources, asked, tool, warn)
+        os.chmod(temporary, 0o755)
+        # What strangers would refuse must not be handed out.
+        made = open_bundle(temporary)
+        os.replace(temporary, path)
+    finally:
+        remove_file(temporary)
+    return BundleMade(os.path.getsize(path), made.sha256, len(made.manifest.files))
+
+
+def _write_members(
+    writer: BundleWriter,
+    sources: Sequence[BundleSource],
+    asked: BundleAsked,
+    tool: bytes,
+    warn: Warn,
+) -> None:
+    writer.add(BUNDLE_TOOL, [tool])
+    batches: list[BundledBatch] = []
+    notes: list[str] = []
+    for folder, source in _folders_of(sources).items():
+        part = _BundlePart(folder, source, asked)
+        batches.append(part.write(writer))
+        for note in part.notes:
+            warn(note)
+        notes += map(part.seen, part.notes)
+    writer.add_manifest(batches, notes)
+
+
+def _folders_of(sources: Sequence[BundleSource]) -> dict[str, BundleSource]:
+    """What is to be in a bundle, by the folders in it: a single batch stands at its top."""
+    if len(sources) == 1:
+        return {"": sources[0]}
+    folders: dict[str, BundleSource] = {}
+    for source in sources:
+        name = re.sub(r"[^\w.-]", "_", os.path.basename(source.directory)).strip(".") or "batch"
+        folder = name
+        number = 1
+        while folder.casefold() in map(str.casefold, folders):
+            number += 1
+            folder = f"{name}_{number}"
+        folders[folder] = source
+    return folders
+
+
+class BundleWriter:
+    """Writes the members of a bundle, none with a time or an owner."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self.files: dict[str, BundledFile] = {}  # what the manifest is to say
+        self._names: dict[str, str] = {}  # by what some systems take for the same
+        self._archive = archive
+
+    def add(
+        self, name: str, pieces: Iterable[bytes], executable: bool = False, size: int = 0
+    ) -> str:
+        """Write a file; its SHA-256. `size`: about as many bytes as it has.
+
+        Raises InputError for a name that can't be in a bundle.
+        """
+        import hashlib
+        import zipfile
+
+        self._refuse_name(name)
+        info = zipfile.ZipInfo(name)
+        info.compress_type = zipfile.ZIP_DEFLATED
+        info.create_system = 3  # Unix, also on other systems
+        info.external_attr = (stat.S_IFREG | (0o755 if executable else 0o644)) << 16
+        digest = hashlib.sha256()
+        written = 0
+        with self._archive.open(info, "w", force_zip64=size > 1024 * MB) as member:
+            for piece in pieces:
+                digest.update(piece)
+                written += len(piece)
+                member.write(piece)
+        self.files[name] = BundledFile(digest.hexdigest(), written, executable)
+        return digest.hexdigest()
+
+    def _refuse_name(self, name: str) -> None:
+        problem = _name_problem(name)
+        other = self._names.setdefault(name.casefold(), name)
+        if other in self.files:
+            problem = f"and '{other}' can't be told apart on every system: rename one"
+        if problem:
+            raise InputError(printable(f"'{name}' {problem}; so it can't be in a bundle"))
+
+    def add_manifest(self, batches: Iterable[BundledBatch], notes: Iterable[str]) -> None:
+        """Write what all the others are."""
+        manifest = Manifest(BUNDLE_FORMAT, __version__, tuple(batches), tuple(notes), self.files)
+        # It can't tell its own digest.
+        self.add(MANIFEST, [_manifest_text(manifest).encode("utf-8", "backslashreplace")])
+
+
+def _manifest_text(manifest: Manifest) -> str:
+    return json.dumps(encode(manifest), indent=1, sort_keys=True) + "\n"
+
+
+class _Input(NamedTuple):
+    """A file that provers read: a theory, an include, an oracle."""
+
+    path: str  # where it lay: absolute
+    source: str  # where its bytes are; "" if they are nowhere
+    digest: str
+
+
+# Takes note of what is not as it should be.
+Note = Callable[[str], None]
+
+
+def _find_inputs(source: BundleSource, note: Note) -> Iterator[_Input]:
+    """The files that the results are of; what is not as it was proven is noted."""
+    header = source.batch.header
+    copies = kept_inputs(header, source.directory)
+    for name, digest in sorted(header.inputs.items()):
+        path = os.path.abspath(os.path.join(header.cwd, name))
+        if not digest:  # an oracle that was not there
+            continue
+        now = file_state_now(path).digest
+        found = ""
+        for place in (copies.get(path, ""), path):
+            if place and not found and file_state_now(place).digest == digest:
+                found = place
+        yield _Input(path, found, digest)
+        shown = printable(name)
+        if not found:
+            note(
+                f"{shown} is not in the bundle: neither what lies there now nor inputs/ has it as "
+                "it was proven"
+            )
+        elif not now:
+            note(f"{shown} is not there any more: the bundle has it as it was proven")
+        elif now != digest:
+            note(
+                f"{shown} HAS CHANGED since it was proven: the bundle has the text that the "
+                "results are of, not what lies there now"
+            )
+    # What no prover could be given reviewers must see all the same.
+    unreadable = [task.plan for task in source.batch.tasks.values() if task.plan.unreadable]
+    for path in sorted({os.path.abspath(_theory_path(plan)) for plan in unreadable}):
+        if os.path.isfile(path):
+            yield _Input(path, path, file_state_now(path).digest)
+    if not header.inputs:
+        yield from _inputs_of_others(source.batch, note)
+
+
+def _inputs_of_others(batch: Batch, note: Note) -> Iterator[_Input]:
+    """What the theories of batch-tamarin's results read now."""
+    found: dict[str, None] = {}
+    gone: dict[str, None] = {}
+    for view, tasks in _views_of(batch).items():
+        plan = tasks[0].plan
+        try:
+            theory = view.load()
+        except InputError:
+            gone[plan.theory] = None
+            continue
+        oracles = used_oracles(theory, _all_options(batch, plan), plan.cwd)
+        found.update(dict.fromkeys(map(os.path.abspath, (*theory.files, *oracles))))
+    if found:
+        note("batch-tamarin does not say which texts it proved: these are as they lie there now")
+    for name in gone:
+        note(f"{printable(name)} is not in the bundle: it can't be read")
+    for path in sorted(found):
+        yield _Input(path, path, file_state_now(path).digest)
+
+
+class _BundlePlaces:
+    """Where the files of a batch stand in a folder of a bundle.
+
+    What lay below one directory stays together: names relative to each other mean the same there.
+    """
+
+    def __init__(self, folder: str, source: BundleSource, inputs: Iterable[_Input]) -> None:
+        self.cwd = os.path.abspath(source.batch.header.cwd)
+        self.results = os.path.join(folder, BUNDLED_RESULTS)
+        folders = {self.cwd}
+        folders.update(os.path.abspath(task.plan.cwd) for task in source.batch.tasks.values())
+        folders.update(os.path.dirname(each.path) for each in inputs)
+        groups: dict[str, list[str]] = {}
+        for each in folders:
+            groups.setdefault(_neighbourhood(each), []).append(each)
+        if os.sep in groups:
+            raise InputError("a batch that ran in / can't be bundled", source.directory)
+        own = groups.pop(_neighbourhood(self.cwd))
+        # Directories, and what stands for them.
+        self.roots = {os.path.commonpath(own): folder}
+        for number, name in enumerate(sorted(groups), 1):
+            root = os.path.commonpath(groups[name])
+            self.roots[root] = os.path.join(folder, f"outside-{number}")
+        self.roots[source.directory] = self.results
+
+    def of(self, path: str) -> str:
+        """The place of a file, or of a directory."""
+        for root, place in self.roots.items():
+            if path == root:
+                return place
+            if path.startswith(root + os.sep):
+                return os.path.join(place, path[len(root) + 1 :])
+        raise InputError("has no place in the bundle", printable(path))
+
+    def blind(self) -> dict[str, str]:
+        """The directories as they are told where nobody is to know where they are."""
+        told: dict[str, str] = {}
+        for root, place in self.roots.items():
+            told[root] = os.path.join(BUNDLE_ROOT, place).rstrip(os.sep)
+            told[json.dumps(root)[1:-1]] = told[root]  # as it may stand in JSON
+        return told
+
+    def from_cwd(self, text: str) -> str:
+        """A text of JSON in which paths lead from the working directory to these places."""
+        here = self.of(self.cwd)
+        places = {**self.roots, self.cwd: here}
+        for root in sorted(places, key=len, reverse=True):
+            way = os.path.relpath(places[root] or ".", here or ".")
+            shown = json.dumps(root, ensure_ascii=False)[1:-1]
+            # Behind it there may be more of a path, and no longer name.
+            pattern = re.compile(rf"(?<![\w.-]){re.escape(shown)}(?![\w.-])")
+            text = way.join(pattern.split(text))
+        return text.replace('"./', '"')
+
+
+def _neighbourhood(path: str) -> str:
+    """What must be the same of two directories that stay together: all but the whole disk.
+
+    Nor all homes: whose they are nobody is to know.
+    """
+    names = path.split(os.sep)
+    is_home = names[1] in ("home", "Users")
+    return os.sep.join(names[: 3 if is_home else 2]) or os.sep
+
+
+class _PortableRecipe:
+    """A recipe as it can be run where the bundle is unpacked."""
+
+    def __init__(self, source: BundleSource, places: _BundlePlaces, note: Note) -> None:
+        self._source = source
+        self._places = places
+        self._note = note
+        self._recipe: Json = json.loads(json.dumps(source.recipe))
+
+    def text(self) -> str:
+        """Its JSON."""
+        self._recipe.pop("$schema", None)
+        self._set_config(self._recipe.setdefault("config", {}))
+        for prover in self._recipe.get("tamarin_versions", {}).values():
+            _make_prover_portable(prover)
+        entries: Json = self._recipe["tasks"]
+        made = [name for name, entry in entries.items() if entry.pop("prepare", None)]
+        if made:
+            self._note(
+                f"the theories of {printable(listed(made))} are in the bundle as they were made, "
+                "and the recipe in it makes them no more"
+            )
+        for name, entry in entries.items():
+            self._name_theories(name, entry)
+            if str(entry.get("cwd", "")).startswith(os.pardir):
+                entry["cwd"] = os.path.normpath(os.path.join(self._places.cwd, entry["cwd"]))
+        text = json.dumps(self._recipe, indent=2, ensure_ascii=False) + "\n"
+        return self._places.from_cwd(text)
+
+    def _set_config(self, config: Json) -> None:
+        names = str(config.get("output_directory", "results")).split(os.sep)
+        if names[0] in ("", "~", BUNDLED_RESULTS) or os.pardir in names:
+            config["output_directory"] = "results"
+        # What the command line said over the recipe.
+        options = self._source.batch.header.options
+        if options.timeout_s:
+            config["default_timeout"] = options.timeout_s
+        if options.granularity:
+            config["granularity"] = options.granularity
+
+    def _name_theories(self, name: str, entry: Json) -> None:
+        """Let an entry name its theories from the working directory, not from the recipe's own."""
+        tasks = self._source.batch.tasks.values()
+        theories = [_theory_path(task.plan) for task in tasks if task.plan.entry == name]
+        paths = set(map(os.path.normpath, theories))
+        given = entry["theory_file"]
+        if isinstance(given, str):
+            entry["theory_file"] = self._theory_name(given, paths)
+        else:
+            entry["theory_file"] = [self._theory_name(word, paths) for word in given]
+
+    def _theory_name(self, word: str, theories: Collection[str]) -> str:
+        """A name or pattern of theories; `theories`: the paths of those that there were."""
+        pattern = os.path.expanduser(word.lstrip("!"))
+        # What takes theories away by their names alone goes on to do so.
+        if word.startswith("!") and os.sep not in word:
+            return word
+        here = os.path.normpath(os.path.join(self._places.cwd, pattern))
+        beside = os.path.join(os.path.dirname(self._source.recipe_file), pattern)
+        beside = os.path.normpath(beside)
+        meant = here
+        if not _matches_any(here, theories) and _matches_any(beside, theories):
+            meant = beside
+        mark = "!" if word.startswith("!") else ""
+        # As it was, where it means the same in the bundle.
+        if meant == here and not pattern.startswith((os.sep, os.pardir)):
+            return word
+        return mark + meant
+
+
+def _matches_any(pattern: str, paths: Iterable[str]) -> bool:
+    """Whether a name of a recipe, with its placeholders, can mean one of these files."""
+    wanted = re.sub(r"\{\w+\}", "*", pattern)
+    return any(fnmatch.fnmatchcase(path, wanted) for path in paths)
+
+
+def _make_prover_portable(prover: Json) -> None:
+    """Let a prover of a recipe be one that can be anywhere on PATH."""
+    if "path" in prover:
+        prover["path"] = os.path.basename(prover["path"])
+    elif len(prover.get("command", ())) == 1:
+        prover["path"] = os.path.basename(prover.pop("command")[0])
+    # What says where something is means nothing elsewhere.
+    options = prover.pop("options", ())
+    kept = [option for option in options if not WITH_MAUDE.is_given([option])]
+    if kept:
+        prover["options"] = kept
+    for name, value in list(prover.get("env", {}).items()):
+        if os.sep in value:
+            del prover["env"][name]
+
+
+class _BundlePart:
+    """One results directory, as it stands in a folder of a bundle."""
+
+    def __init__(self, folder: str, source: BundleSource, asked: BundleAsked) -> None:
+        self.notes: list[str] = []
+        self.source = source
+        self.asked = asked
+        self.inputs = list(_find_inputs(source, self.notes.append))
+        self.places = _BundlePlaces(folder, source, self.inputs)
+        # Digests of files that are told otherwise, and what they are then.
+        self._digests: dict[bytes, bytes] = {}
+        # Of a batch that runs: what its journals tell now is on disk, and no more is told.
+        self._journals: dict[str, int] = {}
+        for name in self._result_names():
+            if os.path.basename(name) == JOURNAL:
+                self._journals[name] = os.path.getsize(self._path(name))
+        self._telling: list[str] = []  # files that may tell who made them
+        self._blind = self._make_blind()
+
+    def seen(self, text: str) -> str:
+        """What the bundle may tell of a text."""
+        return text if self.asked.names else self._blind(text)
+
+    def write(self, writer: BundleWriter) -> BundledBatch:
+        """Write it all; what the manifest says of it."""
+        for each in self.inputs:
+            if each.source:
+                self._write_input(writer, each)
+        batch = self._told_batch()
+        recipe = _PortableRecipe(self.source, self.places, self.notes.append).text()
+        writer.add(batch.recipe, [self.seen(recipe).encode("utf-8", "backslashreplace")])
+        for name in self._result_names():
+            if name not in self._journals:
+                self._write_result(writer, name)
+        # At last: they tell digests of the others.
+        for name, size in self._journals.items():
+            self._write_journal(writer, name, size)
+        if self._telling:
+            self.notes.append(
+                f"{printable(listed(self._telling, 3))}: a host, a user or a directory is named "
+                "where nothing may be changed: look at it, if nobody is to know"
+            )
+        return batch
+
+    def _told_batch(self) -> BundledBatch:
+        """What the manifest says of it."""
+        roots = {BUNDLE_ROOT: ""}
+        if self.asked.names:
+            roots = dict(self.places.roots)
+        left_out = {"logs": not self.asked.logs, "proofs": not self.asked.proofs}
+        folders: list[str] = []
+        for folder in EVIDENCE_FOLDERS:
+            if os.path.isdir(self._path(folder)) and not left_out.get(folder):
+                folders.append(folder)
+        cwd = self.places.of(self.places.cwd)
+        return BundledBatch(self.places.results, cwd, roots, tuple(folders))
+
+    def _path(self, name: str) -> str:
+        """Where a file of the results is."""
+        return os.path.join(self.source.directory, name)
+
+    def _make_blind(self) -> Blind:
+        """What takes hosts, users and absolute paths out of texts."""
+        shown: set[str] = set()
+        for each in self.inputs:
+            shown.update(self.places.of(each.path).split(os.sep))
+        hidden = {host_id()[0], *_HOME.findall(os.path.expanduser("~"))}
+        for name in self._journals:
+            hidden |= _hosts_in(self._path(name))
+        for name in sorted(hidden & shown):
+            self.notes.append(f"the name '{printable(name)}' can be read: a file is called so")
+        batches = {self.source.directory: self.source.batch}
+        return Blind(batches, self.places.blind(), hidden, shown)
+
+    def _told_code(self, path: str, data: bytes) -> bytes:
+        """What is told of a theory or an oracle: no more than comments is changed."""
+        text = data.decode("utf-8", "surrogateescape")
+        if self.asked.names or not self._blind.tells(text):
+            return data
+        change = blind_script if text.startswith("#!") else blind_comments
+        told = change(text, self._blind)
+        if self._blind.tells(told):
+            self._telling.append(os.path.basename(path))
+        return told.encode("utf-8", "surrogateescape")
+
+    def _told_lines(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """What is told of a log, or of a file of results."""
+        for line in lines:
+            text = line.decode("utf-8", "surrogateescape")
+            yield self.seen(text).encode("utf-8", "surrogateescape")
+
+    def _write_input(self, writer: BundleWriter, each: _Input) -> None:
+        """Write a file where it lay, and its copy in inputs/, which the audit reads."""
+        with open_file(each.source) as file:
+            data = self._told_code(each.path, file.read())
+            executable = bool(os.fstat(file.fileno()).st_mode & 0o111)
+        digest = writer.add(self.places.of(each.path), [data], executable)
+        self._digests[each.digest.encode()] = digest.encode()
+        copy = os.path.join(self.places.results, "inputs", digest)
+        if self.source.batch.header.inputs and copy not in writer.files:
+            writer.add(copy, [data], executable)
+
+    def _result_names(self) -> Iterator[str]:
+        """The files of the results that are to be in the bundle, by their paths there, sorted."""
+        top = self.source.directory
+        for folder, folders, names in os.walk(top):
+            folders.sort()
+            if folder == top:
+                folders[:] = [name for name in folders if name not in _LEFT_OUT]
+            for name in sorted(names):
+                path = os.path.join(folder, name)
+                if self._is_wanted(path):
+                    yield os.path.relpath(path, top)
+
+    def _is_wanted(self, path: str) -> bool:
+        """Whether a file of the results is to be in the bundle."""
+        ending = os.path.splitext(path)[1]
+        folder = os.path.basename(os.path.dirname(path))
+        if ending in (".out", ".err") and not self.asked.logs:
+            return False
+        if ending == ".spthy" and folder in ("proofs", "earlier") and not self.asked.proofs:
+            return False
+        # What a program that was killed has left is nobody's.
+        return ending != ".tmp" and os.path.isfile(path) and not os.path.islink(path)
+
+    def _write_result(self, writer: BundleWriter, name: str) -> None:
+        place = os.path.join(self.places.results, name)
+        size = os.path.getsize(self._path(name))
+        with open_file(self._path(name)) as file:
+            if not name.endswith(".spthy"):
+                writer.add(place, self._told_lines(file), size=size)
+                return
+            data = file.read()
+        told = writer.add(place, [self._told_code(name, data)], size=size)
+        self._digests[sha256(data).encode()] = told.encode()
+
+    def _write_journal(self, writer: BundleWriter, name: str, size: int) -> None:
+        """Its first `size` bytes; digests in it are those of the files as the bundle has them."""
+
+        def told(found: re.Match[bytes]) -> bytes:
+            return self._digests.get(found[0], found[0])
+
+        with open_file(self._path(name)) as file:
+            whole = _lines_within(file, size)
+            lines = (_DIGEST.sub(told, line) for line in self._told_lines(whole))
+            writer.add(os.path.join(self.places.results, name), lines, size=size)
+
+
+# Of a results directory: written as they are told in the bundle, and made again by each recheck.
+_LEFT_OUT = ("inputs", "recheck", "recheck~proofs")
+_DIGEST = re.compile(rb"\b[0-9a-f]{64}\b")
+_HOST = re.compile(rb'"host": ?"([^"\\]+)"')
+
+
+def _lines_within(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The lines of a file that end within its first `size` bytes."""
+    for line in file:
+        size -= len(line)
+        if size < 0:
+            return
+        yield line
+
+
+def _hosts_in(journal: str) -> set[str]:
+    """All hosts that a journal names."""
+    hosts: set[str] = set()
+    with open_file(journal) as file:
+        for line in file:
+            hosts.update(each.decode("utf-8", "replace") for each in _HOST.findall(line))
+    return hosts
+
+
+_SCRIPT_COMMENT = re.compile(r"^([ \t]*#(?!!))(.*)$", re.MULTILINE)
+_CODE_EDGE = re.compile(r"//|/\*|'[^'\n]*'")
+
+
+def blind_script(text: str, blind: Callable[[str], str]) -> str:
+    """An oracle with other lines of comments, and nothing else changed."""
+    return _SCRIPT_COMMENT.sub(lambda found: found[1] + blind(found[2]), text)
+
+
+def blind_comments(text: str, blind: Callable[[str], str]) -> str:
+    """A theory with other comments, and nothing else changed: comments in `/* */` nest."""
+    pieces: list[str] = []
+    place = 0
+    while True:
+        edge = _CODE_EDGE.search(text, place)
+        if not edge:
+            return "".join(pieces) + text[place:]
+        pieces.append(text[place : edge.end()])
+        place = edge.end()
+        if edge.group() in ("//", "/*"):
+            is_line = edge.group() == "//"
+            end = text.find("\n", place) if is_line else _end_of_comment(text, place)
+            if end < 0:
+                end = len(text)
+            pieces.append(blind(text[place:end]))
+            place = end
+
+
+def _end_of_comment(text: str, place: int) -> int:
+    """Where the `*/` stands that closes a comment; -1 if there is none."""
+    depth = 1
+    for edge in COMMENT_EDGE.finditer(text, place):
+        depth += 1 if edge.group() == "/*" else -1
+        if depth == 0:
+            return edge.start()
+    return -1
+
+
+# --- Opening a bundle -----------------------------------------------------------------------------
+
+# A bundle comes from a stranger. Before a byte of it is written anywhere, all of it is looked
+# through: the archive is just what `BundleWriter` would make (no gaps, no names but plain ones, no
+# links, headers that agree), no larger than its own size allows, and each file has the digest that
+# the manifest says. No code in it is executed but the program, and that only where Python was asked
+# to run the bundle.
+
+_LOCAL_SIGNATURE = b"PK\x03\x04"  # a file begins
+_LOCAL_HEADER = "<4s5H3L2H"
+MOST_FILES = 2_000_000
+MOST_MANIFEST_MB = 512
+# Zeros are packed 1,000 to 1, logs and proofs 5 to 30 to 1.
+MOST_PACKED = 200
+LARGE_MB = 256  # smaller ones may be packed as they like
+MOST_UNPACKED_MB = 64 * 1024
+
+
+class Bundle:
+    """A bundle that was looked through from end to end."""
+
+    def __init__(self, path: str, manifest: Manifest, digest: str) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.sha256 = digest
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return os.path.basename(self.path)
+
+    def unpack(self, directory: str, target: str = "", without: Collection[str] = ()) -> None:
+        """Write all that is in it to a directory, which is made.
+
+        `target`: where the directory will be; its journals say so. `without`: folders of results
+        that are not needed. Nothing is left where it fails. Raises InputError, OSError.
+        """
+        target = os.path.abspath(target or directory)
+        os.mkdir(directory, 0o777)
+        try:
+            with _reading_bundle(self.path) as archive:
+                for name, known in self.manifest.files.items():
+                    if os.path.basename(os.path.dirname(name)) not in without:
+                        self._unpack_file(archive, name, known, directory, target)
+            for batch in self.manifest.batches:
+                for folder in batch.folders:
+                    place = os.path.join(directory, batch.results, folder)
+                    os.makedirs(place, exist_ok=True)
+            # At last: what has it is whole.
+            write_file(os.path.join(directory, MANIFEST), _manifest_text(self.manifest))
+        except BaseException:
+            remove_tree(directory)
+            raise
+
+    def _unpack_file(
+        self,
+        archive: zipfile.ZipFile,
+        name: str,
+        known: BundledFile,
+        directory: str,
+        target: str,
+    ) -> None:
+        path = os.path.join(directory, name)
+        if name == BUNDLE_TOOL:
+            path = os.path.join(directory, UNPACKED_TOOL)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        pieces = _verified(archive, name, known)
+        for batch in self.manifest.batches:
+            if name.startswith(batch.results + "/") and os.path.basename(name) == JOURNAL:
+                pieces = _journal_there(pieces, batch, target)
+        with open(path, "xb", opener=open_no_link) as file:
+            file.writelines(pieces)
+        os.chmod(path, 0o755 if known.executable else 0o644)
+
+
+def _journal_there(pieces: Iterable[bytes], batch: BundledBatch, target: str) -> Iterator[bytes]:
+    """A journal in which directories are where the bundle is unpacked."""
+    moves: list[tuple[bytes, bytes]] = []
+    for root in sorted(batch.roots, key=len, reverse=True):
+        place = os.path.join(target, batch.roots[root]).rstrip(os.sep)
+        moves.append((_begin_of_json(root), _begin_of_json(place)))
+    for line in _lines_of(pieces):
+        for before, now in moves:
+            line = line.replace(before + b"/", now + b"/").replace(before + b'"', now + b'"')
+        yield _THEORY_ELSEWHERE.sub(_theory_from_cwd, line)
+
+
+def _begin_of_json(path: str) -> bytes:
+    """How a path begins in JSON, from its quote on."""
+    return json.dumps(path, ensure_ascii=False)[:-1].encode("utf-8", "backslashreplace")
+
+
+def _lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of a file that comes in pieces."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line + b"\n"
+    yield rest
+
+
+_THEORY_ELSEWHERE = re.compile(rb'("theory":")(/[^"\\]+)(".*"cwd":"(/[^"\\]+)")')
+
+
+def _theory_from_cwd(found: re.Match[bytes]) -> bytes:
+    """In a plan, the way to a theory that is not below its working directory.
+
+    Where the bundle is unpacked means nothing: it may be there for a moment only.
+    """
+    return found[1] + os.path.relpath(found[2], found[4]) + found[3]
+
+
+def remove_tree(directory: str) -> None:
+    """Remove a directory of ours, whatever is in it."""
+    import shutil
+
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def is_bundle(path: str) -> bool:
+    """Whether a file is one of these, as far as its beginning tells: it may be damaged."""
+    beginning = SHEBANG + _LOCAL_SIGNATURE
+    try:
+        if not os.path.isfile(path):
+            return False
+        with open_file(path) as file:
+            return file.read(len(beginning)) == beginning
+    except (OSError, ValueError):
+        return False
+
+
+def open_bundle(path: str) -> Bundle:
+    """A bundle, looked through from end to end. Raises InputError that says what is wrong in it."""
+    with _reading_bundle(path) as archive:
+        members = sorted(archive.infolist(), key=lambda member: member.header_offset)
+        _refuse_archive(archive, members)
+        _refuse_names(members)
+        _refuse_size(members, os.path.getsize(path))
+        manifest = _read_manifest(archive, members)
+        _refuse_lies(members, manifest)
+        for name, known in manifest.files.items():
+            deque(_verified(archive, name, known), maxlen=0)
+    return Bundle(path, manifest, file_state_now(path).digest)
+
+
+class BundleError(Exception):
+    """Why a bundle is refused."""
+
+
+@contextmanager
+def _reading_bundle(path: str) -> Iterator[zipfile.ZipFile]:
+    """While an archive is read: whatever is wrong in it is an InputError."""
+    import struct
+    import zipfile
+    import zlib
+
+    broken = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError)
+    try:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
+            yield archive
+    except OSError as error:
+        # What is written meanwhile has errors of its own.
+        if error.filename not in (None, path) or error.errno in NO_ROOM:
+            raise
+        raise InputError(f"can't be read: {error.strerror or error}", printable(path)) from None
+    except BundleError as error:
+        problem = printable(str(error))
+    # zipfile: NotImplementedError and RuntimeError for what it can't unpack.
+    except (*broken, TypeError, NotImplementedError, RuntimeError, OverflowError) as error:
+        problem = printable(f"{type(error).__name__}: {error}")
+    else:
+        return
+    raise InputError(
+        f"this bundle is damaged, or was made to deceive: {problem}. Nothing of it was used",
+        printable(path),
+    )
+
+
+_DIRECTORY_END = "<4s4H2LH"
+_DIRECTORY_END_64 = "<4sQ2H2L4Q"
+_UTF8_NAME = 0x800  # a flag
+_IN_EXTRA = 0xFFFFFFFF  # a size that stands in the extra field
+_END_SIZE = 22
+_END_64_SIZE = 56
+_LOCATOR_SIZE = 20
+
+
+def _refuse_archive(archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo]) -> None:
+    """Raise BundleError where two readers could see two archives in one file.
+
+    `members` in the order in which they stand in it.
+    """
+    import struct
+
+    file = cast("BinaryIO", archive.fp)
+    file.seek(0)
+    if file.read(len(SHEBANG)) != SHEBANG:
+        raise BundleError("it does not begin as one")
+    place = len(SHEBANG)
+    for member in members:
+        if member.header_offset != place:
+            raise BundleError(f"'{member.filename}' does not begin where the one before it ends")
+        place = _end_of_member(file, member)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(size - _END_SIZE)
+    end = struct.unpack(_DIRECTORY_END, file.read(_END_SIZE))
+    count, length, start, tail = end[4], end[5], end[6], _END_SIZE
+    if 0xFFFF in end[3:5] or _IN_EXTRA in (length, start):
+        tail += _LOCATOR_SIZE + _END_64_SIZE
+        file.seek(size - tail)
+        end_64 = struct.unpack(_DIRECTORY_END_64, file.read(_END_64_SIZE))
+        count, length, start = end_64[7], end_64[8], end_64[9]
+    if (start, start + length, count) != (place, size - tail, len(members)) or archive.comment:
+        raise BundleError("something stands before, behind or between its files")
+
+
+def _end_of_member(file: BinaryIO, member: zipfile.ZipInfo) -> int:
+    """Where a member ends.
+
+    Raises BundleError where its own header does not say what the list at the archive's end says.
+    """
+    import struct
+
+    name = member.orig_filename
+    file.seek(member.header_offset)
+    header = struct.unpack(_LOCAL_HEADER, file.read(struct.calcsize(_LOCAL_HEADER)))
+    signature, _, flags, method, _, _, crc, packed, unpacked, name_length, extra_length = header
+    raw_name = file.read(name_length)
+    extra = file.read(extra_length)
+    if (packed, unpacked) == (_IN_EXTRA, _IN_EXTRA):
+        unpacked, packed = struct.unpack_from("<QQ", extra, 4)
+    told = (flags, method, crc, packed, unpacked, raw_name)
+    encoding = "utf-8" if flags & _UTF8_NAME else "ascii"
+    listed = (member.flag_bits, member.compress_type, member.CRC, member.compress_size)
+    if signature != _LOCAL_SIGNATURE or told != (*listed, member.file_size, name.encode(encoding)):
+        raise BundleError(f"what stands at '{name}' is not what the list of files says")
+    if flags & ~_UTF8_NAME or method not in (0, 8):
+        raise BundleError(f"'{name}' is encrypted, or packed in an unusual way")
+    return int(file.tell() + packed)
+
+
+def _refuse_names(members: Sequence[zipfile.ZipInfo]) -> None:
+    """Raise BundleError for names that could mean another place, and what is no plain file."""
+    import unicodedata
+
+    if len(members) > MOST_FILES:
+        raise BundleError(f"it has more than {MOST_FILES:,} files")
+    folders: set[str] = set()
+    seen: dict[str, str] = {}  # by what a file system could take for the same
+    for member in members:
+        name = member.orig_filename
+        problem = _name_problem(name)
+        if problem:
+            raise BundleError(f"'{name}' {problem}")
+        mode = member.external_attr >> 16
+        if mode not in (stat.S_IFREG | 0o644, stat.S_IFREG | 0o755):
+            raise BundleError(f"'{name}' is no plain file")
+        key = unicodedata.normalize("NFC", name).casefold()
+        if key in seen:
+            raise BundleError(f"'{name}' and '{seen[key]}' are one name")
+        seen[key] = name
+        while "/" in key:
+            key = key.rpartition("/")[0]
+            folders.add(key)
+    for key, name in seen.items():
+        if key in folders:
+            raise BundleError(f"'{name}' is a file and a folder")
+
+
+def _name_problem(name: str) -> str:
+    """Why a name is none for a file in a bundle; "" if it is."""
+    parts = name.split("/")
+    if not name.isprintable() or "\\" in name:
+        return "has characters that no name in a bundle has"
+    if name.startswith("/") or ".." in parts:
+        return "leads out of it"
+    if "" in parts or "." in parts:
+        return "is no plain name"
+    if any(len(part.encode()) > 255 for part in parts) or len(name.encode()) > 2048:
+        return "is too long"
+    if name == UNPACKED_TOOL:
+        return "would stand in the place of the program"
+    return ""
+
+
+def _refuse_size(members: Iterable[zipfile.ZipInfo], own_size: int) -> None:
+    """Raise BundleError for what would fill a disk."""
+    total = sum(member.file_size for member in members)
+    is_bomb = total > LARGE_MB * MB and total > MOST_PACKED * own_size
+    if is_bomb or total > MOST_UNPACKED_MB * MB:
+        raise BundleError(
+            f"unpacked it would be {told_bytes(total)}, and is {told_bytes(own_size)}"
+        )
+
+
+def told_bytes(size: int) -> str:
+    """`312 bytes`, `41.2 kB`, `7.0 MB`, `1.2 GB`."""
+    if size < 1024:
+        return plural(size, "byte")
+    if size < MB:
+        return f"{size / 1024:.1f} kB"
+    if size < 1024 * MB:
+        return f"{size / MB:.1f} MB"
+    return f"{size / 1024 / MB:.1f} GB"
+
+
+def _read_manifest(archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo]) -> Manifest:
+    """What the archive says of itself. Raises BundleError, and what `decode` does."""
+    sizes = {member.filename: member.file_size for member in members}
+    if MANIFEST not in sizes:
+        raise BundleError(f"it has no {MANIFEST}")
+    if sizes[MANIFEST] > MOST_MANIFEST_MB * MB:
+        raise BundleError(f"{MANIFEST} is too large")
+    data = STRICT_JSON.decode(archive.read(MANIFEST).decode("utf-8"))
+    if not isinstance(data, dict) or data.get("format") != BUNDLE_FORMAT:
+        raise BundleError(f"{MANIFEST} is none of a format that is known here")
+    return decode(Manifest, data)
+
+
+def _refuse_lies(members: Sequence[zipfile.ZipInfo], manifest: Manifest) -> None:
+    """Raise BundleError where the manifest says something else than the list of files."""
+    files = manifest.files
+    names = {member.filename for member in members} - {MANIFEST}
+    for name in sorted(names.symmetric_difference(files)):
+        if name in names:
+            raise BundleError(f"'{name}' is in it, and not in {MANIFEST}")
+        raise BundleError(f"'{name}' is in {MANIFEST}, and not in it")
+    for member in members:
+        known = files.get(member.filename)
+        executable = bool(member.external_attr >> 16 & 0o111)
+        if known and (known.size, known.executable) != (member.file_size, executable):
+            raise BundleError(f"'{member.filename}' has another size or mode than in {MANIFEST}")
+    for batch in manifest.batches:
+        places = [batch.results, *filter(None, (batch.cwd, *batch.roots.values()))]
+        if batch.recipe not in files or any(map(_name_problem, places)):
+            raise BundleError(f"{MANIFEST} names a batch that is not in it")
+        if not set(batch.folders).issubset(EVIDENCE_FOLDERS):
+            raise BundleError(f"{MANIFEST} names folders that no results have")
+        if not all(os.path.isabs(root) and len(root) > 1 for root in batch.roots):
+            raise BundleError(f"{MANIFEST} names a directory that is none")
+    if not manifest.batches or BUNDLE_TOOL not in files:
+        raise BundleError("it has no results, or no program")
+
+
+def _verified(archive: zipfile.ZipFile, name: str, known: BundledFile) -> Iterator[bytes]:
+    """The bytes of a file, in pieces; at their end BundleError if its digest is another."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    with archive.open(name) as member:
+        for block in _blocks(cast("BinaryIO", member)):
+            digest.update(block)
+            yield block
+    if digest.hexdigest() != known.sha256:
+        raise BundleError(f"'{name}' has not the digest that {MANIFEST} says")
+
+
+# --- A second run of what is in a bundle ----------------------------------------------------------
+
+
+class Reproduced(Word):
+    """What a second run says of a result."""
+
+    DIFFERS = "differs"  # the opposite verdict
+    REPRODUCED = "reproduced"  # the same verdict
+    NOT_REACHED = "not reached"  # it has an answer, the second run has none
+    NEW = "new"  # the second run has an answer, it has none
+    NO_VERDICT = "no verdict"  # neither has an answer
+    ANOTHER_TEXT = "another text"  # of the theory: not compared
+
+
+class Reproduction(NamedTuple):
+    """A result, and what a second run came to. What one of them did not plan is pending there."""
+
+    word: Reproduced
+    paper: Task
+    own: Task
+
+    @property
+    def plan(self) -> Plan:
+        """What was to be proven."""
+        return self.paper.plan
+
+    @property
+    def result(self) -> Result:
+        """What the second run came to."""
+        return self.own.result or Result(self.own.status)
+
+
+def reproductions(paper: Batch, own: Batch, ids: Iterable[str]) -> list[Reproduction]:
+    """What a second run says of these tasks, which one of the two has planned."""
+    compared: list[Reproduction] = []
+    for task_id in ids:
+        known = paper.tasks.get(task_id) or own.tasks[task_id]
+        before = paper.tasks.get(task_id, Task(known.plan))
+        now = own.tasks.get(task_id, Task(known.plan))
+        compared.append(Reproduction(_reproduced(before, now), before, now))
+    return compared
+
+
+def _reproduced(paper: Task, own: Task) -> Reproduced:
+    if not _is_one_text(_proven(paper), _proven(own)):
+        return Reproduced.ANOTHER_TEXT
+    if paper.verdict and paper.verdict == own.verdict:
+        return Reproduced.REPRODUCED
+    if paper.is_answered and own.is_answered:
+        return Reproduced.DIFFERS
+    if paper.is_answered:
+        return Reproduced.NOT_REACHED
+    if own.is_answered:
+        return Reproduced.NEW
+    return Reproduced.NO_VERDICT
+
+
+def _proven(task: Task) -> Plan:
+    """What the result of a task is a result of."""
+    return task.record.plan if task.record else task.plan
+
+
+def _is_one_text(plan: Plan, other: Plan) -> bool:
+    """Whether two plans are of one text, as far as that is known: batch-tamarin does not say it."""
+    digests = {plan.theory_digest, other.theory_digest} - {""}
+    return len(digests) < 2 and plan.flags == other.flags
+
+
+def reproduction_counts(compared: Iterable[Reproduction]) -> dict[str, int]:
+    """How many results came to which word, in the order of these."""
+    counts = Counter(each.word for each in compared)
+    return {str(word): counts[word] for word in Reproduced if word in counts}
+
+
+def reproduction_code(compared: Sequence[Reproduction]) -> int:
+    """The exit code of a second run: 1 where a verdict differs, 3 where some result is open."""
+    words = {each.word for each in compared}
+    if Reproduced.DIFFERS in words:
+        return 1
+    if not words or words & {Reproduced.NOT_REACHED, Reproduced.ANOTHER_TEXT}:
+        return 3
+    return 0
+
+
+def reproduction_report(form: str, compared: Sequence[Reproduction]) -> Iterator[str]:
+    """What a second run came to, in one of the formats of `PRINTED`, in pieces."""
+    if form == "json":
+        told: Json = {"reproduction": reproduction_counts(compared)}
+        told["results"] = list(map(_reproduction_json, compared))
+        yield json.dumps(told, indent=1) + "\n"
+    elif form == "csv":
+        columns = ["id", "name", "theory", "lemma", "prover", "variant"]
+        columns += ["reproduction", "paper", "here", "reason"]
+        yield from csv_lines(columns, map(_reproduction_json, compared))
+    elif form == "junit":
+        cases = list(map(_reproduction_case, compared))
+        yield from junit_lines([JUnitSuite("reproduction", cases)])
+    else:
+        yield from _reproduction_page(WRITERS[form]("."), compared)
+
+
+def _reproduction_page(page: Writer, compared: Sequence[Reproduction]) -> Iterator[str]:
+    """What differs first, then all."""
+    yield page.opening
+    yield page.heading(
+        1, f"Reproduction: {told_counts(reproduction_counts(compared)) or 'nothing'}"
+    )
+    differing = [each for each in compared if each.word is Reproduced.DIFFERS]
+    yield page.section(_reproduction_table("Verdicts that differ", differing, Tone.MISSED))
+    others = [each for each in compared if each.word is not Reproduced.DIFFERS]
+    # What needs a look first.
+    others.sort(key=lambda each: each.word is Reproduced.REPRODUCED)
+    title = "Other results" if differing else "Results"
+    yield page.section(_reproduction_table(title, others))
+    yield page.closing
+
+
+def _reproduction_table(
+    title: str, compared: Iterable[Reproduction], tone: Tone = Tone.CALM
+) -> Table:
+    table = Table(title)
+    table.add_columns("", "task", "in the paper", "here", "why")
+    for each in compared:
+        cells = (each.word, each.plan.id, each.paper.outcome, each.own.outcome, each.result.reason)
+        table.add_row(*cells, tone=tone)
+    return table
+
+
+def _reproduction_json(each: Reproduction) -> Json:
+    plan = each.plan
+    told: Json = {"id": plan.id, "name": plan.entry, "theory": plan.theory, "lemma": plan.lemma}
+    told["prover"] = plan.prover
+    told["variant"] = plan.variant
+    told["reproduction"] = each.word
+    told["paper"] = each.paper.outcome
+    told["here"] = each.own.outcome
+    told["reason"] = each.result.reason
+    return told
+
+
+def _reproduction_case(each: Reproduction) -> JUnitCase:
+    """A verdict that differs is a failure, one that was not reached an error."""
+    tags = {
+        Reproduced.DIFFERS: "failure",
+        Reproduced.NOT_REACHED: "error",
+        Reproduced.NO_VERDICT: "skipped",
+        Reproduced.ANOTHER_TEXT: "skipped",
+    }
+    plan = each.plan
+    text = f"{each.word}: {each.paper.outcome} in the paper, {each.own.outcome} here"
+    if each.result.reason:
+        text += f"; {each.result.reason}"
+    name = f"{plan.lemma} [{told_by(plan)}]"
+    case = JUnitCase(name, f"{plan.entry}.{plan.theory}", each.result.usage.wall_s)
+    tag = tags.get(each.word, "system-out")
+    if tag == "system-out":
+        case.notes.append(JUnitNote(tag, text=text))
+    else:
+        case.notes.append(JUnitNote(tag, text, type=each.word))
+    return case
+
+
 # === Terminal =====================================================================================
 
 REDRAW_S = 0.1  # at most ten redraws a second
@@ -23739,6 +24941,7 @@ examples:
   go on after a stop or a crash:        batch_tamarin.py resume results
   double the limits that were met:      batch_tamarin.py retry results
   what do the results establish?        batch_tamarin.py audit results
+  hand it in as one file:               batch_tamarin.py bundle results -o a.pyz
   what Tamarin would list in a theory:  batch_tamarin.py lemmas theory.spthy
 
 type `batch_tamarin.py COMMAND --help` for a command's options and examples.
@@ -23802,9 +25005,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        args = command_line_parser().parse_args(help_as_option(argv))
+        args = parse_command_line(help_as_option(argv))
         end_in_order_when_stopped()
-        code = int(args.func(args))
+        code = run_command(args)
         print_out("")  # what can't be written must be known here
         return code
     except KeyboardInterrupt:
@@ -23981,6 +25184,7 @@ def command_line_parser() -> argparse.ArgumentParser:
     add_report_command(commands)
     add_audit_command(commands)
     add_recheck_command(commands)
+    add_bundle_command(commands)
     add_lemmas_command(commands)
     add_cache_command(commands)
     return parser
@@ -24308,6 +25512,38 @@ def add_recheck_command(commands: argparse._SubParsersAction[Parser]) -> None:
     add_batch_arguments(parser)
 
 
+def add_bundle_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(
+        commands,
+        command_bundle,
+        "results -o paper.pyz",
+        "results-may results-june -o paper.pyz --no-logs",
+    )
+    parser.add_argument(
+        "results", metavar="RESULTS", nargs="+", help="results directories, also batch-tamarin's"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", required=True, help="the file, such as paper.pyz"
+    )
+    parser.add_argument(
+        "--no-logs", dest="logs", action="store_false", help="leave out what provers said"
+    )
+    parser.add_argument(
+        "--no-proofs",
+        dest="proofs",
+        action="store_false",
+        help="leave out proofs: then nobody can check them",
+    )
+    parser.add_argument(
+        "--names",
+        action="store_true",
+        help="leave hosts, users and absolute paths in it (default: fit for double-blind review)",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="write over a file that is no bundle of ours"
+    )
+
+
 def add_lemmas_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = add_command(
         commands, command_lemmas, "theory.spthy", "theory.spthy -D WITH_REVEAL --json"
@@ -24342,12 +25578,13 @@ def add_command(
     commands: argparse._SubParsersAction[Parser],
     func: Callable[[argparse.Namespace], int],
     *examples: str,
+    name: str = "",
 ) -> Parser:
     """The parser of one more command, named after its function, whose docstring is its help.
 
     `examples`: arguments of the command, with a comment where one is needed.
     """
-    name = func.__name__.removeprefix("command_")
+    name = name or func.__name__.removeprefix("command_")
     doc = func.__doc__ or ""
     # Before Python 3.13 the lines of a docstring keep their indentation.
     lines = [line.strip() for line in doc.splitlines()]
@@ -26260,7 +27497,8 @@ def command_audit(args: argparse.Namespace) -> int:
     findings.sort(key=lambda finding: (finding.rank, kinds.index(finding.kind)))
     code = audit_code(tasks, findings, args.strict)
     found = Audit(code == 0, rows, findings, problems.not_judged)
-    _print_audit(audit_report(args.format, found, args.details), args.format)
+    text = audit_report(args.format, found, args.details)
+    _print_audit("".join(told_in_bundles(args, [text])), args.format)
     return code
 
 
@@ -26317,6 +27555,10 @@ def command_report(args: argparse.Namespace) -> int:
 
     Also of a batch that has not finished, and of what batch-tamarin left.
     """
+    if args.rebuild and getattr(args, "unpacked", ""):
+        raise InputError("--rebuild writes into a results directory, not into a bundle")
+    if getattr(args, "run", ""):  # of a bundle
+        return report_run(args)
     batches: dict[str, Batch] = {}
     for path in args.results:
         if path in REPORTS and not os.path.lexists(path):
@@ -26336,7 +27578,7 @@ def command_report(args: argparse.Namespace) -> int:
             for directory, batch in batches.items():
                 rebuild(batch, directory)
         for form, path in files.items():
-            write_report(batches, form, path, asked)
+            write_report(batches, form, path, asked, functools.partial(told_in_bundles, args))
     except OSError as error:
         raise InputError(
             f"the report can't be written: {error.strerror}{way_out(error)}", error.filename or ""
@@ -26433,10 +27675,19 @@ def report_ending(form: str) -> str:
     return "." + ENDINGS.get(form, form)
 
 
-def write_report(batches: Batches, form: str, path: str, asked: Asked) -> None:
-    """Write one report to a file, and say so, or to stdout if `path` is "". Raises OSError."""
+def write_report(
+    batches: Batches,
+    form: str,
+    path: str,
+    asked: Asked,
+    told: Callable[[Iterable[str]], Iterable[str]],
+) -> None:
+    """Write one report to a file, and say so, or to stdout if `path` is "". Raises OSError.
+
+    `told`: what is written of its pieces.
+    """
     folder = os.path.dirname(path) or "."
-    pieces = PRINTED[form](batches, folder, asked)
+    pieces = told(PRINTED[form](batches, folder, asked))
     if form in REPORTS:
         pieces = marked(form, pieces)
     if path:
@@ -26971,6 +28222,806 @@ def write_event_files(batch: Batch, derived: DerivedFiles, event: Event) -> None
         task = batch.tasks[event.id]
         with derived.making(task.id):
             write_result_file(derived.directory, task)
+
+
+# --- bundle ---------------------------------------------------------------------------------------
+
+
+def command_bundle(args: argparse.Namespace) -> int:
+    """Write results as one executable file for reviewers.
+
+    It holds this program, the recipe, theories and oracles as they were proven, and the results.
+    Python runs it: it shows and audits the results, and proves them again.
+    """
+    path = args.output
+    if os.path.isdir(path) or not os.path.basename(path):
+        raise InputError("is a directory: name a file in it", printable(path))
+    if os.path.lexists(path) and not args.force and not is_bundle(path):
+        raise InputError("is there, and no bundle: give another name, or --force", printable(path))
+    sources = [bundle_source(results) for results in args.results]
+    asked = BundleAsked(args.names, args.logs, args.proofs)
+    made = write_bundle(path, sources, asked, own_text(), warn)
+    shown = printable(path)
+    size = told_bytes(made.size)
+    print_out(f"{shown}: {plural(made.files, 'file')}, {size}\nSHA-256 {made.sha256}\n")
+    say(f"`python3 {printable(quoted([path]))}` shows what reviewers see")
+    return 0
+
+
+def own_text() -> bytes:
+    """This program, as a file."""
+    try:
+        # Of compiled code, too, it is where the text was.
+        with open_file(main.__code__.co_filename) as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(
+            f"this program can't be read: {error.strerror}", error.filename or ""
+        ) from None
+
+
+def bundle_source(results: str) -> BundleSource:
+    """What a bundle is to have of a results directory. Raises InputError."""
+    directory = os.path.abspath(results_directory(results, *RECORDS))
+    batch = load_results(directory, warn)
+    if batch.header.recheck_of:
+        raise InputError("this is a recheck: name the results that it is of", printable(results))
+    newer = newer_results(directory, batch.header)
+    if newer:
+        warn(f"newer results of this recipe are in {printable(path_from(newer, os.getcwd()))}")
+    state = "finished"
+    if batch.header.recipe:
+        state = batch_state(batch, os.path.join(directory, JOURNAL)).word
+    if state != "finished":
+        warn(f"{printable(results)}: this batch is not finished ({state})")
+    if batch.header.recipe:
+        recipe_file = os.path.abspath(batch.header.recipe_file)
+        return BundleSource(directory, batch, batch.header.recipe, recipe_file)
+    # batch-tamarin keeps none.
+    recipe_file = os.path.join(batch.header.cwd, BUNDLED_RECIPE)
+    args = argparse.Namespace(measured=directory, output=recipe_file, results="results")
+    args.cores = args.memory = args.timeout = ""
+    return BundleSource(directory, batch, measured_recipe(args), recipe_file)
+
+
+# --- What is in a bundle --------------------------------------------------------------------------
+
+BUNDLE_EXAMPLES = """\
+examples:
+  look at it, and audit it:  python3 {0}
+  a page to read:            python3 {0} report -f html > page.html
+  prove it again:            python3 {0} run
+  with a prover of yours:    python3 {0} run --prover ~/bin/tamarin-prover
+  check the stored proofs:   python3 {0} recheck --prover tamarin-prover
+  look at the files:         python3 {0} extract DIR
+
+`run` and `recheck` start your prover, with the options and the oracles of the
+paper. A copy of batch_tamarin.py that you trust does the same as this file,
+and executes nothing of it: python3 batch_tamarin.py {0} [COMMAND ...]
+"""
+
+
+def bundle_being_run() -> str:
+    """The bundle that Python was asked to run, or ""."""
+    loader = globals().get("__loader__")
+    if __name__ != "__main__":
+        return ""
+    return str(getattr(loader, "archive", ""))
+
+
+def parse_command_line(words: Sequence[str]) -> argparse.Namespace:
+    """The command that is asked for: one of this program, or one on a bundle, which comes first."""
+    bundle = bundle_being_run()
+    if not bundle and words and is_bundle(words[0]):
+        bundle = words[0]
+        words = words[1:]
+    if not bundle:
+        return command_line_parser().parse_args(words)
+    args = bundle_parser(bundle).parse_args(words or ["show"])
+    args.bundle = bundle
+    if args.func is command_lemmas and args.theory != bundle:
+        args.theory = os.path.join(bundle, args.theory)
+    return args
+
+
+def bundle_parser(bundle: str) -> Parser:
+    """The parser of what can be done with a bundle."""
+    name = printable(os.path.basename(bundle))
+    parser = Parser(
+        prog=name.replace("%", "%%"),
+        description="Results of a batch of Tamarin Prover jobs, and all that led to them.",
+        epilog=BUNDLE_EXAMPLES.format(name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "-v", "--version", action="version", version=f"batch_tamarin.py {__version__}"
+    )
+    parser.set_defaults(quiet=False, debug=False, take_over=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_command(commands, command_show)
+    add_report_command(commands)
+    commands.choices["report"].add_argument(
+        "--run",
+        metavar="DIR",
+        default="",
+        help="how the results of `run`, in this directory, compare with those of the paper",
+    )
+    add_audit_command(commands)
+    add_status_command(commands)
+    add_lemmas_command(commands)
+    for word in ("report", "audit", "status", "lemmas"):
+        _take_from_bundle(commands.choices[word], bundle)
+    add_run_bundle_command(commands)
+    add_extract_command(commands)
+    add_recheck_bundle_command(commands)
+    for command in commands.choices.values():
+        command.epilog = None  # its examples are of the command outside of bundles
+    return parser
+
+
+def _take_from_bundle(parser: Parser, bundle: str) -> None:
+    """Let a command read what is in the bundle, where nothing else is named."""
+    for action in parser._actions:
+        if action.dest in ("results", "paths") and not action.option_strings:
+            if action.nargs in ("+", "*"):
+                action.nargs = "*"
+                action.default = [bundle]
+            else:
+                action.nargs = "?"
+                action.default = bundle
+            action.required = False
+            action.help = "default: what is in this file"
+        if action.dest == "theory":
+            action.nargs = "?"
+            action.default = bundle
+            action.required = False
+            action.help = "a theory (default: all that are in this file)"
+
+
+def add_run_bundle_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(commands, command_run_bundle, name="run")
+    add_directory_argument(parser)
+    add_provers_argument(parser)
+    add_limit_arguments(parser)
+    add_batch_arguments(parser)
+    parser.set_defaults(yes=True)
+
+
+def add_extract_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(commands, command_extract)
+    parser.add_argument("directory", metavar="DIR", help="where to: a new directory")
+    add_provers_argument(parser)
+
+
+def add_recheck_bundle_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(commands, command_recheck_bundle, name="recheck")
+    parser.add_argument(
+        "--prover",
+        metavar="PROVER",
+        required=True,
+        help="who checks: a file, or a command on PATH",
+    )
+    parser.add_argument(
+        "--prove-rejected",
+        action="store_true",
+        help="let the prover prove the lemmas itself whose proofs it does not confirm",
+    )
+    add_directory_argument(parser)
+    add_batch_arguments(parser)
+
+
+def add_directory_argument(parser: Parser) -> None:
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        default="",
+        help="where to unpack it: a new directory, or the one of an earlier run, which goes on "
+        "(default: the name of this file with `-run`)",
+    )
+
+
+def add_provers_argument(parser: Parser) -> None:
+    add_repeatable_argument(
+        parser,
+        "--prover",
+        metavar="PROGRAM",
+        help="a prover: a file or a command on PATH, for what a prover of its name proved, or "
+        "ALIAS=PROGRAM (repeatable; default: the tamarin-prover and tamarin-rs that are on PATH)",
+    )
+
+
+# Commands that read results or theories, also from bundles.
+READERS = ("paths", "results", "against", "theory")
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """Run a command; what it reads from bundles is unpacked meanwhile. The exit code."""
+    named = [path for each in READERS for path in paths_in(getattr(args, each, []))]
+    named += paths_in(getattr(args, "recipe", ""))
+    if not any(place_in_bundle(path) for path in named):
+        return int(args.func(args))
+    if args.func not in (command_audit, command_report, command_status, command_lemmas):
+        path = printable(next(path for path in named if place_in_bundle(path)))
+        raise InputError(
+            f"this is a bundle: `batch_tamarin.py {quoted([path])} --help` tells what can be done "
+            "with it",
+            path,
+        )
+    with OpenedBundles() as opened:
+        codes = [int(each.func(each)) for each in opened.arguments(args)]
+    return max(codes, default=0)
+
+
+def paths_in(value: Any) -> list[str]:
+    """The paths that an argument names."""
+    values = value if isinstance(value, list) else [value]
+    return [str(each) for each in values if each]
+
+
+class PlaceInBundle(NamedTuple):
+    """A path that leads into a bundle: `paper.pyz`, `paper.pyz/models/t.spthy`."""
+
+    bundle: str
+    inside: str  # "" for all of it
+
+
+def place_in_bundle(path: str) -> PlaceInBundle | None:
+    """The place that a path means if it leads into a bundle."""
+    bundle = path
+    while bundle not in ("", os.sep):
+        if os.path.isfile(bundle):
+            inside = path[len(bundle) :].strip(os.sep)
+            if is_bundle(bundle):
+                return PlaceInBundle(bundle, inside)
+            return None
+        bundle = os.path.dirname(bundle)
+    return None
+
+
+class OpenedBundles:
+    """Bundles, unpacked in a private folder, which goes when they are closed.
+
+    It is the working directory meanwhile: what is read there is called as it is in the bundle.
+    """
+
+    def __init__(self) -> None:
+        self.folder = ""  # absolute
+        self._opened: dict[str, Bundle] = {}  # by the names of their folders
+        self._before = os.getcwd()
+
+    def __enter__(self) -> OpenedBundles:
+        self.folder = private_folder()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.chdir(self._before)
+        remove_tree(self.folder)
+
+    def open(self, path: str) -> str:
+        """Unpack a bundle; the name of its folder. Raises InputError."""
+        real = os.path.realpath(path)
+        for folder, bundle in self._opened.items():
+            if bundle.path == real:
+                return folder
+        name = os.path.basename(path)
+        folder = name
+        while folder in self._opened:
+            folder += "_"
+        bundle = open_bundle(real)
+        # No command reads these, and they may be large.
+        bundle.unpack(os.path.join(self.folder, folder), without=("logs", "earlier"))
+        self._opened[folder] = bundle
+        return folder
+
+    def bundle(self, folder: str) -> Bundle:
+        """What was unpacked there."""
+        return self._opened[folder]
+
+    def results(self, folder: str) -> list[str]:
+        """The results directories of a bundle."""
+        batches = self._opened[folder].manifest.batches
+        return [os.path.join(folder, batch.results) for batch in batches]
+
+    def enter(self) -> None:
+        """Make it the working directory."""
+        os.chdir(self.folder)
+
+    def arguments(self, args: argparse.Namespace) -> list[argparse.Namespace]:
+        """What to call a command with; several times where it takes one of several things."""
+        asked = _with(args, unpacked=self.folder)
+        for name in ("paths", "results", "against"):
+            value = getattr(args, name, None)
+            if isinstance(value, list):
+                setattr(asked, name, [each for path in value for each in self._results_at(path)])
+        for name in ("output", "expect", "run"):
+            value = getattr(args, name, None)
+            if value and value not in ("-", "/dev/stdout"):
+                setattr(asked, name, os.path.abspath(value))
+        each_asked = [asked]
+        if isinstance(getattr(args, "results", None), str):
+            each_asked = [_with(asked, results=each) for each in self._results_at(args.results)]
+        elif hasattr(args, "theory"):
+            each_asked = self._each_theory(asked)
+        self.enter()
+        return each_asked
+
+    def _results_at(self, path: str) -> list[str]:
+        """The results that a path means; one that leads into no bundle is absolute then."""
+        place = place_in_bundle(path)
+        if place is None:
+            return [os.path.abspath(path)]
+        folder = self.open(place.bundle)
+        if place.inside:
+            return [os.path.join(folder, place.inside)]
+        return self.results(folder)
+
+    def _each_theory(self, args: argparse.Namespace) -> list[argparse.Namespace]:
+        """What to call `lemmas` with."""
+        place = cast(PlaceInBundle, place_in_bundle(args.theory))
+        folder = self.open(place.bundle)
+        if place.inside:
+            return [_with(args, theory=os.path.join(folder, place.inside))]
+        each_asked: dict[Hashable, argparse.Namespace] = {}
+        for results in self.results(folder):
+            batch = load_results(os.path.join(self.folder, results), warn)
+            for view in _views_of(batch):
+                theory = os.path.relpath(view.path, self.folder)
+                flags, diff, auto_sources = view.options
+                each_asked[view] = _with(
+                    args, theory=theory, define=list(flags), diff=diff, auto_sources=auto_sources
+                )
+        return list(each_asked.values())
+
+
+def told_in_bundles(args: argparse.Namespace, pieces: Iterable[str]) -> Iterable[str]:
+    """What a report tells: where bundles were unpacked for a moment means nothing to anybody."""
+    folder = getattr(args, "unpacked", "")
+    if not folder:
+        return pieces
+    return (piece.replace(folder + os.sep, "") for piece in pieces)
+
+
+def _with(args: argparse.Namespace, **changes: Any) -> argparse.Namespace:
+    """The same arguments, but for some."""
+    return argparse.Namespace(**{**vars(args), **changes})
+
+
+def private_folder() -> str:
+    """A new folder that nobody else can read, and not where the user is. Raises InputError."""
+    import tempfile
+
+    # Not `tempfile.gettempdir`: where it finds no other place it takes the working directory.
+    places = [os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm"]
+    for place in filter(None, places):
+        with suppress(OSError):
+            return os.path.realpath(tempfile.mkdtemp(prefix="batch-tamarin-", dir=place))
+    raise InputError("there is no place to unpack it for a moment: set TMPDIR to a folder")
+
+
+def command_show(args: argparse.Namespace) -> int:
+    """Show what this file is, its results, what they establish, and whether every digest holds."""
+    with OpenedBundles() as opened:
+        folder = opened.open(args.bundle)
+        opened.enter()
+        print_out(bundle_text(opened.bundle(folder)))
+        paths = opened.results(folder)
+        for path in paths:
+            batch = load_results(path, warn)
+            print_out(f"\n{printable(path)}\n\n")
+            note_rechecks(batch, path, warn)
+            rows = final_rows(batch, path, batch.tasks.values(), sources_now(batch).older)
+            lines = table_of_results(path, rows, stdout_columns())
+            print_coloured("\n".join(lines) + "\n")
+        print_out("\nAudit: ")
+        asked = command_line_parser().parse_args(["audit", *paths])
+        code = command_audit(_with(asked, unpacked=opened.folder))
+    name = printable(quoted([os.path.basename(args.bundle)]))
+    print_out(f"`python3 {name} --help` tells what else can be done with it\n")
+    return code
+
+
+def bundle_text(bundle: Bundle) -> str:
+    """What a bundle is."""
+    manifest = bundle.manifest
+    lines = [f"{bundle.name}: results of Tamarin, with all that led to them"]
+    size = told_bytes(os.path.getsize(bundle.path))
+    files = plural(len(manifest.files), "file")
+    lines.append(f"{size}, {files}: each has the SHA-256 that {MANIFEST} says")
+    lines.append(f"SHA-256 of the whole, to be compared with what the paper says: {bundle.sha256}")
+    made_by = f"made by batch_tamarin.py {manifest.version}, which is in it"
+    if not bundle_being_run():
+        is_same = manifest.files[BUNDLE_TOOL].sha256 == sha256(own_text())
+        made_by += ": the same as this one" if is_same else ": not the same as this one"
+    lines.append(made_by)
+    lines += (f"note: {note}" for note in manifest.notes)
+    return "".join(printable(line) + "\n" for line in lines)
+
+
+# --- Proving what is in a bundle ------------------------------------------------------------------
+
+
+def command_run_bundle(args: argparse.Namespace) -> int:
+    """Prove all of it again, with your own provers and without any cache, and compare.
+
+    It is unpacked into a new directory. Given once more, the same command goes on there.
+    """
+    wishes = prover_wishes(args.prover)
+    directory = unpacked_bundle(args.bundle, args.output)
+    papers = unpacked_batches(directory)
+    refuse_unknown_aliases(wishes, papers)
+    compared: list[Reproduction] = []
+    for each in papers:
+        found = reviewers_provers(each.paper, wishes)
+        code = run_bundled_batch(each, found, args, compared)
+        if code > 128:
+            return code
+    print_reproduction(compared)
+    name, shown = map(quoted_word, (os.path.basename(args.bundle), directory))
+    say(f"all of it: `python3 {name} report --run {shown} -f html` (or junit, csv, ...)")
+    return reproduction_code(compared)
+
+
+def quoted_word(word: str) -> str:
+    """A word as a user can paste it into a shell."""
+    return printable(quoted([word]))
+
+
+def print_reproduction(compared: Sequence[Reproduction]) -> None:
+    """Show what a second run has not reproduced, what differs first, and the counts."""
+    words = list(Reproduced)
+    others = [each for each in compared if each.word is not Reproduced.REPRODUCED]
+    others.sort(key=lambda each: words.index(each.word))
+    if others:
+        print_coloured("\n" + "".join(reproduction_report("table", others[:TABLE_ROWS])))
+    if len(others) > TABLE_ROWS:
+        print_out(f"and {len(others) - TABLE_ROWS:,} more\n")
+    counts = told_counts(reproduction_counts(compared)) or "nothing"
+    print_out(f"compared with the paper: {printable(counts)}\n")
+
+
+def unpacked_bundle(path: str, output: str) -> str:
+    """Where a bundle is unpacked, now or since an earlier run. Raises InputError."""
+    stem, _ = os.path.splitext(os.path.basename(path))
+    directory = os.path.abspath(output or f"{stem}-run")
+    bundle = open_bundle(path)
+    if os.path.exists(os.path.join(directory, MANIFEST)):
+        if read_unpacked(directory) != bundle.manifest:
+            raise InputError(
+                "another bundle is unpacked there: give another directory with -o", directory
+            )
+        say(f"going on in {directory}")
+        return directory
+    unpack_to(bundle, directory)
+    return directory
+
+
+def unpack_to(bundle: Bundle, directory: str) -> None:
+    """Unpack a bundle into a new directory: all of it, or nothing. Raises InputError, OSError."""
+    if os.path.lexists(directory) and (not os.path.isdir(directory) or os.listdir(directory)):
+        raise InputError("is there already: give the name of a new directory", printable(directory))
+    temporary = f"{directory}.{os.getpid()}.tmp"
+    bundle.unpack(temporary, directory)
+    try:
+        os.rename(temporary, directory)
+    except OSError as error:
+        remove_tree(temporary)
+        raise InputError(
+            f"can't be made: {error.strerror}; give the name of a new directory",
+            printable(directory),
+        ) from None
+    say(f"unpacked into {directory}")
+
+
+def read_unpacked(directory: str) -> Manifest:
+    """The manifest of a bundle that was unpacked. Raises InputError."""
+    path = os.path.join(directory, MANIFEST)
+    try:
+        return decode(Manifest, STRICT_JSON.decode(read_text(path, MOST_MANIFEST_MB * MB)))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"is no manifest of a bundle: {error}", path) from None
+
+
+class UnpackedBatch(NamedTuple):
+    """A batch of a bundle that was unpacked."""
+
+    directory: str  # of the whole bundle: absolute
+    place: BundledBatch
+    paper: Batch
+
+    @property
+    def cwd(self) -> str:
+        """Where it is run: absolute."""
+        return os.path.join(self.directory, self.place.cwd).rstrip(os.sep)
+
+    @property
+    def recipe_file(self) -> str:
+        """Its recipe: absolute."""
+        return os.path.join(self.directory, self.place.recipe)
+
+
+def unpacked_batches(directory: str) -> list[UnpackedBatch]:
+    """The batches of a bundle that was unpacked. Raises InputError."""
+    batches: list[UnpackedBatch] = []
+    for place in read_unpacked(directory).batches:
+        paper = load_results(os.path.join(directory, place.results), warn)
+        batches.append(UnpackedBatch(os.path.abspath(directory), place, paper))
+    return batches
+
+
+class ProverWish(NamedTuple):
+    """A prover that a reviewer wants to be used."""
+
+    alias: str  # "" for what provers of its name have proven
+    program: str  # absolute path
+
+
+def prover_wishes(words: Iterable[str]) -> list[ProverWish]:
+    """`PROGRAM` or `ALIAS=PROGRAM`, each. Raises InputError."""
+    wishes: list[ProverWish] = []
+    for word in words:
+        alias, is_named, name = word.rpartition("=")
+        program = find_program(name)
+        if not program:
+            raise InputError(f"--prover: {no_program(name)}")
+        wishes.append(ProverWish(alias if is_named else "", program))
+    return wishes
+
+
+def refuse_unknown_aliases(wishes: Iterable[ProverWish], papers: Iterable[UnpackedBatch]) -> None:
+    """Raise InputError where a prover is to stand for one that no batch has."""
+    known = dict.fromkeys(alias for each in papers for alias in each.paper.provers)
+    for wish in wishes:
+        if wish.alias and wish.alias not in known:
+            hint = did_you_mean(wish.alias, known)
+            aliases = printable(listed(known))
+            raise InputError(f"--prover: no prover '{printable(wish.alias)}'{hint}, but {aliases}")
+
+
+def reviewers_provers(paper: Batch, wishes: Sequence[ProverWish]) -> dict[str, Prover]:
+    """The provers on this machine that stand for those of the paper, by alias, as far as there are.
+
+    Nothing that a bundle names is started: of its words only the two usual names count. Raises
+    InputError.
+    """
+    wanted = {prover.flavour for prover in paper.provers.values()}
+    usual = [find_on_path(name) for name in Flavour if name in wanted]
+    programs = dict.fromkeys([*(wish.program for wish in wishes), *filter(None, usual)])
+    asked: dict[str, Prover] = {}
+    for number, program in enumerate(programs, 1):
+        asked[program] = Prover(f"{os.path.basename(program)}-{number}", (program,))
+    run_unless_stopped(ask_versions(asked.values()))
+    found: dict[str, Prover] = {}
+    for alias, before in paper.provers.items():
+        program = _program_for(before, wishes, asked, usual)
+        if program:
+            found[alias] = replace(asked[program], alias=alias)
+            now = found[alias]
+            said = f"{now.flavour} {now.version}".strip()
+            was = f"{before.flavour} {before.version}".strip()
+            say(f"{alias}: {said}, {program} (in the paper: {was})")
+        else:
+            say(f"{alias}: no {before.flavour} is here; --prover {alias}=PROGRAM names one")
+    return found
+
+
+def find_on_path(name: str) -> str:
+    """The absolute path of a command on PATH, and nowhere else; or ""."""
+    import shutil
+
+    program = shutil.which(name)
+    return os.path.abspath(program) if program else ""
+
+
+def _program_for(
+    before: Prover,
+    wishes: Sequence[ProverWish],
+    asked: Mapping[str, Prover],
+    usual: Sequence[str],
+) -> str:
+    """The program that stands for a prover of the paper, or ""."""
+    named = [wish.program for wish in wishes if wish.alias == before.alias]
+    if named:
+        return named[-1]
+    others = [wish.program for wish in wishes if not wish.alias]
+    for program in (*others, *filter(None, usual)):
+        if asked[program].flavour == before.flavour:
+            return program
+    if len(others) == 1:  # who names just one means it
+        return others[0]
+    return ""
+
+
+_ANY_MAUDE = re.compile(r'"--with-maude=[^"]*"')
+
+
+def put_provers(recipe_file: str, found: Mapping[str, Prover]) -> None:
+    """Let an unpacked recipe name the provers of this machine, and its Maude. Raises InputError."""
+    recipe = Recipe(recipe_file)
+    for alias, prover in found.items():
+        entry = recipe.data["tamarin_versions"].get(alias)
+        if entry is not None:
+            entry.pop("command", None)
+            entry["path"] = prover.command[0]
+    text = json.dumps(recipe.data, indent=2, ensure_ascii=False) + "\n"
+    # The one that provers take without it.
+    write_file(recipe_file, _ANY_MAUDE.sub('"--with-maude=maude"', text))
+
+
+def run_bundled_batch(
+    unpacked: UnpackedBatch,
+    found: Mapping[str, Prover],
+    args: argparse.Namespace,
+    compared: list[Reproduction],
+) -> int:
+    """Prove a batch again with the provers that are here; the exit code of that.
+
+    What came of it is added to `compared`. Raises InputError.
+    """
+    put_provers(unpacked.recipe_file, found)
+    os.chdir(unpacked.cwd)
+    recipe = Recipe(unpacked.recipe_file)
+    planned = plan_again(recipe, unpacked, found, asked_options(args))
+    chosen = select_ids(planned, args.task)
+    asked = RunAsked(args.task, take_over=args.take_over)
+    done = run_batch(planned, os.path.abspath(recipe_results(recipe)), asked, args)
+    ids = dict.fromkeys(chosen)
+    if not args.task:
+        ids.update(dict.fromkeys(unpacked.paper.tasks))
+    compared += reproductions(unpacked.paper, done.batch, ids)
+    return done.exit_code
+
+
+def plan_again(
+    recipe: Recipe, unpacked: UnpackedBatch, found: Mapping[str, Prover], options: PlanOptions
+) -> Batch:
+    """The tasks of a bundled batch whose provers are here. Raises InputError."""
+    # Those that are not here are planned all the same: ids must not depend on it.
+    provers = dict(unpacked.paper.provers)
+    for alias, prover in found.items():
+        provers[alias] = _own_prover(recipe, prover)
+    for path, alias in _used_aliases(recipe):
+        if alias not in provers:
+            recipe.problem(path, f"the results of the paper know no prover '{printable(alias)}'")
+    recipe.raise_problems()
+    machine = Limits(available_cores(), available_memory_mb(), math.inf)
+    planned = plan_batch(recipe, provers, machine, options, warn)
+    for task in list(planned.tasks.values()):
+        before = unpacked.paper.tasks.get(task.id)
+        if before and before.plan.raised_from == task.plan.limits:
+            planned.apply(_raised_as_before(task.plan, before.plan, planned.header.limits))
+    refuse_what_leads_out(planned, unpacked.directory)
+    for task_id, task in list(planned.tasks.items()):
+        if task.plan.prover not in found:
+            del planned.tasks[task_id]
+    if not planned.tasks:
+        raise InputError("no prover of the paper is here: --prover PROGRAM names one")
+    return planned
+
+
+def _raised_as_before(plan: Plan, before: Plan, room: Limits) -> Plan:
+    """A plan with the limits that the paper's prover needed in the end."""
+    return replace(plan, limits=before.limits.within(room), raised_from=plan.limits)
+
+
+HARMLESS = ("TAMARIN_NO_MAUDE_VARIANTS",)  # of variables that change what is proven
+
+
+def _own_prover(recipe: Recipe, prover: Prover) -> Prover:
+    """A prover of this machine, with what the recipe says that can change a verdict."""
+    entry = recipe.data["tamarin_versions"].get(prover.alias, {})
+    options = entry.get("options", ())
+    _refuse_options(options)
+    # The others may name programs and files.
+    env = {name: value for name, value in entry.get("env", {}).items() if name in HARMLESS}
+    return replace(prover, options=tuple(options), env=env)
+
+
+def refuse_what_leads_out(planned: Batch, directory: str) -> None:
+    """Raise InputError for a plan of a bundle that reads, or starts, what is not in the bundle."""
+    for task in planned.tasks.values():
+        _refuse_elsewhere([task.plan.cwd, _theory_path(task.plan)], directory)
+        _refuse_options(task.plan.options)
+    for dependencies in planned.dependencies.values():
+        _refuse_elsewhere(dependencies.sources, directory)
+
+
+def refuse_checks_that_lead_out(results: str, directory: str) -> None:
+    """The same of what a recheck of these results would read and start."""
+    batch = load_results(results, warn)
+    refuse_what_leads_out(batch, directory)
+    copies = kept_inputs(batch.header, results)
+    for view, tasks in _views_of(batch).items():
+        # One that can't be read isn't checked either.
+        try:
+            theory = view.load(copies)
+        except InputError:
+            continue
+        plan = tasks[0].plan
+        oracles = used_oracles(theory, _all_options(batch, plan), plan.cwd)
+        _refuse_elsewhere((*oracles, *theory.files), directory)
+
+
+def _refuse_options(options: Iterable[str]) -> None:
+    """Raise InputError for options by which a prover would start, or write, what a stranger wants.
+
+    An oracle is allowed: where it is has been looked at.
+    """
+    for option in options:
+        if os.sep in option and not ORACLE_NAME.is_given([option]):
+            raise InputError(f"the bundle has an option that names a file: {printable(option)}")
+
+
+def _refuse_elsewhere(paths: Iterable[str], directory: str) -> None:
+    """Raise InputError for a path that does not lie in a directory."""
+    top = os.path.realpath(directory)
+    for path in paths:
+        if os.path.commonpath([top, os.path.realpath(path)]) != top:
+            raise InputError(f"the bundle names a file that is not in it: {printable(path)}")
+
+
+def command_extract(args: argparse.Namespace) -> int:
+    """Unpack all of it into a new directory, in which `batch_tamarin.py run recipe.json` works.
+
+    The recipe names the provers of this machine, as far as they are found.
+    """
+    wishes = prover_wishes(args.prover)
+    directory = os.path.abspath(args.directory)
+    bundle = open_bundle(args.bundle)
+    unpack_to(bundle, directory)
+    papers = unpacked_batches(directory)
+    refuse_unknown_aliases(wishes, papers)
+    for each in papers:
+        put_provers(each.recipe_file, reviewers_provers(each.paper, wishes))
+        tool = os.path.relpath(os.path.join(directory, UNPACKED_TOOL), each.cwd)
+        command = quoted(["python3", tool, "run", BUNDLED_RECIPE])
+        say(f"cd {quoted_word(each.cwd)} && {command}")
+    return 0
+
+
+def command_recheck_bundle(args: argparse.Namespace) -> int:
+    """Let a prover of yours check the stored proofs, without a search.
+
+    It is unpacked into a new directory, as by `run`.
+    """
+    # Never a program that the bundle names.
+    program = find_program(args.prover)
+    if not program:
+        raise InputError(f"--prover: {no_program(args.prover)}")
+    directory = unpacked_bundle(args.bundle, args.output)
+    codes: list[int] = []
+    for batch in read_unpacked(directory).batches:
+        results = os.path.join(directory, batch.results)
+        refuse_checks_that_lead_out(results, directory)
+        code = command_recheck(_with(args, prover=program, results=results))
+        if code > 128:
+            return code
+        codes.append(code)
+    # A proof that is none is worse news than any number that can't be checked.
+    if 1 in codes:
+        return 1
+    return max(codes)
+
+
+def report_run(args: argparse.Namespace) -> int:
+    """Write how a run of a bundle, in `args.run`, compares with the results of the paper."""
+    compared: list[Reproduction] = []
+    for each in unpacked_batches(args.run):
+        recipe = Recipe(each.recipe_file)
+        own = load_results(own_results(os.path.join(each.cwd, recipe_results(recipe))), warn)
+        compared += reproductions(each.paper, own, dict.fromkeys((*each.paper.tasks, *own.tasks)))
+    for form, path in report_files(args).items():
+        pieces = reproduction_report(form, compared)
+        if form in REPORTS:
+            pieces = marked(form, pieces)
+        if path:
+            write_file(path, pieces)
+            say(f"wrote {path}")
+        else:
+            use_utf8_on_stdout()
+            print_out(pieces)
+    return reproduction_code(compared)
 
 
 if __name__ == "__main__":

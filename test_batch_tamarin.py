@@ -26,6 +26,7 @@ import fcntl
 import functools
 import gc
 import gzip
+import hashlib
 import io
 import itertools
 import json
@@ -54,6 +55,8 @@ import threading
 import time
 import traceback
 import typing
+import warnings
+import zipfile
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17642,6 +17645,762 @@ def rows_shown(page):
         elif tag == "a" and not hidden:
             shown.append(attributes["href"])
     return shown
+
+
+# === Bundle =======================================================================================
+
+# Falsifies what says so in its name, is silent of what is `open_`.
+PAPER_PROVER = """
+PROOF='by contradiction'
+case $LEMMA in
+    open_*) exit 1;;
+    false_*) PROOF='simplify SOLVED'; VERDICT='falsified - found trace (4 steps)';;
+    *) VERDICT=${VERDICT:-verified (7 steps)};;
+esac
+printf 'theory T begin\\nlemma %s: "T" %s\\nend\\n' $LEMMA "$PROOF" > "$OUT"
+summary "  $LEMMA (all-traces): ${MINE:-$VERDICT}"
+"""
+
+
+def bundle_of(lab, *args, lemmas=("one", "false_two"), run=(), **recipe):
+    """Prove some lemmas, and bundle the results; the bundle's path.
+
+    `args` are of `bundle`, `run` those of `run`.
+    """
+    statements = "".join(f'lemma {name}: "All k #i. A(k) @ i ==> T"\n' for name in lemmas)
+    if not (lab.path / "own.spthy").exists():
+        lab.write("own.spthy", f"theory T begin\n{RULE_A}{statements}end\n")
+    lab.prover(PAPER_PROVER)
+    lab.recipe(**{"theory_file": "own.spthy", **recipe})
+    lab.run("run", "recipe.json", *run)
+    lab.run("bundle", "results", "-o", "paper.pyz", *args, code=0)
+    return lab.path / "paper.pyz"
+
+
+def members(bundle):
+    """What is in a bundle: bytes by name."""
+    with zipfile.ZipFile(bundle) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def text_in(bundle):
+    """All that a bundle says, but the program."""
+    told = members(bundle)
+    del told["__main__.py"]
+    return "\n".join([*told, *(data.decode() for data in told.values())])
+
+
+def everything_below(path):
+    return sorted(str(each.relative_to(path)) for each in path.rglob("*"))
+
+
+def test_python_runs_a_bundle_where_nothing_can_be_written(lab):
+    bundle = bundle_of(lab)
+    empty = lab.path / "empty"
+    empty.mkdir()
+    empty.chmod(0o555)
+    run = functools.partial(subprocess.run, capture_output=True, text=True, cwd=empty)
+    temporary = lab.path / "tmp"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    done = run([sys.executable, bundle], env=environment, timeout=RUN_S)
+    check_end(done, 0)
+    assert "1 verified, 1 falsified" in done.stdout
+    assert "Audit: 0 findings" in done.stdout
+    assert hashlib.sha256(bundle.read_bytes()).hexdigest() in done.stdout
+    assert everything_below(empty) == everything_below(temporary) == []
+
+
+def test_a_bundle_exits_as_its_audit(lab):
+    bundle_of(lab, lemmas=["one", "open_two"])
+    done = lab.run("paper.pyz", code=3)
+    assert lab.run("audit", "results", code=3).stdout.split("\n")[0] in done.stdout
+    bundle_of(lab, expect="falsified")
+    lab.run("paper.pyz", code=1)
+
+
+def test_the_same_results_make_the_same_bundle(lab):
+    first = bundle_of(lab).read_bytes()
+    done = lab.run("bundle", "results", "-o", "paper.pyz", code=0)
+    assert (lab.path / "paper.pyz").read_bytes() == first
+    assert hashlib.sha256(first).hexdigest() in done.stdout
+    assert f"{len(first) / 1024:.1f} kB" in done.stdout
+
+
+def test_a_bundle_does_not_tell_who_made_it(lab):
+    told = text_in(bundle_of(lab, theory_file=str(lab.path / "own.spthy")))
+    assert os.uname().nodename not in told
+    assert str(lab.path) not in told
+    assert '"cwd":"/artifact"' in told
+
+
+def test_a_bundle_with_names_is_what_there_is(lab):
+    told = members(bundle_of(lab, "--names"))
+    assert told["paper-results/batch.jsonl"] == lab.journal.read_bytes()
+    assert "0 findings" in lab.run("paper.pyz", code=0).stdout
+
+
+def test_what_theories_say_of_who_wrote_them_goes_only_where_it_is_no_code(lab):
+    host = os.uname().nodename
+    lab.write(
+        "own.spthy",
+        f"""theory T begin // on {host}
+/* in {lab.path} /* and {lab.path}/x */ {host} */
+rule A: [ Fr(~k) ] --[ A(~k), B('{host}') ]-> [ Out('{host} // {host}') ]
+lemma one: "All k #i. A(k) @ i ==> T"
+end
+""",
+    )
+    done = lab.run("bundle", str(bundle_of(lab).parent / "results"), "-o", "b.pyz", code=0)
+    assert "own.spthy: a host, a user or a directory is named" in done.stderr
+    theory = members(lab.path / "b.pyz")["own.spthy"].decode()
+    assert theory.startswith(
+        f"""theory T begin // on (hidden)
+/* in /artifact /* and /artifact/x */ (hidden) */
+rule A: [ Fr(~k) ] --[ A(~k), B('{host}') ]-> [ Out('{host} // {host}') ]
+"""
+    )
+    # The journal's digests follow.
+    assert "0 findings" in lab.run("b.pyz", code=0).stdout
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("a // b\nc", "a //X\nc"),
+        ("a // b", "a //X"),
+        ("/* a /* b */ c */ d", "/*X*/ d"),
+        ("'//' a /* it's */ '/*' b", "'//' a /*X*/ '/*' b"),
+        ("/* never closed", "/*X"),
+        ("code", "code"),
+    ],
+)
+def test_comments_of_a_theory_can_be_changed_alone(text, told):
+    assert bt.blind_comments(text, lambda comment: "X") == told
+
+
+def test_a_theory_that_has_changed_since_is_bundled_as_it_was_proven(lab):
+    bundle_of(lab)
+    proven = (lab.path / "own.spthy").read_bytes()
+    lab.write("own.spthy", THEORY)
+    done = lab.run("bundle", "results", "-o", "paper.pyz", code=0)
+    assert "own.spthy HAS CHANGED since it was proven" in done.stderr
+    assert members(lab.path / "paper.pyz")["own.spthy"] == proven
+    done = lab.run("paper.pyz", code=0)
+    assert "note: own.spthy HAS CHANGED" in done.stdout
+    assert "0 findings" in done.stdout
+
+
+def test_a_theory_that_is_gone_is_bundled_as_it_was_proven(lab):
+    bundle_of(lab)
+    (lab.path / "own.spthy").unlink()
+    done = lab.run("bundle", "results", "-o", "paper.pyz", code=0)
+    assert "own.spthy is not there any more" in done.stderr
+    assert "own.spthy" in members(lab.path / "paper.pyz")
+
+
+def test_a_theory_that_is_nowhere_as_it_was_proven_is_said_not_to_be_in_the_bundle(lab):
+    bundle_of(lab)
+    shutil.rmtree(lab.results / "inputs")
+    lab.write("own.spthy", THEORY)
+    done = lab.run("bundle", "results", "-o", "paper.pyz", code=0)
+    assert "own.spthy is not in the bundle" in done.stderr
+    assert "own.spthy" not in members(lab.path / "paper.pyz")
+    lab.run("paper.pyz")
+
+
+def test_includes_oracles_and_other_directories_go_with_the_theories(lab):
+    lab.write("models/lib/rules.spthy", '#include "more.spthy"\n')
+    lab.write("models/lib/more.spthy", RULE_A)
+    lab.write("models/order", "#!/bin/sh\ncat\n", 0o755)
+    text = 'theory T begin\n#include "lib/rules.spthy"\nheuristic: o "./order"\n'
+    text += 'lemma one: "All k #i. A(k) @ i ==> T"\nend\n'
+    lab.write("models/t1.spthy", text)
+    lab.write("elsewhere/t2.spthy", THEORY)
+    lab.write("work/scripts/x", "")
+    lab.prover(PAPER_PROVER)
+    fake = {"path": str(lab.path / "fake.sh")}
+    entry = {"tamarin_versions": ["fake"], "output_file_prefix": "{theory}"}
+    recipe = {
+        "config": {"output_directory": str(lab.path / "results")},
+        "tamarin_versions": {"fake": fake},
+        "tasks": {
+            "a": {**entry, "theory_file": ["../../models/t*.spthy", "!*2*"], "cwd": "../models"},
+            "b": {**entry, "theory_file": str(lab.path / "elsewhere" / "t2.spthy")},
+        },
+    }
+    lab.write("work/scripts/recipe.json", json.dumps(recipe))
+    lab.run("run", "scripts/recipe.json", code=0, cwd=lab.path / "work")
+    lab.run("bundle", "results", "-o", "paper.pyz", code=0)
+    lab.run("paper.pyz", code=0)
+    lab.run("paper.pyz", "extract", "there", "--prover", "fake.sh", code=0)
+    assert (lab.path / "there/models/order").stat().st_mode & 0o111
+    there = lab.path / "there/work"
+    lab.run("run", "recipe.json", "--no-cache", code=0, cwd=there)
+    compared = lab.run("audit", "results", "--against", "../paper-results", cwd=there).stdout
+    assert "0 findings" in compared
+    assert len(lab.finishes("there/work/results")) == 4
+
+
+def test_an_extracted_bundle_is_a_directory_like_any_other(lab):
+    bundle_of(lab)
+    done = lab.run("paper.pyz", "extract", "there", "--prover", "fake.sh", code=0)
+    assert "batch_tamarin.py run recipe.json" in done.stderr
+    there = lab.path / "there"
+    assert (there / "batch_tamarin.py").read_bytes() == SCRIPT.read_bytes()
+    run = [sys.executable, "batch_tamarin.py", "run", "recipe.json", "--no-cache"]
+    check_end(subprocess.run(run, cwd=there, capture_output=True, text=True, timeout=RUN_S), 0)
+    assert "0 findings" in lab.run("audit", "there", code=0).stdout
+    done = lab.run("paper.pyz", "extract", "there", code=2)
+    assert "is there already" in done.stderr
+
+
+def second_run(lab, *args, body=PAPER_PROVER, code=None):
+    """Run a bundle's proofs again with another prover."""
+    lab.write("mine.sh", PRELUDE + body, 0o755)
+    return lab.run("paper.pyz", "run", "--prover", "./mine.sh", *args, code=code)
+
+
+# The lemma of the paper, what the second run says of it, and what comes of that.
+SECOND_RUNS = """
+one        verified (7 steps)                 reproduced   0
+false_one  falsified - found trace (5 steps)  reproduced   0
+false_one  verified (7 steps)                 differs      1
+one        falsified - found trace (4 steps)  differs      1
+one        analysis incomplete (1 steps)      not reached  3
+open_one   verified (7 steps)                 new          0
+open_one   analysis incomplete (1 steps)      no verdict   0
+"""
+
+
+@pytest.mark.parametrize(
+    "lemma, verdict, word, code",
+    [re.split(r"  +", line) for line in SECOND_RUNS.strip().splitlines()],
+)
+def test_a_second_run_is_compared_with_the_paper(lab, lemma, verdict, word, code):
+    bundle_of(lab, lemmas=[lemma])
+    body = f"MINE='{verdict}'\n" + PAPER_PROVER.replace("open_*) exit 1;;", "")
+    done = second_run(lab, body=body, code=int(code))
+    assert f"compared with the paper: 1 {word}" in done.stdout
+    # So tell its reports.
+    report = ["paper.pyz", "report", "--run", "paper-run", "-f"]
+    (told,) = json.loads(lab.run(*report, "json").stdout)["results"]
+    assert told["reproduction"] == word
+    (case,) = ElementTree.fromstring(lab.run(*report, "junit").stdout).iter("testcase")
+    tags = {"differs": "failure", "not reached": "error", "no verdict": "skipped"}
+    assert [note.tag for note in case] == [tags.get(word, "system-out")]
+    assert word in lab.run(*report, "html").stdout
+
+
+def test_a_second_run_takes_nothing_from_the_cache(lab):
+    bundle_of(lab)
+    lab.run("paper.pyz", "run", "--prover", "fake.sh", code=0)
+    finishes = lab.finishes("paper-run/results").values()
+    assert [event["cached"] for event in finishes] == [False, False]
+
+
+def test_a_lemma_of_another_text_is_not_compared(lab):
+    bundle_of(lab)
+    second_run(lab, code=0)
+    lab.write("paper-run/own.spthy", (lab.path / "own.spthy").read_text() + " ")
+    second_run(lab, code=0)
+    lab.write("paper-run/own.spthy", THEORY.replace("three", "false_two"))
+    done = second_run(lab, code=3)
+    assert "2 another text" in done.stdout
+
+
+def test_a_part_of_a_bundle_is_proven_again(lab):
+    bundle_of(lab)
+    done = second_run(lab, "-t", "*--one--*", code=0)
+    assert "compared with the paper: 1 reproduced" in done.stdout
+    done = second_run(lab, code=0)
+    assert "compared with the paper: 2 reproduced" in done.stdout
+
+
+def test_a_second_run_that_was_stopped_goes_on(lab):
+    bundle_of(lab)
+    hang = '[ $LEMMA = one ] || [ -e "$0.go" ] || exec sleep 600;'
+    lab.write("mine.sh", PRELUDE + hang + PAPER_PROVER, 0o755)
+    process = lab.start("paper.pyz", "run", "--prover", "./mine.sh")
+    wait_for(lambda: len(lab.events("finish", "paper-run/results")) == 1)
+    process.send_signal(signal.SIGTERM)
+    end_of(process)
+    assert process.returncode == 143
+    lab.write("mine.sh.go", "")
+    done = lab.run("paper.pyz", "run", "--prover", "./mine.sh", code=0)
+    assert "going on in" in done.stderr
+    assert "2 reproduced" in done.stdout
+    assert len(lab.events("start", "paper-run/results")) == 3
+
+
+def test_provers_of_the_paper_are_found_on_path_by_what_they_are(lab, monkeypatch):
+    bundle_of(lab)
+    lab.write("bin/tamarin-prover", PRELUDE + PAPER_PROVER, 0o755)
+    monkeypatch.setenv("PATH", f"{lab.path}/bin:{os.environ['PATH']}")
+    done = lab.run("paper.pyz", "run", code=0)
+    assert f"fake: tamarin-prover 1.11.0, {lab.path}/bin/tamarin-prover" in done.stderr
+
+
+def test_what_a_missing_prover_has_proven_is_not_reached(lab, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    lab.prover(PAPER_PROVER.replace("verified (7", "verified (8"), "other")
+    bundle_of(lab, tamarin_versions=["fake", "other"])
+    lab.write("mine.sh", PRELUDE + PAPER_PROVER, 0o755)
+    done = lab.run("paper.pyz", "run", "--prover", "fake=./mine.sh", code=3)
+    assert "2 reproduced, 2 not reached" in done.stdout
+    assert "--prover other=PROGRAM" in done.stderr
+    done = lab.run("paper.pyz", "run", "--prover", "oter=./mine.sh", code=2)
+    assert "did you mean 'other'" in done.stderr
+    assert "no prover of the paper is here" in lab.run("paper.pyz", "run", code=2).stderr
+
+
+def test_proofs_in_a_bundle_are_rechecked(lab):
+    found_proofs(lab)
+    lab.run("bundle", "results", "-o", "paper.pyz", code=0)
+    done = lab.run("paper.pyz", "recheck", "--prover", "./trusted.sh", code=0)
+    assert "2 confirmed" in done.stdout
+    # What is confirmed stays so in a bundle, whatever was hidden in the proofs.
+    recheck(lab, code=0)
+    lab.run("bundle", "results", "-o", "paper.pyz", code=0)
+    done = lab.run("paper.pyz", "report", "-f", "md", code=0)
+    assert "confirmed by trusted" in done.stdout
+
+
+@pytest.mark.parametrize("option, left_out", [("--no-logs", "logs"), ("--no-proofs", "proofs")])
+def test_logs_and_proofs_can_be_left_out(lab, option, left_out):
+    with_all = members(bundle_of(lab))
+    lab.run("bundle", "results", "-o", "paper.pyz", option, code=0)
+    without = members(lab.path / "paper.pyz")
+    missing = {name.split("/")[1] for name in with_all.keys() - without}
+    assert missing == {left_out}
+    lab.run("paper.pyz", code=0)
+
+
+def test_commands_tell_the_same_of_a_bundle_as_of_its_results(lab):
+    bundle_of(lab, lemmas=["one", "false_two", "open_three"])
+    for form in ("csv", "junit"):
+        own = lab.run("report", "results", "-f", form, code=0).stdout
+        told = lab.run("paper.pyz", "report", "-f", form, code=0).stdout
+        assert told == lab.run("report", "paper.pyz", "-f", form, code=0).stdout
+        assert told.count("\n") == own.count("\n")
+        assert re.findall("verified|falsified", told) == re.findall("verified|falsified", own)
+    own = lab.run("audit", "results", code=3).stdout
+    assert lab.run("audit", "paper.pyz", code=3).stdout.splitlines()[0] == own.splitlines()[0]
+    assert "one" in lab.run("paper.pyz", "lemmas", code=0).stdout
+    told = lab.run("lemmas", "paper.pyz/own.spthy", code=0).stdout
+    assert told == lab.run("lemmas", "own.spthy", code=0).stdout
+    assert told == lab.run("paper.pyz", "lemmas", "own.spthy", code=0).stdout
+    told = lab.run("paper.pyz", "status", code=0).stdout
+    assert "1 verified, 1 falsified, 1 failed" in told
+    assert "results: paper.pyz/paper-results" in lab.run("status", "paper.pyz", code=0).stdout
+    lab.run("paper.pyz", "report", "-o", "page.html", code=0)
+    assert (lab.path / "page.html").exists()
+    assert "0 findings" in lab.run("audit", "results", "--against", "paper.pyz").stdout
+
+
+def test_other_commands_say_what_to_do_with_a_bundle(lab):
+    bundle_of(lab)
+    help_lines = lab.run("paper.pyz", "--help", code=0).stdout.splitlines()
+    assert max(map(len, help_lines)) <= 80
+    for command in ("run", "resume"):
+        assert "this is a bundle" in lab.run(command, "paper.pyz", code=2).stderr
+
+
+def test_several_results_are_one_bundle(lab):
+    bundle_of(lab)
+    shutil.copytree(lab.results, lab.path / "more" / "results")
+    lab.run("bundle", "results", "more/results", "-o", "paper.pyz", code=0)
+    done = lab.run("paper.pyz", code=0)
+    assert "on 4 results" in done.stdout
+    assert "paper.pyz/results_2/paper-results" in done.stdout
+    done = second_run(lab, code=0)
+    assert "4 reproduced" in done.stdout
+    assert "4 reproduced" in lab.run("paper.pyz", "report", "--run", "paper-run").stdout
+    lab.run("status", "paper.pyz/results_2/paper-results", code=0)
+
+
+def test_results_of_batch_tamarin_are_bundled_with_a_recipe(lab):
+    statements = "".join(
+        f'lemma {name}: "All k #i. A(k) @ i ==> T"\n' for name in json.loads(UPSTREAM_ENDS)
+    )
+    lab.write("NSPK3.spthy", f"theory T begin\n{RULE_A}{statements}end\n")
+    write_upstream_report(lab)
+    done = lab.run("bundle", "out", "-o", "paper.pyz", code=0)
+    assert "batch-tamarin does not say which texts it proved" in done.stderr
+    told = lab.run("paper.pyz").stdout
+    assert "1 verified, 1 falsified" in told
+    told = second_run(lab, code=1).stdout
+    assert "1 differs, 1 reproduced" in told
+
+
+def test_what_could_not_be_read_is_in_the_bundle_as_it_is(lab):
+    lab.write("bad.spthy", "theory B begin lemma x: end")
+    lab.write("own.spthy", THEORY.replace("begin", 'begin heuristic: o "./gone"', 1))
+    entry = {"tamarin_versions": ["fake"], "output_file_prefix": "{theory}"}
+    tasks = {"task": {**entry, "theory_file": ["own.spthy", "bad.spthy"]}}
+    told = members(bundle_of(lab, tasks=tasks))
+    assert told["bad.spthy"] == (lab.path / "bad.spthy").read_bytes()
+    assert "gone" not in told
+    assert "3 reproduced, 1 no verdict" in second_run(lab).stdout
+
+
+def test_an_unfinished_batch_is_bundled_as_far_as_it_came(lab):
+    interrupted_batch(lab)
+    done = lab.run("bundle", "results", "-o", "paper.pyz", code=0)
+    assert "this batch is not finished (stopped)" in done.stderr
+    assert "2 verified, 2 interrupted, 2 pending" in lab.run("paper.pyz", code=3).stdout
+
+
+def test_a_theory_that_was_made_is_bundled_as_it_was_made(lab):
+    lab.write("own.m4", (lab.path / "t.spthy").read_text())
+    prepare = {"command": ["cat", "own.m4"], "inputs": ["own.m4"]}
+    bundle_of(lab, theory_file="made.spthy", prepare=prepare, lemmas=[])
+    told = members(lab.path / "paper.pyz")
+    assert told["made.spthy"] == (lab.path / "t.spthy").read_bytes()
+    assert b"prepare" not in told["recipe.json"]
+    assert "3 reproduced" in second_run(lab, code=0).stdout
+
+
+def test_a_bundle_is_written_over_no_other_file(lab):
+    bundle_of(lab)
+    lab.run("bundle", "results", "-o", "paper.pyz", code=0)
+    done = lab.run("bundle", "results", "-o", "recipe.json", code=2)
+    assert "is there, and no bundle" in done.stderr
+    assert json.loads((lab.path / "recipe.json").read_text())
+    lab.run("bundle", "results", "-o", "recipe.json", "--force", code=0)
+
+
+def test_a_second_run_has_the_limits_that_were_raised_for_the_paper(lab):
+    bundle_of(lab)
+    journal = lab.journal.read_text()
+    raised = '"limits":{"cores":1,"memory_mb":1024,"timeout_s":987.0},"raised_from":'
+    old = '{"cores":1,"memory_mb":1024,"timeout_s":300.0}'
+    lab.journal.write_text(journal.replace(f'"limits":{old}', raised + old))
+    lab.run("bundle", "results", "-o", "paper.pyz", code=0)
+    second_run(lab, code=0)
+    limits = [event["limits"] for event in lab.events("task", "paper-run/results")]
+    assert [each["timeout_s"] for each in limits] == [987, 987]
+
+
+def test_a_recheck_uses_no_more_than_this_machine_has(lab):
+    found_proofs(lab)
+    journal = lab.journal.read_text()
+    lab.journal.write_text(re.sub('"(cores|memory_mb)":[0-9]+', r'"\1":9000000', journal))
+    recheck(lab, code=0)
+    machine = bt.Limits(bt.available_cores(), bt.available_memory_mb(), 0)
+    events = lab.events(results="results/recheck-trusted")
+    limits = [event["limits"] for event in events if "limits" in event]
+    assert len(limits) == 3
+    for each in limits:
+        assert each["cores"] == machine.cores
+        assert each["memory_mb"] <= 2 * machine.memory_mb  # others come and go
+
+
+def places_of(cwd, *paths, directory="/scratch/results"):
+    """Where files stand in a bundle of a batch that ran in `cwd`."""
+    batch = bt.Batch(bt.Header(cwd=cwd))
+    source = bt.BundleSource(directory, batch, {}, "")
+    inputs = [bt._Input(path, path, "") for path in paths]
+    return bt._BundlePlaces("", source, inputs)
+
+
+def test_what_lies_below_one_directory_stays_together_in_a_bundle():
+    theories = ["/home/alice/paper/models/t.spthy", "/home/bob/x/u.spthy", "/opt/v.spthy"]
+    places = places_of("/home/alice/paper/scripts", *theories)
+    assert [places.of(path) for path in theories] == [
+        "models/t.spthy",
+        "outside-1/u.spthy",
+        "outside-2/v.spthy",
+    ]
+    assert places.of("/scratch/results/logs/x.out") == "paper-results/logs/x.out"
+    told = places.from_cwd('"/home/bob/x/u.spthy", "/home/alice/paper/scripts/w", "/home/bobby"')
+    assert told == '"../outside-1/u.spthy", "w", "/home/bobby"'
+
+
+def test_what_a_journal_tells_later_is_not_bundled():
+    lines = bt._lines_within(io.BytesIO(b"a\nbb\nccc\n"), 6)
+    assert list(lines) == [b"a\n", b"bb\n"]
+
+
+# --- Bundles that deceive -------------------------------------------------------------------------
+
+
+def packed(path, files, manifest=None, shebang=bt.SHEBANG, tail=b"", modes=()):
+    """Write a bundle of these files, by name; `manifest` says something else than they are."""
+    told = {name: {"sha256": bt.sha256(data), "size": len(data)} for name, data in files}
+    batch = {"results": "paper-results", "cwd": "", "roots": {"/artifact": ""}, "folders": []}
+    about = {"format": 1, "version": "1", "batches": [batch], "notes": [], "files": told}
+    about = manifest(about) if manifest else about
+    with path.open("wb") as file:
+        file.write(shebang)
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive, warnings_off():
+            for name, data in [*files, ("MANIFEST.json", json.dumps(about).encode())]:
+                info = zipfile.ZipInfo(name)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                info.external_attr = dict(modes).get(name, 0o100644) << 16
+                archive.writestr(info, data)
+        file.write(tail)
+
+
+@contextlib.contextmanager
+def warnings_off():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def deceive_with(*more, **options):
+    """What writes a bundle with more files than it should have."""
+
+    def write(path, files):
+        packed(path, [*files, *more], **options)
+
+    return write
+
+
+def with_manifest(change):
+    def write(path, files):
+        packed(path, files, manifest=change)
+
+    return write
+
+
+def other_digest(manifest):
+    manifest["files"]["recipe.json"]["sha256"] = "0" * 64
+    return manifest
+
+
+def missing_file(manifest):
+    del manifest["files"]["recipe.json"]
+    return manifest
+
+
+def one_more_file(manifest):
+    manifest["files"]["more"] = {"sha256": "0" * 64, "size": 0}
+    return manifest
+
+
+def other_size(manifest):
+    manifest["files"]["recipe.json"]["size"] += 1
+    return manifest
+
+
+def executable(manifest):
+    manifest["files"]["recipe.json"]["executable"] = True
+    return manifest
+
+
+def results_elsewhere(manifest):
+    manifest["batches"][0]["results"] = "../results"
+    return manifest
+
+
+def root_elsewhere(manifest):
+    manifest["batches"][0]["roots"]["/etc"] = "../x"
+    return manifest
+
+
+def changed_at(marker, offset, new, last=False):
+    """Bytes behind a marker in the file are others."""
+
+    def write(path, files):
+        packed(path, files)
+        data = bytearray(path.read_bytes())
+        place = (data.rfind(marker) if last else data.find(marker)) + offset
+        data[place : place + len(new)] = new
+        path.write_bytes(data)
+
+    return write
+
+
+def two_archives(path, files):
+    """What some readers find at the beginning is not what others find at the end."""
+    packed(path, files)
+    first = path.read_bytes()
+    packed(path, files)
+    path.write_bytes(first + path.read_bytes()[len(bt.SHEBANG) :])
+
+
+def cut_off(path, files):
+    packed(path, files)
+    os.truncate(path, path.stat().st_size - 30)
+
+
+def hidden_between(path, files):
+    packed(path, files)
+    data = path.read_bytes()
+    place = data.rfind(b"PK\x01\x02")
+    start = data.find(b"PK\x01\x02")
+    assert place > start
+    end = bytearray(data[-22:])
+    end[16:20] = struct.pack("<L", start + 4)
+    path.write_bytes(data[:start] + b"hide" + data[start:-22] + bytes(end))
+
+
+LOCAL, CENTRAL = b"PK\x03\x04", b"PK\x01\x02"
+DECEPTIONS = {
+    "absolute": (deceive_with(("/tmp/evil", b"")), "leads out of it"),
+    "dots": (deceive_with(("a/../../evil", b"")), "leads out of it"),
+    "dot": (deceive_with(("a/./evil", b"")), "no plain name"),
+    "folder": (deceive_with(("a/", b"")), "no plain name"),
+    "backslash": (deceive_with(("..\\evil", b"")), "characters"),
+    "control": (deceive_with(("a\x1b[2J", b"")), "characters"),
+    "twice": (deceive_with(("recipe.json", b"{}")), "are one name"),
+    "case": (deceive_with(("Recipe.JSON", b"{}")), "are one name"),
+    "composed": (deceive_with(("\u00e9", b""), ("e\u0301", b"")), "are one name"),
+    "file and folder": (deceive_with(("recipe.json/x", b"")), "a file and a folder"),
+    "program": (deceive_with(("batch_tamarin.py", b"")), "in the place of the program"),
+    "link": (deceive_with(("l", b"/etc/passwd"), modes=[("l", 0o120777)]), "no plain file"),
+    "device": (deceive_with(("l", b""), modes=[("l", 0o060644)]), "no plain file"),
+    "setuid": (deceive_with(("l", b""), modes=[("l", 0o104755)]), "no plain file"),
+    "long": (deceive_with(("l" * 300, b"")), "too long"),
+    "zeros": (deceive_with(("zeros", bytes(20 * 2**20))), "unpacked it would be 20."),
+    "digest": (with_manifest(other_digest), "has not the digest"),
+    "unlisted": (with_manifest(missing_file), "in it, and not in MANIFEST.json"),
+    "not there": (with_manifest(one_more_file), "is in MANIFEST.json, and not in it"),
+    "size": (with_manifest(other_size), "another size"),
+    "mode": (with_manifest(executable), "another size or mode"),
+    "results": (with_manifest(results_elsewhere), "a batch that is not in it"),
+    "roots": (with_manifest(root_elsewhere), "a batch that is not in it"),
+    "no object": (with_manifest(lambda manifest: []), "none of a format"),
+    "other format": (with_manifest(lambda manifest: {**manifest, "format": 2}), "none of a format"),
+    "other kind": (with_manifest(lambda manifest: {**manifest, "files": 1}), "TypeError"),
+    "nothing": (with_manifest(lambda manifest: {**manifest, "batches": []}), "no results"),
+    "local name": (changed_at(LOCAL, 30, b"x"), "not what the list of files says"),
+    "local size": (changed_at(LOCAL, 22, b"x"), "not what the list of files says"),
+    "central size": (changed_at(CENTRAL, 24, b"x"), "not what the list of files says"),
+    "central place": (changed_at(CENTRAL, 42, b"x"), "does not begin where"),
+    "encrypted": (changed_at(LOCAL, 6, b"\x01"), "not what the list of files says"),
+    "behind": (deceive_with(tail=b"more"), "bundle"),
+    "two": (two_archives, "does not begin where"),
+    "cut": (cut_off, "BadZipFile"),
+    "between": (hidden_between, ""),
+    "bytes": (changed_at(LOCAL, 60, b"xxxxxxxx"), ""),
+}
+
+
+@pytest.fixture(scope="module")
+def honest_files(tmp_path_factory):
+    """The files of a bundle, for all that make a lie of it."""
+    lab = Lab(tmp_path_factory.mktemp("honest"))
+    told = members(bundle_of(lab, run=["--no-cache"]))  # no test's own cache is there yet
+    del told["MANIFEST.json"]
+    told["__main__.py"] = b"raise SystemExit('executed')\n"
+    return list(told.items())
+
+
+def test_what_is_packed_like_a_bundle_is_one(lab, honest_files):
+    packed(lab.path / "b.pyz", honest_files)
+    lab.run("b.pyz", code=0)
+
+
+@pytest.mark.parametrize("name", DECEPTIONS)
+def test_a_bundle_that_deceives_is_refused(tmp_path, honest_files, name, monkeypatch):
+    monkeypatch.setattr(bt, "LARGE_MB", 10)
+    write, problem = DECEPTIONS[name]
+    write(tmp_path / "b.pyz", honest_files)
+    with pytest.raises(bt.InputError) as refused:
+        bt.open_bundle(str(tmp_path / "b.pyz"))
+    assert problem in str(refused.value)
+    assert str(refused.value).isprintable()
+
+
+def test_nothing_of_a_bundle_that_is_refused_is_written(lab, honest_files, monkeypatch):
+    place = lab.path / "here"
+    place.mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    packed(lab.path / "b.pyz", honest_files, manifest=other_digest)
+    for command in ([], ["report"], ["run"], ["extract", "there"], ["recheck", "--prover", "sh"]):
+        done = lab.run("../b.pyz", *command, code=2, cwd=place)
+        (line,) = done.stderr.splitlines()
+        assert "has not the digest" in line
+    lab.run("audit", "../b.pyz", code=2, cwd=place)
+    cut_off(lab.path / "b.pyz", honest_files)
+    assert "is damaged" in lab.run("../b.pyz", code=2, cwd=place).stderr
+    assert everything_below(place) == []
+
+
+def test_ten_gigabytes_of_zeros_are_refused_before_they_are_read(lab, honest_files):
+    bundle = lab.path / "b.pyz"
+    packed(bundle, honest_files)
+    with zipfile.ZipFile(bundle) as archive:
+        (last,) = [each for each in archive.infolist() if each.filename == "MANIFEST.json"]
+        size = archive.start_dir
+    data = bytearray(bundle.read_bytes())
+    lie = struct.pack("<L", 2**32 - 2)
+    data[last.header_offset + 22 : last.header_offset + 26] = lie
+    central = data.rfind(CENTRAL)
+    assert central > size
+    data[central + 24 : central + 28] = lie
+    bundle.write_bytes(data)
+    assert "unpacked it would be 4.0 GB" in lab.run("b.pyz", code=2).stderr
+
+
+def deceiving_recipe(lab, honest_files, change):
+    """A bundle with a changed recipe."""
+    files = dict(honest_files)
+    recipe = json.loads(files["recipe.json"])
+    change(recipe)
+    files["recipe.json"] = json.dumps(recipe).encode()
+    packed(lab.path / "paper.pyz", list(files.items()), modes=[("evil.sh", 0o100755)])
+
+
+def make_theories(recipe):
+    recipe["tasks"]["task"]["prepare"] = {"command": ["touch", "executed"]}
+
+
+def name_a_prover(recipe):
+    recipe["tamarin_versions"]["fake"]["command"] = ["./evil.sh"]
+    recipe["tamarin_versions"]["fake"].pop("path")
+
+
+def name_a_maude(recipe):
+    recipe["tasks"]["task"]["tamarin_options"] = ["--with-maude=./evil.sh"]
+
+
+def let_the_prover_write(recipe):
+    recipe["tasks"]["task"]["tamarin_options"] = ["+RTS", "-S/tmp/evil", "-RTS"]
+
+
+def read_elsewhere(recipe):
+    recipe["tasks"]["task"]["theory_file"] = "../secret.spthy"
+
+
+def name_an_oracle(recipe):
+    recipe["tasks"]["task"]["tamarin_options"] = ["--heuristic=o", "--oraclename=/bin/rm"]
+
+
+def name_no_prover(recipe):
+    recipe["tamarin_versions"]["none"] = {"path": "./evil.sh"}
+    recipe["tasks"]["task"]["tamarin_versions"] = ["none"]
+
+
+def preload(recipe):
+    recipe["tamarin_versions"]["fake"]["env"] = {"LD_PRELOAD": "./evil.so", "PATH": "."}
+
+
+@pytest.mark.parametrize(
+    "change, problem",
+    [
+        (make_theories, ""),
+        (name_a_prover, ""),
+        (preload, ""),
+        (name_a_maude, ""),
+        (let_the_prover_write, "an option that names a file"),
+        (read_elsewhere, "not in it: "),
+        (name_an_oracle, "not in it: "),
+        (name_no_prover, "know no prover 'none'"),
+    ],
+)
+def test_a_second_run_starts_nothing_that_the_bundle_names(lab, honest_files, change, problem):
+    lab.write("secret.spthy", THEORY)
+    deceiving_recipe(lab, honest_files, change)
+    body = 'case "$*" in *evil*) exit 1;; esac; echo "$LD_PRELOAD" > "$0.env"\n' + PAPER_PROVER
+    done = second_run(lab, body=body, code=2 if problem else 0)
+    assert problem in done.stderr
+    assert not list(lab.path.rglob("executed"))
+    if not problem:
+        assert (lab.path / "mine.sh.env").read_text() == "\n"
 
 
 # === Terminal =====================================================================================
