@@ -190,6 +190,13 @@ class Granularity(Word):
     THEORY = "theory"  # those that can be proven after one load of their theory
 
 
+class Launcher(Word):
+    """What starts the jobs of a batch."""
+
+    LOCAL = "local"  # this process, on its own machine
+    SLURM = "slurm"  # the scheduler of a cluster, on its nodes
+
+
 FINAL = frozenset(Status) - {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}
 MET_A_LIMIT = frozenset({Status.TIMEOUT, Status.MEMORY_LIMIT})
 # `incomplete` is a verdict but answers nothing: another heuristic may.
@@ -594,8 +601,18 @@ class Limits:
             and self.timeout_s <= other.timeout_s
         )
 
+    def within(self, most: Limits) -> Limits:
+        """The smaller of each."""
+        return Limits(
+            cores=min(self.cores, most.cores),
+            memory_mb=min(self.memory_mb, most.memory_mb),
+            timeout_s=min(self.timeout_s, most.timeout_s),
+        )
+
 
 NO_LIMITS = Limits(0, 0, 0)  # of what others did, and did not tell
+
+GRACE_S = 3.0  # from SIGTERM to SIGKILL
 
 
 @slotted
@@ -644,6 +661,8 @@ class Job(NamedTuple):
     stdout: str  # absolute paths, appended to
     stderr: str
     task_ids: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()  # what it writes beside its logs, if it comes so far
+    grace_s: float = GRACE_S  # from SIGTERM to SIGKILL
 
 
 class Outputs(NamedTuple):
@@ -685,6 +704,7 @@ class Outcome(NamedTuple):
     usage: Usage = Usage()
     reason: str = ""
     unkillable: tuple[int, ...] = ()  # processes that outlived SIGKILL; their room stays taken
+    node: str = ""  # of a cluster: where it ran; "" for this machine
 
 
 @slotted
@@ -722,6 +742,7 @@ class Result:
     shared_by: int = field(default=1, metadata=SPARSE)
     # Of an interrupted one: the process that it shared ended badly, so that it shares no other.
     runs_alone: bool = field(default=False, metadata=SPARSE)
+    node: SharedText = field(default="", metadata=SPARSE)  # of a cluster: where it ran
     stderr_tail: str = ""
     at: str = ""  # when it was journalled
 
@@ -868,6 +889,11 @@ class PlanOptions:
     many_tasks: bool = field(default=False, metadata=SPARSE)  # more than MOST_TASKS are meant
     granularity: Optional[Granularity] = None  # noqa: UP045
     retry: int = 0  # how often a limit that was met may be doubled
+    launcher: Optional[Launcher] = field(default=None, metadata=SPARSE)  # noqa: UP045
+    # Of Slurm: what is said to `srun` beside what a job is, as a shell would read it, and how many
+    # jobs may be in the queue (0: SLURM_JOBS).
+    slurm_args: str = field(default="", metadata=SPARSE)
+    slurm_jobs: int = field(default=0, metadata=SPARSE)
 
 
 @dataclass(frozen=True)
@@ -898,11 +924,26 @@ class Header:
     order: tuple[str, ...] = field(default=(), metadata=SPARSE)
     again: tuple[str, ...] = field(default=(), metadata=SPARSE)  # they run whatever they came to
     recheck_of: str = field(default="", metadata=SPARSE)  # the results whose proofs are checked
+    # Of a batch that Slurm runs: the cluster's name, what one node has, and how many jobs may be in
+    # the queue (0: any number).
+    cluster: str = field(default="", metadata=SPARSE)
+    node: Optional[Limits] = field(default=None, metadata=SPARSE)  # noqa: UP045
+    most_jobs: int = field(default=0, metadata=SPARSE)
 
     @functools.cached_property
     def ids_again(self) -> frozenset[str]:
         """`again`, to look ids up in: it may name all tasks."""
         return frozenset(self.again)
+
+    @property
+    def place(self) -> str:
+        """Where results are made: limits that were met there hold there."""
+        return self.cluster or self.host
+
+    @property
+    def job_room(self) -> Limits:
+        """What one job may have at most."""
+        return self.limits.within(self.node) if self.node else self.limits
 
 
 # What comes of the check of a stored proof, where the prover got to its end.
@@ -1260,7 +1301,7 @@ class Batch:
 
         A task that is to run again has none.
         """
-        host = self.header.host
+        host = self.header.place
         if task.id in self.header.ids_again:
             self._retire(task)
             return
@@ -1307,7 +1348,7 @@ class Batch:
         self._retire(task)
         task.status = status
         task.attempts = max(task.attempts, finished.attempt)
-        task.record = Record(finished.result, task.plan, finished.attempt, self.header.host)
+        task.record = Record(finished.result, task.plan, finished.attempt, self.header.place)
         if finished.result.runs_alone:
             task.alone_for = task.plan.key
         if task.started and len(task.started.ids) == 1:
@@ -1315,7 +1356,7 @@ class Batch:
 
     def needs_run(self, task: Task) -> bool:
         """Whether a task has no result that holds."""
-        return not (task.record and task.record.holds(task.plan, self.header.host))
+        return not (task.record and task.record.holds(task.plan, self.header.place))
 
     def events(self) -> Iterator[Event]:
         """The plan as events: what a fresh journal begins with."""
@@ -4785,6 +4826,139 @@ def read_from_end(path: str, size: int) -> bytes:
         return b""
 
 
+# --- A cluster that Slurm runs --------------------------------------------------------------------
+
+# Facts: Slurm's manual pages srun(1), sbatch(1) (output environment variables), sinfo(1), squeue(1)
+# and scancel(1); srun's words were seen in 22.05.
+
+# How many jobs a batch may have in a cluster's queue, those that run included.
+SLURM_JOBS = 100
+# What our own process on the node has beside the prover's memory, and beside its time.
+NODE_MEMORY_MB = 256
+NODE_TIME_S = 120.0
+ASK_SLURM_S = 60.0  # for one answer of its controller
+
+
+class Cluster(NamedTuple):
+    """What Slurm gives: the whole cluster, or an allocation in which we run."""
+
+    name: str
+    room: Limits  # of all its nodes together
+    node: Limits  # what one job may have at most, our own process beside it on the node
+    is_allocation: bool
+
+
+class NodeSize(NamedTuple):
+    """What a node has for jobs."""
+
+    cores: int
+    memory_mb: int
+
+
+def find_cluster(environ: Mapping[str, str] = os.environ) -> Cluster:
+    """The allocation that this process runs in, else the cluster. Raises InputError."""
+    if not find_program("srun"):
+        raise InputError(
+            "there is no 'srun' on PATH: start it where Slurm's commands are, or leave out "
+            "--launcher slurm"
+        )
+    is_allocation = "SLURM_JOB_ID" in environ
+    if is_allocation:
+        nodes = allocated_nodes(environ, available_memory_mb())
+    else:
+        nodes = cluster_nodes(ask_slurm("sinfo", "--noheader", "-N", "--format=%N %c %m"))
+    if not nodes:
+        raise InputError("Slurm tells of no node")
+    config = ask_slurm("scontrol", "show", "config")
+    name = re.search(r"^ClusterName\s*=\s*(\S+)", config, re.MULTILINE)
+    return Cluster(
+        # A name that no host has: limits that were met on one of the two say nothing of the other.
+        name=f"cluster {name[1]}" if name else "cluster",
+        room=_limits_of_nodes(sum(node.cores for node in nodes), [sum(_memories(nodes))]),
+        node=_limits_of_nodes(max(node.cores for node in nodes), _memories(nodes)),
+        is_allocation=is_allocation,
+    )
+
+
+def _memories(nodes: Iterable[NodeSize]) -> list[int]:
+    """What jobs on these nodes can have at most, each beside a process of ours (MB)."""
+    return [max(1, node.memory_mb - NODE_MEMORY_MB) for node in nodes]
+
+
+def _limits_of_nodes(cores: int, memories_mb: Sequence[int]) -> Limits:
+    return Limits(cores, max(memories_mb), math.inf)
+
+
+def cluster_nodes(told: str) -> list[NodeSize]:
+    """The nodes of a cluster, from what `sinfo -N` says: name, cores, MB, once per partition."""
+    sizes: dict[str, NodeSize] = {}
+    for line in told.splitlines():
+        words = line.split()
+        # `16+` where a group of nodes has 16 or more.
+        numbers = [word.rstrip("+") for word in words[1:]]
+        if len(numbers) == 2 and all(number.isdigit() for number in numbers):
+            sizes[words[0]] = NodeSize(*map(int, numbers))
+    return list(sizes.values())
+
+
+def allocated_nodes(environ: Mapping[str, str], node_memory_mb: int) -> list[NodeSize]:
+    """The nodes of an allocation, from its environment.
+
+    `node_memory_mb`: what each has where Slurm does not share out memory.
+    """
+    per_node = _numbers(environ.get("SLURM_MEM_PER_NODE", ""))
+    per_core = _numbers(environ.get("SLURM_MEM_PER_CPU", ""))
+    nodes: list[NodeSize] = []
+    # `8(x2),4`: two nodes with 8 cores and one with 4.
+    for cores, times in re.findall(
+        r"(\d+)(?:\(x(\d+)\))?", environ.get("SLURM_JOB_CPUS_PER_NODE", "")
+    ):
+        memory_mb = node_memory_mb
+        if per_node:
+            memory_mb = per_node[0]
+        elif per_core:
+            memory_mb = per_core[0] * int(cores)
+        nodes += [NodeSize(int(cores), memory_mb)] * int(times or 1)
+    return nodes
+
+
+def ask_slurm(*command: str) -> str:
+    """What one of Slurm's commands prints. Raises InputError with what it complains of."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=ASK_SLURM_S,
+        )
+    except FileNotFoundError:
+        raise InputError(f"there is no '{command[0]}' on PATH, which belongs to Slurm") from None
+    except subprocess.TimeoutExpired:
+        raise InputError(f"Slurm's {command[0]} did not answer in {ASK_SLURM_S:g} s") from None
+    if done.returncode:
+        complaint = printable(done.stderr.strip() or f"exit code {done.returncode}")
+        raise InputError(f"Slurm's {command[0]} failed: {complaint}")
+    return done.stdout
+
+
+# Settings of a batch script that would also be taken for those of each `srun` in it. That of memory
+# by core can't even stand beside our own.
+_OF_SCRIPT = re.compile(
+    r"SLURM_(?:MEM_PER_\w+|CPUS_PER_TASK|TRES_PER_TASK|NTASKS\w*|NPROCS|NNODES|JOB_NUM_NODES"
+    r"|TIMELIMIT|JOB_NAME|DISTRIBUTION|CPU_BIND\w*|MEM_BIND\w*|EXPORT_ENV|GTIDS|PROCID|LOCALID"
+    r"|STEP_\w+|STEPID|EXACT|EXCLUSIVE|OVERLAP|WHOLE)"
+)
+
+
+def environment_of_srun(environ: Mapping[str, str]) -> dict[str, str]:
+    """Our environment without what a batch script asked for itself."""
+    return {name: value for name, value in environ.items() if not _OF_SCRIPT.fullmatch(name)}
+
+
 # === Supervisor ===================================================================================
 
 # Facts: proc(5), prctl(2), wait4(2), posix_spawn(3), the kernel's fs/exec.c (what execs takes over
@@ -4792,7 +4966,6 @@ def read_from_end(path: str, size: int) -> bytes:
 
 MARKER = "BATCH_TAMARIN_JOB"  # in the environment of every job: <batch>/<job>/<attempt>
 
-GRACE_S = 3.0  # from SIGTERM to SIGKILL
 UNKILLABLE_S = 30.0  # what outlives SIGKILL for so long is given up
 
 LONGEST_LOOK_S = 1.0  # between two looks at a job
@@ -5582,14 +5755,14 @@ def marker_of(pid: int) -> str:
 async def end_tree(live: Live, finder: ProcessFinder) -> tuple[int, ...]:
     """What of a job's tree outlived SIGKILL for too long: nothing as a rule, when all is gone.
 
-    What we stop gets SIGTERM and GRACE_S seconds; what is left of a job that ended is killed.
+    What we stop gets SIGTERM and its time of grace; what is left of a job that ended is killed.
     """
     import asyncio
 
     # In rounds: while some die, others are born, or come to us as orphans. No event tells of all.
     kill_at = time.monotonic()
     if live.cause:
-        kill_at += GRACE_S
+        kill_at += live.job.grace_s
     pause_s = 0.001
     asked: set[int] = set()
     while True:
@@ -6328,6 +6501,7 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
         warnings=tuple(prover_warnings(plan, output, proof)),
         reason=judgement.reason,
         refused=bool(output.parse_error) and judgement.status is Status.FAILED,
+        node=outcome.node,
         stderr_tail=stderr_tail,
         at=timestamp(),
     )
@@ -8415,6 +8589,7 @@ _CONFIG: dict[str, ValueKind] = {
     "output_directory": TEXT,
     "scheduler": OneOf(SCHEDULERS),  # which waiting task starts first
     "granularity": GRANULARITY,  # of tasks that say nothing else
+    "launcher": OneOf(tuple(Launcher)),  # what starts the jobs
     "recheck_with": TEXT,  # alias of a prover that checks every proof
     # Known problems of provers that results may have: `audit` shows them as accepted.
     "accept_advisories": ListOf(OneOf(tuple(ADVISORIES))),
@@ -8690,15 +8865,26 @@ Warn = Callable[[str], None]
 
 
 def plan_batch(
-    recipe: Recipe, provers: dict[str, Prover], room: Limits, options: PlanOptions, warn: Warn
+    recipe: Recipe,
+    provers: dict[str, Prover],
+    room: Limits,
+    options: PlanOptions,
+    warn: Warn,
+    cluster: Cluster | None = None,
 ) -> Batch:
     """The completely resolved Batch of a recipe, in file order.
 
-    `room`: what this process may use. Raises InputError with all that is wrong in the recipe, or if
-    none of its theories can be read. One that can't be read fails its own tasks, and no others.
+    `room`: what this process may use; `cluster`: what runs the jobs in its place. Raises InputError
+    with all that is wrong in the recipe, or if none of its theories can be read. One that can't be
+    read fails its own tasks, and no others.
     """
+    if cluster:
+        room = cluster.room
     limits = global_limits(recipe.config, room, options, warn)
-    planner = _Planner(recipe, provers, limits, options, warn)
+    header = _header(recipe, provers, limits, options)
+    if cluster:
+        header = on_cluster(header, cluster)
+    planner = _Planner(recipe, provers, header.job_room, options, warn)
     tasks: dict[str, Task] = {}
     # All of them, whatever -t chooses later: an id must not depend on what else runs today. And on
     # after a problem: a user wants to hear of all at once.
@@ -8710,9 +8896,23 @@ def plan_batch(
     if all(task.plan.unreadable for task in tasks.values()):
         raise_unreadable(tasks.values())
     found = planner.dependencies.found
-    header = _header(recipe, provers, limits, options)
     header.inputs.update(_source_digests(found.values(), header.cwd))
     return Batch(header, tasks, dependencies=found)
+
+
+def wanted_launcher(config: Json, options: PlanOptions) -> Launcher:
+    """What is to start the jobs of a recipe with this `config`."""
+    return Launcher(options.launcher or config.get("launcher", Launcher.LOCAL))
+
+
+def on_cluster(header: Header, cluster: Cluster) -> Header:
+    """The header of a batch whose jobs a cluster runs."""
+    most_jobs = 0
+    if not cluster.is_allocation:
+        most_jobs = header.options.slurm_jobs or SLURM_JOBS
+    # It has no time of its own.
+    node = replace(cluster.node, timeout_s=header.limits.timeout_s)
+    return replace(header, cluster=cluster.name, node=node, most_jobs=most_jobs)
 
 
 def most_tasks(options: PlanOptions) -> int:
@@ -8797,7 +8997,7 @@ class _Planner:
         options: PlanOptions,
         warn: Warn,
     ) -> None:
-        """`limits`: of all jobs together, and a job's default time."""
+        """`limits`: what one job may have at most, and its default time."""
         self.recipe = recipe
         self.provers = provers
         self.most_tasks = most_tasks(options)
@@ -9643,22 +9843,38 @@ def _lemma_settings(data: Json) -> Json:
 # --- Limits ---------------------------------------------------------------------------------------
 
 
+MAX = "max"  # all that there is
+
+
 def global_limits(config: Json, room: Limits, options: PlanOptions, warn: Warn) -> Limits:
     """The limits of all jobs together, no more than this process may use; and a job's default time.
 
     What the command line says comes first, then the recipe's `config`, then "max".
     """
-    asked_cores = options.cores or config.get("global_max_cores", "max")
-    asked_memory = options.memory or config.get("global_max_memory", "max")
+    asked = asked_room(config, options)
     timeout_s = options.timeout_s or config.get("default_timeout", DEFAULT_TIMEOUT_S)
-    cores = _global_limit(str(asked_cores), room.cores, 1, "cores", warn)
-    memory_mb = _global_limit(str(asked_memory), room.memory_mb, 1024, "GB", warn)
+    cores = _global_limit(asked.cores, room.cores, 1, "cores", warn)
+    memory_mb = _global_limit(asked.memory, room.memory_mb, 1024, "GB", warn)
     return Limits(cores, memory_mb, float(timeout_s))
+
+
+class AskedRoom(NamedTuple):
+    """What was asked for, for all jobs together: numbers, or "max"."""
+
+    cores: str
+    memory: str  # also "50%"
+
+
+def asked_room(config: Json, options: PlanOptions) -> AskedRoom:
+    """What the command line asks for, else a recipe's `config`."""
+    cores = options.cores or config.get("global_max_cores", MAX)
+    memory = options.memory or config.get("global_max_memory", MAX)
+    return AskedRoom(str(cores).lower(), str(memory).lower())
 
 
 def _global_limit(asked: str, most: int, unit: int, name: str, warn: Warn) -> int:
     """How much of `most` all jobs together may use: "max", "50%", or a number of units."""
-    if asked.lower() == "max":
+    if asked == MAX:
         return max(1, most)
     part = percentage(asked)
     amount = most * part if part else float(asked) * unit
@@ -9768,7 +9984,7 @@ def _is_more(limits: Limits, before: Limits, status: Status) -> bool:
 def may_be_raised(header: Header, task: Task) -> bool:
     """Whether a task has met a limit that can be doubled."""
     record = task.record
-    return bool(record and raised_plan(task.plan, record, header.limits, math.inf))
+    return bool(record and raised_plan(task.plan, record, header.job_room, math.inf))
 
 
 def with_limits_raised_before(plan: Plan, before: Plan, room: Limits) -> Plan:
@@ -10782,17 +10998,20 @@ class Journal:
         flush_to_disk(os.path.dirname(directory))
 
     def load(self, tell: Callable[[str], None]) -> None:
-        """Read the batch that this journal tells of. Raises InputError."""
-        self.batch, self.end = load_batch(self.path, tell)
+        """Read the batch that this journal tells of, and make ready to go on with it.
 
-    def go_on(self, header: Header) -> None:
-        """Go on with the batch that was loaded, with a new driver. Raises OSError, StorageError."""
+        Raises InputError, OSError, StorageError.
+        """
+        self.batch, self.end = load_batch(self.path, tell)
         # Behind the last whole line stands what a dying writer left half-written.
         if self._is_locked:
             os.ftruncate(self.fd, self.end)
         elif os.fstat(self.fd).st_size > self.end:
             # It may be the line of another run, which began after we had read.
             self._write(b"\n")
+
+    def go_on(self, header: Header) -> None:
+        """Go on with the batch that was loaded, with a new driver. Raises OSError, StorageError."""
         # First of all: where there are no locks this line keeps others away.
         self.record(header)
         self._claim(header)
@@ -11288,8 +11507,8 @@ def raise_limits(old: Batch, planned: Batch, ids: Iterable[str], times: float) -
     `ids`: the chosen tasks. The limits that their results have met are doubled, at most so many
     times over what the recipe says.
     """
-    host = planned.header.host
-    room = planned.header.limits
+    host = planned.header.place
+    room = planned.header.job_room
     chosen = set(ids)
     for task in planned.tasks.values():
         before = old.tasks.get(task.id) or old.withdrawn.get(task.id)
@@ -11318,7 +11537,7 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
         plan = planned.tasks[task_id].plan
         if task is None:
             continue
-        holding = task.newest_holding(plan, planned.header.host)
+        holding = task.newest_holding(plan, planned.header.place)
         if again or (task.record and holding is None):
             anew.append(task_id)
         # Something runs, or an earlier result comes back.
@@ -11556,8 +11775,11 @@ class Cache:
         self._stored = 0  # entries
         self._stored_mb = 0.0
         # Another host may be faster, or have other things to do: a limit is met there or not.
-        host = sha256(os.uname().nodename.encode())
-        self._limits_here = f"limit-{host[:16]}-"  # how the kinds begin
+        self.be_at(os.uname().nodename)
+
+    def be_at(self, place: str) -> None:
+        """Limits count as met there: on a host, or a cluster."""
+        self._limits_here = f"limit-{sha256(place.encode())[:16]}-"  # how the kinds begin
 
     def find(self, plan: Plan, inputs: Dependencies) -> Hit | None:
         """The stored result that holds for a task, if there is one."""
@@ -11906,15 +12128,38 @@ LEAST_ROOM = 65536  # bytes; with less, a file system is full
 DOT_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=30)  # of drawing one trace file
 
 
-class Executor(Protocol):
-    """Where jobs run: on this machine it is the Supervisor."""
+class OnStart(Protocol):
+    """Is told of a job's process when that has started."""
+
+    def __call__(self, pid: int, started: int, host: str = "", boot_id: str = "") -> None:
+        """`started`: what `process_start` tells; host "": this one."""
+
+
+def untold(pid: int, started: int, host: str = "", boot_id: str = "") -> None:
+    """An OnStart for whom it doesn't matter."""
+
+
+class Running(Protocol):
+    """What a live view is told of a job that runs."""
 
     @property
-    def live(self) -> Mapping[str, Live]:
+    def started(self) -> float:
+        """When it began (monotonic); later by the time in which it was held."""
+
+    @property
+    def rss_mb(self) -> float | None:
+        """MB that its tree has in memory; None where that isn't known here."""
+
+
+class Executor(Protocol):
+    """Where jobs run: on this machine it is the Supervisor, on a cluster the SlurmExecutor."""
+
+    @property
+    def live(self) -> Mapping[str, Running]:
         """The jobs that run, by id."""
 
-    async def run(self, job: Job, on_start: Callable[[int, int], None]) -> Outcome:
-        """Run a job and return when its whole tree is gone; on_start(pid, start time)."""
+    async def run(self, job: Job, on_start: OnStart) -> Outcome:
+        """Run a job and return when its whole tree is gone; on_start when it has begun."""
 
     def stop(self, job_id: str, reason: str, *, status: Status = Status.INTERRUPTED) -> None:
         """End one job if it runs: its outcome gets this status and reason."""
@@ -11938,27 +12183,43 @@ class Room:
     Two semaphores that are taken together: no job holds one and waits for the other.
     """
 
-    def __init__(self, cores: int, memory_mb: int) -> None:
+    def __init__(self, cores: int, memory_mb: int, jobs: int = sys.maxsize) -> None:
         self.cores = cores
         self.memory_mb = memory_mb
+        self.jobs = jobs  # how many more there may be, whatever they take
 
     def fits(self, limits: Limits) -> bool:
         """Whether a job with these limits may start now."""
-        return limits.cores <= self.cores and limits.memory_mb <= self.memory_mb
+        return self.places(limits) > 0
 
     def places(self, limits: Limits) -> int:
         """How many jobs with these limits may start now."""
-        return min(self.cores // limits.cores, self.memory_mb // limits.memory_mb)
+        return min(self.cores // limits.cores, self.memory_mb // limits.memory_mb, self.jobs)
 
     def take(self, limits: Limits) -> None:
         """A job with these limits starts."""
         self.cores -= limits.cores
         self.memory_mb -= limits.memory_mb
+        self.jobs -= 1
 
     def give(self, limits: Limits) -> None:
         """Such a job has ended, and nothing of it is left."""
         self.cores += limits.cores
         self.memory_mb += limits.memory_mb
+        self.jobs += 1
+
+
+def room_of(header: Header) -> Room:
+    """What all jobs of a batch may use together."""
+    limits = header.limits
+    if not header.most_jobs:
+        return Room(limits.cores, limits.memory_mb)
+    # What stands in the queue of a cluster takes nothing yet. How much runs is for Slurm to say, if
+    # nobody wants less than all.
+    asked = asked_room(header.recipe.get("config", {}), header.options)
+    cores = sys.maxsize if asked.cores == MAX else limits.cores
+    memory_mb = sys.maxsize if asked.memory == MAX else limits.memory_mb
+    return Room(cores, memory_mb, header.most_jobs)
 
 
 # Does the work of one job; returns whether the job's room is free again (it is not while processes
@@ -12187,8 +12448,8 @@ class Runner:
         self.directory = directory
         self.batch = journal.batch
         self.executor = executor
-        limits = self.batch.header.limits
-        self.scheduler = Scheduler(Room(limits.cores, limits.memory_mb))
+        header = self.batch.header
+        self.scheduler = Scheduler(room_of(header))
         self.signals = StopSignals(self.scheduler, executor)
         self.recorder = Recorder(journal, self._give_up)
         self.files = AttemptFiles(directory)
@@ -12196,6 +12457,7 @@ class Runner:
         self.past: PastUsages = {}
         self.cached: CachedResults | None = None
         if cache:
+            cache.be_at(header.place)
             self.cached = CachedResults(cache, self.batch, self.files, self.recorder, tell)
 
     async def run(self, tasks: Iterable[Task], again: bool = False) -> None:
@@ -12210,7 +12472,7 @@ class Runner:
             with storage_errors(self.directory):
                 await self._run(tasks, again)
             if not self.signals.stopped_by:
-                await draw_traces(self.directory, self.executor, self.batch.header.limits)
+                await draw_traces(self.directory, self.executor, self.batch.header)
         finally:
             await self.recorder.flush()
 
@@ -12291,7 +12553,7 @@ class Runner:
         header = self.batch.header
         if not task.record or self.scheduler.stopped:
             return False
-        plan = raised_plan(task.plan, task.record, header.limits, header.options.retry)
+        plan = raised_plan(task.plan, task.record, header.job_room, header.options.retry)
         if plan:
             self.recorder.record(plan)
         return plan is not None
@@ -12340,8 +12602,12 @@ class Runner:
 
     async def _share(self, tasks: Sequence[Task]) -> Outcome:
         """Prove tasks in as many processes as there is room for now: in this room, and beside."""
-        more_places = self.scheduler.room.places(tasks[0].plan.limits)
-        own, *others = parts_to_share(tasks, 1 + more_places, self.past)
+        limits = tasks[0].plan.limits
+        room = self.batch.header.limits
+        # What would only wait for room is better shared.
+        most_places = Room(room.cores, room.memory_mb).places(limits)
+        places = min(1 + self.scheduler.room.places(limits), max(1, most_places))
+        own, *others = parts_to_share(tasks, places, self.past)
         self.scheduler.add(map(self._proving_part, others))
         return await self._prove_part(own)
 
@@ -12475,16 +12741,18 @@ class Recorder:
         if self._flushing is None:
             self._flushing = asyncio.ensure_future(self._flush())
 
-    def record_start(self, job: Job, pid: int, started: int) -> None:
-        """Record that a job runs as this process; `started`: what `process_start` tells of it."""
+    def record_start(
+        self, job: Job, pid: int, started: int, host: str = "", boot_id: str = ""
+    ) -> None:
+        """Record that a job runs as this process: an OnStart, once it has the job."""
         event = Started(
             ids=job.task_ids,
             job=job.id,
             attempt=job.attempt,
             pid=pid,
             started=started,
-            host=self._host,
-            boot_id=self._boot_id,
+            host=host or self._host,
+            boot_id=boot_id or self._boot_id,
             command=job.command,
             at=timestamp(),
         )
@@ -12709,6 +12977,7 @@ def run_alone(result: Result) -> Result:
         usage=result.usage,
         shared_by=result.shared_by,
         runs_alone=True,
+        node=result.node,
         reason=reason,
         at=result.at,
     )
@@ -12786,6 +13055,7 @@ class ProverRuns:
             stdout=outputs.stdout,
             stderr=outputs.stderr,
             task_ids=task_ids,
+            outputs=(outputs.proof, outputs.trace_json, outputs.trace_dot),
         )
         return ProverRun(plan, self.batch.dependencies[plan.view], job, outputs)
 
@@ -12801,8 +13071,9 @@ class ProverRuns:
         began = time.time()
         on_start = functools.partial(self.recorder.record_start, run.job)
         outcome = await self.executor.run(run.job, on_start)
-        load_s = load_seconds(run.job.stderr, began, outcome.usage.wall_s)
-        outcome = outcome._replace(usage=replace(outcome.usage, load_s=load_s))
+        if not outcome.node:  # a node has its own clock, and looks itself
+            load_s = load_seconds(run.job.stderr, began, outcome.usage.wall_s)
+            outcome = outcome._replace(usage=replace(outcome.usage, load_s=load_s))
         # Once more: it may have read a file before or after an edit.
         changed = await changed_input(run.plan, run.inputs)
         if changed:
@@ -13194,7 +13465,7 @@ def _only_graphs(
 # --- Drawings of traces ---------------------------------------------------------------------------
 
 
-async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
+async def draw_traces(directory: str, executor: Executor, header: Header) -> None:
     """Draw every `traces/ID.dot` that has no drawing yet, by Graphviz's `dot`.
 
     What it can't draw in time, or without `dot`, stays DOT; that is said once.
@@ -13215,8 +13486,7 @@ async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
         traces = plural(len(undrawn), "trace")
         warn(f"there is no 'dot' (Graphviz) here: {traces} in {folder} can't be drawn")
         return
-    memory_mb = min(DOT_LIMITS.memory_mb, room.memory_mb)
-    limits = replace(DOT_LIMITS, memory_mb=memory_mb)
+    limits = replace(DOT_LIMITS.within(header.job_room), timeout_s=DOT_LIMITS.timeout_s)
     waiting: list[Waiting] = []
     for path in undrawn:
         job = Job(
@@ -13230,7 +13500,7 @@ async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
             stderr=os.devnull,
         )
         waiting.append(Waiting(limits, functools.partial(_draw_trace, executor, job)))
-    await Scheduler(Room(room.cores, room.memory_mb)).run(waiting)
+    await Scheduler(room_of(header)).run(waiting)
     left = await asyncio.to_thread(_undrawn_traces, folder)
     if left:
         traces = plural(len(left), "trace")
@@ -13254,7 +13524,7 @@ async def _draw_trace(executor: Executor, job: Job) -> bool:
         # What a driver that was killed has left may be of another text.
         for path in _drawn_by_dot(job.id):
             os.unlink(path)
-    outcome = await executor.run(job, lambda pid, started: None)
+    outcome = await executor.run(job, untold)
     # What dot did not make, or a full disk, is told of as not drawn: a drawing ends no batch.
     with suppress(OSError):
         for path, drawing in zip(_drawn_by_dot(job.id), _drawing_names(job.id)):
@@ -13424,6 +13694,716 @@ def _preparation_problem(job: Job, outcome: Outcome) -> str:
         last_line = said.splitlines()[-1]
         told += f": {last_line[:COMPLAINT_CHARS]}"
     return f"{told}; all that it said: {job.stderr}"
+
+
+# --- Jobs on a cluster ----------------------------------------------------------------------------
+
+# The folder of the results directory through which nodes report.
+NODES = "nodes"
+SUPERVISE = "_supervise"  # the command that a node is given
+SRUN_GRACE_S = 60.0  # for `srun` to take its job out of the queue, from a controller that is busy
+CANCEL_AGAIN_S = 1.0
+FILES_SEEN_S = 90.0  # network file systems look at a folder again after a minute at most
+RETRY_S = (2.0, 60.0)  # from the first to the last pause of tries to reach the controller
+CANCELLED_S = 120.0  # for jobs of an earlier run to end
+ARGUMENT_CHARS = 100_000  # of one argument: Linux takes 128 KB
+
+
+@dataclass(frozen=True)
+class NodeJob:
+    """A job as a node is told of it."""
+
+    id: str
+    attempt: int
+    command: tuple[str, ...]
+    cwd: str
+    env: dict[str, str]  # what differs from the environment that srun hands on
+    limits: Limits
+    stdout: str
+    stderr: str
+    task_ids: tuple[str, ...]
+    outputs: tuple[str, ...]
+    report: str  # path of the copy of what comes of it
+
+    def as_job(self, environ: Mapping[str, str]) -> Job:
+        """The same with the node's own environment."""
+        return Job(
+            id=self.id,
+            attempt=self.attempt,
+            command=self.command,
+            cwd=self.cwd,
+            env={**environ, **self.env},
+            limits=self.limits,
+            stdout=self.stdout,
+            stderr=self.stderr,
+            task_ids=self.task_ids,
+            outputs=self.outputs,
+        )
+
+
+@dataclass(frozen=True)
+class NodeStart:
+    """What a node says when it has started a job."""
+
+    node: str
+    boot_id: str
+    pid: int
+    started: int
+    slurm_id: str  # what `scancel` knows it by
+
+
+@dataclass(frozen=True)
+class NodeEnd:
+    """What a node says of how a job ended: an Outcome, and the sizes of the job's files then."""
+
+    node: str
+    status: Status
+    exit: Optional[ExitStatus]  # noqa: UP045
+    usage: Usage
+    reason: str
+    unkillable: tuple[int, ...]
+    files: dict[str, int]  # bytes by path, of those that are there
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the job ended."""
+        return Outcome(
+            self.status, self.exit, self.usage, self.reason, self.unkillable, node=self.node
+        )
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """The copy of what came of a job, for a driver that was not there to hear of it."""
+
+    job: NodeJob
+    end: NodeEnd
+
+
+@dataclass(eq=False)
+class RemoteJob:
+    """A job that was given to Slurm. `started` and `rss_mb` are for the live view."""
+
+    job: Job
+    folder: str  # where srun's words and the node's copy go
+    begun: NodeStart | None = None
+    started: float = 0.0  # when we heard of that (monotonic)
+    cause: Cause | None = None  # why we end it
+
+    rss_mb = None  # what a node measures is told in the end
+
+    @property
+    def said(self) -> str:
+        """Path of what the node said."""
+        return self._path("out")
+
+    @property
+    def complained(self) -> str:
+        """Path of what srun said."""
+        return self._path("err")
+
+    @property
+    def report(self) -> str:
+        """Path of the node's copy of its report."""
+        return self._path("json")
+
+    def _path(self, ending: str) -> str:
+        # A drawing's id is a path.
+        return os.path.join(self.folder, f"{os.path.basename(self.job.id)}.{ending}")
+
+    def as_node_job(self, environ: Mapping[str, str]) -> NodeJob:
+        """What the node is told. `environ`: what srun hands on."""
+        job = self.job
+        own = {name: value for name, value in job.env.items() if environ.get(name) != value}
+        return NodeJob(
+            id=job.id,
+            attempt=job.attempt,
+            command=job.command,
+            cwd=job.cwd,
+            # What stands there of our own allocation is not true of a step in it.
+            env={name: value for name, value in own.items() if not name.startswith("SLURM_")},
+            limits=job.limits,
+            stdout=job.stdout,
+            stderr=job.stderr,
+            task_ids=job.task_ids,
+            outputs=job.outputs,
+            report=self.report,
+        )
+
+
+class SlurmExecutor:
+    """Runs every job through `srun`, as a context manager around a batch.
+
+    On the node this very file supervises the prover, as it does here. It tells by stdout how that
+    began and ended, and leaves a copy of the latter. `srun` itself is a job of our own Supervisor,
+    without limits. If we are killed it goes on, and so does the node: the next run collects the
+    copies and cancels the rest.
+    """
+
+    def __init__(self, batch: Batch, directory: str, local: Supervisor) -> None:
+        """`local`: runs Slurm's commands."""
+        self.live: dict[str, RemoteJob] = {}  # what runs on a node, by id
+        self._batch = batch
+        self._local = local
+        # A copy that comes late is of an earlier driver, and in its folder.
+        self._nodes = os.path.join(os.path.abspath(directory), NODES)
+        self._folder = os.path.join(self._nodes, os.urandom(6).hex())
+        self._environment = environment_of_srun(os.environ)
+        self._remotes: dict[str, RemoteJob] = {}  # also what waits in the queue
+        self._stopped: str | None = None  # why nothing more is started
+        self._canceller: asyncio.Future[None] | None = None
+        self._told = False  # that the controller can't be reached
+
+    def __enter__(self) -> SlurmExecutor:
+        with storage_errors(self._nodes):
+            os.makedirs(self._folder)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import shutil
+
+        if self._stopped is not None or self._remotes:
+            # An srun that had to be killed leaves its job in the queue.
+            with suppress(InputError):
+                scancel(slurm_ids(self._batch.id))
+        shutil.rmtree(self._nodes, ignore_errors=True)
+
+    async def run(self, job: Job, on_start: OnStart) -> Outcome:
+        """How a job ended. It waits in the cluster's queue before on_start is called."""
+        if self._stopped is not None:
+            return Outcome(Status.INTERRUPTED, reason=self._stopped)
+        remote = RemoteJob(job, self._folder)
+        self._remotes[job.id] = remote
+        try:
+            return await self._run(remote, on_start)
+        finally:
+            del self._remotes[job.id]
+            self.live.pop(job.id, None)
+
+    def stop(
+        self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED
+    ) -> None:
+        """End one job, in the queue or on its node: its outcome gets this status and reason."""
+        import asyncio
+
+        remote = self._remotes.get(job_id)
+        if remote is None:
+            return
+        remote.cause = remote.cause or Cause(status, reason)
+        if remote.begun is None or at_once:
+            # In the queue srun takes its job out of it; of what runs it has the node kill all.
+            self._local.stop(job_id, reason)
+        elif self._canceller is None:
+            self._canceller = asyncio.ensure_future(self._cancel())
+
+    def interrupt(self, reason: str, at_once: bool = False) -> None:
+        """Stop every job and start no other."""
+        self._stopped = reason
+        for job_id in list(self._remotes):
+            self.stop(job_id, reason, at_once)
+
+    def suspend(self) -> None:
+        """Nothing: what runs on nodes goes on while this process is held."""
+
+    def resume(self) -> None:
+        """Nothing was held."""
+
+    async def _cancel(self) -> None:
+        """Let nodes end what is to be ended, until they have."""
+        import asyncio
+
+        for attempt in itertools.count(1):
+            doomed = [remote for remote in self.live.values() if remote.cause]
+            if not doomed:
+                break
+            ids = [remote.begun.slurm_id for remote in doomed if remote.begun]
+            await self._call(f"~cancel{attempt}", ("scancel", *ids))
+            await asyncio.sleep(CANCEL_AGAIN_S)
+        self._canceller = None
+
+    async def _call(self, name: str, command: tuple[str, ...]) -> Outcome:
+        """Run one of Slurm's commands here."""
+        log = os.path.join(self._folder, name)
+        job = Job(
+            id=name,
+            attempt=1,
+            command=command,
+            cwd=os.getcwd(),
+            env=self._environment,
+            limits=Limits(1, sys.maxsize, ASK_SLURM_S),
+            stdout=log,
+            stderr=log,
+        )
+        return await self._local.run(job, lambda pid, started: None)
+
+    async def _run(self, remote: RemoteJob, on_start: OnStart) -> Outcome:
+        """Submit a job until Slurm takes it; how it ended."""
+        import asyncio
+
+        pause_s, longest_s = RETRY_S
+        while True:
+            srun = await self._submit(remote, on_start)
+            complaint = "\n".join(ends_of(remote.complained))
+            end = await asyncio.to_thread(node_end, remote)
+            if end:
+                outcome = outcome_told(end, remote.cause, complaint)
+                # What isn't seen here yet would be read as what the prover did not say.
+                unseen = await files_unseen(end.files)
+                if unseen and outcome.status is not Status.INTERRUPTED:
+                    reason = f"what node {end.node} wrote is not seen here: {listed(unseen)}"
+                    return outcome._replace(status=Status.INTERRUPTED, reason=reason)
+                return outcome
+            others_wait = len(self._remotes) > 1
+            if remote.begun or remote.cause or not may_submit_again(complaint, others_wait):
+                return outcome_untold(remote, srun, complaint)
+            if not self._told:
+                self._told = True
+                say(f"Slurm takes no job now, and is asked again: {last_error(complaint)}")
+            await self._pause(remote, pause_s)
+            pause_s = min(longest_s, 2 * pause_s)
+
+    async def _pause(self, remote: RemoteJob, seconds: float) -> None:
+        """Wait, but not for a job that is to be ended."""
+        import asyncio
+
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and remote.cause is None:
+            await asyncio.sleep(0.2)
+
+    async def _submit(self, remote: RemoteJob, on_start: OnStart) -> Outcome:
+        """Call srun for a job; how that ended."""
+        import asyncio
+
+        for path in (remote.said, remote.complained, remote.report):
+            remove_file(path)
+        job = remote.job
+        srun = Job(
+            id=job.id,
+            attempt=job.attempt,
+            command=self._srun(remote),
+            cwd=os.getcwd(),
+            env=self._environment,
+            limits=Limits(1, sys.maxsize, math.inf),
+            stdout=remote.said,
+            stderr=remote.complained,
+            grace_s=SRUN_GRACE_S,
+        )
+        watch = asyncio.ensure_future(self._watch(remote, on_start))
+        try:
+            return await self._local.run(srun, lambda pid, started: None)
+        finally:
+            watch.cancel()
+            # What was short has ended before it was seen to begin.
+            self._note_start(remote, on_start)
+
+    def _srun(self, remote: RemoteJob) -> tuple[str, ...]:
+        """The command line that runs a job on a node."""
+        job = remote.job
+        limits = job.limits
+        task = job.task_ids[0] if job.task_ids else os.path.basename(job.id)
+        spec = json.dumps(encode(remote.as_node_job(self._environment)))
+        pieces = range(0, len(spec), ARGUMENT_CHARS)
+        words = [
+            "--nodes=1",
+            "--ntasks=1",
+            f"--cpus-per-task={limits.cores}",
+            f"--mem={limits.memory_mb + NODE_MEMORY_MB}M",
+            f"--job-name={slurm_name(self._batch.id)}",
+            f"--comment={task}",
+            "--export=ALL",
+        ]
+        if self._batch.header.most_jobs:
+            minutes = math.ceil((limits.timeout_s + NODE_TIME_S) / 60)
+            words.append(f"--time={minutes}")
+        else:  # in an allocation, which has its own time
+            words.append("--exact")
+        import shlex
+
+        return (
+            # Under this marker nobody here ends it: it outlives us, if we are killed.
+            "/usr/bin/env",
+            f"{MARKER}={slurm_name(self._batch.id)}/{os.path.basename(job.id)}/{job.attempt}",
+            "srun",
+            *words,
+            *shlex.split(self._batch.header.options.slurm_args),
+            *own_command(),
+            SUPERVISE,
+            *(spec[start : start + ARGUMENT_CHARS] for start in pieces),
+        )
+
+    async def _watch(self, remote: RemoteJob, on_start: OnStart) -> None:
+        """Wait until a node tells that a job has begun."""
+        import asyncio
+
+        pause_s = 0.05
+        while not self._note_start(remote, on_start):
+            await asyncio.sleep(pause_s)
+            pause_s = min(1.0, 1.5 * pause_s)
+
+    def _note_start(self, remote: RemoteJob, on_start: OnStart) -> bool:
+        """Take note of a job's begin, once; whether it has begun."""
+        if remote.begun:
+            return True
+        remote.begun = told_by_node(NodeStart, remote.said)
+        if remote.begun is None:
+            return False
+        remote.started = time.monotonic()
+        self.live[remote.job.id] = remote
+        begun = remote.begun
+        on_start(begun.pid, begun.started, begun.node, begun.boot_id)
+        if remote.cause:  # it was to be ended while it waited in the queue
+            self.stop(remote.job.id, remote.cause.reason)
+        return True
+
+
+def own_command() -> tuple[str, ...]:
+    """The words that start this program once more, as a module: what was compiled is kept."""
+    folder, name = os.path.split(os.path.abspath(__file__))
+    stem = os.path.splitext(name)[0]
+    if not stem.isidentifier():
+        return (sys.executable, os.path.abspath(__file__))
+    code = f"import sys; sys.path.insert(0, {folder!r}); import {stem}; sys.exit({stem}.main())"
+    return (sys.executable, "-c", code)
+
+
+def slurm_name(batch_id: str) -> str:
+    """What Slurm calls the jobs of a batch."""
+    return f"bt-{batch_id}"
+
+
+def told_by_node(kind: type[T], path: str) -> T | None:
+    """What a node has told, of this kind, in what srun printed; None if it hasn't."""
+    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            # A site may let something of its own be printed before.
+            word, _, text = line.partition(" ")
+            if word == kind.__name__ and line.endswith("\n"):
+                return _read_message(kind, text)
+    return None
+
+
+def _read_message(kind: type[T], text: str) -> T | None:
+    """What a node has written; None for what is half of it."""
+    try:
+        return decode(kind, STRICT_JSON.decode(text))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def node_end(remote: RemoteJob) -> NodeEnd | None:
+    """How a node says that a job ended: by srun's stdout, or by its copy. None if it doesn't."""
+    end = told_by_node(NodeEnd, remote.said)
+    if end or not remote.begun:
+        return end
+    report = read_report(remote.report)
+    return report.end if report else None
+
+
+def read_report(path: str) -> NodeReport | None:
+    """A node's copy of what came of a job; None if there is none."""
+    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        return _read_message(NodeReport, file.read())
+    return None
+
+
+async def files_unseen(files: Mapping[str, int]) -> list[str]:
+    """Those of the files a node has written that aren't seen here in their length, in a while."""
+    import asyncio
+
+    until = time.monotonic() + FILES_SEEN_S
+    while True:
+        unseen = await asyncio.to_thread(_of_another_length, files)
+        if not unseen or time.monotonic() > until:
+            return unseen
+        await asyncio.sleep(0.5)
+
+
+def _of_another_length(files: Mapping[str, int]) -> list[str]:
+    """Files that have another length here, or aren't there."""
+    differing: list[str] = []
+    for path, length in files.items():
+        try:
+            # Network file systems look at a folder anew when it is opened.
+            os.close(os.open(os.path.dirname(path), os.O_RDONLY))
+            if os.stat(path).st_size == length:
+                continue
+        except OSError:
+            pass
+        differing.append(path)
+    return differing
+
+
+# What srun's words mean, the first that fits. Whatever is no limit of the task's own is
+# `interrupted`: it runs again.
+_SRUN_ENDS: Sequence[tuple[str, Status, str]] = (
+    (
+        r"exceeded memory limit|Exceeded job memory limit|oom[-_ ]kill|Out Of Memory|OUT_OF_MEMORY",
+        Status.MEMORY_LIMIT,
+        "Slurm ended it, as it used more memory than its job has",
+    ),
+    (
+        r"DUE TO TIME LIMIT|TIMEOUT",
+        Status.INTERRUPTED,
+        "Slurm's time limit ended it, before its own: that of the partition, the allocation, or in "
+        "--slurm-args",
+    ),
+    (r"Node failure|NODE.FAIL", Status.INTERRUPTED, "its node failed"),
+    (r"DUE TO PREEMPTION", Status.INTERRUPTED, "another job took its place (preemption)"),
+    (
+        r"CANCELLED AT|Job has been cancelled|has been revoked|Force Terminated",
+        Status.INTERRUPTED,
+        "its job was cancelled",
+    ),
+    (
+        r"Unable to allocate resources|Unable to create step|unrecognized option|invalid option"
+        r"|error: Invalid|error: invalid|srun: fatal",
+        Status.FAILED,
+        "Slurm takes no such job",
+    ),
+)
+
+# Whoever asks later is taken, perhaps.
+_CONTROLLER_AWAY = re.compile(
+    r"[Uu]nable to contact slurm controller|Socket timed out|Zero Bytes were transmitted"
+    r"|Connection (?:refused|timed out)|[Cc]ommunication connection failure"
+    r"|in standby mode|Transport endpoint|temporarily unable"
+)
+_TOO_MANY_JOBS = re.compile(r"job submit limit|MaxSubmitJob|violates accounting")
+
+
+def may_submit_again(complaint: str, others_wait: bool) -> bool:
+    """Whether Slurm may take a job later that it did not take now.
+
+    `others_wait`: there are jobs of ours whose end may make room under a limit of their number.
+    """
+    if _CONTROLLER_AWAY.search(complaint):
+        return True
+    return others_wait and _TOO_MANY_JOBS.search(complaint) is not None
+
+
+def last_error(complaint: str) -> str:
+    """The last line in which srun tells of an error, for people."""
+    lines = [line for line in complaint.splitlines() if line.strip()]
+    errors = [line for line in lines if "error:" in line or "fatal:" in line] or lines
+    return errors[-1].removeprefix("srun: ").removeprefix("error: ") if errors else ""
+
+
+def slurm_cause(complaint: str) -> Cause | None:
+    """Why Slurm ended a job, by srun's words; None if they don't tell."""
+    for pattern, status, reason in _SRUN_ENDS:
+        if re.search(pattern, complaint):
+            if status is Status.FAILED:
+                reason = f"{reason}: {last_error(complaint)}"
+            return Cause(status, reason)
+    return None
+
+
+def outcome_told(end: NodeEnd, ours: Cause | None, complaint: str) -> Outcome:
+    """How a job ended of which the node has told. `ours`: why we wanted it to end."""
+    outcome = end.outcome
+    was_killed = end.status is Status.FAILED and end.exit == ExitStatus(signal="SIGKILL")
+    # What ended by itself, before somebody else could end it, stays so.
+    if end.status is not Status.INTERRUPTED and not was_killed:
+        return outcome
+    cause = ours or slurm_cause(complaint)
+    if cause is None or cause.status is Status.FAILED:
+        return outcome
+    return outcome._replace(status=cause.status, reason=cause.reason)
+
+
+def outcome_untold(remote: RemoteJob, srun: Outcome, complaint: str) -> Outcome:
+    """How a job ended of which no node has told."""
+    node = remote.begun.node if remote.begun else ""
+    cause = remote.cause or slurm_cause(complaint)
+    if cause is None and srun.status is Status.FAILED:
+        cause = Cause(Status.FAILED, srun.reason)
+    if cause is None:
+        told = last_error(complaint) or f"srun ended with {srun.exit}"
+        where = f"node {node}" if node else "Slurm"
+        cause = Cause(Status.INTERRUPTED, f"{where} has told no result of it: {told}")
+    return Outcome(cause.status, reason=cause.reason, node=node)
+
+
+# --- On the node ----------------------------------------------------------------------------------
+
+
+def supervise(node_job: NodeJob) -> None:
+    """Run a job on a node, under its limits, and tell how it began and ended."""
+    import asyncio
+
+    # The outer marker is a prefix of the inner one.
+    with Supervisor(os.environ.get(MARKER) or node_job.id) as supervisor:
+        end = asyncio.run(_supervise(supervisor, node_job))
+    # First the copy: what srun is told, a killed driver does not hear.
+    with suppress(OSError):
+        write_file(node_job.report, json.dumps(encode(NodeReport(node_job, end))))
+    _tell_driver(end)
+
+
+async def _supervise(supervisor: Supervisor, node_job: NodeJob) -> NodeEnd:
+    """How a job ended on this node."""
+    import asyncio
+
+    # Slurm sends these when a job is cancelled, or its time is up.
+    for number in STOPPING_SIGNALS:
+        reason = f"stopped by {number.name}"
+        asyncio.get_running_loop().add_signal_handler(number, supervisor.interrupt, reason)
+    job = node_job.as_job(os.environ)
+    began = time.time()
+
+    def on_start(pid: int, started: int) -> None:
+        _, boot_id = host_id()
+        _tell_driver(NodeStart(own_node(), boot_id, pid, started, own_slurm_id()))
+
+    outcome = await supervisor.run(job, on_start)
+    usage = outcome.usage
+    load_s = load_seconds(job.stderr, began, usage.wall_s)
+    paths = (job.stdout, job.stderr, *job.outputs)
+    return NodeEnd(
+        node=own_node(),
+        status=outcome.status,
+        exit=outcome.exit,
+        usage=replace(usage, load_s=load_s),
+        reason=outcome.reason,
+        unkillable=outcome.unkillable,
+        files={path: os.path.getsize(path) for path in paths if os.path.isfile(path)},
+    )
+
+
+def _tell_driver(message: NodeStart | NodeEnd) -> None:
+    """Say something to the driver, by way of srun."""
+    print(type(message).__name__, json.dumps(encode(message)), flush=True)
+
+
+def own_node() -> str:
+    """The node that we run on, as Slurm calls it."""
+    return os.environ.get("SLURMD_NODENAME") or os.uname().nodename
+
+
+def own_slurm_id() -> str:
+    """What `scancel` knows us by: our step, as the rest of an allocation isn't ours to end."""
+    return f"{os.environ.get('SLURM_JOB_ID', '')}.{os.environ.get('SLURM_STEP_ID', '0')}"
+
+
+# --- What an earlier run has left on a cluster ----------------------------------------------------
+
+
+def slurm_ids(batch_id: str) -> list[str]:
+    """The jobs and steps of a batch that are in the queue or run. Raises InputError."""
+    name = slurm_name(batch_id)
+    own = ("--noheader", f"--user={os.getuid()}")
+    ids = ask_slurm("squeue", *own, f"--name={name}", "--format=%i").split()
+    # In an allocation they are steps of a job that has another name, and is not ours to cancel.
+    for line in ask_slurm("squeue", *own, "--steps", "--format=%i %j").splitlines():
+        step_id, _, step_name = line.strip().partition(" ")
+        if step_name.strip() == name and step_id.partition(".")[0] not in ids:
+            ids.append(step_id)
+    return ids
+
+
+def scancel(ids: Sequence[str]) -> None:
+    """Cancel jobs and steps. Raises InputError."""
+    # One of them may have ended meanwhile: whoever must know asks what is left.
+    if ids:
+        ask_slurm("scancel", "--quiet", *ids)
+
+
+def cancel_left_jobs(batch_id: str) -> int:
+    """Cancel what an earlier driver has left on the cluster; how many there were.
+
+    Raises InputError where that can't be, or they don't end: they would run beside the new ones.
+    """
+    patience = time.monotonic() + CANCELLED_S
+    count = 0
+    while True:
+        ids = slurm_ids(batch_id)
+        count = max(count, len(ids))
+        if not ids:
+            return count
+        if time.monotonic() > patience:
+            jobs = quoted(["squeue", f"--name={slurm_name(batch_id)}"])
+            raise InputError(
+                f"{listed(ids)} of an earlier run of this batch were cancelled, and don't end; "
+                f"wait until `{jobs}` shows none"
+            )
+        with suppress(InputError):
+            scancel(ids)
+        time.sleep(0.5)
+
+
+def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> None:
+    """Take over what nodes did for a driver that was killed, and end what they still do.
+
+    What has ended is recorded as that driver would have, unless its task is planned otherwise now.
+    Raises InputError where the cluster can't be asked, StorageError.
+    """
+    import shutil
+
+    batch = journal.batch
+    nodes = os.path.join(journal.directory, NODES)
+    if not batch.header.cluster or batch.ended:
+        return
+    try:
+        cancelled = cancel_left_jobs(batch.id)
+    except InputError as error:
+        raise InputError(
+            f"{error}. Jobs of an earlier run of this batch may still be on the cluster: go on "
+            "from a machine that can ask it"
+        ) from None
+    # After that: what ended while it was cancelled is there, too.
+    reports: list[NodeReport] = []
+    for folder, _, names in os.walk(nodes):
+        for name in sorted(names):
+            report = read_report(os.path.join(folder, name)) if name.endswith(".json") else None
+            if report and is_news(report, batch, planned):
+                reports.append(report)
+    files = AttemptFiles(journal.directory)
+    with storage_errors(journal.directory):
+        count = sum(_collect(report, journal, files) for report in reports)
+    journal.flush()
+    shutil.rmtree(nodes, ignore_errors=True)
+    results = plural(count, "result")
+    tell(
+        f"the last run was killed: {results} of nodes collected, "
+        f"{plural(cancelled, 'job')} cancelled"
+    )
+
+
+def is_news(report: NodeReport, batch: Batch, planned: Batch) -> bool:
+    """Whether a report tells of tasks what isn't known, and of what is still to be proven."""
+    # Loads and drawings serve no task.
+    if report.end.status is Status.INTERRUPTED or not report.job.task_ids:
+        return False
+    for task_id in report.job.task_ids:
+        task = batch.tasks.get(task_id)
+        now = planned.tasks.get(task_id)
+        if task is None or now is None or task.plan.key != now.plan.key:
+            return False
+        if task.record or task.attempts > report.job.attempt:
+            return False
+    return True
+
+
+def _collect(report: NodeReport, journal: Journal, files: AttemptFiles) -> int:
+    """Record what came of a job; of how many tasks. Raises OSError, StorageError."""
+    job = report.job.as_job({})
+    outcome = report.end.outcome
+    tasks = [journal.batch.tasks[task_id] for task_id in job.task_ids]
+    own = result_files(journal.directory, job.id)
+    nothing = Dependencies("", {}, {})
+    runs: list[ProverRun] = []
+    for task in tasks:
+        outputs = result_files(journal.directory, task.id)
+        runs.append(ProverRun(task.plan, nothing, job, outputs))
+    if len(runs) == 1:
+        results = [read_result(runs[0], outcome)]
+    else:
+        shared = SharedRun(job, own, runs)
+        results = read_shared_results(shared, outcome)
+        files.put_away(shared, results)
+    for task, result in zip(tasks, results):
+        journal.record(Finished(task.id, job.id, job.attempt, result))
+    return len(tasks)
 
 
 # === Interchange with batch-tamarin ===============================================================
@@ -18480,7 +19460,7 @@ class Blind:
                 plan = task.plan
                 names |= {plan.lemma, plan.entry, plan.prover, plan.variant}
                 if task.record:
-                    hosts.add(task.record.host)
+                    hosts.update((task.record.host, task.record.result.node))
         roots = _roots_of(batches)
         self._roots = _roots_pattern(roots)
         self._words = _words_pattern(hosts, roots, names)
@@ -19463,6 +20443,7 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     # 0 of what came from the cache, or never began.
     yield "attempts", str(row.task.attempts or "")
     yield "exit", str(result.exit or "")
+    yield "node", result.node
 
 
 def _told_variant_of(plan: Plan) -> str:
@@ -21599,7 +22580,7 @@ class Progress:
         batch: Batch,
         tasks: Collection[Task],
         directory: str,
-        live: Mapping[str, Live],
+        live: Mapping[str, Running],
         args: argparse.Namespace,
     ) -> None:
         self.batch = batch
@@ -21753,6 +22734,8 @@ def result_facts(task: Task) -> str:
         facts.append(plural(result.steps, "step"))
     facts.append(duration(result.usage.wall_s))
     facts.append(f"{result.usage.peak_mb:,.0f} MB")
+    if result.node:
+        facts.append(f"on {result.node}")
     if result.shared_by > 1:
         facts.append(f"shared by {result.shared_by:,}")
     text = f"({', '.join(facts)})"
@@ -21999,7 +22982,7 @@ class RunningJob(NamedTuple):
 class RunningJobs:
     """Which jobs run now, of this process or of another one whose journal we read."""
 
-    def __init__(self, batch: Batch, directory: str, live: Mapping[str, Live]) -> None:
+    def __init__(self, batch: Batch, directory: str, live: Mapping[str, Running]) -> None:
         self._batch = batch
         self._directory = directory
         self._live = live
@@ -22028,7 +23011,7 @@ class RunningJobs:
         live = self._live.get(start.job)
         if live:
             elapsed_s = time.monotonic() - live.started
-            memory_mb: float | None = live.rss_mb
+            memory_mb = live.rss_mb
         else:
             elapsed_s = max(0.0, time.time() - instant(start.at))
             memory_mb = tree_memory_mb(start)
@@ -22291,7 +23274,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        args = command_line_parser().parse_args(help_as_option(argv))
+        words = help_as_option(argv)
+        if words[:1] == [SUPERVISE]:  # not for people: no help tells of it
+            supervise(decode(NodeJob, json.loads("".join(words[1:]))))
+            return 0
+        args = command_line_parser().parse_args(words)
         end_in_order_when_stopped()
         code = int(args.func(args))
         print_out("")  # what can't be written must be known here
@@ -22909,6 +23896,7 @@ def add_running_arguments(parser: Parser) -> None:
         help="let what meets its limit run again with that limit doubled, at most N times; memory "
         "never beyond that of all jobs together",
     )
+    add_launcher_arguments(parser)
     parser.add_argument(
         "--no-cache",
         action="store_true",
@@ -22916,6 +23904,30 @@ def add_running_arguments(parser: Parser) -> None:
         "holds still counts",
     )
     add_cache_arguments(parser)
+
+
+def add_launcher_arguments(parser: Parser) -> None:
+    """What starts the jobs. `resume` and `retry` keep to what was said before."""
+    parser.add_argument(
+        "--launcher",
+        choices=tuple(map(str, Launcher)),
+        default="",
+        help="what starts the jobs: this machine (local), or a cluster's scheduler (slurm): in an "
+        "allocation it is filled, else each job is submitted",
+    )
+    parser.add_argument(
+        "--slurm-args",
+        type=slurm_args_argument,
+        metavar="ARGS",
+        help='more arguments of srun for every job, as in --slurm-args="-p long -A project"',
+    )
+    parser.add_argument(
+        "--slurm-jobs",
+        type=jobs_argument,
+        metavar="N",
+        default=0,
+        help=f"how many jobs may be in the cluster's queue at a time ({SLURM_JOBS})",
+    )
 
 
 def add_batch_arguments(parser: Parser) -> None:
@@ -23026,6 +24038,25 @@ def retries_argument(text: str) -> int:
     return int(text)
 
 
+def jobs_argument(text: str) -> int:
+    """How many jobs there may be."""
+    number = positive_number(text)
+    if not isinstance(number, int):
+        raise argparse.ArgumentTypeError(f"'{text}' is no positive whole number")
+    return number
+
+
+def slurm_args_argument(text: str) -> str:
+    """Arguments of srun, as a shell would read them."""
+    import shlex
+
+    try:
+        shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}': {error}") from None
+    return text
+
+
 def number_argument(text: str) -> float:
     """A positive number: seconds, GB, a factor."""
     number = positive_number(text)
@@ -23111,6 +24142,14 @@ def asked_options(args: argparse.Namespace) -> PlanOptions:
     cores = str(args.cores or "")
     memory = str(args.memory or "")
     return PlanOptions(cores, memory, args.timeout, many_tasks=args.yes)
+
+
+def with_launcher(options: PlanOptions, args: argparse.Namespace) -> PlanOptions:
+    """These options, with what the command line says of the launcher."""
+    launcher = Launcher(args.launcher) if args.launcher else options.launcher
+    slurm_args = options.slurm_args if args.slurm_args is None else args.slurm_args
+    slurm_jobs = args.slurm_jobs or options.slurm_jobs
+    return replace(options, launcher=launcher, slurm_args=slurm_args, slurm_jobs=slurm_jobs)
 
 
 def recipe_results(recipe: Recipe) -> str:
@@ -23215,7 +24254,7 @@ def mend_recipe(args: argparse.Namespace) -> str:
         raise InputError("--fix needs -o NEW.json: the recipe itself stays as it is")
     refuse_existing(args.output, args.force)
     recipe = Recipe(args.recipe)
-    machine = Limits(available_cores(), available_memory_mb(), math.inf)
+    machine = own_machine()
     # What else is wrong is told of the mended recipe.
     with suppress(InputError):
         plan_batch(recipe, recipe_provers(recipe), machine, asked_options(args), lambda text: None)
@@ -23333,10 +24372,13 @@ def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
             ended += 1
             return True
 
-        room = batch.header.limits
+        # Here, also where the batch is for a cluster.
+        room = batch.header.limits.within(own_machine())
         scheduler = Scheduler(Room(room.cores, room.memory_mb))
         waiting: list[Waiting] = []
         for check in checks:
+            limits = replace(check.limits.within(room), timeout_s=check.limits.timeout_s)
+            check.job = check.job._replace(limits=limits)
             start = functools.partial(work, check)
             waiting.append(Waiting(check.job.limits, start))
         with screen or nullcontext():
@@ -24935,7 +25977,7 @@ def command_run(args: argparse.Namespace) -> int:
     recipe = Recipe(args.recipe)
     granularity = Granularity(args.granularity) if args.granularity else None
     asked = replace(asked_options(args), scheduler=args.scheduler, granularity=granularity)
-    options = replace(asked, retry=args.retry or 0)
+    options = with_launcher(replace(asked, retry=args.retry or 0), args)
     directory = args.output or recipe_results(recipe)
     note_upstream_results(directory, say)
     place = Place.FRESH if args.fresh else Place.NEWEST
@@ -24977,7 +26019,7 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
     # As it was then: the file may say something else today.
     text = json.dumps(header.recipe, indent=2)
     recipe = Recipe(header.recipe_file, text)
-    options = header.options
+    options = with_launcher(header.options, args)
     if args.retry is not None:
         options = replace(options, retry=args.retry)
     return run_recipe(recipe, options, directory, asked, args)
@@ -25069,9 +26111,17 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
 
     provers = recipe_provers(recipe)
     run_unless_stopped(ask_versions(provers.values()))
-    machine = Limits(available_cores(), available_memory_mb(), math.inf)
+    cluster = None
+    if wanted_launcher(recipe.config, options) is Launcher.SLURM:
+        cluster = find_cluster()
+    machine = own_machine()
     make_theories(recipe, machine, options)
-    return plan_batch(recipe, provers, machine, options, warn)
+    return plan_batch(recipe, provers, machine, options, warn, cluster)
+
+
+def own_machine() -> Limits:
+    """What this process may use."""
+    return Limits(available_cores(), available_memory_mb(), math.inf)
 
 
 def make_theories(recipe: Recipe, machine: Limits, options: PlanOptions) -> None:
@@ -25166,6 +26216,7 @@ def run_batch(
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:
+        collect_from_nodes(journal, planned, say)
         times = math.inf if asked.doubled else planned.header.options.retry
         raise_limits(batch, planned, chosen_ids, times)
         changes = changes_of(batch, planned, chosen_ids, asked.again)
@@ -25204,21 +26255,34 @@ def _run_tasks(
     waiting = [task for task in tasks if batch.needs_run(task)]
     left = plural(len(waiting), "task") if waiting else "nothing"
     say(f"batch {batch.id}: {left} to run in {directory}")
-    with Supervisor(batch.id, journal.fd) as supervisor:
-        progress = Progress(batch, tasks, directory, supervisor.live, args)
+    with (
+        Supervisor(batch.id, journal.fd) as local,
+        executor_of(batch, directory, local) as executor,
+    ):
+        progress = Progress(batch, tasks, directory, executor.live, args)
         # First the file: who is told that a task has ended finds it.
         journal.observers.append(functools.partial(write_event_files, batch, derived))
         journal.observers.append(progress)
         report = LiveReport(batch, derived)
         journal.observers.append(report.note)
         tell = say if args.debug else None
-        runner = Runner(directory, journal, supervisor, asked.cache, tell)
+        runner = Runner(directory, journal, executor, asked.cache, tell)
         work = runner.run(waiting, asked.again)
         asyncio.run(progress.beside(report.beside(work)))
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
     return stopped_by
+
+
+@contextmanager
+def executor_of(batch: Batch, directory: str, local: Supervisor) -> Iterator[Executor]:
+    """What runs the jobs of a batch. `local`: what does so on this machine."""
+    if not batch.header.cluster:
+        yield local
+        return
+    with SlurmExecutor(batch, directory, local) as executor:
+        yield executor
 
 
 def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], asked: RunAsked) -> BatchRun:
