@@ -13703,6 +13703,7 @@ NODES = "nodes"
 SUPERVISE = "_supervise"  # the command that a node is given
 SRUN_GRACE_S = 60.0  # for `srun` to take its job out of the queue, from a controller that is busy
 CANCEL_AGAIN_S = 1.0
+NODE_ENDS_S = 45.0  # what is asked to end on a node has ended, or can't be killed
 FILES_SEEN_S = 90.0  # network file systems look at a folder again after a minute at most
 RETRY_S = (2.0, 60.0)  # from the first to the last pause of tries to reach the controller
 CANCELLED_S = 120.0  # for jobs of an earlier run to end
@@ -13749,7 +13750,8 @@ class NodeStart:
     boot_id: str
     pid: int
     started: int
-    slurm_id: str  # what `scancel` knows it by
+    slurm_job: str
+    slurm_step: str  # of that job
 
 
 @dataclass(frozen=True)
@@ -13791,6 +13793,13 @@ class RemoteJob:
     cause: Cause | None = None  # why we end it
 
     rss_mb = None  # what a node measures is told in the end
+
+    @property
+    def slurm_id(self) -> str:
+        """What Slurm calls it, once it has begun."""
+        if self.begun is None:
+            return ""
+        return f"{self.begun.slurm_job}.{self.begun.slurm_step}"
 
     @property
     def said(self) -> str:
@@ -13865,7 +13874,7 @@ class SlurmExecutor:
         if self._stopped is not None or self._remotes:
             # An srun that had to be killed leaves its job in the queue.
             with suppress(InputError):
-                scancel(slurm_ids(self._batch.id))
+                cancel(self._batch.id)
         shutil.rmtree(self._nodes, ignore_errors=True)
 
     async def run(self, job: Job, on_start: OnStart) -> Outcome:
@@ -13912,12 +13921,13 @@ class SlurmExecutor:
         """Let nodes end what is to be ended, until they have."""
         import asyncio
 
+        began = time.monotonic()
         for attempt in itertools.count(1):
-            doomed = [remote for remote in self.live.values() if remote.cause]
-            if not doomed:
+            ids = [remote.slurm_id for remote in self.live.values() if remote.cause]
+            if not ids:
                 break
-            ids = [remote.begun.slurm_id for remote in doomed if remote.begun]
-            await self._call(f"~cancel{attempt}", ("scancel", *ids))
+            gently = time.monotonic() - began < NODE_ENDS_S
+            await self._call(f"~cancel{attempt}", scancel_command(ids, gently))
             await asyncio.sleep(CANCEL_AGAIN_S)
         self._canceller = None
 
@@ -14253,7 +14263,9 @@ async def _supervise(supervisor: Supervisor, node_job: NodeJob) -> NodeEnd:
 
     def on_start(pid: int, started: int) -> None:
         _, boot_id = host_id()
-        _tell_driver(NodeStart(own_node(), boot_id, pid, started, own_slurm_id()))
+        slurm_job = os.environ.get("SLURM_JOB_ID", "")
+        slurm_step = os.environ.get("SLURM_STEP_ID", "0")
+        _tell_driver(NodeStart(own_node(), boot_id, pid, started, slurm_job, slurm_step))
 
     outcome = await supervisor.run(job, on_start)
     usage = outcome.usage
@@ -14280,11 +14292,6 @@ def own_node() -> str:
     return os.environ.get("SLURMD_NODENAME") or os.uname().nodename
 
 
-def own_slurm_id() -> str:
-    """What `scancel` knows us by: our step, as the rest of an allocation isn't ours to end."""
-    return f"{os.environ.get('SLURM_JOB_ID', '')}.{os.environ.get('SLURM_STEP_ID', '0')}"
-
-
 # --- What an earlier run has left on a cluster ----------------------------------------------------
 
 
@@ -14301,11 +14308,28 @@ def slurm_ids(batch_id: str) -> list[str]:
     return ids
 
 
-def scancel(ids: Sequence[str]) -> None:
-    """Cancel jobs and steps. Raises InputError."""
-    # One of them may have ended meanwhile: whoever must know asks what is left.
-    if ids:
-        ask_slurm("scancel", "--quiet", *ids)
+def scancel_command(ids: Iterable[str], gently: bool) -> tuple[str, ...]:
+    """The command that ends jobs and steps; `gently`: steps that run are asked to."""
+    # A job is asked to end first, anyhow; a step, whose id has a dot, would be killed at once.
+    how = ("--signal=TERM",) if gently else ()
+    return ("scancel", "--quiet", *how, *ids)
+
+
+def cancel(batch_id: str, gently: bool = False) -> list[str]:
+    """Cancel the jobs and steps of a batch; their ids, none when all are gone.
+
+    Raises InputError where Slurm can't be asked what there is.
+    """
+    ids = slurm_ids(batch_id)
+    steps = [each for each in ids if "." in each]
+    jobs = [each for each in ids if "." not in each]
+    # They may have ended since.
+    with suppress(InputError):
+        if steps:
+            ask_slurm(*scancel_command(steps, gently))
+        if jobs:
+            ask_slurm(*scancel_command(jobs, gently=False))
+    return ids
 
 
 def cancel_left_jobs(batch_id: str) -> int:
@@ -14313,21 +14337,20 @@ def cancel_left_jobs(batch_id: str) -> int:
 
     Raises InputError where that can't be, or they don't end: they would run beside the new ones.
     """
-    patience = time.monotonic() + CANCELLED_S
+    began = time.monotonic()
     count = 0
     while True:
-        ids = slurm_ids(batch_id)
+        waited_s = time.monotonic() - began
+        ids = cancel(batch_id, gently=waited_s < NODE_ENDS_S)
         count = max(count, len(ids))
         if not ids:
             return count
-        if time.monotonic() > patience:
+        if waited_s > CANCELLED_S:
             jobs = quoted(["squeue", f"--name={slurm_name(batch_id)}"])
             raise InputError(
                 f"{listed(ids)} of an earlier run of this batch were cancelled, and don't end; "
                 f"wait until `{jobs}` shows none"
             )
-        with suppress(InputError):
-            scancel(ids)
         time.sleep(0.5)
 
 
