@@ -13705,6 +13705,7 @@ SRUN_GRACE_S = 60.0  # for `srun` to take its job out of the queue, from a contr
 CANCEL_AGAIN_S = 1.0
 NODE_ENDS_S = 45.0  # what is asked to end on a node has ended, or can't be killed
 FILES_SEEN_S = 90.0  # network file systems look at a folder again after a minute at most
+LOST_LOOK_S = 60.0  # between two looks for jobs that a controller has forgotten
 RETRY_S = (2.0, 60.0)  # from the first to the last pause of tries to reach the controller
 CANCELLED_S = 120.0  # for jobs of an earlier run to end
 ARGUMENT_CHARS = 100_000  # of one argument: Linux takes 128 KB
@@ -13791,6 +13792,7 @@ class RemoteJob:
     begun: NodeStart | None = None
     started: float = 0.0  # when we heard of that (monotonic)
     cause: Cause | None = None  # why we end it
+    unseen: int = 0  # how often in succession it was not in Slurm's queue
 
     rss_mb = None  # what a node measures is told in the end
 
@@ -13800,6 +13802,18 @@ class RemoteJob:
         if self.begun is None:
             return ""
         return f"{self.begun.slurm_job}.{self.begun.slurm_step}"
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether Slurm knows nothing of it any more. One look may come between two states."""
+        return self.unseen > 1
+
+    def slurm_job(self) -> str:
+        """The number of its job, as far as Slurm has told."""
+        if self.begun:
+            return self.begun.slurm_job
+        told = re.findall(r"job (\d+) (?:queued|has been)", "\n".join(ends_of(self.complained)))
+        return told[-1] if told else ""
 
     @property
     def said(self) -> str:
@@ -13861,6 +13875,7 @@ class SlurmExecutor:
         self._remotes: dict[str, RemoteJob] = {}  # also what waits in the queue
         self._stopped: str | None = None  # why nothing more is started
         self._canceller: asyncio.Future[None] | None = None
+        self._seeker: asyncio.Future[None] | None = None
         self._told = False  # that the controller can't be reached
 
     def __enter__(self) -> SlurmExecutor:
@@ -13881,6 +13896,11 @@ class SlurmExecutor:
         """How a job ended. It waits in the cluster's queue before on_start is called."""
         if self._stopped is not None:
             return Outcome(Status.INTERRUPTED, reason=self._stopped)
+        import asyncio
+
+        # In an allocation we end with the controller's word on it.
+        if self._seeker is None and self._batch.header.most_jobs:
+            self._seeker = asyncio.ensure_future(self._seek_lost())
         remote = RemoteJob(job, self._folder)
         self._remotes[job.id] = remote
         try:
@@ -13931,6 +13951,26 @@ class SlurmExecutor:
             await asyncio.sleep(CANCEL_AGAIN_S)
         self._canceller = None
 
+    async def _seek_lost(self) -> None:
+        """End each srun that waits for ever, as the controller has lost its job (a crash)."""
+        import asyncio
+
+        command = squeue_command(self._batch.id)
+        for attempt in itertools.count(1):
+            await asyncio.sleep(LOST_LOOK_S)
+            name = f"~queue{attempt}"
+            outcome = await self._call(name, command)
+            log = os.path.join(self._folder, name)
+            ids = set("\n".join(ends_of(log)).split())
+            remove_file(log)
+            if outcome.exit != ExitStatus(0):
+                continue
+            for remote in self._remotes.values():
+                is_unseen = remote.slurm_job() not in ids | {""}
+                remote.unseen = remote.unseen + 1 if is_unseen else 0
+                if remote.is_lost:
+                    self._local.stop(remote.job.id, "its job is lost")
+
     async def _call(self, name: str, command: tuple[str, ...]) -> Outcome:
         """Run one of Slurm's commands here."""
         log = os.path.join(self._folder, name)
@@ -13964,11 +14004,12 @@ class SlurmExecutor:
                     return outcome._replace(status=Status.INTERRUPTED, reason=reason)
                 return outcome
             others_wait = len(self._remotes) > 1
-            if remote.begun or remote.cause or not may_submit_again(complaint, others_wait):
+            may_go_on = remote.is_lost or may_submit_again(complaint, others_wait)
+            if remote.begun or remote.cause or not may_go_on:
                 return outcome_untold(remote, srun, complaint)
             if not self._told:
                 self._told = True
-                say(f"Slurm takes no job now, and is asked again: {last_error(complaint)}")
+                say(f"Slurm takes no job now, and is asked again: {errors_told(complaint)}")
             await self._pause(remote, pause_s)
             pause_s = min(longest_s, 2 * pause_s)
 
@@ -13986,6 +14027,7 @@ class SlurmExecutor:
 
         for path in (remote.said, remote.complained, remote.report):
             remove_file(path)
+        remote.unseen = 0
         job = remote.job
         srun = Job(
             id=job.id,
@@ -14103,7 +14145,7 @@ def _read_message(kind: type[T], text: str) -> T | None:
 def node_end(remote: RemoteJob) -> NodeEnd | None:
     """How a node says that a job ended: by srun's stdout, or by its copy. None if it doesn't."""
     end = told_by_node(NodeEnd, remote.said)
-    if end or not remote.begun:
+    if end:
         return end
     report = read_report(remote.report)
     return report.end if report else None
@@ -14160,7 +14202,7 @@ _SRUN_ENDS: Sequence[tuple[str, Status, str]] = (
     (r"Node failure|NODE.FAIL", Status.INTERRUPTED, "its node failed"),
     (r"DUE TO PREEMPTION", Status.INTERRUPTED, "another job took its place (preemption)"),
     (
-        r"CANCELLED AT|Job has been cancelled|has been revoked|Force Terminated",
+        r"CANCELLED AT|Job has been cancelled|has been revoked|Force Terminated Job",
         Status.INTERRUPTED,
         "its job was cancelled",
     ),
@@ -14191,11 +14233,12 @@ def may_submit_again(complaint: str, others_wait: bool) -> bool:
     return others_wait and _TOO_MANY_JOBS.search(complaint) is not None
 
 
-def last_error(complaint: str) -> str:
-    """The last line in which srun tells of an error, for people."""
+def errors_told(complaint: str) -> str:
+    """The last errors that srun tells of, else its last line, for people: the first says most."""
     lines = [line for line in complaint.splitlines() if line.strip()]
-    errors = [line for line in lines if "error:" in line or "fatal:" in line] or lines
-    return errors[-1].removeprefix("srun: ").removeprefix("error: ") if errors else ""
+    errors = [line for line in lines if "error:" in line or "fatal:" in line or "option" in line]
+    told = (errors or lines[-1:])[-2:]
+    return "; ".join(line.removeprefix("srun: ").removeprefix("error: ") for line in told)
 
 
 def slurm_cause(complaint: str) -> Cause | None:
@@ -14203,7 +14246,7 @@ def slurm_cause(complaint: str) -> Cause | None:
     for pattern, status, reason in _SRUN_ENDS:
         if re.search(pattern, complaint):
             if status is Status.FAILED:
-                reason = f"{reason}: {last_error(complaint)}"
+                reason = f"{reason}: {errors_told(complaint)}"
             return Cause(status, reason)
     return None
 
@@ -14224,11 +14267,14 @@ def outcome_told(end: NodeEnd, ours: Cause | None, complaint: str) -> Outcome:
 def outcome_untold(remote: RemoteJob, srun: Outcome, complaint: str) -> Outcome:
     """How a job ended of which no node has told."""
     node = remote.begun.node if remote.begun else ""
-    cause = remote.cause or slurm_cause(complaint)
+    cause = remote.cause
+    if cause is None and remote.is_lost:
+        cause = Cause(Status.INTERRUPTED, "Slurm knows nothing of its job any more")
+    cause = cause or slurm_cause(complaint)
     if cause is None and srun.status is Status.FAILED:
         cause = Cause(Status.FAILED, srun.reason)
     if cause is None:
-        told = last_error(complaint) or f"srun ended with {srun.exit}"
+        told = errors_told(complaint) or f"srun ended with {srun.exit}"
         where = f"node {node}" if node else "Slurm"
         cause = Cause(Status.INTERRUPTED, f"{where} has told no result of it: {told}")
     return Outcome(cause.status, reason=cause.reason, node=node)
@@ -14295,15 +14341,22 @@ def own_node() -> str:
 # --- What an earlier run has left on a cluster ----------------------------------------------------
 
 
+SQUEUE = ("squeue", "--noheader")
+
+
+def squeue_command(batch_id: str) -> tuple[str, ...]:
+    """The command that lists the numbers of a batch's jobs."""
+    return (*SQUEUE, f"--user={os.getuid()}", f"--name={slurm_name(batch_id)}", "--format=%i")
+
+
 def slurm_ids(batch_id: str) -> list[str]:
     """The jobs and steps of a batch that are in the queue or run. Raises InputError."""
-    name = slurm_name(batch_id)
-    own = ("--noheader", f"--user={os.getuid()}")
-    ids = ask_slurm("squeue", *own, f"--name={name}", "--format=%i").split()
+    ids = ask_slurm(*squeue_command(batch_id)).split()
     # In an allocation they are steps of a job that has another name, and is not ours to cancel.
-    for line in ask_slurm("squeue", *own, "--steps", "--format=%i %j").splitlines():
+    steps = ask_slurm(*SQUEUE, f"--user={os.getuid()}", "--steps", "--format=%i %j")
+    for line in steps.splitlines():
         step_id, _, step_name = line.strip().partition(" ")
-        if step_name.strip() == name and step_id.partition(".")[0] not in ids:
+        if step_name.strip() == slurm_name(batch_id) and step_id.partition(".")[0] not in ids:
             ids.append(step_id)
     return ids
 
