@@ -602,11 +602,11 @@ class Limits:
         )
 
     def within(self, most: Limits) -> Limits:
-        """The smaller of each."""
+        """No more cores and memory than those; the time stays."""
         return Limits(
             cores=min(self.cores, most.cores),
             memory_mb=min(self.memory_mb, most.memory_mb),
-            timeout_s=min(self.timeout_s, most.timeout_s),
+            timeout_s=self.timeout_s,
         )
 
 
@@ -4843,6 +4843,7 @@ class Cluster(NamedTuple):
     """What Slurm gives: the whole cluster, or an allocation in which we run."""
 
     name: str
+    # Without a time of their own.
     room: Limits  # of all its nodes together
     node: Limits  # what one job may have at most, our own process beside it on the node
     is_allocation: bool
@@ -4869,24 +4870,18 @@ def find_cluster(environ: Mapping[str, str] = os.environ) -> Cluster:
         nodes = cluster_nodes(ask_slurm("sinfo", "--noheader", "-N", "--format=%N %c %m"))
     if not nodes:
         raise InputError("Slurm tells of no node")
+    cores = [node.cores for node in nodes]
+    # What jobs can have at most, beside a process of ours.
+    memories_mb = [max(1, node.memory_mb - NODE_MEMORY_MB) for node in nodes]
     config = ask_slurm("scontrol", "show", "config")
     name = re.search(r"^ClusterName\s*=\s*(\S+)", config, re.MULTILINE)
     return Cluster(
         # A name that no host has: limits that were met on one of the two say nothing of the other.
         name=f"cluster {name[1]}" if name else "cluster",
-        room=_limits_of_nodes(sum(node.cores for node in nodes), [sum(_memories(nodes))]),
-        node=_limits_of_nodes(max(node.cores for node in nodes), _memories(nodes)),
+        room=Limits(sum(cores), sum(memories_mb), 0),
+        node=Limits(max(cores), max(memories_mb), 0),
         is_allocation=is_allocation,
     )
-
-
-def _memories(nodes: Iterable[NodeSize]) -> list[int]:
-    """What jobs on these nodes can have at most, each beside a process of ours (MB)."""
-    return [max(1, node.memory_mb - NODE_MEMORY_MB) for node in nodes]
-
-
-def _limits_of_nodes(cores: int, memories_mb: Sequence[int]) -> Limits:
-    return Limits(cores, max(memories_mb), math.inf)
 
 
 def cluster_nodes(told: str) -> list[NodeSize]:
@@ -8910,9 +8905,20 @@ def on_cluster(header: Header, cluster: Cluster) -> Header:
     most_jobs = 0
     if not cluster.is_allocation:
         most_jobs = header.options.slurm_jobs or SLURM_JOBS
-    # It has no time of its own.
-    node = replace(cluster.node, timeout_s=header.limits.timeout_s)
-    return replace(header, cluster=cluster.name, node=node, most_jobs=most_jobs)
+    return replace(header, cluster=cluster.name, node=cluster.node, most_jobs=most_jobs)
+
+
+def where_we_are(header: Header) -> Header:
+    """The header of a batch for jobs from here: by its cluster, or by this machine without it.
+
+    Raises InputError.
+    """
+    if not header.cluster:
+        return header
+    if find_program("srun"):
+        return on_cluster(header, find_cluster())
+    here = Limits(available_cores(), available_memory_mb(), 0)
+    return replace(header, cluster="", node=None, most_jobs=0, limits=header.limits.within(here))
 
 
 def most_tasks(options: PlanOptions) -> int:
@@ -10998,23 +11004,35 @@ class Journal:
         flush_to_disk(os.path.dirname(directory))
 
     def load(self, tell: Callable[[str], None]) -> None:
-        """Read the batch that this journal tells of, and make ready to go on with it.
-
-        Raises InputError, OSError, StorageError.
-        """
+        """Read the batch that this journal tells of. Raises InputError."""
         self.batch, self.end = load_batch(self.path, tell)
-        # Behind the last whole line stands what a dying writer left half-written.
+
+    def add_late(self, events: Iterable[Event]) -> None:
+        """Record what the driver of a batch that was loaded did not live to record.
+
+        Raises OSError, StorageError.
+        """
+        self._end_torn_line()
+        for event in events:
+            self.record(event)
+        self.flush()
+        if self._is_locked:
+            self.end = os.fstat(self.fd).st_size
+
+    def go_on(self, header: Header) -> None:
+        """Go on with the batch that was loaded, with a new driver. Raises OSError, StorageError."""
+        self._end_torn_line()
+        # First of all: where there are no locks this line keeps others away.
+        self.record(header)
+        self._claim(header)
+
+    def _end_torn_line(self) -> None:
+        """Behind the last whole line stands what a dying writer left half-written."""
         if self._is_locked:
             os.ftruncate(self.fd, self.end)
         elif os.fstat(self.fd).st_size > self.end:
             # It may be the line of another run, which began after we had read.
             self._write(b"\n")
-
-    def go_on(self, header: Header) -> None:
-        """Go on with the batch that was loaded, with a new driver. Raises OSError, StorageError."""
-        # First of all: where there are no locks this line keeps others away.
-        self.record(header)
-        self._claim(header)
 
     def _claim(self, own: Header) -> None:
         """Where there are no locks: of runs that begin at one moment only the first goes on.
@@ -13486,7 +13504,7 @@ async def draw_traces(directory: str, executor: Executor, header: Header) -> Non
         traces = plural(len(undrawn), "trace")
         warn(f"there is no 'dot' (Graphviz) here: {traces} in {folder} can't be drawn")
         return
-    limits = replace(DOT_LIMITS.within(header.job_room), timeout_s=DOT_LIMITS.timeout_s)
+    limits = DOT_LIMITS.within(header.job_room)
     waiting: list[Waiting] = []
     for path in undrawn:
         job = Job(
@@ -14427,22 +14445,27 @@ def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], N
             "from a machine that can ask it"
         ) from None
     # After that: what ended while it was cancelled is there, too.
-    reports: list[NodeReport] = []
-    for folder, _, names in os.walk(nodes):
-        for name in sorted(names):
-            report = read_report(os.path.join(folder, name)) if name.endswith(".json") else None
-            if report and is_news(report, batch, planned):
-                reports.append(report)
-    files = AttemptFiles(journal.directory)
+    reports = [report for report in reports_in(nodes) if is_news(report, batch, planned)]
+    count = sum(len(report.job.task_ids) for report in reports)
     with storage_errors(journal.directory):
-        count = sum(_collect(report, journal, files) for report in reports)
-    journal.flush()
+        files = AttemptFiles(journal.directory)
+        for report in reports:
+            journal.add_late(finishes_of(report, batch, files))
     shutil.rmtree(nodes, ignore_errors=True)
     results = plural(count, "result")
     tell(
         f"the last run was killed: {results} of nodes collected, "
         f"{plural(cancelled, 'job')} cancelled"
     )
+
+
+def reports_in(folder: str) -> Iterator[NodeReport]:
+    """The copies that nodes have left in the results directory."""
+    for place, _, names in os.walk(folder):
+        for name in sorted(names):
+            report = read_report(os.path.join(place, name)) if name.endswith(".json") else None
+            if report:
+                yield report
 
 
 def is_news(report: NodeReport, batch: Batch, planned: Batch) -> bool:
@@ -14460,26 +14483,23 @@ def is_news(report: NodeReport, batch: Batch, planned: Batch) -> bool:
     return True
 
 
-def _collect(report: NodeReport, journal: Journal, files: AttemptFiles) -> int:
-    """Record what came of a job; of how many tasks. Raises OSError, StorageError."""
+def finishes_of(report: NodeReport, batch: Batch, files: AttemptFiles) -> Iterator[Finished]:
+    """What came of the tasks of a job. Raises OSError, StorageError."""
     job = report.job.as_job({})
     outcome = report.end.outcome
-    tasks = [journal.batch.tasks[task_id] for task_id in job.task_ids]
-    own = result_files(journal.directory, job.id)
-    nothing = Dependencies("", {}, {})
+    nothing = Dependencies("", {}, {})  # they were looked at: the keys are those of now
     runs: list[ProverRun] = []
-    for task in tasks:
-        outputs = result_files(journal.directory, task.id)
-        runs.append(ProverRun(task.plan, nothing, job, outputs))
+    for task_id in job.task_ids:
+        outputs = result_files(files.directory, task_id)
+        runs.append(ProverRun(batch.tasks[task_id].plan, nothing, job, outputs))
     if len(runs) == 1:
         results = [read_result(runs[0], outcome)]
     else:
-        shared = SharedRun(job, own, runs)
+        shared = SharedRun(job, result_files(files.directory, job.id), runs)
         results = read_shared_results(shared, outcome)
         files.put_away(shared, results)
-    for task, result in zip(tasks, results):
-        journal.record(Finished(task.id, job.id, job.attempt, result))
-    return len(tasks)
+    for run, result in zip(runs, results):
+        yield Finished(run.plan.id, job.id, job.attempt, result)
 
 
 # === Interchange with batch-tamarin ===============================================================
@@ -18665,6 +18685,7 @@ class Recheck:
         self.dependencies: dict[TheoryView, Dependencies] = {}
         # What was proven, not what lies there today.
         self.copies = kept_inputs(batch.header, self.results)
+        self.header = where_we_are(batch.header)
         load = functools.partial(load_theory, copies=self.copies)
         # Many tasks are of one theory.
         self._load = functools.lru_cache(maxsize=8)(load)
@@ -18730,6 +18751,7 @@ class Recheck:
             task.plan,
             theory=path,
             prover=self.prover.alias,
+            limits=task.plan.limits.within(self.header.job_room),
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
@@ -18748,7 +18770,7 @@ class Recheck:
         """That of the batch, with this process as its driver."""
         host, boot_id = host_id()
         return replace(
-            self.batch.header,
+            self.header,
             at=timestamp(),
             id=os.urandom(6).hex(),
             pid=os.getpid(),
@@ -24453,8 +24475,7 @@ def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
         scheduler = Scheduler(Room(room.cores, room.memory_mb))
         waiting: list[Waiting] = []
         for check in checks:
-            limits = replace(check.limits.within(room), timeout_s=check.limits.timeout_s)
-            check.job = check.job._replace(limits=limits)
+            check.job = check.job._replace(limits=check.limits.within(room))
             start = functools.partial(work, check)
             waiting.append(Waiting(check.job.limits, start))
         with screen or nullcontext():
@@ -25686,10 +25707,10 @@ def batch_state(batch: Batch, path: str) -> BatchState:
         return BatchState("running", f"runs {place}")
     if driven:
         return BatchState("running", f"running (process {header.pid})")
-    return BatchState(
-        "died",
-        f"died: its process {header.pid} is gone, and with it what is shown as running",
-    )
+    left = "what runs on the cluster goes on: `resume` takes over what has finished there"
+    if not header.cluster:
+        left = "and with it what is shown as running"
+    return BatchState("died", f"died: its process {header.pid} is gone, {left}")
 
 
 # --- audit ----------------------------------------------------------------------------------------
