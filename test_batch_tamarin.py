@@ -10809,6 +10809,42 @@ def test_what_nodes_finished_for_a_killed_driver_is_collected_and_the_rest_cance
     assert cluster.queue() == []
 
 
+def test_of_a_killed_driver_processes_that_lemmas_share_are_collected_too(cluster):
+    cluster.make(4, granularity="theory", resources={"max_cores": 2, "max_memory": 1})
+    lines = 'for l in $LEMMAS; do echo "  $l (all-traces): verified (7 steps)"; done | summary\n'
+    cluster.prover(WAIT_FOR_GO + 'echo "theory proof" > "$OUT"\n' + lines)
+    process = cluster.start("run", "recipe.json", "--no-cache")
+    # One process on each node.
+    wait_for(lambda: len(cluster.begun()) == 2)
+    process.kill()
+    end_of(process)
+    cluster.go()
+    wait_for(lambda: len(list((cluster.results / "nodes").glob("*/*.json"))) == 2)
+    assert not cluster.events("finish")
+    done = cluster.run_script("resume", "results", code=0)
+    assert "4 results of nodes collected, 0 jobs cancelled" in done.stderr
+    assert cluster.verdicts() == dict.fromkeys(["l0", "l1", "l2", "l3"], "verified")
+    assert {event["shared_by"] for event in cluster.finishes().values()} == {2}
+    assert len(cluster.marks()) == 2
+    proofs = sorted(path.name for path in (cluster.results / "proofs").iterdir())
+    assert proofs == [f"t--l{number}--fake.spthy" for number in range(4)]
+
+
+def test_what_nodes_finished_of_an_older_text_is_not_taken_for_todays(cluster):
+    cluster.make(1)
+    process = cluster.start("run", "recipe.json", "--no-cache")
+    wait_for(cluster.begun)
+    process.kill()
+    end_of(process)
+    cluster.go()
+    wait_for(lambda: list((cluster.results / "nodes").glob("*/*.json")))
+    cluster.write("t.spthy", many_lemmas(1).replace("==> T", "==> F"))
+    done = cluster.run_script("run", "recipe.json", "--no-cache", code=0)
+    assert "0 results of nodes collected" in done.stderr
+    assert len(cluster.marks()) == 2
+    assert cluster.only_finish()["attempt"] == 2
+
+
 def test_in_an_allocation_steps_fill_it(cluster):
     cluster.make(8, WAIT_FOR_FOUR)
     asked = ["salloc", "-N2", "--ntasks=2", "--cpus-per-task=2", "--mem-per-cpu=3000", "--time=9"]
