@@ -13810,7 +13810,8 @@ class RemoteJob:
     begun: NodeStart | None = None
     started: float = 0.0  # when we heard of that (monotonic)
     cause: Cause | None = None  # why we end it
-    unseen: int = 0  # how often in succession it was not in Slurm's queue
+    was_seen: bool = False  # in Slurm's queue
+    unseen: int = 0  # how often in succession it was not there after that
 
     rss_mb = None  # what a node measures is told in the end
 
@@ -13825,6 +13826,14 @@ class RemoteJob:
     def is_lost(self) -> bool:
         """Whether Slurm knows nothing of it any more. One look may come between two states."""
         return self.unseen > 1
+
+    def look_for(self, ids: Collection[str]) -> None:
+        """Take note of whether it is in Slurm's queue, or runs."""
+        if self.slurm_job() in ids:
+            self.was_seen = True
+            self.unseen = 0
+        elif self.was_seen:  # what was never there may be in the queue of another cluster
+            self.unseen += 1
 
     def slurm_job(self) -> str:
         """The number of its job, as far as Slurm has told."""
@@ -13904,10 +13913,14 @@ class SlurmExecutor:
     def __exit__(self, *_: object) -> None:
         import shutil
 
-        if self._stopped is not None or self._remotes:
-            # An srun that had to be killed leaves its job in the queue.
-            with suppress(InputError):
+        try:
+            if self._stopped is not None or self._remotes:
+                # An srun that had to be killed leaves its job in the queue.
                 cancel(self._batch.id)
+        except InputError as error:
+            name = slurm_name(self._batch.id)
+            warn(f"{error}. Jobs may be left there: `scancel --name={name}`, or the next run does")
+            return  # the folder tells it so
         shutil.rmtree(self._nodes, ignore_errors=True)
 
     async def run(self, job: Job, on_start: OnStart) -> Outcome:
@@ -13916,7 +13929,7 @@ class SlurmExecutor:
             return Outcome(Status.INTERRUPTED, reason=self._stopped)
         import asyncio
 
-        # In an allocation we end with the controller's word on it.
+        # An allocation that is lost ends us as well.
         if self._seeker is None and self._batch.header.most_jobs:
             self._seeker = asyncio.ensure_future(self._seek_lost())
         remote = RemoteJob(job, self._folder)
@@ -13984,8 +13997,7 @@ class SlurmExecutor:
             if outcome.exit != ExitStatus(0):
                 continue
             for remote in self._remotes.values():
-                is_unseen = remote.slurm_job() not in ids | {""}
-                remote.unseen = remote.unseen + 1 if is_unseen else 0
+                remote.look_for(ids)
                 if remote.is_lost:
                     self._local.stop(remote.job.id, "its job is lost")
 
@@ -14011,7 +14023,7 @@ class SlurmExecutor:
         pause_s, longest_s = RETRY_S
         while True:
             srun = await self._submit(remote, on_start)
-            complaint = "\n".join(ends_of(remote.complained))
+            complaint = "\n".join(await asyncio.to_thread(ends_of, remote.complained))
             end = await asyncio.to_thread(node_end, remote)
             if end:
                 outcome = outcome_told(end, remote.cause, complaint)
@@ -14045,6 +14057,7 @@ class SlurmExecutor:
 
         for path in (remote.said, remote.complained, remote.report):
             remove_file(path)
+        remote.was_seen = False
         remote.unseen = 0
         job = remote.job
         srun = Job(
@@ -14078,8 +14091,6 @@ class SlurmExecutor:
             "--ntasks=1",
             f"--cpus-per-task={limits.cores}",
             f"--mem={limits.memory_mb + NODE_MEMORY_MB}M",
-            f"--job-name={slurm_name(self._batch.id)}",
-            f"--comment={task}",
             "--export=ALL",
         ]
         if self._batch.header.most_jobs:
@@ -14096,6 +14107,9 @@ class SlurmExecutor:
             "srun",
             *words,
             *shlex.split(self._batch.header.options.slurm_args),
+            # By this name we find it: nothing else may be said of it.
+            f"--job-name={slurm_name(self._batch.id)}",
+            f"--comment={task}",
             *own_command(),
             SUPERVISE,
             *(spec[start : start + ARGUMENT_CHARS] for start in pieces),
@@ -14426,7 +14440,7 @@ def cancel_left_jobs(batch_id: str) -> int:
 
 
 def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> None:
-    """Take over what nodes did for a driver that was killed, and end what they still do.
+    """Take over what nodes did for a driver that was killed, and cancel what they still do.
 
     What has ended is recorded as that driver would have, unless its task is planned otherwise now.
     Raises InputError where the cluster can't be asked, StorageError.
@@ -14435,7 +14449,8 @@ def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], N
 
     batch = journal.batch
     nodes = os.path.join(journal.directory, NODES)
-    if not batch.header.cluster or batch.ended:
+    # A driver that ends and leaves nothing on the cluster takes the folder away.
+    if not batch.header.cluster or (batch.ended and not os.path.isdir(nodes)):
         return
     try:
         cancelled = cancel_left_jobs(batch.id)
@@ -14454,7 +14469,7 @@ def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], N
     shutil.rmtree(nodes, ignore_errors=True)
     results = plural(count, "result")
     tell(
-        f"the last run was killed: {results} of nodes collected, "
+        f"what the last run left on the cluster: {results} of nodes collected, "
         f"{plural(cancelled, 'job')} cancelled"
     )
 

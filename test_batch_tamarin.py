@@ -10967,6 +10967,20 @@ def test_why_slurm_ended_a_job(words, status, reason):
         assert cause.status == status and reason in cause.reason
 
 
+def test_a_job_is_lost_that_was_in_the_queue_and_is_not_twice(tmp_path):
+    """A controller has crashed: srun waits for ever. Some jobs are in the queue of elsewhere."""
+    lost = bt.RemoteJob(bt.Job("a", 1, (), "", {}, bt.NO_LIMITS, "", ""), str(tmp_path))
+    (tmp_path / "a.err").write_text("srun: job 17 queued and waiting for resources\n")
+    for _ in range(3):
+        lost.look_for({"16"})
+    assert not lost.is_lost
+    lost.look_for({"16", "17"})
+    lost.look_for({"16"})
+    assert not lost.is_lost
+    lost.look_for(set())
+    assert lost.is_lost
+
+
 def node_end(status, code=None, by="", reason="stopped by SIGTERM"):
     """What a node told of a job."""
     exit_status = bt.ExitStatus(code, by)
