@@ -23580,6 +23580,7 @@ def add_run_command(commands: argparse._SubParsersAction[Parser]) -> None:
         "recipe.json",
         "recipe.json -t 'nslpk3--*' -o /scratch/out",
         "recipe.json --cores 16 --memory 50%   # on half of a shared server",
+        "recipe.json --launcher slurm --slurm-args='-p long'   # on a cluster's nodes",
     )
     add_recipe_argument(parser)
     parser.add_argument(
