@@ -193,6 +193,13 @@ class Granularity(Word):
     THEORY = "theory"  # those that can be proven after one load of their theory
 
 
+class Launcher(Word):
+    """What starts the jobs of a batch."""
+
+    LOCAL = "local"  # this process, on its own machine
+    SLURM = "slurm"  # the scheduler of a cluster, on its nodes
+
+
 FINAL = frozenset(Status) - {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}
 MET_A_LIMIT = frozenset({Status.TIMEOUT, Status.MEMORY_LIMIT})
 # Settled by the answer of another task, and only as long as that holds.
@@ -639,13 +646,18 @@ class Limits:
             and self.timeout_s <= other.timeout_s
         )
 
-    def within(self, room: Limits) -> Limits:
-        """The same time with no more cores and memory than there are."""
-        cores = min(self.cores, room.cores)
-        return Limits(cores, min(self.memory_mb, room.memory_mb), self.timeout_s)
+    def within(self, most: Limits) -> Limits:
+        """No more cores and memory than those; the time stays."""
+        return Limits(
+            cores=min(self.cores, most.cores),
+            memory_mb=min(self.memory_mb, most.memory_mb),
+            timeout_s=self.timeout_s,
+        )
 
 
 NO_LIMITS = Limits(0, 0, 0)  # of what others did, and did not tell
+
+GRACE_S = 3.0  # from SIGTERM to SIGKILL
 
 
 @slotted
@@ -694,6 +706,8 @@ class Job(NamedTuple):
     stdout: str  # absolute paths, appended to
     stderr: str
     task_ids: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()  # what it writes beside its logs, if it comes so far
+    grace_s: float = GRACE_S  # from SIGTERM to SIGKILL
 
 
 class Outputs(NamedTuple):
@@ -735,6 +749,7 @@ class Outcome(NamedTuple):
     usage: Usage = Usage()
     reason: str = ""
     unkillable: tuple[int, ...] = ()  # processes that outlived SIGKILL; their room stays taken
+    node: str = ""  # of a cluster: where it ran; "" for this machine
 
 
 @slotted
@@ -774,6 +789,7 @@ class Result:
     settled_by: SharedText = field(default="", metadata=SPARSE)
     # Of an interrupted one: the process that it shared ended badly, so that it shares no other.
     runs_alone: bool = field(default=False, metadata=SPARSE)
+    node: SharedText = field(default="", metadata=SPARSE)  # of a cluster: where it ran
     stderr_tail: str = ""
     at: str = ""  # when it was journalled
 
@@ -992,6 +1008,11 @@ class PlanOptions:
     many_tasks: bool = field(default=False, metadata=SPARSE)  # more than MOST_TASKS are meant
     granularity: Optional[Granularity] = None  # noqa: UP045
     retry: int = 0  # how often a limit that was met may be doubled
+    launcher: Optional[Launcher] = field(default=None, metadata=SPARSE)  # noqa: UP045
+    # Of Slurm: what is said to `srun` beside what a job is, as a shell would read it, and how many
+    # jobs may be in the queue (0: SLURM_JOBS).
+    slurm_args: str = field(default="", metadata=SPARSE)
+    slurm_jobs: int = field(default=0, metadata=SPARSE)
 
 
 @dataclass(frozen=True)
@@ -1024,11 +1045,26 @@ class Header:
     order: tuple[str, ...] = field(default=(), metadata=SPARSE)
     again: tuple[str, ...] = field(default=(), metadata=SPARSE)  # they run whatever they came to
     recheck_of: str = field(default="", metadata=SPARSE)  # the results whose proofs are checked
+    # Of a batch that Slurm runs: the cluster's name, what one node has, and how many jobs may be in
+    # the queue (0: any number).
+    cluster: str = field(default="", metadata=SPARSE)
+    node: Optional[Limits] = field(default=None, metadata=SPARSE)  # noqa: UP045
+    most_jobs: int = field(default=0, metadata=SPARSE)
 
     @functools.cached_property
     def ids_again(self) -> frozenset[str]:
         """`again`, to look ids up in: it may name all tasks."""
         return frozenset(self.again)
+
+    @property
+    def place(self) -> str:
+        """Where results are made: limits that were met there hold there."""
+        return self.cluster or self.host
+
+    @property
+    def job_room(self) -> Limits:
+        """What one job may have at most."""
+        return self.limits.within(self.node) if self.node else self.limits
 
 
 # What comes of the check of a stored proof, where the prover got to its end.
@@ -1420,7 +1456,7 @@ class Batch:
 
         A task that is to run again has none.
         """
-        host = self.header.host
+        host = self.header.place
         if task.id in self.header.ids_again:
             self._retire(task)
             return
@@ -1484,7 +1520,7 @@ class Batch:
             source.settles = (*source.settles, task.id)
         task.status = result.status
         task.attempts = max(task.attempts, finished.attempt)
-        task.record = Record(result, task.plan, finished.attempt, self.header.host)
+        task.record = Record(result, task.plan, finished.attempt, self.header.place)
         if result.runs_alone:
             task.alone_for = task.plan.key
         if task.started and len(task.started.ids) == 1:
@@ -1504,7 +1540,7 @@ class Batch:
 
     def needs_run(self, task: Task) -> bool:
         """Whether a task has no result that holds."""
-        return not (task.record and task.record.holds(task.plan, self.header.host))
+        return not (task.record and task.record.holds(task.plan, self.header.place))
 
     def events(self) -> Iterator[Event]:
         """The plan as events: what a fresh journal begins with."""
@@ -5021,6 +5057,134 @@ def read_from_end(path: str, size: int) -> bytes:
         return b""
 
 
+# --- A cluster that Slurm runs --------------------------------------------------------------------
+
+# Facts: Slurm's manual pages srun(1), sbatch(1) (output environment variables), sinfo(1), squeue(1)
+# and scancel(1); srun's words were seen in 22.05.
+
+# How many jobs a batch may have in a cluster's queue, those that run included.
+SLURM_JOBS = 100
+# What our own process on the node has beside the prover's memory, and beside its time.
+NODE_MEMORY_MB = 256
+NODE_TIME_S = 120.0
+ASK_SLURM_S = 60.0  # for one answer of its controller
+
+
+class Cluster(NamedTuple):
+    """What Slurm gives: the whole cluster, or an allocation in which we run."""
+
+    name: str
+    # Without a time of their own.
+    room: Limits  # of all its nodes together
+    node: Limits  # what one job may have at most, our own process beside it on the node
+    is_allocation: bool
+
+
+class NodeSize(NamedTuple):
+    """What a node has for jobs."""
+
+    cores: int
+    memory_mb: int
+
+
+def find_cluster(environ: Mapping[str, str] = os.environ) -> Cluster:
+    """The allocation that this process runs in, else the cluster. Raises InputError."""
+    if not find_program("srun"):
+        raise InputError(
+            "there is no 'srun' on PATH: start it where Slurm's commands are, or leave out "
+            "--launcher slurm"
+        )
+    is_allocation = "SLURM_JOB_ID" in environ
+    if is_allocation:
+        nodes = allocated_nodes(environ, available_memory_mb())
+    else:
+        nodes = cluster_nodes(ask_slurm("sinfo", "--noheader", "-N", "--format=%N %c %m"))
+    if not nodes:
+        raise InputError("Slurm tells of no node")
+    cores = [node.cores for node in nodes]
+    # What jobs can have at most, beside a process of ours.
+    memories_mb = [max(1, node.memory_mb - NODE_MEMORY_MB) for node in nodes]
+    config = ask_slurm("scontrol", "show", "config")
+    name = re.search(r"^ClusterName\s*=\s*(\S+)", config, re.MULTILINE)
+    return Cluster(
+        # A name that no host has: limits that were met on one of the two say nothing of the other.
+        name=f"cluster {name[1]}" if name else "cluster",
+        room=Limits(sum(cores), sum(memories_mb), 0),
+        node=Limits(max(cores), max(memories_mb), 0),
+        is_allocation=is_allocation,
+    )
+
+
+def cluster_nodes(told: str) -> list[NodeSize]:
+    """The nodes of a cluster, from what `sinfo -N` says: name, cores, MB, once per partition."""
+    sizes: dict[str, NodeSize] = {}
+    for line in told.splitlines():
+        words = line.split()
+        # `16+` where a group of nodes has 16 or more.
+        numbers = [word.rstrip("+") for word in words[1:]]
+        if len(numbers) == 2 and all(number.isdigit() for number in numbers):
+            sizes[words[0]] = NodeSize(*map(int, numbers))
+    return list(sizes.values())
+
+
+def allocated_nodes(environ: Mapping[str, str], node_memory_mb: int) -> list[NodeSize]:
+    """The nodes of an allocation, from its environment.
+
+    `node_memory_mb`: what each has where Slurm does not share out memory.
+    """
+    per_node = _numbers(environ.get("SLURM_MEM_PER_NODE", ""))
+    per_core = _numbers(environ.get("SLURM_MEM_PER_CPU", ""))
+    nodes: list[NodeSize] = []
+    # `8(x2),4`: two nodes with 8 cores and one with 4.
+    for cores, times in re.findall(
+        r"(\d+)(?:\(x(\d+)\))?", environ.get("SLURM_JOB_CPUS_PER_NODE", "")
+    ):
+        memory_mb = node_memory_mb
+        if per_node:
+            memory_mb = per_node[0]
+        elif per_core:
+            memory_mb = per_core[0] * int(cores)
+        nodes += [NodeSize(int(cores), memory_mb)] * int(times or 1)
+    return nodes
+
+
+def ask_slurm(*command: str) -> str:
+    """What one of Slurm's commands prints. Raises InputError with what it complains of."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=ASK_SLURM_S,
+        )
+    except FileNotFoundError:
+        raise InputError(f"there is no '{command[0]}' on PATH, which belongs to Slurm") from None
+    except subprocess.TimeoutExpired:
+        raise InputError(f"Slurm's {command[0]} did not answer in {ASK_SLURM_S:g} s") from None
+    if done.returncode:
+        complaint = printable(done.stderr.strip() or f"exit code {done.returncode}")
+        raise InputError(f"Slurm's {command[0]} failed: {complaint}")
+    return done.stdout
+
+
+# Settings of a batch script that would also be taken for those of each `srun` in it. That of memory
+# by core can't even stand beside our own.
+_OF_SCRIPT = re.compile(
+    r"SLURM_(?:MEM_PER_\w+|CPUS_PER_TASK|TRES_PER_TASK|NTASKS\w*|NPROCS|NNODES|JOB_NUM_NODES"
+    r"|TIMELIMIT|JOB_NAME|DISTRIBUTION|CPU_BIND\w*|MEM_BIND\w*|EXPORT_ENV|GTIDS|PROCID|LOCALID"
+    r"|STEP_\w+|STEPID|EXACT|EXCLUSIVE|OVERLAP|WHOLE)"
+)
+
+
+def environment_of_srun(environ: Mapping[str, str]) -> dict[str, str]:
+    """Our environment without what a batch script asked for itself."""
+    return {name: value for name, value in environ.items() if not _OF_SCRIPT.fullmatch(name)}
+
+
 # === Supervisor ===================================================================================
 
 # Facts: proc(5), prctl(2), wait4(2), posix_spawn(3), the kernel's fs/exec.c (what execs takes over
@@ -5028,7 +5192,6 @@ def read_from_end(path: str, size: int) -> bytes:
 
 MARKER = "BATCH_TAMARIN_JOB"  # in the environment of every job: <batch>/<job>/<attempt>
 
-GRACE_S = 3.0  # from SIGTERM to SIGKILL
 UNKILLABLE_S = 30.0  # what outlives SIGKILL for so long is given up
 
 LONGEST_LOOK_S = 1.0  # between two looks at a job
@@ -5818,14 +5981,14 @@ def marker_of(pid: int) -> str:
 async def end_tree(live: Live, finder: ProcessFinder) -> tuple[int, ...]:
     """What of a job's tree outlived SIGKILL for too long: nothing as a rule, when all is gone.
 
-    What we stop gets SIGTERM and GRACE_S seconds; what is left of a job that ended is killed.
+    What we stop gets SIGTERM and its time of grace; what is left of a job that ended is killed.
     """
     import asyncio
 
     # In rounds: while some die, others are born, or come to us as orphans. No event tells of all.
     kill_at = time.monotonic()
     if live.cause:
-        kill_at += GRACE_S
+        kill_at += live.job.grace_s
     pause_s = 0.001
     asked: set[int] = set()
     while True:
@@ -6563,6 +6726,7 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
         warnings=tuple(prover_warnings(plan, output, proof)),
         reason=judgement.reason,
         refused=bool(output.parse_error) and judgement.status is Status.FAILED,
+        node=outcome.node,
         stderr_tail=stderr_tail,
         at=timestamp(),
     )
@@ -8758,6 +8922,7 @@ _CONFIG: dict[str, ValueKind] = {
     "output_directory": TEXT,
     "scheduler": OneOf(SCHEDULERS),  # which waiting task starts first
     "granularity": GRANULARITY,  # of tasks that say nothing else
+    "launcher": OneOf(tuple(Launcher)),  # what starts the jobs
     "recheck_with": TEXT,  # alias of a prover that checks every proof
     # Known problems of provers that results may have: `audit` shows them as accepted.
     "accept_advisories": ListOf(OneOf(tuple(ADVISORIES))),
@@ -9036,15 +9201,26 @@ Warn = Callable[[str], None]
 
 
 def plan_batch(
-    recipe: Recipe, provers: dict[str, Prover], room: Limits, options: PlanOptions, warn: Warn
+    recipe: Recipe,
+    provers: dict[str, Prover],
+    room: Limits,
+    options: PlanOptions,
+    warn: Warn,
+    cluster: Cluster | None = None,
 ) -> Batch:
     """The completely resolved Batch of a recipe, in file order.
 
-    `room`: what this process may use. Raises InputError with all that is wrong in the recipe, or if
-    none of its theories can be read. One that can't be read fails its own tasks, and no others.
+    `room`: what this process may use; `cluster`: what runs the jobs in its place. Raises InputError
+    with all that is wrong in the recipe, or if none of its theories can be read. One that can't be
+    read fails its own tasks, and no others.
     """
+    if cluster:
+        room = cluster.room
     limits = global_limits(recipe.config, room, options, warn)
-    planner = _Planner(recipe, provers, limits, options, warn)
+    header = _header(recipe, provers, limits, options)
+    if cluster:
+        header = on_cluster(header, cluster)
+    planner = _Planner(recipe, provers, header.job_room, options, warn)
     tasks: dict[str, Task] = {}
     # All of them, whatever -t chooses later: an id must not depend on what else runs today. And on
     # after a problem: a user wants to hear of all at once.
@@ -9056,9 +9232,32 @@ def plan_batch(
     if all(task.plan.unreadable for task in tasks.values()):
         raise_unreadable(tasks.values())
     found = planner.dependencies.found
-    header = _header(recipe, provers, limits, options)
     header.inputs.update(_source_digests(found.values(), header.cwd))
     return Batch(header, tasks, dependencies=found)
+
+
+def wanted_launcher(config: Json, options: PlanOptions) -> Launcher:
+    """What is to start the jobs of a recipe with this `config`."""
+    return Launcher(options.launcher or config.get("launcher", Launcher.LOCAL))
+
+
+def on_cluster(header: Header, cluster: Cluster) -> Header:
+    """The header of a batch whose jobs a cluster runs."""
+    most_jobs = 0
+    if not cluster.is_allocation:
+        most_jobs = header.options.slurm_jobs or SLURM_JOBS
+    return replace(header, cluster=cluster.name, node=cluster.node, most_jobs=most_jobs)
+
+
+def where_we_are(header: Header) -> Header:
+    """The header of a batch for jobs from here: by its cluster, or on this machine without it.
+
+    Raises InputError.
+    """
+    if header.cluster and find_program("srun"):
+        return on_cluster(header, find_cluster())
+    here = Limits(available_cores(), available_memory_mb(), 0)
+    return replace(header, cluster="", node=None, most_jobs=0, limits=header.limits.within(here))
 
 
 def most_tasks(options: PlanOptions) -> int:
@@ -9144,7 +9343,7 @@ class _Planner:
         options: PlanOptions,
         warn: Warn,
     ) -> None:
-        """`limits`: of all jobs together, and a job's default time."""
+        """`limits`: what one job may have at most, and its default time."""
         self.recipe = recipe
         self.provers = provers
         self.room = limits
@@ -10190,22 +10389,38 @@ def _lemma_settings(data: Json) -> Json:
 # --- Limits ---------------------------------------------------------------------------------------
 
 
+MAX = "max"  # all that there is
+
+
 def global_limits(config: Json, room: Limits, options: PlanOptions, warn: Warn) -> Limits:
     """The limits of all jobs together, no more than this process may use; and a job's default time.
 
     What the command line says comes first, then the recipe's `config`, then "max".
     """
-    asked_cores = options.cores or config.get("global_max_cores", "max")
-    asked_memory = options.memory or config.get("global_max_memory", "max")
+    asked = asked_room(config, options)
     timeout_s = options.timeout_s or config.get("default_timeout", DEFAULT_TIMEOUT_S)
-    cores = _global_limit(str(asked_cores), room.cores, 1, "cores", warn)
-    memory_mb = _global_limit(str(asked_memory), room.memory_mb, 1024, "GB", warn)
+    cores = _global_limit(asked.cores, room.cores, 1, "cores", warn)
+    memory_mb = _global_limit(asked.memory, room.memory_mb, 1024, "GB", warn)
     return Limits(cores, memory_mb, float(timeout_s))
+
+
+class AskedRoom(NamedTuple):
+    """What was asked for, for all jobs together: numbers, or "max"."""
+
+    cores: str
+    memory: str  # also "50%"
+
+
+def asked_room(config: Json, options: PlanOptions) -> AskedRoom:
+    """What the command line asks for, else a recipe's `config`."""
+    cores = options.cores or config.get("global_max_cores", MAX)
+    memory = options.memory or config.get("global_max_memory", MAX)
+    return AskedRoom(str(cores).lower(), str(memory).lower())
 
 
 def _global_limit(asked: str, most: int, unit: int, name: str, warn: Warn) -> int:
     """How much of `most` all jobs together may use: "max", "50%", or a number of units."""
-    if asked.lower() == "max":
+    if asked == MAX:
         return max(1, most)
     part = percentage(asked)
     amount = most * part if part else float(asked) * unit
@@ -10354,10 +10569,10 @@ def next_attempt(header: Header, task: Task, times: float) -> Plan | None:
         return None
     # What is proven anew goes by nothing that it came to before.
     records = [met] if task.id in header.ids_again else task.records
-    plan = plan_to_try(task.plan, records, header.host)
+    plan = plan_to_try(task.plan, records, header.place)
     if plan is not task.plan:
         return plan
-    return raised_plan(plan, met, header.limits, times)
+    return raised_plan(plan, met, header.job_room, times)
 
 
 def may_be_raised(header: Header, task: Task) -> bool:
@@ -11398,17 +11613,32 @@ class Journal:
         """Read the batch that this journal tells of. Raises InputError."""
         self.batch, self.end = load_batch(self.path, tell)
 
+    def add_late(self, events: Iterable[Event]) -> None:
+        """Record what the driver of a batch that was loaded did not live to record.
+
+        Raises OSError, StorageError.
+        """
+        self._end_torn_line()
+        for event in events:
+            self.record(event)
+        self.flush()
+        if self._is_locked:
+            self.end = os.fstat(self.fd).st_size
+
     def go_on(self, header: Header) -> None:
         """Go on with the batch that was loaded, with a new driver. Raises OSError, StorageError."""
-        # Behind the last whole line stands what a dying writer left half-written.
+        self._end_torn_line()
+        # First of all: where there are no locks this line keeps others away.
+        self.record(header)
+        self._claim(header)
+
+    def _end_torn_line(self) -> None:
+        """Behind the last whole line stands what a dying writer left half-written."""
         if self._is_locked:
             os.ftruncate(self.fd, self.end)
         elif os.fstat(self.fd).st_size > self.end:
             # It may be the line of another run, which began after we had read.
             self._write(b"\n")
-        # First of all: where there are no locks this line keeps others away.
-        self.record(header)
-        self._claim(header)
 
     def _claim(self, own: Header) -> None:
         """Where there are no locks: of runs that begin at one moment only the first goes on.
@@ -11910,8 +12140,8 @@ def raise_limits(
     `ids`: the chosen tasks. The limits that their results have met are doubled, at most so many
     times over what the recipe says. `again`: they begin with their first stage.
     """
-    host = planned.header.host
-    room = planned.header.limits
+    host = planned.header.place
+    room = planned.header.job_room
     chosen = set(ids)
     for task in planned.tasks.values():
         before = old.tasks.get(task.id) or old.withdrawn.get(task.id)
@@ -11955,9 +12185,9 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
         plan = planned.tasks[task_id].plan
         if task is None:
             continue
-        host = planned.header.host
-        holding = task.newest_holding(plan, host)
-        is_shown = task.record and task.record.standing(plan, host) is Standing.SHOWN
+        place = planned.header.place
+        holding = task.newest_holding(plan, place)
+        is_shown = task.record and task.record.standing(plan, place) is Standing.SHOWN
         # What is of something else is taken away in any case, and may come back.
         if again or (is_shown and holding is None):
             anew.append(task_id)
@@ -12197,8 +12427,11 @@ class Cache:
         self._stored = 0  # entries
         self._stored_mb = 0.0
         # Another host may be faster, or have other things to do: a limit is met there or not.
-        host = sha256(os.uname().nodename.encode())
-        self._limits_here = f"limit-{host[:16]}-"  # how the kinds begin
+        self.be_at(os.uname().nodename)
+
+    def be_at(self, place: str) -> None:
+        """Limits count as met there: on a host, or a cluster."""
+        self._limits_here = f"limit-{sha256(place.encode())[:16]}-"  # how the kinds begin
 
     def find(self, plan: Plan, inputs: Dependencies) -> Hit | None:
         """The stored result that holds for a task, if there is one."""
@@ -12556,15 +12789,38 @@ LEAST_ROOM = 65536  # bytes; with less, a file system is full
 DOT_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=30)  # of drawing one trace file
 
 
-class Executor(Protocol):
-    """Where jobs run: on this machine it is the Supervisor."""
+class OnStart(Protocol):
+    """Is told of a job's process when that has started."""
+
+    def __call__(self, pid: int, started: int, host: str = "", boot_id: str = "") -> None:
+        """`started`: what `process_start` tells; host "": this one."""
+
+
+def untold(pid: int, started: int, host: str = "", boot_id: str = "") -> None:
+    """An OnStart for whom it doesn't matter."""
+
+
+class Running(Protocol):
+    """What a live view is told of a job that runs."""
 
     @property
-    def live(self) -> Mapping[str, Live]:
+    def started(self) -> float:
+        """When it began (monotonic); later by the time in which it was held."""
+
+    @property
+    def rss_mb(self) -> float | None:
+        """MB that its tree has in memory; None where that isn't known here."""
+
+
+class Executor(Protocol):
+    """Where jobs run: on this machine it is the Supervisor, on a cluster the SlurmExecutor."""
+
+    @property
+    def live(self) -> Mapping[str, Running]:
         """The jobs that run, by id."""
 
-    async def run(self, job: Job, on_start: Callable[[int, int], None]) -> Outcome:
-        """Run a job and return when its whole tree is gone; on_start(pid, start time)."""
+    async def run(self, job: Job, on_start: OnStart) -> Outcome:
+        """Run a job and return when its whole tree is gone; on_start when it has begun."""
 
     def stop(self, job_id: str, reason: str, *, status: Status = Status.INTERRUPTED) -> None:
         """End one job if it runs: its outcome gets this status and reason."""
@@ -12588,27 +12844,43 @@ class Room:
     Two semaphores that are taken together: no job holds one and waits for the other.
     """
 
-    def __init__(self, cores: int, memory_mb: int) -> None:
+    def __init__(self, cores: int, memory_mb: int, jobs: int = sys.maxsize) -> None:
         self.cores = cores
         self.memory_mb = memory_mb
+        self.jobs = jobs  # how many more there may be, whatever they take
 
     def fits(self, limits: Limits) -> bool:
         """Whether a job with these limits may start now."""
-        return limits.cores <= self.cores and limits.memory_mb <= self.memory_mb
+        return self.places(limits) > 0
 
     def places(self, limits: Limits) -> int:
         """How many jobs with these limits may start now."""
-        return min(self.cores // limits.cores, self.memory_mb // limits.memory_mb)
+        return min(self.cores // limits.cores, self.memory_mb // limits.memory_mb, self.jobs)
 
     def take(self, limits: Limits) -> None:
         """A job with these limits starts."""
         self.cores -= limits.cores
         self.memory_mb -= limits.memory_mb
+        self.jobs -= 1
 
     def give(self, limits: Limits) -> None:
         """Such a job has ended, and nothing of it is left."""
         self.cores += limits.cores
         self.memory_mb += limits.memory_mb
+        self.jobs += 1
+
+
+def room_of(header: Header) -> Room:
+    """What all jobs of a batch may use together."""
+    limits = header.limits
+    if not header.most_jobs:
+        return Room(limits.cores, limits.memory_mb)
+    # What stands in the queue of a cluster takes nothing yet. How much runs is for Slurm to say, if
+    # nobody wants less than all.
+    asked = asked_room(header.recipe.get("config", {}), header.options)
+    cores = sys.maxsize if asked.cores == MAX else limits.cores
+    memory_mb = sys.maxsize if asked.memory == MAX else limits.memory_mb
+    return Room(cores, memory_mb, header.most_jobs)
 
 
 # Does the work of one job; returns whether the job's room is free again (it is not while processes
@@ -12843,8 +13115,8 @@ class Runner:
         self.directory = directory
         self.batch = journal.batch
         self.executor = executor
-        limits = self.batch.header.limits
-        self.scheduler = Scheduler(Room(limits.cores, limits.memory_mb))
+        header = self.batch.header
+        self.scheduler = Scheduler(room_of(header))
         self.signals = StopSignals(self.scheduler, executor)
         self.recorder = Recorder(journal, self._give_up)
         self.files = AttemptFiles(directory)
@@ -12856,6 +13128,7 @@ class Runner:
         self.failed_id = ""  # of the task whose failure has stopped the others
         self.cached: CachedResults | None = None
         if cache:
+            cache.be_at(header.place)
             self.cached = CachedResults(cache, self.batch, self.files, self.recorder, tell)
 
     async def run(self, tasks: Iterable[Task], again: bool = False) -> None:
@@ -12870,7 +13143,7 @@ class Runner:
             with storage_errors(self.directory):
                 await self._run(tasks, again)
             if not self.signals.stopped_by:
-                await draw_traces(self.directory, self.executor, self.batch.header.limits)
+                await draw_traces(self.directory, self.executor, self.batch.header)
         finally:
             await self.recorder.flush()
 
@@ -13095,8 +13368,12 @@ class Runner:
 
     async def _share(self, tasks: Sequence[Task]) -> Outcome:
         """Prove tasks in as many processes as there is room for now: in this room, and beside."""
-        more_places = self.scheduler.room.places(tasks[0].plan.limits)
-        own, *others = parts_to_share(tasks, 1 + more_places, self.past)
+        limits = tasks[0].plan.limits
+        room = self.batch.header.limits
+        # What would only wait for room is better shared.
+        most_places = Room(room.cores, room.memory_mb).places(limits)
+        places = min(1 + self.scheduler.room.places(limits), max(1, most_places))
+        own, *others = parts_to_share(tasks, places, self.past)
         self.scheduler.add(map(self._proving_part, others))
         return await self._prove_part(own)
 
@@ -13239,16 +13516,18 @@ class Recorder:
         if self._flushing is None:
             self._flushing = asyncio.ensure_future(self._flush())
 
-    def record_start(self, job: Job, pid: int, started: int) -> None:
-        """Record that a job runs as this process; `started`: what `process_start` tells of it."""
+    def record_start(
+        self, job: Job, pid: int, started: int, host: str = "", boot_id: str = ""
+    ) -> None:
+        """Record that a job runs as this process: an OnStart, once it has the job."""
         event = Started(
             ids=job.task_ids,
             job=job.id,
             attempt=job.attempt,
             pid=pid,
             started=started,
-            host=self._host,
-            boot_id=self._boot_id,
+            host=host or self._host,
+            boot_id=boot_id or self._boot_id,
             command=job.command,
             at=timestamp(),
         )
@@ -13490,6 +13769,7 @@ def run_alone(result: Result) -> Result:
         usage=result.usage,
         shared_by=result.shared_by,
         runs_alone=True,
+        node=result.node,
         reason=reason,
         at=result.at,
     )
@@ -13708,6 +13988,7 @@ class ProverRuns:
             stdout=outputs.stdout,
             stderr=outputs.stderr,
             task_ids=task_ids,
+            outputs=(outputs.proof, outputs.trace_json, outputs.trace_dot),
         )
         return ProverRun(plan, self.batch.dependencies[plan.view], job, outputs)
 
@@ -13726,8 +14007,9 @@ class ProverRuns:
         began = time.time()
         on_start = functools.partial(self.recorder.record_start, run.job)
         outcome = await self.executor.run(run.job, on_start)
-        load_s = load_seconds(run.job.stderr, began, outcome.usage.wall_s)
-        outcome = outcome._replace(usage=replace(outcome.usage, load_s=load_s))
+        if not outcome.node:  # a node has its own clock, and looks itself
+            load_s = load_seconds(run.job.stderr, began, outcome.usage.wall_s)
+            outcome = outcome._replace(usage=replace(outcome.usage, load_s=load_s))
         # Once more: it may have read a file before or after an edit.
         changed = await changed_input(run.plan, run.inputs)
         if changed:
@@ -14138,7 +14420,7 @@ def _only_graphs(
 # --- Drawings of traces ---------------------------------------------------------------------------
 
 
-async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
+async def draw_traces(directory: str, executor: Executor, header: Header) -> None:
     """Draw every `traces/ID.dot` that has no drawing yet, by Graphviz's `dot`.
 
     What it can't draw in time, or without `dot`, stays DOT; that is said once.
@@ -14159,8 +14441,7 @@ async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
         traces = plural(len(undrawn), "trace")
         warn(f"there is no 'dot' (Graphviz) here: {traces} in {folder} can't be drawn")
         return
-    memory_mb = min(DOT_LIMITS.memory_mb, room.memory_mb)
-    limits = replace(DOT_LIMITS, memory_mb=memory_mb)
+    limits = DOT_LIMITS.within(header.job_room)
     waiting: list[Waiting] = []
     for path in undrawn:
         job = Job(
@@ -14174,7 +14455,7 @@ async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
             stderr=os.devnull,
         )
         waiting.append(Waiting(limits, functools.partial(_draw_trace, executor, job)))
-    await Scheduler(Room(room.cores, room.memory_mb)).run(waiting)
+    await Scheduler(room_of(header)).run(waiting)
     left = await asyncio.to_thread(_undrawn_traces, folder)
     if left:
         traces = plural(len(left), "trace")
@@ -14198,7 +14479,7 @@ async def _draw_trace(executor: Executor, job: Job) -> bool:
         # What a driver that was killed has left may be of another text.
         for path in _drawn_by_dot(job.id):
             os.unlink(path)
-    outcome = await executor.run(job, lambda pid, started: None)
+    outcome = await executor.run(job, untold)
     # What dot did not make, or a full disk, is told of as not drawn: a drawing ends no batch.
     with suppress(OSError):
         for path, drawing in zip(_drawn_by_dot(job.id), _drawing_names(job.id)):
@@ -14368,6 +14649,809 @@ def _preparation_problem(job: Job, outcome: Outcome) -> str:
         last_line = said.splitlines()[-1]
         told += f": {last_line[:COMPLAINT_CHARS]}"
     return f"{told}; all that it said: {job.stderr}"
+
+
+# --- Jobs on a cluster ----------------------------------------------------------------------------
+
+# The folder of the results directory through which nodes report.
+NODES = "nodes"
+SUPERVISE = "_supervise"  # the command that a node is given
+SRUN_GRACE_S = 60.0  # for `srun` to take its job out of the queue, from a controller that is busy
+CANCEL_AGAIN_S = 1.0
+NODE_ENDS_S = 45.0  # what is asked to end on a node has ended, or can't be killed
+FILES_SEEN_S = 90.0  # network file systems look at a folder again after a minute at most
+LOST_LOOK_S = 60.0  # between two looks for jobs that a controller has forgotten
+RETRY_S = (2.0, 60.0)  # from the first to the last pause of tries to reach the controller
+CANCELLED_S = 120.0  # for jobs of an earlier run to end
+ARGUMENT_CHARS = 100_000  # of one argument: Linux takes 128 KB
+
+
+@dataclass(frozen=True)
+class NodeJob:
+    """A job as a node is told of it."""
+
+    id: str
+    attempt: int
+    command: tuple[str, ...]
+    cwd: str
+    env: dict[str, str]  # what differs from the environment that srun hands on
+    limits: Limits
+    stdout: str
+    stderr: str
+    task_ids: tuple[str, ...]
+    outputs: tuple[str, ...]
+    report: str  # path of the copy of what comes of it
+
+    def as_job(self, environ: Mapping[str, str]) -> Job:
+        """The same with the node's own environment."""
+        return Job(
+            id=self.id,
+            attempt=self.attempt,
+            command=self.command,
+            cwd=self.cwd,
+            env={**environ, **self.env},
+            limits=self.limits,
+            stdout=self.stdout,
+            stderr=self.stderr,
+            task_ids=self.task_ids,
+            outputs=self.outputs,
+        )
+
+
+@dataclass(frozen=True)
+class NodeStart:
+    """What a node says when it has started a job."""
+
+    node: str
+    boot_id: str
+    pid: int
+    started: int
+    slurm_job: str
+    slurm_step: str  # of that job
+
+
+@dataclass(frozen=True)
+class NodeEnd:
+    """What a node says of how a job ended: an Outcome, and the sizes of the job's files then."""
+
+    node: str
+    status: Status
+    exit: Optional[ExitStatus]  # noqa: UP045
+    usage: Usage
+    reason: str
+    unkillable: tuple[int, ...]
+    files: dict[str, int]  # bytes by path, of those that are there
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the job ended."""
+        return Outcome(
+            self.status, self.exit, self.usage, self.reason, self.unkillable, node=self.node
+        )
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """The copy of what came of a job, for a driver that was not there to hear of it."""
+
+    job: NodeJob
+    end: NodeEnd
+
+
+@dataclass(eq=False)
+class RemoteJob:
+    """A job that was given to Slurm. `started` and `rss_mb` are for the live view."""
+
+    job: Job
+    folder: str  # where srun's words and the node's copy go
+    begun: NodeStart | None = None
+    started: float = 0.0  # when we heard of that (monotonic)
+    cause: Cause | None = None  # why we end it
+    was_seen: bool = False  # in Slurm's queue
+    unseen: int = 0  # how often in succession it was not there after that
+
+    rss_mb = None  # what a node measures is told in the end
+
+    @property
+    def slurm_id(self) -> str:
+        """What Slurm calls it, once it has begun."""
+        if self.begun is None:
+            return ""
+        return f"{self.begun.slurm_job}.{self.begun.slurm_step}"
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether Slurm knows nothing of it any more. One look may come between two states."""
+        return self.unseen > 1
+
+    def look_for(self, ids: Collection[str]) -> None:
+        """Take note of whether it is in Slurm's queue, or runs."""
+        if self.slurm_job() in ids:
+            self.was_seen = True
+            self.unseen = 0
+        elif self.was_seen:  # what was never there may be in the queue of another cluster
+            self.unseen += 1
+
+    def slurm_job(self) -> str:
+        """The number of its job, as far as Slurm has told."""
+        if self.begun:
+            return self.begun.slurm_job
+        told = re.findall(r"job (\d+) (?:queued|has been)", "\n".join(ends_of(self.complained)))
+        return told[-1] if told else ""
+
+    @property
+    def said(self) -> str:
+        """Path of what the node said."""
+        return self._path("out")
+
+    @property
+    def complained(self) -> str:
+        """Path of what srun said."""
+        return self._path("err")
+
+    @property
+    def report(self) -> str:
+        """Path of the node's copy of its report."""
+        return self._path("json")
+
+    def _path(self, ending: str) -> str:
+        # A drawing's id is a path.
+        return os.path.join(self.folder, f"{os.path.basename(self.job.id)}.{ending}")
+
+    def as_node_job(self, environ: Mapping[str, str]) -> NodeJob:
+        """What the node is told. `environ`: what srun hands on."""
+        job = self.job
+        own = {name: value for name, value in job.env.items() if environ.get(name) != value}
+        return NodeJob(
+            id=job.id,
+            attempt=job.attempt,
+            command=job.command,
+            cwd=job.cwd,
+            # What stands there of our own allocation is not true of a step in it.
+            env={name: value for name, value in own.items() if not name.startswith("SLURM_")},
+            limits=job.limits,
+            stdout=job.stdout,
+            stderr=job.stderr,
+            task_ids=job.task_ids,
+            outputs=job.outputs,
+            report=self.report,
+        )
+
+
+class SlurmExecutor:
+    """Runs every job through `srun`, as a context manager around a batch.
+
+    On the node this very file supervises the prover, as it does here. It tells by stdout how that
+    began and ended, and leaves a copy of the latter. `srun` itself is a job of our own Supervisor,
+    without limits. If we are killed it goes on, and so does the node: the next run collects the
+    copies and cancels the rest.
+    """
+
+    def __init__(self, batch: Batch, directory: str, local: Supervisor) -> None:
+        """`local`: runs Slurm's commands."""
+        self.live: dict[str, RemoteJob] = {}  # what runs on a node, by id
+        self._batch = batch
+        self._local = local
+        # A copy that comes late is of an earlier driver, and in its folder.
+        self._nodes = os.path.join(os.path.abspath(directory), NODES)
+        self._folder = os.path.join(self._nodes, os.urandom(6).hex())
+        self._environment = environment_of_srun(os.environ)
+        self._remotes: dict[str, RemoteJob] = {}  # also what waits in the queue
+        self._stopped: str | None = None  # why nothing more is started
+        self._canceller: asyncio.Future[None] | None = None
+        self._seeker: asyncio.Future[None] | None = None
+        self._told = False  # that the controller can't be reached
+
+    def __enter__(self) -> SlurmExecutor:
+        with storage_errors(self._nodes):
+            os.makedirs(self._folder)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import shutil
+
+        try:
+            if self._stopped is not None or self._remotes:
+                # An srun that had to be killed leaves its job in the queue.
+                cancel(self._batch.id)
+        except InputError as error:
+            name = slurm_name(self._batch.id)
+            warn(f"{error}. Jobs may be left there: `scancel --name={name}`, or the next run does")
+            return  # the folder tells it so
+        shutil.rmtree(self._nodes, ignore_errors=True)
+
+    async def run(self, job: Job, on_start: OnStart) -> Outcome:
+        """How a job ended. It waits in the cluster's queue before on_start is called."""
+        if self._stopped is not None:
+            return Outcome(Status.INTERRUPTED, reason=self._stopped)
+        import asyncio
+
+        # An allocation that is lost ends us as well.
+        if self._seeker is None and self._batch.header.most_jobs:
+            self._seeker = asyncio.ensure_future(self._seek_lost())
+        remote = RemoteJob(job, self._folder)
+        self._remotes[job.id] = remote
+        try:
+            return await self._run(remote, on_start)
+        finally:
+            del self._remotes[job.id]
+            self.live.pop(job.id, None)
+
+    def stop(
+        self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED
+    ) -> None:
+        """End one job, in the queue or on its node: its outcome gets this status and reason."""
+        import asyncio
+
+        remote = self._remotes.get(job_id)
+        if remote is None:
+            return
+        remote.cause = remote.cause or Cause(status, reason)
+        if remote.begun is None or at_once:
+            # In the queue srun takes its job out of it; of what runs it has the node kill all.
+            self._local.stop(job_id, reason)
+        elif self._canceller is None:
+            self._canceller = asyncio.ensure_future(self._cancel())
+
+    def interrupt(self, reason: str, at_once: bool = False) -> None:
+        """Stop every job and start no other."""
+        self._stopped = reason
+        for job_id in list(self._remotes):
+            self.stop(job_id, reason, at_once)
+
+    def suspend(self) -> None:
+        """Nothing: what runs on nodes goes on while this process is held."""
+
+    def resume(self) -> None:
+        """Nothing was held."""
+
+    async def _cancel(self) -> None:
+        """Let nodes end what is to be ended, until they have."""
+        import asyncio
+
+        began = time.monotonic()
+        for attempt in itertools.count(1):
+            ids = [remote.slurm_id for remote in self.live.values() if remote.cause]
+            if not ids:
+                break
+            gently = time.monotonic() - began < NODE_ENDS_S
+            await self._call(f"~cancel{attempt}", scancel_command(ids, gently))
+            await asyncio.sleep(CANCEL_AGAIN_S)
+        self._canceller = None
+
+    async def _seek_lost(self) -> None:
+        """End each srun that waits for ever, as the controller has lost its job (a crash)."""
+        import asyncio
+
+        command = squeue_command(self._batch.id)
+        for attempt in itertools.count(1):
+            await asyncio.sleep(LOST_LOOK_S)
+            name = f"~queue{attempt}"
+            outcome = await self._call(name, command)
+            log = os.path.join(self._folder, name)
+            ids = set("\n".join(ends_of(log)).split())
+            remove_file(log)
+            if outcome.exit != ExitStatus(0):
+                continue
+            for remote in self._remotes.values():
+                remote.look_for(ids)
+                if remote.is_lost:
+                    self._local.stop(remote.job.id, "its job is lost")
+
+    async def _call(self, name: str, command: tuple[str, ...]) -> Outcome:
+        """Run one of Slurm's commands here."""
+        log = os.path.join(self._folder, name)
+        job = Job(
+            id=name,
+            attempt=1,
+            command=command,
+            cwd=os.getcwd(),
+            env=self._environment,
+            limits=Limits(1, sys.maxsize, ASK_SLURM_S),
+            stdout=log,
+            stderr=log,
+        )
+        return await self._local.run(job, lambda pid, started: None)
+
+    async def _run(self, remote: RemoteJob, on_start: OnStart) -> Outcome:
+        """Submit a job until Slurm takes it; how it ended."""
+        import asyncio
+
+        pause_s, longest_s = RETRY_S
+        while True:
+            srun = await self._submit(remote, on_start)
+            complaint = "\n".join(await asyncio.to_thread(ends_of, remote.complained))
+            end = await asyncio.to_thread(node_end, remote)
+            if end:
+                outcome = outcome_told(end, remote.cause, complaint)
+                # What isn't seen here yet would be read as what the prover did not say.
+                unseen = await files_unseen(end.files)
+                if unseen and outcome.status is not Status.INTERRUPTED:
+                    reason = f"what node {end.node} wrote is not seen here: {listed(unseen)}"
+                    return outcome._replace(status=Status.INTERRUPTED, reason=reason)
+                return outcome
+            others_wait = len(self._remotes) > 1
+            may_go_on = remote.is_lost or may_submit_again(complaint, others_wait)
+            if remote.begun or remote.cause or not may_go_on:
+                return outcome_untold(remote, srun, complaint)
+            if not self._told:
+                self._told = True
+                say(f"Slurm takes no job now, and is asked again: {errors_told(complaint)}")
+            await self._pause(remote, pause_s)
+            pause_s = min(longest_s, 2 * pause_s)
+
+    async def _pause(self, remote: RemoteJob, seconds: float) -> None:
+        """Wait, but not for a job that is to be ended."""
+        import asyncio
+
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and remote.cause is None:
+            await asyncio.sleep(0.2)
+
+    async def _submit(self, remote: RemoteJob, on_start: OnStart) -> Outcome:
+        """Call srun for a job; how that ended."""
+        import asyncio
+
+        for path in (remote.said, remote.complained, remote.report):
+            remove_file(path)
+        remote.was_seen = False
+        remote.unseen = 0
+        job = remote.job
+        srun = Job(
+            id=job.id,
+            attempt=job.attempt,
+            command=self._srun(remote),
+            cwd=os.getcwd(),
+            env=self._environment,
+            limits=Limits(1, sys.maxsize, math.inf),
+            stdout=remote.said,
+            stderr=remote.complained,
+            grace_s=SRUN_GRACE_S,
+        )
+        watch = asyncio.ensure_future(self._watch(remote, on_start))
+        try:
+            return await self._local.run(srun, lambda pid, started: None)
+        finally:
+            watch.cancel()
+            # What was short has ended before it was seen to begin.
+            self._note_start(remote, on_start)
+
+    def _srun(self, remote: RemoteJob) -> tuple[str, ...]:
+        """The command line that runs a job on a node."""
+        job = remote.job
+        limits = job.limits
+        task = job.task_ids[0] if job.task_ids else os.path.basename(job.id)
+        spec = json.dumps(encode(remote.as_node_job(self._environment)))
+        pieces = range(0, len(spec), ARGUMENT_CHARS)
+        words = [
+            "--nodes=1",
+            "--ntasks=1",
+            f"--cpus-per-task={limits.cores}",
+            f"--mem={limits.memory_mb + NODE_MEMORY_MB}M",
+            "--export=ALL",
+        ]
+        if self._batch.header.most_jobs:
+            minutes = math.ceil((limits.timeout_s + NODE_TIME_S) / 60)
+            words.append(f"--time={minutes}")
+        else:  # in an allocation, which has its own time
+            words.append("--exact")
+        import shlex
+
+        return (
+            # Under this marker nobody here ends it: it outlives us, if we are killed.
+            "/usr/bin/env",
+            f"{MARKER}={slurm_name(self._batch.id)}/{os.path.basename(job.id)}/{job.attempt}",
+            "srun",
+            *words,
+            *shlex.split(self._batch.header.options.slurm_args),
+            # By this name we find it: nothing else may be said of it.
+            f"--job-name={slurm_name(self._batch.id)}",
+            f"--comment={task}",
+            *own_command(),
+            SUPERVISE,
+            *(spec[start : start + ARGUMENT_CHARS] for start in pieces),
+        )
+
+    async def _watch(self, remote: RemoteJob, on_start: OnStart) -> None:
+        """Wait until a node tells that a job has begun."""
+        import asyncio
+
+        pause_s = 0.05
+        while not self._note_start(remote, on_start):
+            await asyncio.sleep(pause_s)
+            pause_s = min(1.0, 1.5 * pause_s)
+
+    def _note_start(self, remote: RemoteJob, on_start: OnStart) -> bool:
+        """Take note of a job's begin, once; whether it has begun."""
+        if remote.begun:
+            return True
+        remote.begun = told_by_node(NodeStart, remote.said)
+        if remote.begun is None:
+            return False
+        remote.started = time.monotonic()
+        self.live[remote.job.id] = remote
+        begun = remote.begun
+        on_start(begun.pid, begun.started, begun.node, begun.boot_id)
+        if remote.cause:  # it was to be ended while it waited in the queue
+            self.stop(remote.job.id, remote.cause.reason)
+        return True
+
+
+def own_command() -> tuple[str, ...]:
+    """The words that start this program once more, as a module: what was compiled is kept."""
+    folder, name = os.path.split(os.path.abspath(__file__))
+    stem = os.path.splitext(name)[0]
+    if not stem.isidentifier():
+        return (sys.executable, os.path.abspath(__file__))
+    code = f"import sys; sys.path.insert(0, {folder!r}); import {stem}; sys.exit({stem}.main())"
+    return (sys.executable, "-c", code)
+
+
+def slurm_name(batch_id: str) -> str:
+    """What Slurm calls the jobs of a batch."""
+    return f"bt-{batch_id}"
+
+
+def told_by_node(kind: type[T], path: str) -> T | None:
+    """What a node has told, of this kind, in what srun printed; None if it hasn't."""
+    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            # A site may let something of its own be printed before.
+            word, _, text = line.partition(" ")
+            if word == kind.__name__ and line.endswith("\n"):
+                return _read_message(kind, text)
+    return None
+
+
+def _read_message(kind: type[T], text: str) -> T | None:
+    """What a node has written; None for what is half of it."""
+    try:
+        return decode(kind, STRICT_JSON.decode(text))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def node_end(remote: RemoteJob) -> NodeEnd | None:
+    """How a node says that a job ended: by srun's stdout, or by its copy. None if it doesn't."""
+    end = told_by_node(NodeEnd, remote.said)
+    if end:
+        return end
+    report = read_report(remote.report)
+    return report.end if report else None
+
+
+def read_report(path: str) -> NodeReport | None:
+    """A node's copy of what came of a job; None if there is none."""
+    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        return _read_message(NodeReport, file.read())
+    return None
+
+
+async def files_unseen(files: Mapping[str, int]) -> list[str]:
+    """Those of the files a node has written that aren't seen here in their length, in a while."""
+    import asyncio
+
+    until = time.monotonic() + FILES_SEEN_S
+    while True:
+        unseen = await asyncio.to_thread(_of_another_length, files)
+        if not unseen or time.monotonic() > until:
+            return unseen
+        await asyncio.sleep(0.5)
+
+
+def _of_another_length(files: Mapping[str, int]) -> list[str]:
+    """Files that have another length here, or aren't there."""
+    differing: list[str] = []
+    for path, length in files.items():
+        try:
+            # Network file systems look at a folder anew when it is opened.
+            os.close(os.open(os.path.dirname(path), os.O_RDONLY))
+            if os.stat(path).st_size == length:
+                continue
+        except OSError:
+            pass
+        differing.append(path)
+    return differing
+
+
+# What srun's words mean, the first that fits. Whatever is no limit of the task's own is
+# `interrupted`: it runs again.
+_SRUN_ENDS: Sequence[tuple[str, Status, str]] = (
+    (
+        r"exceeded memory limit|Exceeded job memory limit|oom[-_ ]kill|Out Of Memory|OUT_OF_MEMORY",
+        Status.MEMORY_LIMIT,
+        "Slurm ended it, as it used more memory than its job has",
+    ),
+    (
+        r"DUE TO TIME LIMIT|TIMEOUT",
+        Status.INTERRUPTED,
+        "Slurm's time limit ended it, before its own: that of the partition, the allocation, or in "
+        "--slurm-args",
+    ),
+    (r"Node failure|NODE.FAIL", Status.INTERRUPTED, "its node failed"),
+    (r"DUE TO PREEMPTION", Status.INTERRUPTED, "another job took its place (preemption)"),
+    (
+        r"CANCELLED AT|Job has been cancelled|has been revoked|Force Terminated Job",
+        Status.INTERRUPTED,
+        "its job was cancelled",
+    ),
+    (
+        r"Unable to allocate resources|Unable to create step|unrecognized option|invalid option"
+        r"|error: Invalid|error: invalid|srun: fatal",
+        Status.FAILED,
+        "Slurm takes no such job",
+    ),
+)
+
+# Whoever asks later is taken, perhaps.
+_CONTROLLER_AWAY = re.compile(
+    r"[Uu]nable to contact slurm controller|Socket timed out|Zero Bytes were transmitted"
+    r"|Connection (?:refused|timed out)|[Cc]ommunication connection failure"
+    r"|in standby mode|Transport endpoint|temporarily unable"
+)
+_TOO_MANY_JOBS = re.compile(r"job submit limit|MaxSubmitJob|violates accounting")
+
+
+def may_submit_again(complaint: str, others_wait: bool) -> bool:
+    """Whether Slurm may take a job later that it did not take now.
+
+    `others_wait`: there are jobs of ours whose end may make room under a limit of their number.
+    """
+    if _CONTROLLER_AWAY.search(complaint):
+        return True
+    return others_wait and _TOO_MANY_JOBS.search(complaint) is not None
+
+
+def errors_told(complaint: str) -> str:
+    """The last errors that srun tells of, else its last line, for people: the first says most."""
+    lines = [line for line in complaint.splitlines() if line.strip()]
+    errors = [line for line in lines if "error:" in line or "fatal:" in line or "option" in line]
+    told = (errors or lines[-1:])[-2:]
+    return "; ".join(line.removeprefix("srun: ").removeprefix("error: ") for line in told)
+
+
+def slurm_cause(complaint: str) -> Cause | None:
+    """Why Slurm ended a job, by srun's words; None if they don't tell."""
+    for pattern, status, reason in _SRUN_ENDS:
+        if re.search(pattern, complaint):
+            if status is Status.FAILED:
+                reason = f"{reason}: {errors_told(complaint)}"
+            return Cause(status, reason)
+    return None
+
+
+def outcome_told(end: NodeEnd, ours: Cause | None, complaint: str) -> Outcome:
+    """How a job ended of which the node has told. `ours`: why we wanted it to end."""
+    outcome = end.outcome
+    was_killed = end.status is Status.FAILED and end.exit == ExitStatus(signal="SIGKILL")
+    # What ended by itself, before somebody else could end it, stays so.
+    if end.status is not Status.INTERRUPTED and not was_killed:
+        return outcome
+    cause = ours or slurm_cause(complaint)
+    if cause is None or cause.status is Status.FAILED:
+        return outcome
+    return outcome._replace(status=cause.status, reason=cause.reason)
+
+
+def outcome_untold(remote: RemoteJob, srun: Outcome, complaint: str) -> Outcome:
+    """How a job ended of which no node has told."""
+    node = remote.begun.node if remote.begun else ""
+    cause = remote.cause
+    if cause is None and remote.is_lost:
+        cause = Cause(Status.INTERRUPTED, "Slurm knows nothing of its job any more")
+    cause = cause or slurm_cause(complaint)
+    if cause is None and srun.status is Status.FAILED:
+        cause = Cause(Status.FAILED, srun.reason)
+    if cause is None:
+        told = errors_told(complaint) or f"srun ended with {srun.exit}"
+        where = f"node {node}" if node else "Slurm"
+        cause = Cause(Status.INTERRUPTED, f"{where} has told no result of it: {told}")
+    return Outcome(cause.status, reason=cause.reason, node=node)
+
+
+# --- On the node ----------------------------------------------------------------------------------
+
+
+def supervise(node_job: NodeJob) -> None:
+    """Run a job on a node, under its limits, and tell how it began and ended."""
+    import asyncio
+
+    # The outer marker is a prefix of the inner one.
+    with Supervisor(os.environ.get(MARKER) or node_job.id) as supervisor:
+        end = asyncio.run(_supervise(supervisor, node_job))
+    # First the copy: what srun is told, a killed driver does not hear.
+    with suppress(OSError):
+        write_file(node_job.report, json.dumps(encode(NodeReport(node_job, end))))
+    _tell_driver(end)
+
+
+async def _supervise(supervisor: Supervisor, node_job: NodeJob) -> NodeEnd:
+    """How a job ended on this node."""
+    import asyncio
+
+    # Slurm sends these when a job is cancelled, or its time is up.
+    for number in STOPPING_SIGNALS:
+        reason = f"stopped by {number.name}"
+        asyncio.get_running_loop().add_signal_handler(number, supervisor.interrupt, reason)
+    job = node_job.as_job(os.environ)
+    began = time.time()
+
+    def on_start(pid: int, started: int) -> None:
+        _, boot_id = host_id()
+        slurm_job = os.environ.get("SLURM_JOB_ID", "")
+        slurm_step = os.environ.get("SLURM_STEP_ID", "0")
+        _tell_driver(NodeStart(own_node(), boot_id, pid, started, slurm_job, slurm_step))
+
+    outcome = await supervisor.run(job, on_start)
+    usage = outcome.usage
+    load_s = load_seconds(job.stderr, began, usage.wall_s)
+    paths = (job.stdout, job.stderr, *job.outputs)
+    return NodeEnd(
+        node=own_node(),
+        status=outcome.status,
+        exit=outcome.exit,
+        usage=replace(usage, load_s=load_s),
+        reason=outcome.reason,
+        unkillable=outcome.unkillable,
+        files={path: os.path.getsize(path) for path in paths if os.path.isfile(path)},
+    )
+
+
+def _tell_driver(message: NodeStart | NodeEnd) -> None:
+    """Say something to the driver, by way of srun."""
+    print(type(message).__name__, json.dumps(encode(message)), flush=True)
+
+
+def own_node() -> str:
+    """The node that we run on, as Slurm calls it."""
+    return os.environ.get("SLURMD_NODENAME") or os.uname().nodename
+
+
+# --- What an earlier run has left on a cluster ----------------------------------------------------
+
+
+SQUEUE = ("squeue", "--noheader")
+
+
+def squeue_command(batch_id: str) -> tuple[str, ...]:
+    """The command that lists the numbers of a batch's jobs."""
+    return (*SQUEUE, f"--user={os.getuid()}", f"--name={slurm_name(batch_id)}", "--format=%i")
+
+
+def slurm_ids(batch_id: str) -> list[str]:
+    """The jobs and steps of a batch that are in the queue or run. Raises InputError."""
+    ids = ask_slurm(*squeue_command(batch_id)).split()
+    # In an allocation they are steps of a job that has another name, and is not ours to cancel.
+    steps = ask_slurm(*SQUEUE, f"--user={os.getuid()}", "--steps", "--format=%i %j")
+    for line in steps.splitlines():
+        step_id, _, step_name = line.strip().partition(" ")
+        if step_name.strip() == slurm_name(batch_id) and step_id.partition(".")[0] not in ids:
+            ids.append(step_id)
+    return ids
+
+
+def scancel_command(ids: Iterable[str], gently: bool) -> tuple[str, ...]:
+    """The command that ends jobs and steps; `gently`: steps that run are asked to."""
+    # A job is asked to end first, anyhow; a step, whose id has a dot, would be killed at once.
+    how = ("--signal=TERM",) if gently else ()
+    return ("scancel", "--quiet", *how, *ids)
+
+
+def cancel(batch_id: str, gently: bool = False) -> list[str]:
+    """Cancel the jobs and steps of a batch; their ids, none when all are gone.
+
+    Raises InputError where Slurm can't be asked what there is.
+    """
+    ids = slurm_ids(batch_id)
+    steps = [each for each in ids if "." in each]
+    jobs = [each for each in ids if "." not in each]
+    # They may have ended since.
+    with suppress(InputError):
+        if steps:
+            ask_slurm(*scancel_command(steps, gently))
+        if jobs:
+            ask_slurm(*scancel_command(jobs, gently=False))
+    return ids
+
+
+def cancel_left_jobs(batch_id: str) -> int:
+    """Cancel what an earlier driver has left on the cluster; how many there were.
+
+    Raises InputError where that can't be, or they don't end: they would run beside the new ones.
+    """
+    began = time.monotonic()
+    count = 0
+    while True:
+        waited_s = time.monotonic() - began
+        ids = cancel(batch_id, gently=waited_s < NODE_ENDS_S)
+        count = max(count, len(ids))
+        if not ids:
+            return count
+        if waited_s > CANCELLED_S:
+            jobs = quoted(["squeue", f"--name={slurm_name(batch_id)}"])
+            raise InputError(
+                f"{listed(ids)} of an earlier run of this batch were cancelled, and don't end; "
+                f"wait until `{jobs}` shows none"
+            )
+        time.sleep(0.5)
+
+
+def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> None:
+    """Take over what nodes did for a driver that was killed, and cancel what they still do.
+
+    What has ended is recorded as that driver would have, unless its task is planned otherwise now.
+    Raises InputError where the cluster can't be asked, StorageError.
+    """
+    import shutil
+
+    batch = journal.batch
+    nodes = os.path.join(journal.directory, NODES)
+    # A driver that ends and leaves nothing on the cluster takes the folder away.
+    if not batch.header.cluster or (batch.ended and not os.path.isdir(nodes)):
+        return
+    try:
+        cancelled = cancel_left_jobs(batch.id)
+    except InputError as error:
+        raise InputError(
+            f"{error}. Jobs of an earlier run of this batch may still be on the cluster: go on "
+            "from a machine that can ask it"
+        ) from None
+    # After that: what ended while it was cancelled is there, too.
+    reports = [report for report in reports_in(nodes) if is_news(report, batch, planned)]
+    count = sum(len(report.job.task_ids) for report in reports)
+    with storage_errors(journal.directory):
+        files = AttemptFiles(journal.directory)
+        for report in reports:
+            journal.add_late(finishes_of(report, batch, files))
+    shutil.rmtree(nodes, ignore_errors=True)
+    results = plural(count, "result")
+    tell(
+        f"what the last run left on the cluster: {results} of nodes collected, "
+        f"{plural(cancelled, 'job')} cancelled"
+    )
+
+
+def reports_in(folder: str) -> Iterator[NodeReport]:
+    """The copies that nodes have left in the results directory."""
+    for place, _, names in os.walk(folder):
+        for name in sorted(names):
+            report = read_report(os.path.join(place, name)) if name.endswith(".json") else None
+            if report:
+                yield report
+
+
+def is_news(report: NodeReport, batch: Batch, planned: Batch) -> bool:
+    """Whether a report tells of tasks what isn't known, and of what is still to be proven."""
+    # Loads and drawings serve no task.
+    if report.end.status is Status.INTERRUPTED or not report.job.task_ids:
+        return False
+    for task_id in report.job.task_ids:
+        task = batch.tasks.get(task_id)
+        now = planned.tasks.get(task_id)
+        if task is None or now is None or task.plan.key != now.plan.key:
+            return False
+        if task.record or task.attempts > report.job.attempt:
+            return False
+    return True
+
+
+def finishes_of(report: NodeReport, batch: Batch, files: AttemptFiles) -> Iterator[Finished]:
+    """What came of the tasks of a job. Raises OSError, StorageError."""
+    job = report.job.as_job({})
+    outcome = report.end.outcome
+    nothing = Dependencies("", {}, {})  # they were looked at: the keys are those of now
+    runs: list[ProverRun] = []
+    for task_id in job.task_ids:
+        outputs = result_files(files.directory, task_id)
+        runs.append(ProverRun(batch.tasks[task_id].plan, nothing, job, outputs))
+    if len(runs) == 1:
+        results = [read_result(runs[0], outcome)]
+    else:
+        shared = SharedRun(job, result_files(files.directory, job.id), runs)
+        results = read_shared_results(shared, outcome)
+        files.put_away(shared, results)
+    for run, result in zip(runs, results):
+        yield Finished(run.plan.id, job.id, job.attempt, result)
 
 
 # === Interchange with batch-tamarin ===============================================================
@@ -18795,11 +19879,9 @@ class Recheck:
         self.directory = os.path.join(directory, RECHECK_FOLDER + prover.alias)
         self.proofs_directory = self.directory + "~proofs"
         self.dependencies: dict[TheoryView, Dependencies] = {}
-        # The results may come from a larger machine.
-        machine = Limits(available_cores(), available_memory_mb(), math.inf)
-        self.room = batch.header.limits.within(machine)
         # What was proven, not what lies there today.
         self.copies = kept_inputs(batch.header, self.results)
+        self.header = where_we_are(batch.header)  # the results may come from a larger machine
         load = functools.partial(load_theory, copies=self.copies)
         # Many tasks are of one theory.
         self._load = functools.lru_cache(maxsize=8)(load)
@@ -18867,7 +19949,7 @@ class Recheck:
             task.plan,
             theory=path,
             prover=self.prover.alias,
-            limits=task.plan.limits.within(self.room),
+            limits=task.plan.limits.within(self.header.job_room),
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
@@ -18891,7 +19973,7 @@ class Recheck:
         """That of the batch, with this process as its driver."""
         host, boot_id = host_id()
         return replace(
-            self.batch.header,
+            self.header,
             at=timestamp(),
             id=os.urandom(6).hex(),
             pid=os.getpid(),
@@ -18899,7 +19981,6 @@ class Recheck:
             host=host,
             boot_id=boot_id,
             provers={self.prover.alias: self.prover},
-            limits=self.room,
             recheck_of=self.results,
         )
 
@@ -19801,7 +20882,7 @@ class Blind:
                 plan = task.plan
                 names |= {plan.lemma, plan.entry, plan.prover, plan.variant}
                 if task.record:
-                    hosts.add(task.record.host)
+                    hosts.update((task.record.host, task.record.result.node))
         # What is below one that was moved goes with it.
         inside = tuple(root + "/" for root in moved)
         roots = {root for root in _roots_of(batches) if not root.startswith(inside)}.union(moved)
@@ -20841,6 +21922,7 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     # 0 of what came from the cache, or never began.
     yield "attempts", str(row.task.attempts or "")
     yield "exit", str(result.exit or "")
+    yield "node", result.node
 
 
 def _told_assumptions(row: Row) -> str:
@@ -23448,6 +24530,7 @@ class _PortableRecipe:
         names = str(config.get("output_directory", "results")).split(os.sep)
         if names[0] in ("", "~", BUNDLED_RESULTS) or os.pardir in names:
             config["output_directory"] = "results"
+        config.pop("launcher", None)  # a reviewer has another cluster, or none
         # What the command line said over the recipe.
         options = self._source.batch.header.options
         if options.timeout_s:
@@ -24256,7 +25339,7 @@ class Progress:
         batch: Batch,
         tasks: Collection[Task],
         directory: str,
-        live: Mapping[str, Live],
+        live: Mapping[str, Running],
         args: argparse.Namespace,
     ) -> None:
         self.batch = batch
@@ -24416,6 +25499,8 @@ def result_facts(task: Task) -> str:
     if result.is_measured:
         facts.append(duration(result.usage.wall_s))
         facts.append(f"{result.usage.peak_mb:,.0f} MB")
+    if result.node:
+        facts.append(f"on {result.node}")
     facts.append(told_sharing(result))
     told = ", ".join(filter(None, facts))
     text = f"({told or 'not run'})"
@@ -24705,7 +25790,7 @@ class RunningJob(NamedTuple):
 class RunningJobs:
     """Which jobs run now, of this process or of another one whose journal we read."""
 
-    def __init__(self, batch: Batch, directory: str, live: Mapping[str, Live]) -> None:
+    def __init__(self, batch: Batch, directory: str, live: Mapping[str, Running]) -> None:
         self._batch = batch
         self._directory = directory
         self._live = live
@@ -24734,7 +25819,7 @@ class RunningJobs:
         live = self._live.get(start.job)
         if live:
             elapsed_s = time.monotonic() - live.started
-            memory_mb: float | None = live.rss_mb
+            memory_mb = live.rss_mb
         else:
             elapsed_s = max(0.0, time.time() - instant(start.at))
             memory_mb = tree_memory_mb(start)
@@ -25005,7 +26090,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        args = parse_command_line(help_as_option(argv))
+        words = help_as_option(argv)
+        if words[:1] == [SUPERVISE]:  # not for people: no help tells of it
+            supervise(decode(NodeJob, json.loads("".join(words[1:]))))
+            return 0
+        args = parse_command_line(words)
         end_in_order_when_stopped()
         code = run_command(args)
         print_out("")  # what can't be written must be known here
@@ -25197,6 +26286,7 @@ def add_run_command(commands: argparse._SubParsersAction[Parser]) -> None:
         "recipe.json",
         "recipe.json -t 'nslpk3--*' -o /scratch/out",
         "recipe.json --cores 16 --memory 50%   # on half of a shared server",
+        "recipe.json --launcher slurm --slurm-args='-p long'   # on a cluster's nodes",
     )
     add_recipe_argument(parser)
     parser.add_argument(
@@ -25669,6 +26759,7 @@ def add_running_arguments(parser: Parser) -> None:
         help="let what meets its limit run again with that limit doubled, at most N times; memory "
         "never beyond that of all jobs together",
     )
+    add_launcher_arguments(parser)
     parser.add_argument(
         "--no-cache",
         action="store_true",
@@ -25676,6 +26767,30 @@ def add_running_arguments(parser: Parser) -> None:
         "holds still counts",
     )
     add_cache_arguments(parser)
+
+
+def add_launcher_arguments(parser: Parser) -> None:
+    """What starts the jobs. `resume` and `retry` keep to what was said before."""
+    parser.add_argument(
+        "--launcher",
+        choices=tuple(map(str, Launcher)),
+        default="",
+        help="what starts the jobs: this machine (local), or a cluster's scheduler (slurm): in an "
+        "allocation it is filled, else each job is submitted",
+    )
+    parser.add_argument(
+        "--slurm-args",
+        type=slurm_args_argument,
+        metavar="ARGS",
+        help='more arguments of srun for every job, as in --slurm-args="-p long -A project"',
+    )
+    parser.add_argument(
+        "--slurm-jobs",
+        type=jobs_argument,
+        metavar="N",
+        default=0,
+        help=f"how many jobs may be in the cluster's queue at a time ({SLURM_JOBS})",
+    )
 
 
 def add_batch_arguments(parser: Parser) -> None:
@@ -25786,6 +26901,25 @@ def retries_argument(text: str) -> int:
     return int(text)
 
 
+def jobs_argument(text: str) -> int:
+    """How many jobs there may be."""
+    number = positive_number(text)
+    if not isinstance(number, int):
+        raise argparse.ArgumentTypeError(f"'{text}' is no positive whole number")
+    return number
+
+
+def slurm_args_argument(text: str) -> str:
+    """Arguments of srun, as a shell would read them."""
+    import shlex
+
+    try:
+        shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}': {error}") from None
+    return text
+
+
 def number_argument(text: str) -> float:
     """A positive number: seconds, GB, a factor."""
     number = positive_number(text)
@@ -25880,11 +27014,6 @@ def asked_options(args: argparse.Namespace) -> PlanOptions:
     return PlanOptions(cores, memory, args.timeout, many_tasks=args.yes)
 
 
-def own_machine() -> Limits:
-    """All that there is here."""
-    return Limits(available_cores(), available_memory_mb(), math.inf)
-
-
 @contextmanager
 def folder_of_outputs() -> Iterator[str]:
     """A folder for what jobs write that nobody keeps."""
@@ -25894,6 +27023,14 @@ def folder_of_outputs() -> Iterator[str]:
         for name in EVIDENCE_FOLDERS:
             os.makedirs(os.path.join(folder, name))
         yield folder
+
+
+def with_launcher(options: PlanOptions, args: argparse.Namespace) -> PlanOptions:
+    """These options, with what the command line says of the launcher."""
+    launcher = Launcher(args.launcher) if args.launcher else options.launcher
+    slurm_args = options.slurm_args if args.slurm_args is None else args.slurm_args
+    slurm_jobs = args.slurm_jobs or options.slurm_jobs
+    return replace(options, launcher=launcher, slurm_args=slurm_args, slurm_jobs=slurm_jobs)
 
 
 def recipe_results(recipe: Recipe) -> str:
@@ -26124,10 +27261,12 @@ def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
             ended += 1
             return True
 
-        room = batch.header.limits
+        # Here, also where the batch is for a cluster.
+        room = batch.header.limits.within(own_machine())
         scheduler = Scheduler(Room(room.cores, room.memory_mb))
         waiting: list[Waiting] = []
         for check in checks:
+            check.job = check.job._replace(limits=check.limits.within(room))
             start = functools.partial(work, check)
             waiting.append(Waiting(check.job.limits, start))
         with screen or nullcontext():
@@ -27457,10 +28596,10 @@ def batch_state(batch: Batch, path: str) -> BatchState:
         return BatchState("running", f"runs {place}")
     if driven:
         return BatchState("running", f"running (process {header.pid})")
-    return BatchState(
-        "died",
-        f"died: its process {header.pid} is gone, and with it what is shown as running",
-    )
+    left = "what runs on the cluster goes on: `resume` takes over what has finished there"
+    if not header.cluster:
+        left = "and with it what is shown as running"
+    return BatchState("died", f"died: its process {header.pid} is gone, {left}")
 
 
 # --- audit ----------------------------------------------------------------------------------------
@@ -27857,7 +28996,7 @@ def command_run(args: argparse.Namespace) -> int:
     recipe = Recipe(args.recipe)
     granularity = Granularity(args.granularity) if args.granularity else None
     asked = replace(asked_options(args), scheduler=args.scheduler, granularity=granularity)
-    options = replace(asked, retry=args.retry or 0)
+    options = with_launcher(replace(asked, retry=args.retry or 0), args)
     directory = args.output or recipe_results(recipe)
     note_upstream_results(directory, say)
     place = Place.FRESH if args.fresh else Place.NEWEST
@@ -27899,7 +29038,7 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
     # As it was then: the file may say something else today.
     text = json.dumps(header.recipe, indent=2)
     recipe = Recipe(header.recipe_file, text)
-    options = header.options
+    options = with_launcher(header.options, args)
     if args.retry is not None:
         options = replace(options, retry=args.retry)
     return run_recipe(recipe, options, directory, asked, args)
@@ -27989,9 +29128,17 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     """The Batch that `run` would run here, its provers asked for their versions."""
     provers = recipe_provers(recipe)
     run_unless_stopped(ask_versions(provers.values()))
+    cluster = None
+    if wanted_launcher(recipe.config, options) is Launcher.SLURM:
+        cluster = find_cluster()
     machine = own_machine()
     make_theories(recipe, machine, options)
-    return plan_batch(recipe, provers, machine, options, warn)
+    return plan_batch(recipe, provers, machine, options, warn, cluster)
+
+
+def own_machine() -> Limits:
+    """What this process may use."""
+    return Limits(available_cores(), available_memory_mb(), math.inf)
 
 
 def make_theories(recipe: Recipe, machine: Limits, options: PlanOptions) -> None:
@@ -28097,6 +29244,7 @@ def run_batch(
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:
+        collect_from_nodes(journal, planned, say)
         times = math.inf if asked.doubled else planned.header.options.retry
         raise_limits(batch, planned, chosen_ids, times, asked.again)
         changes = changes_of(batch, planned, chosen_ids, asked.again)
@@ -28146,21 +29294,34 @@ def _run_tasks(
     waiting = [task for task in tasks if batch.needs_run(task)]
     left = plural(len(waiting), "task") if waiting else "nothing"
     say(f"batch {batch.id}: {left} to run in {directory}")
-    with Supervisor(batch.id, journal.fd) as supervisor:
-        progress = Progress(batch, tasks, directory, supervisor.live, args)
+    with (
+        Supervisor(batch.id, journal.fd) as local,
+        executor_of(batch, directory, local) as executor,
+    ):
+        progress = Progress(batch, tasks, directory, executor.live, args)
         # First the file: who is told that a task has ended finds it.
         journal.observers.append(functools.partial(write_event_files, batch, derived))
         journal.observers.append(progress)
         report = LiveReport(batch, derived)
         journal.observers.append(report.note)
         tell = say if args.debug else None
-        runner = Runner(directory, journal, supervisor, asked.cache, tell, asked.fail_fast)
+        runner = Runner(directory, journal, executor, asked.cache, tell, asked.fail_fast)
         work = runner.run(waiting, asked.again)
         asyncio.run(progress.beside(report.beside(work)))
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
     return RunEnd(stopped_by, runner.failed_id)
+
+
+@contextmanager
+def executor_of(batch: Batch, directory: str, local: Supervisor) -> Iterator[Executor]:
+    """What runs the jobs of a batch. `local`: what does so on this machine."""
+    if not batch.header.cluster:
+        yield local
+        return
+    with SlurmExecutor(batch, directory, local) as executor:
+        yield executor
 
 
 def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], asked: RunAsked) -> BatchRun:
@@ -28890,7 +30051,7 @@ def plan_again(
     for task in list(planned.tasks.values()):
         before = unpacked.paper.tasks.get(task.id)
         if before and before.plan.raised_from == task.plan.limits:
-            planned.apply(_raised_as_before(task.plan, before.plan, planned.header.limits))
+            planned.apply(_raised_as_before(task.plan, before.plan, planned.header.job_room))
     refuse_what_leads_out(planned, unpacked.directory)
     for task_id, task in list(planned.tasks.items()):
         if task.plan.prover not in found:

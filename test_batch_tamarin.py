@@ -529,19 +529,32 @@ def work(session, taken, pipe, folder):
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     capture.start_global_capturing()
     os.environ["PYTEST_DEBUG_TEMPROOT"] = folder
-    item = take(session, taken)
+    tests = spread(session.items)
+    item = take(tests, taken)
     while item:
-        following = take(session, taken)
+        following = take(tests, taken)
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         item = following
 
 
-def take(session, taken):
+def spread(items):
+    """Tests in their order, but those of the cluster far apart: they wait for each other."""
+    groups = {True: [], False: []}
+    for item in items:
+        groups["cluster" in item.fixturenames].append(item)
+    places = {}
+    for group in groups.values():
+        for number, item in enumerate(group):
+            places[item] = number / len(group)
+    return sorted(items, key=places.__getitem__)
+
+
+def take(tests, taken):
     """The next test that no worker has taken; None where there is none."""
     with taken.get_lock():
         number = taken.value
         taken.value += 1
-    return session.items[number] if number < len(session.items) else None
+    return tests[number] if number < len(tests) else None
 
 
 # === Model ========================================================================================
@@ -11828,6 +11841,523 @@ def test_to_look_at_results_costs_no_file_for_each(lab, command):
         opened.append(costs_of(lab, command, "results")["open"])
     few, many = opened
     assert many <= few + 5
+
+
+# --- Jobs on a cluster ----------------------------------------------------------------------------
+
+# With a real Slurm of two nodes, n1 and n2, with 2 cores and 10 GB each: `.ci/slurm start DIR`.
+
+
+@functools.cache
+def why_no_slurm():
+    """Why there is no Slurm to test with; "" if there is."""
+    if not shutil.which("srun"):
+        return "there is no srun"
+    asked = ["srun", "--nodes=1", "--time=1", "hostname"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return "srun does not answer"
+    if done.returncode:
+        return (done.stderr.splitlines() or ["srun fails"])[0]
+    # They stop nodes, and fill them.
+    config = "\n".join(slurm_says("scontrol", "show", "config"))
+    is_ours = re.search(r"^ClusterName\s*= bt_tests$", config, re.MULTILINE)
+    return "" if is_ours else "this one is for other work"
+
+
+@pytest.fixture
+def cluster(lab):
+    """A Lab in which `run` goes to Slurm; one test at a time has it."""
+    reason = why_no_slurm()
+    if reason:
+        pytest.skip(f"needs a Slurm (.ci/slurm starts one): {reason}")
+    cluster = ClusterLab(lab.path)
+    with Path(os.environ["SLURM_CONF"]).open() as used:
+        fcntl.flock(used, fcntl.LOCK_EX)
+        yield cluster
+        # Where a test has failed: the next one needs the nodes.
+        batches = {f"bt-{event['id']}" for event in cluster.events("batch")}
+        for name in (cluster.path.name, *batches):
+            slurm_says("scancel", "--quiet", f"--name={name}")
+
+
+# A prover that waits until a file go-LEMMA, or go, is there. It tells of its begin and end, and of
+# another one that is at work for the same lemma.
+WAIT_FOR_GO = """
+[ -e "pid-$LEMMA" ] && kill -0 "$(cat "pid-$LEMMA")" && echo "$LEMMA" >> twice
+echo $$ > "pid-$LEMMA"
+echo "+ $LEMMA $SLURMD_NODENAME" >> marks
+until [ -e "go-$LEMMA" ] || [ -e go ]; do sleep 0.05; done
+echo "- $LEMMA $SLURMD_NODENAME" >> marks
+"""
+
+# One that waits until four have begun.
+WAIT_FOR_FOUR = """
+echo "+ $LEMMA $SLURMD_NODENAME" >> marks
+until [ "$(grep -c + marks)" -ge 4 ]; do sleep 0.05; done
+echo "- $LEMMA $SLURMD_NODENAME" >> marks
+"""
+
+
+class ClusterLab(Lab):
+    """A Lab whose batches run on the nodes of a cluster."""
+
+    def make(self, lemmas, body=WAIT_FOR_GO, config=None, **entry):
+        """Write a theory with so many lemmas, a prover, and a recipe for the cluster."""
+        self.write("t.spthy", many_lemmas(lemmas))
+        self.prover(body + VERIFY)
+        self.recipe(config={"launcher": "slurm", **(config or {})}, **entry)
+
+    def go(self, name="go"):
+        """Let provers go on."""
+        (self.path / name).touch()
+
+    def marks(self, sign="+"):
+        """The lemmas that provers have begun or ended with, in their order, with the nodes."""
+        marks = self.path / "marks"
+        lines = marks.read_text().splitlines() if marks.exists() else []
+        return [tuple(line.split()[1:]) for line in lines if line.startswith(sign)]
+
+    def begun(self):
+        """The lemmas whose start the journal tells of."""
+        return {event["ids"][0].split("--")[1] for event in self.events("start")}
+
+    def outcomes(self, results="results"):
+        """How tasks ended: status, verdict and reason, by lemma."""
+        return {
+            task_id.split("--")[1]: (event["status"], event["verdict"], event["reason"])
+            for task_id, event in self.finishes(results).items()
+        }
+
+    def verdicts(self):
+        return {lemma: verdict for lemma, (_, verdict, _) in self.outcomes().items()}
+
+    @property
+    def name(self):
+        """What Slurm calls the jobs of the batch."""
+        return f"bt-{self.events('batch')[0]['id']}"
+
+    def queue(self, form="%i"):
+        """The jobs of the batch."""
+        return slurm_says("squeue", "--noheader", f"--name={self.name}", f"--format={form}")
+
+
+def slurm_says(*command):
+    """The lines that a command of Slurm prints."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_S)
+    return done.stdout.splitlines()
+
+
+def slurm_daemon(name):
+    """The pid of a daemon of the cluster that .ci/slurm has started."""
+    path = Path(os.environ.get("SLURM_CONF", "")).parent / f"{name}.pid"
+    if not path.exists():
+        pytest.skip("needs the Slurm that .ci/slurm starts")
+    return int(path.read_text())
+
+
+def most_at_once(marks):
+    """How many provers were at work at one time on each node."""
+    at_work = Counter()
+    most = Counter()
+    for line in marks.splitlines():
+        sign, _, node = line.split()
+        at_work[node] += 1 if sign == "+" else -1
+        most[node] = max(most[node], at_work[node])
+    return most
+
+
+def test_a_batch_fills_the_nodes_of_a_cluster_and_never_more(cluster):
+    # The first four wait for each other.
+    cluster.make(40, WAIT_FOR_FOUR)
+    cluster.run_script("run", "recipe.json", "--no-cache", code=0)
+    assert set(cluster.verdicts().values()) == {"verified"} and len(cluster.verdicts()) == 40
+    assert most_at_once((cluster.path / "marks").read_text()) == {"n1": 2, "n2": 2}
+    ran_on = {event["node"] for event in cluster.events("finish")}
+    assert ran_on == {"n1", "n2"} == {event["host"] for event in cluster.events("start")}
+    # What nodes and srun have said is in the journal now.
+    assert not (cluster.results / "nodes").exists()
+
+
+def test_on_a_cluster_results_are_those_of_one_machine(cluster):
+    cluster.make(6)
+    hog = f"exec {sys.executable} -c 'x = bytearray(600 * 2**20); input()' < hold"
+    cluster.prover(
+        "case $LEMMA in\n"
+        f"l1) {hog};;\n"
+        "l2) exec sleep 600;;\n"
+        "l3) echo no; exit 1;;\n"
+        "l4) kill -9 $$;;\n"
+        'l5) summary "  $LEMMA (all-traces): falsified - found trace (5 steps)"; exit;;\n'
+        "esac\n" + VERIFY
+    )
+    os.mkfifo(cluster.path / "hold")
+    holding = os.open(cluster.path / "hold", os.O_RDWR)
+    cluster.recipe(lemmas=[{"name": "*"}, {"name": "l2", "resources": {"timeout": 1}},
+                           {"name": "l1", "resources": {"max_memory": 0.4}}])  # fmt: skip
+    there = cluster.start("run", "recipe.json", "--launcher", "slurm", "--no-cache")
+    cluster.run_script("run", "recipe.json", "-o", "local", "--no-cache", code=3)
+    _, told = end_of(there)
+    os.close(holding)
+    assert there.returncode == 3, told
+    here = cluster.finishes("local")
+    assert {event["status"] for event in here.values()} >= {"timeout", "memory_limit", "failed"}
+    for task_id, event in cluster.finishes().items():
+        for field in ("status", "verdict", "steps", "lemmas", "exit", "warnings", "prover_s"):
+            assert event[field] == here[task_id][field], (task_id, field)
+        assert event["cpu_s"] is not None and event["node"] in ("n1", "n2")
+    assert cluster.finishes()["t--l2--fake"]["wall_s"] >= 1
+    assert cluster.finishes()["t--l1--fake"]["peak_mb"] > 0.4 * 1024
+
+
+def test_a_job_that_somebody_cancels_is_interrupted_and_runs_again(cluster):
+    cluster.make(3)
+    process = cluster.start("run", "recipe.json", "--no-cache")
+    wait_for(lambda: len(cluster.begun()) == 3)
+    (number,) = (line.split()[0] for line in cluster.queue("%i %k") if "t--l1--fake" in line)
+    slurm_says("scancel", number)
+    wait_for(lambda: cluster.events("finish"))
+    cluster.go("go-l0")
+    cluster.go("go-l2")
+    end_of(process)
+    assert process.returncode == 3
+    assert cluster.outcomes()["l1"] == ("interrupted", None, "its job was cancelled")
+    cluster.go()
+    cluster.run_script("resume", "results", code=0)
+    assert cluster.verdicts() == dict.fromkeys(["l0", "l1", "l2"], "verified")
+    assert sorted(lemma for lemma, _ in cluster.marks()) == ["l0", "l1", "l1", "l2"]
+
+
+def test_an_interrupted_batch_leaves_nothing_in_the_queue(cluster):
+    cluster.make(6)
+    process = cluster.start("run", "recipe.json", "--no-cache")
+    wait_for(lambda: len(cluster.begun()) == 4 and len(cluster.queue()) == 6)
+    process.send_signal(signal.SIGTERM)
+    end_of(process)
+    assert process.returncode == 143
+    reasons = {reason for _, _, reason in cluster.outcomes().values()}
+    assert reasons == {"stopped by SIGTERM"} and len(cluster.outcomes()) == 6
+    assert wait_for(lambda: not cluster.queue())
+    assert not cluster.marks("-")
+
+
+def test_what_nodes_finished_for_a_killed_driver_is_collected_and_the_rest_cancelled(cluster):
+    cluster.make(4)
+    process = cluster.start("run", "recipe.json", "--no-cache")
+    cluster.go("go-l0")
+    wait_for(lambda: cluster.begun() >= {"l1", "l2", "l3"} and cluster.events("finish"))
+    process.kill()
+    end_of(process)
+    cluster.go("go-l1")
+    copies = cluster.results / "nodes"
+    wait_for(lambda: list(copies.glob("*/t--l1--fake.json")))
+    before = cluster.marks()
+    assert not [event for event in cluster.events("finish") if event["id"] == "t--l1--fake"]
+    assert "what runs on the cluster goes on" in cluster.run("status", "results", code=0).stdout
+    going_on = cluster.start("resume", "results")
+    wait_for(lambda: len(cluster.events("batch")) == 2 and len(cluster.marks()) > len(before))
+    cluster.go()
+    _, told = end_of(going_on)
+    assert going_on.returncode == 0, told
+    assert "1 result of nodes collected" in told
+    assert cluster.verdicts() == dict.fromkeys(["l0", "l1", "l2", "l3"], "verified")
+    ran = Counter(lemma for lemma, _ in cluster.marks())
+    assert (ran["l0"], ran["l1"]) == (1, 1) and ran["l2"] == 2
+    # What was cancelled had ended before it began again.
+    assert cluster.marks("-")[0][0] == "l0" and not (cluster.path / "twice").exists()
+    assert cluster.finishes()["t--l1--fake"]["node"] in ("n1", "n2")
+    assert cluster.queue() == []
+
+
+def test_of_a_killed_driver_processes_that_lemmas_share_are_collected_too(cluster):
+    cluster.make(4, granularity="theory", resources={"max_cores": 2, "max_memory": 1})
+    lines = 'for l in $LEMMAS; do echo "  $l (all-traces): verified (7 steps)"; done | summary\n'
+    cluster.prover(WAIT_FOR_GO + 'echo "theory proof" > "$OUT"\n' + lines)
+    process = cluster.start("run", "recipe.json", "--no-cache")
+    # One process on each node.
+    wait_for(lambda: len(cluster.begun()) == 2)
+    process.kill()
+    end_of(process)
+    cluster.go()
+    wait_for(lambda: len(list((cluster.results / "nodes").glob("*/*.json"))) == 2)
+    assert not cluster.events("finish")
+    done = cluster.run_script("resume", "results", code=0)
+    assert "4 results of nodes collected, 0 jobs cancelled" in done.stderr
+    assert cluster.verdicts() == dict.fromkeys(["l0", "l1", "l2", "l3"], "verified")
+    assert {event["shared_by"] for event in cluster.finishes().values()} == {2}
+    assert len(cluster.marks()) == 2
+    proofs = sorted(path.name for path in (cluster.results / "proofs").iterdir())
+    assert proofs == [f"t--l{number}--fake.spthy" for number in range(4)]
+
+
+def test_what_nodes_finished_of_an_older_text_is_not_taken_for_todays(cluster):
+    cluster.make(1)
+    process = cluster.start("run", "recipe.json", "--no-cache")
+    wait_for(cluster.begun)
+    process.kill()
+    end_of(process)
+    cluster.go()
+    wait_for(lambda: list((cluster.results / "nodes").glob("*/*.json")))
+    cluster.write("t.spthy", many_lemmas(1).replace("==> T", "==> F"))
+    done = cluster.run_script("run", "recipe.json", "--no-cache", code=0)
+    assert "0 results of nodes collected" in done.stderr
+    assert len(cluster.marks()) == 2
+    assert cluster.only_finish()["attempt"] == 2
+
+
+def test_in_an_allocation_steps_fill_it(cluster):
+    cluster.make(8, WAIT_FOR_FOUR)
+    asked = ["salloc", "-N2", "--ntasks=2", "--cpus-per-task=2", "--mem-per-cpu=3000", "--time=9"]
+    asked.append(f"--job-name={cluster.path.name}")
+    command = [*asked, *cluster.command("run", "recipe.json", "--no-cache")]
+    done = subprocess.run(command, cwd=cluster.path, capture_output=True, text=True, timeout=RUN_S)
+    assert done.returncode == 0, done.stderr
+    assert most_at_once((cluster.path / "marks").read_text()) == {"n1": 2, "n2": 2}
+    (header,) = cluster.events("batch")
+    assert header["limits"]["cores"] == 4
+    # The least that is there for one job: a node's memory, less what our own process takes.
+    assert header["node"]["memory_mb"] == 6000 - bt.NODE_MEMORY_MB
+
+
+def test_a_node_that_dies_interrupts_its_tasks_and_they_run_on_others(cluster):
+    pid = slurm_daemon("slurmd-n1")
+    cluster.make(2, config={"global_max_cores": 2})
+    process = cluster.start("run", "recipe.json", "--no-cache", "--slurm-args=-w n1")
+    wait_for(lambda: len(cluster.begun()) == 2)
+    os.kill(pid, signal.SIGKILL)
+    try:
+        end_of(process)
+        assert process.returncode == 3
+        assert set(cluster.outcomes().values()) == {("interrupted", None, "its node failed")}
+        # A node that is dead does nothing more.
+        for helper in {event["pid"] for event in cluster.events("start")}:
+            os.kill(helper, signal.SIGKILL)
+        cluster.go()
+        cluster.run_script("resume", "results", "--slurm-args=", code=0)
+    finally:
+        subprocess.run(["slurmd", "-N", "n1"], check=True, timeout=RUN_S)
+        wait_for(lambda: "idle" in slurm_says("sinfo", "--noheader", "-n", "n1", "--format=%T"))
+    assert cluster.verdicts() == {"l0": "verified", "l1": "verified"}
+    assert {event["node"] for event in cluster.finishes().values()} == {"n2"}
+
+
+def test_while_the_controller_is_away_jobs_end_and_others_wait_to_be_taken(cluster):
+    pid = slurm_daemon("slurmctld")
+    cluster.make(3)
+    process = cluster.start("run", "recipe.json", "--no-cache", "--slurm-jobs", "1")
+    wait_for(lambda: cluster.begun() == {"l0"})
+    os.kill(pid, signal.SIGTERM)
+    told = ""
+    try:
+        wait_for(lambda: state_of(pid) in "ZX")
+        cluster.go()
+        while "is asked again" not in told:
+            line = process.stderr.readline()
+            assert line, told
+            told += line
+    finally:
+        subprocess.run(["slurmctld"], check=True, timeout=RUN_S)
+    end_of(process)
+    assert process.returncode == 0, told
+    assert cluster.verdicts() == dict.fromkeys(["l0", "l1", "l2"], "verified")
+    assert Counter(lemma for lemma, _ in cluster.marks()) == {"l0": 1, "l1": 1, "l2": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "arguments", "status", "reason"),
+    [
+        # Its own limit is far: what Slurm allows is less.
+        (
+            f"exec {sys.executable} -c 'import time; x = bytearray(400 * 2**20); time.sleep(600)'",
+            "--mem=200M",
+            "memory_limit",
+            "more memory than its job has",
+        ),
+        # The process that supervises it.
+        ("kill -9 $PPID; exec sleep 600", "", "interrupted", "has told no result of it"),
+        ("", "--mem=99G", "failed", "Slurm takes no such job: Memory specification"),
+        ("", "-p nosuch", "failed", "Invalid partition name"),
+    ],
+    ids=["more memory than allowed", "no result", "too large", "no such partition"],
+)
+def test_what_slurm_ends_or_refuses(cluster, body, arguments, status, reason):
+    cluster.make(1, body + "\n")
+    cluster.run_script("run", "recipe.json", f"--slurm-args={arguments}", "--no-cache", code=3)
+    finish = cluster.only_finish()
+    assert finish["status"] == status
+    assert reason in finish["reason"]
+
+
+def test_a_result_that_srun_did_not_print_is_read_from_its_copy(cluster):
+    cluster.make(1, "")
+    cluster.run_script("run", "recipe.json", "--slurm-args=--output=none", "--no-cache", code=0)
+    assert cluster.only_finish()["verdict"] == "verified"
+
+
+# What srun printed (22.05), and what that means.
+SRUN_WORDS = [
+    (
+        "slurmstepd-n1: error: *** STEP 78.0 ON n1 CANCELLED AT 2026-11-28T12:30:31 DUE TO TIME "
+        "LIMIT ***\nsrun: Job step aborted: Waiting up to 12 seconds for job step to finish.",
+        "interrupted",
+        "time limit",
+    ),
+    (
+        "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=5.0. Some of your processes may "
+        "have been killed by the cgroup out-of-memory handler.\n"
+        "srun: error: n1: task 0: Out Of Memory",
+        "memory_limit",
+        "memory",
+    ),
+    ("srun: error: Node failure on n1\nsrun: Job step aborted: Waiting", "interrupted", "node"),
+    ("slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-11-28T12:30:31 DUE TO PREEMPTION ***",
+     "interrupted", "preemption"),
+    ("srun: Force Terminated JobId=6", "interrupted", "cancelled"),
+    ("srun: unrecognized option '--nosuch'", "failed", "unrecognized option '--nosuch'"),
+    ("srun: error: n1: task 0: Killed", None, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "status", "reason"), SRUN_WORDS)
+def test_why_slurm_ended_a_job(words, status, reason):
+    cause = bt.slurm_cause(words)
+    if status is None:
+        assert cause is None
+    else:
+        assert cause.status == status and reason in cause.reason
+
+
+def test_a_job_is_lost_that_was_in_the_queue_and_is_not_twice(tmp_path):
+    """A controller has crashed: srun waits for ever. Some jobs are in the queue of elsewhere."""
+    lost = bt.RemoteJob(bt.Job("a", 1, (), "", {}, bt.NO_LIMITS, "", ""), str(tmp_path))
+    (tmp_path / "a.err").write_text("srun: job 17 queued and waiting for resources\n")
+    for _ in range(3):
+        lost.look_for({"16"})
+    assert not lost.is_lost
+    lost.look_for({"16", "17"})
+    lost.look_for({"16"})
+    assert not lost.is_lost
+    lost.look_for(set())
+    assert lost.is_lost
+
+
+def node_end(status, code=None, by="", reason="stopped by SIGTERM"):
+    """What a node told of a job."""
+    exit_status = bt.ExitStatus(code, by)
+    return bt.NodeEnd("n1", bt.Status(status), exit_status, bt.Usage(9), reason, (), {})
+
+
+def test_what_ended_by_itself_stays_so_though_its_job_was_cancelled():
+    ours = bt.Cause(bt.Status.INTERRUPTED, "stopped by SIGINT")
+    words = "slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-11-28T12:30:31 ***"
+    completed = bt.outcome_told(node_end("completed", 0, reason=""), ours, words)
+    assert (completed.status, completed.reason) == ("completed", "")
+    ended = bt.outcome_told(node_end("interrupted", by="SIGTERM"), ours, words)
+    assert (ended.status, ended.reason) == ("interrupted", "stopped by SIGINT")
+    assert ended.usage.wall_s == 9
+
+
+def test_a_prover_that_a_cgroup_kills_has_met_a_memory_limit():
+    words = "srun: error: n1: task 0: Out Of Memory"
+    killed = node_end("failed", by="SIGKILL", reason="ended by signal SIGKILL")
+    assert bt.outcome_told(killed, None, words).status == "memory_limit"
+    assert bt.outcome_told(killed, None, "").status == "failed"
+
+
+def test_files_that_are_seen_late_are_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(bt, "FILES_SEEN_S", 0.0)
+    seen = tmp_path / "seen"
+    seen.write_text("12345")
+    files = {str(seen): 5, str(tmp_path / "late"): 7}
+    assert asyncio.run(bt.files_unseen(files)) == [str(tmp_path / "late")]
+    monkeypatch.setattr(bt, "FILES_SEEN_S", WAIT_S)
+
+    async def come_late():
+        waiting = asyncio.ensure_future(bt.files_unseen(files))
+        await asyncio.sleep(0)
+        (tmp_path / "late").write_text("1234567")
+        return await waiting
+
+    assert asyncio.run(come_late()) == []
+
+
+def test_the_nodes_of_a_cluster_count_once_whatever_partitions_they_are_in():
+    told = "n1 2 10000\nn1 2 10000\nn2 64+ 256000+\n\nbroken\n"
+    assert bt.cluster_nodes(told) == [(2, 10000), (64, 256000)]
+
+
+@pytest.mark.parametrize(
+    ("environment", "nodes"),
+    [
+        ({"SLURM_JOB_CPUS_PER_NODE": "8(x2),4", "SLURM_MEM_PER_NODE": "9000"},
+         [(8, 9000), (8, 9000), (4, 9000)]),
+        ({"SLURM_JOB_CPUS_PER_NODE": "8,4", "SLURM_MEM_PER_CPU": "1000"}, [(8, 8000), (4, 4000)]),
+        ({"SLURM_JOB_CPUS_PER_NODE": "8"}, [(8, 77)]),
+    ],
+    ids=["by node", "by core", "memory is not shared out"],
+)  # fmt: skip
+def test_the_nodes_of_an_allocation(environment, nodes):
+    assert bt.allocated_nodes(environment, node_memory_mb=77) == nodes
+
+
+def test_srun_is_not_told_what_a_batch_script_asked_for_itself():
+    environment = {
+        "SLURM_JOB_ID": "5",
+        "SLURM_CONF": "/etc/slurm.conf",
+        "SLURM_ACCOUNT": "us",
+        "SLURM_MEM_PER_CPU": "2000",
+        "SLURM_CPUS_PER_TASK": "2",
+        "SLURM_NTASKS": "2",
+        "PATH": "/bin",
+    }
+    left = {"SLURM_JOB_ID", "SLURM_CONF", "SLURM_ACCOUNT", "PATH"}
+    assert set(bt.environment_of_srun(environment)) == left
+
+
+@pytest.mark.parametrize(
+    ("complaint", "others_wait", "again"),
+    [
+        ("srun: error: Unable to allocate resources: Unable to contact slurm controller (connect "
+         "failure)", False, True),
+        ("srun: error: Unable to allocate resources: Socket timed out on send/recv operation",
+         False, True),
+        ("srun: error: Unable to allocate resources: Job violates accounting/QOS policy (job "
+         "submit limit, user's size and/or time limits)", True, True),
+        ("srun: error: Unable to allocate resources: Job violates accounting/QOS policy (job "
+         "submit limit, user's size and/or time limits)", False, False),
+        ("srun: error: Unable to allocate resources: Invalid partition name specified", True,
+         False),
+    ],
+    ids=["away", "slow", "too many jobs", "never allowed", "no such partition"],
+)  # fmt: skip
+def test_when_a_job_is_submitted_again(complaint, others_wait, again):
+    assert bt.may_submit_again(complaint, others_wait) is again
+
+
+def test_limits_that_were_met_on_a_cluster_say_nothing_of_this_host():
+    header = bt.Header(host="login", cluster="cluster bt")
+    assert header.place == "cluster bt"
+    assert bt.Header(host="login").place == "login"
+
+
+def test_in_a_queue_that_nobody_limits_only_jobs_are_counted():
+    limits = bt.Limits(4, 1000, 60)
+    job = bt.Limits(1, 100, 60)
+    header = bt.Header(limits=limits, cluster="cluster bt", most_jobs=7)
+    assert bt.room_of(header).places(job) == 7
+    limited = dataclasses.replace(header, options=bt.PlanOptions(cores="2"))
+    assert bt.room_of(limited).places(job) == 4
+    assert bt.room_of(dataclasses.replace(header, most_jobs=0)).places(job) == 4
+
+
+def test_without_slurm_the_launcher_says_what_is_missing(lab, monkeypatch):
+    lab.prover(VERIFY)
+    lab.recipe(config={"launcher": "slurm"})
+    monkeypatch.setenv("PATH", "/nowhere")
+    done = lab.run("run", "recipe.json", code=2)
+    assert "there is no 'srun' on PATH" in done.stderr
+    lab.run("run", "recipe.json", "--launcher", "local", code=0)
 
 
 # === Interchange with batch-tamarin ===============================================================
