@@ -82,7 +82,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import (
     TYPE_CHECKING,
@@ -29294,10 +29294,9 @@ def _run_tasks(
     waiting = [task for task in tasks if batch.needs_run(task)]
     left = plural(len(waiting), "task") if waiting else "nothing"
     say(f"batch {batch.id}: {left} to run in {directory}")
-    with (
-        Supervisor(batch.id, journal.fd) as local,
-        executor_of(batch, directory, local) as executor,
-    ):
+    with ExitStack() as stack:
+        local = stack.enter_context(Supervisor(batch.id, journal.fd))
+        executor = stack.enter_context(executor_of(batch, directory, local))
         progress = Progress(batch, tasks, directory, executor.live, args)
         # First the file: who is told that a task has ended finds it.
         journal.observers.append(functools.partial(write_event_files, batch, derived))

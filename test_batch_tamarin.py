@@ -19834,6 +19834,9 @@ def test_a_sweep_that_is_killed_goes_on_and_is_reported_right(tmp_path):
     assert "executable (demo sign_last-none)" in told
 
 
+LEMMAS_OF_THE_RACE = {"somebody_leaves", "entered_was_issued", "opens_once", "everybody_leaves"}
+
+
 def test_a_race_of_heuristics_is_killed_and_goes_on(tmp_path):
     lab = Lab(tmp_path)
     race = str(HERE / "recipes" / "race.json")
@@ -19843,7 +19846,15 @@ def test_a_race_of_heuristics_is_killed_and_goes_on(tmp_path):
     end_of(running)
     wait_for(lambda: lock_is_free(tmp_path / "results-race" / "batch.jsonl"))
     done = lab.run("run", race, "--no-cache", code=0)
-    assert "12 tasks: 3 verified, 1 falsified, 8 superseded" in done.stdout
+    assert "12 tasks:" in done.stdout
+    finishes = lab.finishes("results-race")
+    answers = [event for event in finishes.values() if event["status"] == "completed"]
+    # Two may come to it at one time, on a busy machine.
+    assert len(finishes) == 12
+    assert {event["verdict"] for event in answers} == {"verified", "falsified"}
+    assert {event["id"].split("--")[1] for event in answers} == LEMMAS_OF_THE_RACE
+    others = {event["status"] for event in finishes.values()} - {"completed"}
+    assert others == {"superseded"}
 
 
 def test_the_other_demo_recipe_shows_what_can_go_wrong(tmp_path):
