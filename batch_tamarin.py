@@ -13123,6 +13123,7 @@ class Runner:
         self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
         self.past: PastUsages = {}
         self.races = LiveRaces(self.batch)
+        self._at_work: set[str] = set()  # ids of what is about to run, runs, or is restored
         self.proves_anew = False  # whatever is stored
         self.fails_fast = fails_fast
         self.failed_id = ""  # of the task whose failure has stopped the others
@@ -13165,8 +13166,7 @@ class Runner:
 
     async def _run(self, tasks: Iterable[Task], again: bool) -> None:
         missing = await self._fail_unreadable(tasks)
-        if again:
-            self.races.begin_anew(missing)
+        self.races.begin(missing, again)
         # A driver may have died when a race was won.
         for race in dict.fromkeys(task.plan.race for task in missing):
             await self._settle_race(race)
@@ -13223,13 +13223,27 @@ class Runner:
             found = None if self.races.is_decided(task) else await cached.find_for(task)
             if found and not found.hit.counts:
                 held.setdefault(task.plan.view, []).append(found)
-            elif not found or not await cached.restore(found):
+            elif not found or not await self._restore(found):
                 missing.append(task)
             elif self._runs_again(task):
                 waiting.appendleft(task)  # larger limits may have been met before, too
             else:
                 await self._settle_race(task.plan.race)
         return list(filter(self.batch.needs_run, missing)), list(held.values())
+
+    @contextmanager
+    def _working_on(self, task: Task) -> Iterator[None]:
+        """While this lasts no other task's answer settles a task: its files are in use."""
+        self._at_work.add(task.id)
+        try:
+            yield
+        finally:
+            self._at_work.discard(task.id)
+
+    async def _restore(self, found: TaskHit) -> bool:
+        """Make a stored result that of its task; False if it is damaged. Raises StorageError."""
+        with self._working_on(found.task):
+            return await cast(CachedResults, self.cached).restore(found)
 
     def _waiting(self, tasks: Sequence[Task]) -> Iterator[Waiting]:
         """The work on these tasks, in their order; those that may share processes wait as one."""
@@ -13263,6 +13277,8 @@ class Runner:
         A failure is what by itself keeps the batch from ending with exit code 0.
         """
         is_failure = task.is_final and (task.misses_expectation or not task.is_settled)
+        if not task.is_settled and self.races.is_open(task):
+            is_failure = False
         if not self.fails_fast or self.scheduler.stopped or not is_failure:
             return
         self.failed_id = task.id
@@ -13305,33 +13321,50 @@ class Runner:
         return not outcome.unkillable
 
     async def _prove(self, task: Task) -> Outcome:
-        """One attempt at one task."""
-        import asyncio
-
+        """One attempt at one task, and all that follows from it."""
         race = task.plan.race
-        run = self.prover_runs.proving(task)
-        # Logs are appended to: the summary of an earlier attempt must not be taken for this one's.
-        if task.attempts:  # before the first one `settle` has left nothing in its place
-            await asyncio.to_thread(self.files.set_aside, task)
-        alone_s = self.races.seconds_alone(task)
-        if alone_s is not None:
-            asyncio.get_running_loop().call_later(alone_s, self._let_rivals_join, race)
-        outcome = await self.prover_runs.run(run, lambda: not self.races.is_decided(task))
+        kept: asyncio.Future[None] | None = None
+        with self._working_on(task):
+            run, outcome = await self._attempt(task)
+            if outcome is not NOT_BEGUN:
+                kept = await self._note_result(task, run, outcome)
+        # If the race is won meanwhile, by whomever, that settles this one as well.
+        await self._settle_race(race)
         if outcome is NOT_BEGUN:
             return outcome
-        result = await asyncio.to_thread(read_result, run, outcome)
-        if result.status is Status.SUPERSEDED:
-            winner = cast(Task, self.races.winner(race))
-            result = replace(result, settled_by=winner.id, warnings=(), stderr_tail="")
-        self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
-        kept = self.cached.keep(run, result) if self.cached else None
-        await self._settle_race(race)
         self._let_rivals_join(race)
         if self._runs_again(task):
             if kept:
                 await kept  # its files make room for those of the next attempt
             await self._try_again(task)
         return outcome
+
+    async def _attempt(self, task: Task) -> tuple[ProverRun, Outcome]:
+        """Run the prover for a task, if it is still to run."""
+        import asyncio
+
+        run = self.prover_runs.proving(task)
+        # Logs are appended to: the summary of an earlier attempt must not be taken for this one's.
+        if task.attempts:  # before the first one `settle` has left nothing in its place
+            await asyncio.to_thread(self.files.set_aside, task)
+        alone_s = self.races.seconds_alone(task)
+        if alone_s is not None:
+            race = task.plan.race
+            asyncio.get_running_loop().call_later(alone_s, self._let_rivals_join, race)
+        return run, await self.prover_runs.run(run, lambda: not self.races.is_decided(task))
+
+    async def _note_result(
+        self, task: Task, run: ProverRun, outcome: Outcome
+    ) -> asyncio.Future[None] | None:
+        """Record what came of an attempt; done when it is in the cache, which may be None."""
+        import asyncio
+
+        result = await asyncio.to_thread(read_result, run, outcome)
+        if result.status is Status.SUPERSEDED:
+            winner = cast(Task, self.races.winner(task.plan.race))
+            result = replace(result, settled_by=winner.id, warnings=(), stderr_tail="")
+        self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
+        return self.cached.keep(run, result) if self.cached else None
 
     async def _try_again(self, task: Task) -> None:
         """Let a task wait for its next attempt, behind what waits already.
@@ -13346,18 +13379,23 @@ class Runner:
         self.scheduler.add(self._waiting(missing))
 
     async def _settle_race(self, race: str) -> None:
-        """If a race is won, settle all others in it: end those that run."""
-        import asyncio
-
+        """If a race is won, settle all others in it: end those that run, or are to run elsewhere."""
         winner = self.races.winner(race)
         if winner is None:
             return
         for rival in self.races.open_rivals(winner):
-            if rival.status is Status.RUNNING:
+            if rival.id in self._at_work:  # it comes here when it has ended
                 reason = superseded_words(winner)
                 self.executor.stop(rival.id, reason, status=Status.SUPERSEDED)
-                continue
-            if rival.attempts:  # none can begin any more: the race is decided
+            else:
+                await self._supersede(rival, winner)
+
+    async def _supersede(self, rival: Task, winner: Task) -> None:
+        """Settle what lost its race. It can't begin any more: the race is decided."""
+        import asyncio
+
+        with self._working_on(rival):  # another one may win at the same time
+            if rival.attempts:
                 await asyncio.to_thread(self.files.set_aside, rival)
             result = superseded_result(winner, rival)
             self.recorder.record(Finished(rival.id, rival.id, rival.attempts + 1, result))
@@ -13422,7 +13460,7 @@ class Runner:
         for found in hits:
             if self.races.is_decided(found.task):
                 continue
-            if load and await cached.restore(found.after_load(load)):
+            if load and await self._restore(found.after_load(load)):
                 self._note_end(found.task)
             else:
                 missing.append(found.task)
@@ -13787,20 +13825,22 @@ class LiveRaces:
         for task in batch.tasks.values():
             if task.plan.race:
                 self._rivals.setdefault(task.plan.race, []).append(task)
-        self._anew: frozenset[str] | None = None  # ids of what is proven again, whatever holds
+        self._entered: frozenset[str] = frozenset()  # ids of what is to run
+        self._anew = False  # whether that is proven again, whatever holds
         # By race: who has won it before, and what that took; who waits until it has had that time.
         self._past: dict[str, tuple[Task, Usage]] = {}
         self._held: dict[str, list[Task]] = {}
 
-    def begin_anew(self, tasks: Iterable[Task]) -> None:
-        """What these have come to counts no more, and what others have doesn't settle them."""
-        self._anew = frozenset(task.id for task in tasks)
+    def begin(self, tasks: Iterable[Task], anew: bool) -> None:
+        """These are to run. `anew`: what others have come to doesn't settle them."""
+        self._entered = frozenset(task.id for task in tasks)
+        self._anew = anew
 
     def winner(self, race: str) -> Task | None:
         """The first one to answer, if one has."""
         answered: list[Task] = []
         for task in self._rivals.get(race, ()):
-            if task.is_answered and (self._anew is None or task.id in self._anew):
+            if task.is_answered and (not self._anew or task.id in self._entered):
                 answered.append(task)
         return min(answered, key=_when_ended, default=None)
 
@@ -13808,10 +13848,16 @@ class LiveRaces:
         """Whether a task needs no answer any more, as another one has it."""
         return bool(task.plan.race) and self.winner(task.plan.race) is not None
 
-    def open_rivals(self, winner: Task) -> list[Task]:
-        """Those who race against a winner, and were not settled yet."""
-        rivals = self._rivals[winner.plan.race]
-        return [task for task in rivals if not task.is_settled]
+    def is_open(self, task: Task) -> bool:
+        """Whether another one that is to run may still come to what is asked of a task."""
+        rivals = self._rivals.get(task.plan.race, ())
+        return any(rival.id in self._entered and not rival.is_final for rival in rivals)
+
+    def open_rivals(self, winner: Task) -> Iterator[Task]:
+        """Those who race against a winner, and are not settled when it is their turn to be told."""
+        for task in self._rivals[winner.plan.race]:
+            if not task.is_settled:
+                yield task
 
     def look_up_past(self, tasks: Iterable[Task], cache: Cache | None) -> None:
         """Find out who of these has won a race before, by the journal and the cache."""

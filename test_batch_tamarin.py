@@ -11279,6 +11279,7 @@ for word in "$@"; do case "$word" in --heuristic=*) H="${word#--heuristic=}";; e
 echo "$LEMMA $H" >> runs
 """
 STUCK = "exec sleep 600"
+FOUND_TRACE = 'summary "  $LEMMA (all-traces): falsified - found trace (3 steps)"\n'
 UNSURE_OF_IT = (
     'echo "theory proof" > "$OUT"\nsummary "  $LEMMA (all-traces): analysis incomplete (1 steps)"\n'
 )
@@ -11350,10 +11351,65 @@ def test_only_an_answer_wins(lab, outcome):
     assert not (lab.results / "failed" / "t--one--fake--C.json").exists()
 
 
+def test_an_answer_that_comes_while_a_race_is_settled_is_kept(lab, monkeypatch):
+    set_aside = bt.AttemptFiles.set_aside
+
+    def set_aside_when_both_have_answered(files, task):
+        (lab.path / "settling").touch()
+        wait_for(lambda: lab.journal.read_text().count('"completed","verdict":"verified"') == 2)
+        set_aside(files, task)
+
+    monkeypatch.setattr(bt.AttemptFiles, "set_aside", set_aside_when_both_have_answered)
+    first_the_other = "until [ -e settling ]; do sleep 0.01; done\n"
+    recipe_of_race(lab, {"I": UNSURE_OF_IT, "S": first_the_other + VERIFY, "C": VERIFY})
+    lab.run("run", "recipe.json", "--no-cache", code=0)
+    assert ends_of_race(lab) == {"I": "superseded by C", "S": "verified", "C": "verified"}
+    assert (lab.results / "proofs" / "t--one--fake--S.spthy").exists()
+
+
+def test_what_waits_in_a_queue_elsewhere_never_begins_when_its_race_is_won(lab, monkeypatch):
+    """As on a cluster, where a job may begin long after it was handed over."""
+    begin = bt.Supervisor.run
+    stopped = {}
+
+    async def wait_in_queue(executor, job, on_start):
+        until = time.monotonic() + 2
+        while job.id.endswith("C") and time.monotonic() < until:
+            if job.id in stopped:
+                return bt.Outcome(*stopped[job.id])
+            await asyncio.sleep(0.01)
+        return await begin(executor, job, on_start)
+
+    def stop(executor, job_id, reason, at_once=False, status=bt.Status.INTERRUPTED):
+        stopped[job_id] = (status, None, bt.Usage(), reason)
+
+    monkeypatch.setattr(bt.Supervisor, "run", wait_in_queue)
+    monkeypatch.setattr(bt.Supervisor, "stop", stop)
+    recipe_of_race(lab, {"C": VERIFY, "S": VERIFY})
+    lab.run("run", "recipe.json", "--no-cache", code=0)
+    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+    assert starts_of(lab) == ["S"]
+
+
 def test_without_a_winner_each_has_its_own_result(lab):
     recipe_of_race(lab, {"C": UNSURE_OF_IT, "S": "exit 3"})
     lab.run("run", "recipe.json", code=3)
     assert ends_of_race(lab) == {"C": "incomplete", "S": "failed"}
+
+
+@pytest.mark.parametrize(
+    "ways, chosen, runs, code",
+    [
+        ({"C": UNSURE_OF_IT, "S": VERIFY}, [], "one C, one S, two C, two S", 0),
+        ({"C": UNSURE_OF_IT, "S": "exit 3"}, [], "one C, one S", 1),
+        ({"C": UNSURE_OF_IT, "S": VERIFY}, ["-t", "*--C"], "one C", 1),
+        ({"C": FOUND_TRACE, "S": VERIFY}, [], "one C", 1),
+    ],
+)
+def test_in_a_race_only_the_last_one_without_an_answer_is_a_failure(lab, ways, chosen, runs, code):
+    recipe_of_race(lab, ways, lemmas="one two", cores=1, expect="verified")
+    lab.run("run", "recipe.json", "--fail-fast", "--no-cache", *chosen, code=code)
+    assert (lab.path / "runs").read_text().splitlines() == runs.split(", ")
 
 
 def test_after_its_turn_a_variant_has_its_whole_limit(lab, monkeypatch):
