@@ -13435,18 +13435,18 @@ class Settled(NamedTuple):
     def result(self) -> Result:
         """What is said of a task that doesn't run: also what it came to before."""
         reason = self.reason
-        usage = Usage()
         # Where its limit was raised, that it met the smaller one.
         before = self.task.record or self.task.outdated
         if before and before.plan.key == self.task.plan.key:
-            usage = before.result.usage
-            reason += f"; before: {outcome_words(before.result)} after {duration(usage.wall_s)}"
-        ended = Result(self.status, trait=self.task.plan.trait, usage=usage, at=timestamp())
-        return replace(self.result_of(ended), reason=reason)
+            took = duration(before.result.usage.wall_s)
+            reason += f"; before: {outcome_words(before.result)} after {took}"
+        trait = self.task.plan.trait
+        return self.result_of(Result(self.status, trait=trait, reason=reason, at=timestamp()))
 
     def result_of(self, ended: Result) -> Result:
-        """How it ended, with what has settled it."""
-        return replace(ended, settled_by=self.source.id, implied=self.implied)
+        """How it ended, with what has settled it; what the prover had said is worth nothing."""
+        own = replace(ended, warnings=(), stderr_tail="")
+        return replace(own, settled_by=self.source.id, implied=self.implied)
 
 
 class Settling:
@@ -13627,10 +13627,10 @@ MOST_COMPARED = 256
 class LiveLattices:
     """In which order tasks start whose attackers are in order: first what may settle most others.
 
-    First what the recipe wants first. Then, while results of before or what is expected have not
-    been wrong, what would settle most if they are right. Else the strongest attacker: if that one is
-    verified, so are all. Then halving: what settles most, whatever its verdict. Nothing waits for an
-    answer: where there is room the next one runs beside the others.
+    First what the recipe wants first. Then, while results of before or what is expected were never
+    wrong, what settles most if they are right. Else the strongest attacker: if that is verified, so
+    are all. Then halving: what settles most, whatever its verdict. Nothing waits for an answer:
+    where there is room the next one runs beside the others.
     """
 
     def __init__(self, settling: Settling) -> None:
@@ -16338,7 +16338,7 @@ def _vacuity(verified: Located, answers: Iterable[Located]) -> Finding:
     # An answer says more than that another prover had none.
     without: dict[str, str] = {}
     for _, task in answers:
-        if task.plan.trait != Trait.EXISTS_TRACE:
+        if task.plan.trait != Trait.EXISTS_TRACE or not _has_own_result(task):
             continue
         if task.verdict is Verdict.FALSIFIED:
             without[task.plan.lemma] = "falsified, no trace"
@@ -18779,7 +18779,10 @@ class Recheck:
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
-            raised_from=None,  # to a check the limits that its proof needed are its own
+            # To a check the limits that its proof needed are its own, and it competes with none.
+            raised_from=None,
+            whole=None,
+            race="",
             # They are told of the result itself.
             unknown_actions=(),
             holds_anyway=False,
@@ -19524,7 +19527,7 @@ def spans_of(rows: Iterable[Row]) -> Iterator[Span]:
                 continue
             told.add(started)
         # A cached result's figures are of another batch.
-        if result.at and not result.cached:
+        if result.at and not result.cached and result.is_measured:
             ended = instant(result.at)
             yield Span(ended - result.usage.wall_s, ended, row)
 
@@ -20562,11 +20565,11 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "flags", " ".join(plan.flags)
     yield "limits", _told_limits(row)
     yield "earlier attempts", "; ".join(_earlier_attempts(row.task))
-    if row.task.result:
+    if row.is_measured:
         yield "used", _told_usage(result.usage)
     if row.shared_by > 1:
-        told = f"one process proved {row.shared_by:,} lemmas: the figures are theirs together"
-        yield "shared", f"{told}; the command below proves this one alone"
+        told = f"one process served {row.shared_by:,} lemmas: the figures are theirs together"
+        yield "shared", f"{told}; the command below is for this one alone"
     if result.cached:
         yield "cached", _told_origin(result)
     yield "ended", utc(instant(result.at))
@@ -22782,6 +22785,8 @@ class Progress:
         if task.result is not finished.result:  # no verdict is due yet
             runs_again = task.status not in SETTLED_BY_ANOTHER
             next_step = f"; {_next_step(task)}"
+        # In a race another one may still come to what is expected.
+        if next_step or (task.plan.race and finished.result.verdict not in ANSWERS):
             task = Task.with_result(replace(task.plan, expect=None), finished.result)
         went_well = task.is_settled and not task.misses_expectation
         if self.quiet and (went_well or next_step):
@@ -22875,11 +22880,9 @@ def result_facts(task: Task) -> str:
     if result.is_measured:
         facts.append(duration(result.usage.wall_s))
         facts.append(f"{result.usage.peak_mb:,.0f} MB")
-    else:
-        facts.append("not begun")
     if result.shared_by > 1:
         facts.append(f"shared by {result.shared_by:,}")
-    text = f"({', '.join(facts)})"
+    text = f"({', '.join(facts or ['not run'])})"
     if task.misses_expectation:
         text += f" (expected {task.plan.expect}!)"
     if result.reason:
@@ -24416,7 +24419,7 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
     """The load of one theory, for all tasks that load it alike, under their largest limits."""
     plan = tasks[0].plan
     prover = batch.provers[plan.prover]
-    limits = list(dict.fromkeys(task.plan.limits for task in tasks))
+    limits = list(dict.fromkeys(task.plan.whole or task.plan.limits for task in tasks))
     # Where it does not load under the largest limits, it does under none.
     load = replace(plan, prove=False, limits=largest_limits(limits))
     outputs = result_files(folder, plan.id)
@@ -24555,6 +24558,12 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
     for task_id in task_ids:
         plan = batch.tasks[task_id].plan
         line = f"  {task_id}: {plan.limits}"
+        if plan.whole:
+            line += f", then {plan.whole}"
+        if plan.race:
+            line += ", races"
+        if plan.attacker:
+            line += ", unless it follows from another"
         if plan.priority:
             line += f", priority {plan.priority}"
         if plan.expect:

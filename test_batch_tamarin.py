@@ -650,6 +650,9 @@ def a_story():
     yield begins("1", attempt=2)
     # From the cache: it never started.
     yield ends("3", "falsified", 13)
+    yield ends("4", "timeout", 14)
+    yield settled("4", by="3")
+    yield settled("5", by="3")
     yield bt.Header(vanished=("7",))
     yield a_plan(id="0", key="new")
     yield a_plan(id="8")
@@ -6055,6 +6058,113 @@ def test_without_variants_no_condition_can_be_met(swept):
     assert "no such dimension; allowed: none, as this entry has no variants" in complaints(swept)
 
 
+# --- Races ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def racing(one_lemma):
+    """A recipe in which the variants `a` and `b` race for lemma `one`."""
+    change_recipe(one_lemma, 'tasks.task.variants = {"a": {}, "b": {}}\ntasks.task.race = true')
+    return one_lemma
+
+
+BAD_RACES = """
+--- stored proofs: tasks.task.race: lets searches compete, and 'prove': false asks for none
+tasks.task.prove = false
+--- no word for yes: tasks.task.race: must be true or false
+tasks.task.race = "yes"
+--- flags: must read the same theory; 'a' and 'b' differ in their flags (none; X)
+tasks.task.variants.b = {"preprocess_flags": ["X"]}
+--- flags among options: 'a' and 'b' differ in their flags (X; Y Z)
+tasks.task.variants.a = {"preprocess_flags": ["X"]}
+tasks.task.variants.b = {"tamarin_options": ["-D=Z", "--defines=Y"]}
+--- flags of a prover: 'a' and 'b' differ in their flags (none; X)
+tamarin_versions.other = {"path": "./fake.sh", "options": ["-D=X"]}
+tasks.task.variants.b = {"tamarin_versions": ["other"]}
+--- a mode: 'a' and 'b' differ in --diff (none; given)
+tasks.task.variants.b = {"tamarin_options": ["--diff"]}
+--- sources: 'a' and 'b' differ in --auto-sources (none; given)
+tasks.task.variants.b = {"tamarin_options": ["--auto-sources"]}
+--- theories: tasks.task.theory_file: variants that race must read the same theory: no {variant}
+tasks.task.theory_file = "{variant}.spthy"
+--- expectations: answer one question; of 'one' nothing is expected in 'a', verified in 'b'
+tasks.task.variants.b = {"expect": "verified"}
+"""
+
+
+@pytest.mark.parametrize("changes, wanted", cases(BAD_RACES))
+def test_a_race_without_one_question_is_refused_with_a_reason(racing, changes, wanted):
+    for name in ("a.spthy", "b.spthy"):
+        racing.write(name, THEORY)
+    change_recipe(racing, changes.strip())
+    told = complaints(racing)
+    for words in wanted.split("; "):
+        assert words in told
+
+
+def test_a_race_needs_variants(one_lemma):
+    change_recipe(one_lemma, "tasks.task.race = true")
+    assert "tasks.task.race: lets variants compete: give 'variants'" in complaints(one_lemma)
+
+
+def races_of(lab):
+    """By the variants, or for the same ones the provers, that compete: of which tasks."""
+    races = {}
+    for plan in plans_of(lab):
+        if plan.race:
+            races.setdefault(plan.race, []).append(f"{plan.prover}-{plan.variant}")
+    return sorted(races.values())
+
+
+def test_each_lemma_and_prover_has_a_race_of_its_own(racing):
+    racing.prover(VERIFY, "other")
+    both = json.dumps(racing.provers)
+    change_recipe(racing, f'tamarin_versions = {both}\ntasks.task.lemmas = [{{"name": "t*"}}]')
+    change_recipe(racing, 'tasks.task.tamarin_versions = ["fake", "other"]')
+    of_a_lemma = [["fake-a", "fake-b"], ["other-a", "other-b"]]
+    assert races_of(racing) == sorted(of_a_lemma * 2)
+
+
+def test_provers_that_the_variants_choose_compete(racing):
+    racing.prover(VERIFY, "other")
+    change_recipe(racing, f"tamarin_versions = {json.dumps(racing.provers)}")
+    change_recipe(racing, 'tasks.task.variants.b = {"tamarin_versions": ["other"]}')
+    assert races_of(racing) == [["fake-a", "other-b"]]
+
+
+def test_a_lemma_of_one_variant_races_with_nothing(racing):
+    change_recipe(racing, 'tasks.task.variants.b = {"lemmas": [{"name": "two"}]}')
+    assert races_of(racing) == []
+
+
+# The cores of a machine, and the time limits of three variants: first and then.
+TURNS = """
+2 : 75  : 300
+3 : 300 :
+"""
+
+
+@pytest.mark.parametrize("cores, first, then", rows(TURNS))
+def test_variants_take_turns_where_there_is_no_room_for_all(racing, cores, first, then):
+    change_recipe(racing, 'tasks.task.variants = {"a": {}, "b": {}, "c": {}}')
+    batch = plan_recipe(racing, room=bt.Limits(int(cores), 8192, 0))
+    for task in batch.tasks.values():
+        assert task.plan.limits.timeout_s == int(first)
+        assert [limits.timeout_s for limits in task.plan.further_limits] == ints(then)
+        assert task.plan.raised_limit == ""
+
+
+def ints(text):
+    """The whole numbers in a text."""
+    return list(map(int, text.split()))
+
+
+def test_check_tells_the_turns_of_a_race(racing):
+    done = racing.run("check", "recipe.json", "-d", "--cores", "1", code=0)
+    assert "2 tasks of 1 core, 1 GB, 300 s" in done.stdout
+    assert "t--one--fake--a: 1 core, 1 GB, 75 s, then 1 core, 1 GB, 300 s, races" in done.stdout
+
+
 # --- A theory that is made ------------------------------------------------------------------------
 
 # Makes a theory of a lemma's name, and writes it to the second word's file; notes that it did.
@@ -10410,6 +10520,347 @@ def test_proofs_of_a_shared_process_are_rechecked_one_by_one(lab):
     assert lab.finishes()["t--one--fake"]["shared_by"] == 2
     recheck(lab, code=0)
     assert len(lab.finishes("results/recheck-trusted")) == 2
+
+
+# --- Races at work --------------------------------------------------------------------------------
+
+# The letter of the heuristic that it was called with.
+HEURISTIC = """
+for word in "$@"; do case "$word" in --heuristic=*) H="${word#--heuristic=}";; esac; done
+echo "$LEMMA $H" >> runs
+"""
+STUCK = "exec sleep 600"
+UNSURE_OF_IT = (
+    'echo "theory proof" > "$OUT"\nsummary "  $LEMMA (all-traces): analysis incomplete (1 steps)"\n'
+)
+
+
+def recipe_of_race(lab, ways, lemmas="one", cores=2, **entry):
+    """A recipe whose variants race, each with a heuristic; by its letter what comes of it."""
+    branches = [f"{letter})\n{way}\n;;" for letter, way in ways.items()]
+    lab.prover(HEURISTIC + "case $H in\n" + "\n".join(branches) + "\nesac\n")
+    resources = {"max_cores": 1, "max_memory": 0.2, "timeout": 300}
+    config = {"global_max_cores": cores, "global_max_memory": 1}
+    variants = {letter: {"tamarin_options": [f"--heuristic={letter}"]} for letter in ways}
+    entry = {"variants": variants, "resources": resources, "config": config, "race": True, **entry}
+    lab.recipe(lemmas=[{"name": name} for name in lemmas.split()], **entry)
+
+
+def ends_of_race(lab):
+    """How the variants of lemma `one` ended, as a batch that is made of the journal has it."""
+    batch, _ = bt.load_batch(str(lab.journal), pytest.fail)
+    told = {}
+    for task in batch.tasks.values():
+        by = f" by {task.result.settled_by[-1]}" if task.result and task.result.settled_by else ""
+        told[task.plan.variant] = task.outcome + by
+    return told
+
+
+def starts_of(lab):
+    """The variants that began, in their order."""
+    return [event["ids"][0][-1] for event in lab.events("start")]
+
+
+def test_the_first_answer_ends_the_others(lab):
+    others_run = "until grep -q 'one C' runs; do sleep 0.05; done\n"
+    recipe_of_race(lab, {"C": STUCK, "S": others_run + VERIFY}, expect="verified")
+    done = lab.run("run", "recipe.json", code=0)
+    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+    ended = lab.finishes()["t--one--fake--C"]
+    assert ended["reason"].startswith("t--one--fake--S was first: verified after")
+    assert ended["wall_s"] > 0
+    assert "2 tasks: 1 verified, 1 superseded" in done.stdout
+    assert not (lab.results / "proofs" / "t--one--fake--C.spthy").exists()
+
+
+def test_what_has_not_begun_never_does_when_its_race_is_won(lab):
+    recipe_of_race(lab, {"S": VERIFY, "C": STUCK, "I": STUCK}, cores=1)
+    done = lab.run("run", "recipe.json", code=0)
+    assert starts_of(lab) == ["S"]
+    assert ends_of_race(lab) == {"S": "verified", "C": "superseded by S", "I": "superseded by S"}
+    assert "t--one--fake--C (not run): t--one--fake--S was first: verified" in done.stderr
+
+
+# What wins nothing, and what is said of it afterwards.
+NO_ANSWERS = {
+    "incomplete": UNSURE_OF_IT,
+    "failed": "exit 3",
+    "timeout": STUCK,
+}
+
+
+@pytest.mark.parametrize("outcome", NO_ANSWERS)
+def test_only_an_answer_wins(lab, outcome):
+    recipe_of_race(lab, {"C": NO_ANSWERS[outcome], "S": VERIFY}, cores=1)
+    if outcome == "timeout":
+        change_recipe(lab, 'tasks.task.variants.C.resources = {"timeout": 0.4}')
+    lab.run("run", "recipe.json", code=0)
+    assert starts_of(lab) == ["C", "S"]
+    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+    assert f"; before: {outcome} after" in lab.finishes()["t--one--fake--C"]["reason"]
+    assert not (lab.results / "failed" / "t--one--fake--C.json").exists()
+
+
+def test_without_a_winner_each_has_its_own_result(lab):
+    recipe_of_race(lab, {"C": UNSURE_OF_IT, "S": "exit 3"})
+    lab.run("run", "recipe.json", code=3)
+    assert ends_of_race(lab) == {"C": "incomplete", "S": "failed"}
+
+
+def test_after_its_turn_a_variant_has_its_whole_limit(lab, monkeypatch):
+    monkeypatch.setattr(bt, "FIRST_TURN", 0.001)
+    second_time = f"[ -e tried ] || {{ touch tried; {STUCK}; }}\n"
+    recipe_of_race(lab, {"C": second_time + VERIFY, "S": UNSURE_OF_IT}, cores=1)
+    done = lab.run("run", "recipe.json", code=0)
+    assert starts_of(lab) == ["C", "S", "C"]
+    assert ends_of_race(lab) == {"C": "verified", "S": "superseded by C"}
+    assert "time limit of 0.3 s; its turn is over, runs again" in done.stderr
+    assert "raised" not in done.stdout
+
+
+def test_the_answer_of_a_race_is_held_to_what_is_expected(lab):
+    recipe_of_race(lab, {"C": VERIFY, "S": STUCK}, cores=1, expect="falsified")
+    done = lab.run("run", "recipe.json", code=1)
+    assert "1 not as expected" in done.stdout
+    cases = list(ElementTree.fromstring(lab.run("report", "results", "-f", "junit").stdout)[0])
+    assert [note.tag for case in cases for note in case] == ["failure", "skipped"]
+
+
+def test_a_race_that_was_won_leaves_nothing_to_do(lab):
+    recipe_of_race(lab, {"C": VERIFY, "S": STUCK}, cores=1)
+    lab.run("run", "recipe.json", code=0)
+    done = lab.run("run", "recipe.json", code=0)
+    assert "nothing to do: 2 results" in done.stderr
+
+
+def test_when_the_options_of_the_winner_change_the_others_are_open_again(lab):
+    recipe_of_race(lab, {"C": VERIFY, "S": VERIFY}, cores=1)
+    lab.run("run", "recipe.json", code=0)
+    lab.prover(HEURISTIC + f"[ $H = S ] || {STUCK}\n" + VERIFY)
+    change_recipe(lab, 'tasks.task.variants.C = {"tamarin_options": ["--heuristic=I"]}')
+    lab.run("run", "recipe.json", "-t", "t--one--fake--S", "--no-cache", code=0)
+    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+    assert starts_of(lab) == ["C", "S"]
+
+
+def test_what_is_asked_for_again_is_proven_whoever_was_first(lab):
+    recipe_of_race(lab, {"C": VERIFY, "S": VERIFY}, cores=1)
+    lab.run("run", "recipe.json", code=0)
+    lab.run("run", "recipe.json", "--again", "-t", "t--one--fake--S", code=0)
+    assert ends_of_race(lab) == {"C": "verified", "S": "verified"}
+
+
+def test_what_won_before_starts_first(lab):
+    recipe_of_race(lab, {"C": STUCK, "S": VERIFY})
+    lab.run("run", "recipe.json", code=0)
+    edit_theory(lab, "rule A", "rule B")
+    before = len(lab.events("start"))
+    lab.run("run", "recipe.json", code=0)
+    assert starts_of(lab)[before] == "S"
+
+
+def test_what_won_in_other_results_starts_first(lab):
+    recipe_of_race(lab, {"C": STUCK, "S": VERIFY})
+    lab.run("run", "recipe.json", code=0)
+    edit_theory(lab, "rule A", "rule B")
+    lab.run("run", "recipe.json", "-o", "more", code=0)
+    assert lab.events("start", "more")[0]["ids"] == ["t--one--fake--S"]
+
+
+def test_the_others_join_when_what_won_before_has_had_its_time(lab):
+    recipe_of_race(lab, {"C": VERIFY, "S": STUCK}, cores=1)
+    lab.run("run", "recipe.json", code=0)
+    edit_theory(lab, "rule A", "rule B")
+    recipe_of_race(lab, {"C": STUCK, "S": VERIFY})
+    lab.run("run", "recipe.json", "--no-cache", code=0)
+    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+    assert starts_of(lab) == ["C", "C", "S"]
+
+
+def test_a_winner_that_is_cached_ends_the_race_before_it_starts(lab):
+    recipe_of_race(lab, {"C": STUCK, "S": VERIFY})
+    lab.run("run", "recipe.json", code=0)
+    lab.run("run", "recipe.json", "-o", "more", code=0)
+    assert lab.events("start", "more") == []
+    finishes = lab.finishes("more")
+    assert finishes["t--one--fake--S"]["cached"]
+    assert finishes["t--one--fake--C"]["settled_by"] == "t--one--fake--S"
+    assert not finishes["t--one--fake--C"]["cached"]
+
+
+def test_a_cached_winner_whose_text_must_be_loaded_ends_the_race_before_it_starts(lab):
+    """Another lemma changed: the hit counts when the prover has loaded the text."""
+    lab.write("t.spthy", many_lemmas(2))
+    load = 'echo "[Theory T] Theory closed" >&2; [ "$LEMMA" ] || { summary x; exit; }\n'
+    ways = {"C": f"{load}{STUCK}", "S": load + VERIFY}
+    recipe_of_race(lab, ways, lemmas="l0")
+    lab.run("run", "recipe.json", code=0)
+    edit_theory(lab, "lemma l1: ", "lemma l1: all-traces ")
+    edit_theory(lab, 'l1: all-traces "All k #i. A(k) @ i ==> T"', 'l1: "All k #i. A(k) @ i ==> F"')
+    lab.run("run", "recipe.json", "-o", "more", code=0)
+    assert [event["ids"] for event in lab.events("start", "more") if event["ids"]] == []
+    assert lab.finishes("more")["t--l0--fake--C"]["status"] == "superseded"
+
+
+def test_a_race_is_never_shared(lab):
+    ways = {"C": VERIFY, "S": STUCK}
+    recipe_of_race(lab, ways, lemmas="one three", cores=1, granularity="theory")
+    lab.run("run", "recipe.json", code=0)
+    assert (lab.path / "runs").read_text() == "one C\nthree C\n"
+
+
+def test_a_race_that_is_killed_in_the_middle_goes_on_as_a_race(lab):
+    finish_one = "[ $LEMMA = one ] || [ -e go ] || exec sleep 600\n"
+    recipe_of_race(lab, {"C": finish_one + VERIFY, "S": STUCK}, lemmas="one three", cores=1)
+    running = lab.start("run", "recipe.json")
+    wait_for(lambda: len(lab.events("start")) == 2 and len(lab.events("finish")) == 2)
+    running.kill()
+    end_of(running)
+    lab.write("go", "")
+    wait_for(lambda: lock_is_free(lab.journal))
+    lab.run("resume", "results", code=0)
+    ends = {task_id: event["status"] for task_id, event in lab.finishes().items()}
+    assert ends == {
+        "t--one--fake--C": "completed",
+        "t--one--fake--S": "superseded",
+        "t--three--fake--C": "completed",
+        "t--three--fake--S": "superseded",
+    }
+
+
+def test_a_driver_that_died_when_a_race_was_won_leaves_no_proof_to_do(lab):
+    recipe_of_race(lab, {"C": VERIFY, "S": STUCK}, cores=1)
+    lab.run("run", "recipe.json", code=0)
+    lines = lab.journal.read_text().splitlines(keepends=True)
+    (won,) = [number for number, line in enumerate(lines) if '"verified"' in line]
+    lab.journal.write_text("".join(lines[: won + 1]))
+    lab.run("resume", "results", code=0)
+    assert ends_of_race(lab) == {"C": "verified", "S": "superseded by C"}
+    assert starts_of(lab) == ["C"]
+
+
+def test_a_recipe_of_a_race_has_the_options_that_won(lab):
+    recipe_of_race(lab, {"C": STUCK, "S": VERIFY})
+    lab.run("run", "recipe.json", code=0)
+    lab.run("init", "--from", "results", "--yes", "-o", "new.json", code=0)
+    (entry,) = json.loads((lab.path / "new.json").read_text())["tasks"].values()
+    assert entry["tamarin_options"] == ["--heuristic=S"]
+    assert len(entry["lemmas"]) == 1
+
+
+def test_another_winner_than_before_is_no_news(lab):
+    recipe_of_race(lab, {"C": STUCK, "S": VERIFY})
+    lab.run("run", "recipe.json", code=0)
+    recipe_of_race(lab, {"C": VERIFY, "S": STUCK})
+    lab.run("run", "recipe.json", "-o", "more", "--no-cache", code=0)
+    done = lab.run("audit", "more", "--against", "results", code=0)
+    assert "0 findings" in done.stdout
+    lab.write("pinned.csv", lab.run("audit", "results", "-f", "csv", code=0).stdout)
+    assert "0 findings" in lab.run("audit", "more", "--expect", "pinned.csv", code=0).stdout
+
+
+def test_the_page_answers_for_the_lemmas_of_a_race(lab):
+    recipe_of_race(lab, {"C": VERIFY, "S": STUCK}, cores=1, expect="verified")
+    lab.run("run", "recipe.json", code=0)
+    page = (lab.results / "summary.html").read_text()
+    assert "1 of 1 lemma as expected; 1 was superseded by another variant." in page
+
+
+# --- Stored proofs ---
+
+# It checks the proofs of all lemmas: of `rejected` it can't follow a step, `open` has a sorry.
+FOLLOWER = """
+echo "$*" >> runs
+[ -z "$LEMMA" ] || exit 9
+printf 'lemma fine:\nby contradiction\nlemma rejected:\nby solve(x) /* invalid proof step %s */\n' \
+    encountered > "$OUT"
+printf 'lemma open:\nby sorry\nlemma none:\nby sorry\nend\n' >> "$OUT"
+summary <<X
+  fine (all-traces): verified (2 steps)
+  rejected (all-traces): analysis incomplete (3 steps)
+  open (all-traces): analysis incomplete (2 steps)
+  none (all-traces): analysis incomplete (1 steps)
+X
+"""
+FALSE = '"All k #i. A(k) @ i ==> F"'
+STORED = f"""theory T begin
+{RULE_A}
+lemma fine: {FALSE} by contradiction
+lemma rejected: {FALSE} simplify solve(x) by contradiction
+lemma open: {FALSE} simplify by sorry
+lemma none: {FALSE}
+end
+"""
+
+
+@pytest.fixture
+def checked(lab):
+    """A recipe that lets a prover check the proofs that stand in a theory."""
+    lab.write("t.spthy", STORED)
+    lab.prover(FOLLOWER)
+    lab.recipe(prove=False, config={"global_max_cores": 2})
+    return lab
+
+
+def test_one_load_checks_all_stored_proofs_and_tells_why_one_is_not_confirmed(checked):
+    checked.run("run", "recipe.json", code=3)
+    assert len((checked.path / "runs").read_text().splitlines()) == 1
+    reasons = {}
+    for task_id, event in checked.finishes().items():
+        assert event["status"] == "completed"
+        assert event["shared_by"] == 4
+        reasons[task_id.split("--")[1]] = (event["verdict"], event["reason"])
+    assert reasons == {
+        "fine": ("verified", ""),
+        "rejected": ("incomplete", bt.CANT_REPLAY),
+        "open": ("incomplete", bt.OPEN_CASES),
+        "none": ("incomplete", bt.NO_STORED_PROOF),
+    }
+
+
+def test_each_variant_has_a_load_of_its_own(checked):
+    change_recipe(checked, 'tasks.task.variants = {"a": {}, "b": {"preprocess_flags": ["X"]}}')
+    checked.run("run", "recipe.json", code=3)
+    assert len((checked.path / "runs").read_text().splitlines()) == 2
+    assert len(checked.finishes()) == 8
+
+
+def test_the_load_has_the_largest_limits_of_the_lemmas(checked):
+    large = {"max_memory": 1, "timeout": 400}
+    change_recipe(checked, 'tasks.task.lemmas = [{"name": "fine"}, {"name": "open"}]')
+    change_recipe(checked, f"tasks.task.lemmas.1.resources = {json.dumps(large)}")
+    change_recipe(checked, 'tasks.task.lemmas.0.resources = {"max_cores": 2}')
+    checked.run("run", "recipe.json", code=3)
+    (command,) = (checked.path / "runs").read_text().splitlines()
+    assert "+RTS -N2 -RTS" in command
+
+
+def test_a_load_that_fails_is_what_each_of_its_checks_came_to(checked):
+    checked.prover("echo 'tamarin-prover: no' >&2; exit 1")
+    checked.run("run", "recipe.json", code=3)
+    assert len(checked.events("start")) == 1
+    for task_id, event in checked.finishes().items():
+        assert event["status"] == "failed"
+        assert "tamarin-prover: no" in event["reason"]
+        assert "no" in (checked.results / "logs" / f"{task_id}.err").read_text()
+
+
+def test_a_check_that_met_its_limit_is_loaded_again_with_a_larger_one(checked):
+    checked.prover(f"[ -e tried ] || {{ touch tried; {STUCK}; }}\n" + FOLLOWER)
+    change_recipe(checked, "tasks.task.resources.timeout = 0.3")
+    change_recipe(checked, 'tasks.task.on_limit = [{"resources": {"timeout": 300}}]')
+    checked.run("run", "recipe.json", code=3)
+    assert len(checked.events("start")) == 2
+    assert checked.finishes()["t--fine--fake"]["verdict"] == "verified"
+
+
+def test_stored_proofs_that_were_checked_are_in_the_cache(checked):
+    checked.run("run", "recipe.json", code=3)
+    checked.run("run", "recipe.json", "-o", "more", code=3)
+    assert checked.events("start", "more") == []
+    edit_theory(checked, "simplify by sorry", "by contradiction")
+    checked.run("run", "recipe.json", "-o", "edited", code=3)
+    assert len(checked.events("start", "edited")) == 1
 
 
 # --- Signals ---
@@ -17027,6 +17478,18 @@ def test_a_sweep_that_is_killed_goes_on_and_is_reported_right(tmp_path):
     assert "1 finding and 0 notes" in told
     assert "falsified expected, verified now" in told
     assert "executable (demo sign_last-none)" in told
+
+
+def test_a_race_of_heuristics_is_killed_and_goes_on(tmp_path):
+    lab = Lab(tmp_path)
+    race = str(HERE / "recipes" / "race.json")
+    running = lab.start("run", race, "--no-cache", "--timeout", "4000")
+    wait_for(lambda: len(lab.events("finish", "results-race")) >= 4)
+    running.kill()
+    end_of(running)
+    wait_for(lambda: lock_is_free(tmp_path / "results-race" / "batch.jsonl"))
+    done = lab.run("run", race, "--no-cache", "--timeout", "4000", "--cores", "2", code=0)
+    assert "12 tasks: 3 verified, 1 falsified, 8 superseded" in done.stdout
 
 
 def test_the_other_demo_recipe_shows_what_can_go_wrong(tmp_path):
