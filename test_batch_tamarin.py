@@ -546,6 +546,121 @@ def test_nothing_is_settled_by_what_has_no_answer(won_race, by):
         won_race.apply(settled("slow", by))
 
 
+def implied(task_id, by, verdict="verified"):
+    """The event that the verdict of a task follows from that of another one."""
+    result = bt.Result(bt.Status.IMPLIED, settled_by=by, implied=bt.Verdict(verdict))
+    return bt.Finished(task_id, task_id, 1, result)
+
+
+def against(powers, **changes):
+    """A plan against an attacker of the lattice "l", named by what it can do: `ab`."""
+    bits = sum(1 << "abcdefg".index(power) for power in powers)
+    name = powers or "none"
+    return a_plan(**{"id": name, "key": name, "attacker": bt.Attacker("l", bits), **changes})
+
+
+@pytest.fixture
+def ordered_batch():
+    """A batch in which "ab" is verified, from which "a" follows; "c" and "none" are open."""
+    batch = bt.Batch()
+    for powers in ("", "a", "ab", "c"):
+        batch.apply(against(powers))
+    batch.apply(ends("ab", "verified"))
+    batch.apply(implied("a", by="ab"))
+    return batch
+
+
+def test_a_verdict_that_follows_is_no_verdict_of_a_prover(ordered_batch):
+    weaker = ordered_batch.tasks["a"]
+    assert weaker.outcome == "implied verified"
+    assert weaker.verdict is None
+    assert not weaker.is_answered
+    assert weaker.conclusion == "verified"
+    assert not weaker.wants_verdict
+    assert not ordered_batch.needs_run(weaker)
+
+
+@pytest.mark.parametrize(
+    "attacker, verdict, others, wanted",
+    [
+        ("ab", "verified", "none a b ab", "verified"),
+        ("ab", "verified", "c abc", None),
+        ("a", "falsified", "a ab ac", "falsified"),
+        ("a", "falsified", "none b c", None),
+        ("ab", "incomplete", "none abc", None),
+    ],
+)
+def test_what_follows_from_an_answer(attacker, verdict, others, wanted):
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict))
+    source = bt.Task.with_result(against(attacker), result)
+    for powers in others.split():
+        plan = against(powers.replace("none", ""))
+        assert bt.implied_verdict(source, plan) == wanted
+
+
+def test_nothing_follows_in_another_order():
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+    source = bt.Task.with_result(against("ab"), result)
+    for attacker in (None, bt.Attacker("other", 0)):
+        assert bt.implied_verdict(source, against("", attacker=attacker)) is None
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        implied("c", by="ab"),
+        implied("none", by="ab", verdict="falsified"),
+        implied("none", by="a"),
+        implied("ab", by="ab"),
+    ],
+    ids=["not weaker", "another verdict", "no answer", "itself"],
+)
+def test_a_journal_that_says_what_does_not_follow_is_refused(ordered_batch, event):
+    with pytest.raises(ValueError, match="does not follow|no answer"):
+        ordered_batch.apply(event)
+
+
+def test_only_what_is_implied_can_have_an_implied_verdict(ordered_batch):
+    event = ends("c", "failed")
+    result = dataclasses.replace(event.result, implied=bt.Verdict.VERIFIED)
+    with pytest.raises(ValueError, match="by what is implied"):
+        ordered_batch.apply(dataclasses.replace(event, result=result))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        against("ab", key="edited"),
+        against("ab", attacker=bt.Attacker("l", 2)),
+        against("ab", attacker=None),
+        begins("ab", attempt=2),
+        bt.Header(vanished=("ab",)),
+        bt.Header(again=("ab",)),
+        against("a", attacker=bt.Attacker("other", 1)),
+        bt.Header(again=("a",)),
+    ],
+    ids=["edited", "moved", "unordered", "again", "vanished", "to run", "other order", "asked for"],
+)
+def test_what_is_implied_is_open_again_when_its_source_or_its_order_goes(ordered_batch, change):
+    ordered_batch.apply(change)
+    assert ordered_batch.tasks["a"].status == "pending"
+
+
+def test_answers_that_contradict_the_order_are_found():
+    verdicts = {"": "verified", "a": "falsified", "ab": "verified", "b": "falsified", "c": "failed"}
+    batch = bt.Batch()
+    for powers, outcome in verdicts.items():
+        plan = against(powers)
+        batch.apply(plan)
+        batch.apply(ends(plan.id, outcome))
+    found = bt.answers_against_order(batch.tasks.values())
+    assert {task_id: other.id for task_id, other in found.items()} == {
+        "ab": "a",
+        "a": "ab",
+        "b": "ab",
+    }
+
+
 def test_a_new_attempt_has_no_result_yet(small_batch):
     small_batch.apply(begins("i"))
     small_batch.apply(ends("i", "verified"))
@@ -5227,6 +5342,7 @@ def test_schema_and_checks_name_the_same_keys():
     assert schema_keys("$defs", "variant") == set(bt._VARIANT)
     assert schema_keys("$defs", "rule") == set(bt._EXPECT_RULE)
     assert schema_keys("$defs", "task", "properties", "prepare") == set(bt._PREPARE)
+    assert schema_keys("$defs", "task", "properties", "implies") == set(bt._IMPLIES)
 
 
 # Each member and each element, and the text that begins there.
@@ -6165,6 +6281,186 @@ def test_check_tells_the_turns_of_a_race(racing):
     assert "t--one--fake--a: 1 core, 1 GB, 75 s, then 1 core, 1 GB, 300 s, races" in done.stdout
 
 
+# --- Attackers in order ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ordered(one_lemma):
+    """A recipe in which lemma `one` is proven against six attackers in order."""
+    for flag in ("", "weak", "strong"):
+        one_lemma.write(f"{flag}.spthy", THEORY)
+    network = {"weak": {}, "mid": {}, "strong": {"preprocess_flags": ["S"]}}
+    matrix = {"network": network, "leaks": {"subsets": ["A"]}}
+    implies = {"order": {"network": ["weak", "mid", "strong"], "leaks": "subset"}}
+    change_recipe(one_lemma, f"tasks.task.matrix = {json.dumps(matrix)}")
+    change_recipe(one_lemma, f"tasks.task.implies = {json.dumps(implies)}")
+    return one_lemma
+
+
+BAD_ORDERS = """
+--- no object: tasks.task.implies: must be an object
+tasks.task.implies = ["network"]
+--- no order: tasks.task.implies: 'order' is missing
+tasks.task.implies = {"first": [{"network": "weak"}]}
+--- an unknown key: implies.oder: unknown key (did you mean 'order'?)
+tasks.task.implies.oder = {}
+--- an order of nothing: implies.order: must be an object with at least one dimension
+tasks.task.implies.order = {}
+--- no list: order.network: must be a list of all values of the dimension, the weakest; not "subsets"
+tasks.task.implies.order.network = "subsets"
+--- one value: order.network: must be a list of all values
+tasks.task.implies.order.network = ["weak"]
+--- a dimension that there is not: order.netwrk: no such dimension (did you mean 'network'?); network, leaks
+tasks.task.implies.order = {"netwrk": ["weak", "mid", "strong"]}
+--- a value that there is not: order.network.1: 'middle' is no value of 'network'; mid missing
+tasks.task.implies.order.network = ["weak", "middle", "strong"]
+--- a value that is missing: order.network: must have all values of 'network': strong missing
+tasks.task.implies.order.network = ["weak", "mid"]
+--- a value that stands twice: order.network.2: "mid" stands here twice
+tasks.task.implies.order.network = ["weak", "mid", "mid", "strong"]
+--- no sets: order.network: "subset" is for a dimension that is made by 'subsets'
+tasks.task.implies.order.network = "subset"
+--- no matrix: tasks.task.implies: puts the attackers of a 'matrix' in order: there is none
+tasks.task = {"theory_file": "t.spthy", "output_file_prefix": "t", "tamarin_versions": ["fake"], "implies": {"order": {"d": "subset"}}}
+--- variants: tasks.task.implies: puts the attackers of a 'matrix' in order: there is none
+tasks.task = {"theory_file": "t.spthy", "output_file_prefix": "t", "tamarin_versions": ["fake"], "variants": {"a": {}}, "implies": {"order": {"d": "subset"}}}
+--- a race: tasks.task.implies: stands beside 'race'
+tasks.task.race = true
+--- stored proofs: tasks.task.implies: saves searches, and 'prove': false asks for none
+tasks.task.prove = false
+--- a first of an unknown dimension: implies.first.0.leak: no such dimension (did you mean 'leaks'?)
+tasks.task.implies.first = [{"leak": "A"}]
+--- a first of an unknown value: implies.first.1.leaks: 'B' is no value of 'leaks'
+tasks.task.implies.first = [{"leaks": "A"}, {"leaks": "B"}]
+--- a first that is excluded: implies.first.0: is so in no variant
+tasks.task.exclude = [{"network": "weak", "leaks": "A"}]
+tasks.task.implies.first = [{"network": "weak", "leaks": "A"}]
+--- theories of which none is another's: theory_file: has a theory for each {network}; by no pattern
+tasks.task.theory_file = "{network}*.spthy"
+tasks.task.output_file_prefix = "{theory}"
+"""
+
+
+@pytest.mark.parametrize("changes, wanted", cases(BAD_ORDERS))
+def test_a_bad_order_is_refused_with_a_reason(ordered, changes, wanted):
+    change_recipe(ordered, changes.strip())
+    told = complaints(ordered)
+    assert "recipe.json:" in told
+    for words in wanted.split("; "):
+        assert words in told
+
+
+def orders_of(lab, **options):
+    """By lattice the variants in it, each after all that are weaker: ids without what is common."""
+    lattices = {}
+    for plan in plans_of(lab, **options):
+        if plan.attacker:
+            name = f"{plan.lemma} {plan.prover} {plan.variant}"
+            lattices.setdefault(plan.attacker.lattice, []).append((plan.attacker.powers, name))
+    return sorted([name for _, name in sorted(names)] for names in lattices.values())
+
+
+def weaker_than(lab, variant):
+    """The variants that are no stronger than this one."""
+    attackers = {plan.variant: plan.attacker for plan in plans_of(lab)}
+    own = attackers[variant]
+    return [name for name, attacker in attackers.items() if attacker.is_within(own)]
+
+
+def test_the_order_is_the_product_of_the_orders_of_dimensions(ordered):
+    assert weaker_than(ordered, "mid-A") == ["weak-none", "weak-A", "mid-none", "mid-A"]
+    assert weaker_than(ordered, "strong-none") == ["weak-none", "mid-none", "strong-none"]
+
+
+def test_of_sets_of_flags_each_is_weaker_than_those_that_contain_it(ordered):
+    change_recipe(ordered, 'tasks.task.matrix.leaks = {"subsets": ["A", "B", "C"]}')
+    assert weaker_than(ordered, "weak-A+C") == ["weak-none", "weak-A", "weak-C", "weak-A+C"]
+
+
+def test_what_is_not_named_in_the_order_must_be_equal(ordered):
+    change_recipe(ordered, 'tasks.task.implies.order = {"leaks": "subset"}')
+    assert orders_of(ordered) == [
+        ["one fake mid-none", "one fake mid-A"],
+        ["one fake strong-none", "one fake strong-A"],
+        ["one fake weak-none", "one fake weak-A"],
+    ]
+
+
+def test_each_lemma_and_prover_has_an_order_of_its_own(ordered):
+    ordered.prover(VERIFY, "other")
+    change_recipe(ordered, f"tamarin_versions = {json.dumps(ordered.provers)}")
+    change_recipe(ordered, 'tasks.task.tamarin_versions = ["fake", "other"]')
+    change_recipe(ordered, 'tasks.task.lemmas = [{"name": "*"}]')
+    lattices = orders_of(ordered)
+    # Lemma `two` is of a trace that exists: nothing follows.
+    names = [{name.rpartition(" ")[0] for name in lattice} for lattice in lattices]
+    assert names == [{"one fake"}, {"one other"}, {"three fake"}, {"three other"}]
+    assert [len(lattice) for lattice in lattices] == [6, 6, 6, 6]
+
+
+def test_each_of_several_theories_has_an_order_of_its_own(ordered):
+    change_recipe(ordered, 'tasks.task.theory_file = ["weak.spthy", "strong.spthy"]')
+    change_recipe(ordered, 'tasks.task.output_file_prefix = "{theory}"')
+    assert [len(lattice) for lattice in orders_of(ordered)] == [6, 6]
+
+
+def test_attackers_in_order_may_have_a_theory_each(ordered):
+    ordered.write("mid.spthy", THEORY)
+    change_recipe(ordered, 'tasks.task.theory_file = "{network}.spthy"')
+    assert [len(lattice) for lattice in orders_of(ordered)] == [6]
+
+
+def test_one_lemma_with_other_flags_of_its_own_is_another_one(ordered):
+    items = [{"name": "one"}, {"name": "one", "preprocess_flags": ["X"]}]
+    change_recipe(ordered, f"tasks.task.lemmas = {json.dumps(items)}")
+    assert [len(lattice) for lattice in orders_of(ordered)] == [6, 6]
+
+
+LEMMA_ONE = 'lemma one: "All k #i. A(k) @ i ==> T"'
+# What makes another formula of lemma `one`: without flag S and with it.
+FORMULAS = {
+    "formula": (LEMMA_ONE, LEMMA_ONE.replace("T", "F")),
+    "predicate": (f"predicates: P(x) <=> T\n{LEMMA_ONE}", f"predicates: P(x) <=> F\n{LEMMA_ONE}"),
+    "macro": (f"macros: m(x) = x\n{LEMMA_ONE}", f"macros: m(x) = <x, x>\n{LEMMA_ONE}"),
+}
+
+
+def by_flag(without, with_flag):
+    """A theory that reads one of these, by flag S."""
+    choice = f"#ifdef S\n{with_flag}\n#else\n{without}\n#endif"
+    return f"theory T begin {RULE_A}\n{choice}\nend"
+
+
+@pytest.mark.parametrize("what", FORMULAS)
+def test_nothing_follows_where_the_formula_is_another_one(ordered, what):
+    ordered.write("t.spthy", by_flag(*FORMULAS[what]))
+    warnings = []
+    lattices = orders_of(ordered, warn=warnings.append)
+    assert sorted(map(len, lattices)) == [2, 4]
+    (warning,) = warnings
+    assert "tasks.task.implies: the formula of one" in warning
+
+
+def test_white_space_and_comments_make_no_other_formula(ordered):
+    ordered.write("t.spthy", by_flag(LEMMA_ONE, LEMMA_ONE.replace("==>", "/* so */\n  ==>")))
+    assert [len(lattice) for lattice in orders_of(ordered)] == [6]
+
+
+@pytest.mark.parametrize("what", ["diff", "accounts"])
+def test_nothing_follows_for_lemmas_that_are_not_of_all_traces_of_one_system(ordered, what):
+    if what == "diff":
+        change_recipe(ordered, 'tasks.task.tamarin_options = ["--diff"]')
+    else:
+        test = 'test t: "Ex k #i. A(k) @ i"\nlemma one: t accounts for "All k #i. A(k) @ i ==> F"'
+        ordered.write("t.spthy", f"theory T begin {RULE_A}\n{test}\nend")
+    assert orders_of(ordered) == []
+
+
+def test_check_tells_what_may_follow(ordered):
+    done = ordered.run("check", "recipe.json", "-d", code=0)
+    assert "t--one--fake--mid-A: 1 core, 1 GB, 300 s, unless it follows from another" in done.stdout
+
+
 # --- A theory that is made ------------------------------------------------------------------------
 
 # Makes a theory of a lemma's name, and writes it to the second word's file; notes that it did.
@@ -6903,6 +7199,7 @@ STANDINGS = """
 completed    : holds : holds : holds : kept
 not_needed   : holds : holds : holds : kept
 superseded   : holds : holds : holds : lost
+implied      : holds : holds : holds : lost
 refused      : holds : holds : holds : kept
 timeout      : holds : kept  : kept  : kept
 memory_limit : holds : kept  : kept  : kept
@@ -6914,7 +7211,7 @@ interrupted  : shown : shown : shown : lost
 @pytest.mark.parametrize("ended, same, larger, elsewhere, other", rows(STANDINGS))
 def test_what_a_result_is_to_a_plan(ended, same, larger, elsewhere, other):
     result = PARSE_ERROR if ended == "refused" else bt.Result(bt.Status(ended))
-    if ended == "superseded":
+    if ended in ("superseded", "implied"):
         result = dataclasses.replace(result, settled_by="faster")
     record = bt.Record(result, a_plan(), host="here")
     more = under_limits(a_plan(), "1 1024 61")
