@@ -13659,12 +13659,12 @@ class LiveLattices:
         if wanted:
             return min(wanted, key=_place_of_first)
         beside = self._settling.beside(candidates[0])
-        open_tasks = _evenly([task for task in beside if not task.is_settled])
+        open_powers = _evenly([_powers(task) for task in beside if not task.is_settled])
         answers = {task.id: task.verdict for task in beside if task.is_answered}
         guesses = self._guesses_of(beside)
         if any(guesses.get(each, verdict) is not verdict for each, verdict in answers.items()):
             guesses = {}
-        prospects = [_prospect(task, open_tasks) for task in _evenly(candidates)]
+        prospects = [_prospect(task, open_powers) for task in _evenly(candidates)]
         known = set(answers.values())
         best = max(prospects, key=lambda each: each.gain(guesses, known))
         return best.task
@@ -13706,15 +13706,16 @@ class Prospect(NamedTuple):
         return is_strongest, least, self.if_verified + self.if_falsified
 
 
-def _prospect(task: Task, open_tasks: Sequence[Task]) -> Prospect:
-    own = cast(Attacker, task.plan.attacker)
-    weaker = 0
-    stronger = 0
-    for each in open_tasks:
-        other = cast(Attacker, each.plan.attacker)
-        weaker += other.is_within(own)
-        stronger += own.is_within(other)
-    return Prospect(task, weaker, stronger, len(open_tasks))
+def _prospect(task: Task, open_powers: Sequence[int]) -> Prospect:
+    """`open_powers`: what the attackers can do of those that are open."""
+    own = _powers(task)
+    weaker = [powers for powers in open_powers if powers & own == powers]
+    stronger = [powers for powers in open_powers if powers & own == own]
+    return Prospect(task, len(weaker), len(stronger), len(open_powers))
+
+
+def _powers(task: Task) -> int:
+    return task.plan.attacker.powers if task.plan.attacker else 0
 
 
 def _place_of_first(task: Task) -> int:
@@ -13731,10 +13732,10 @@ def _past_answers(tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
                 break
 
 
-def _evenly(tasks: Sequence[Task]) -> Sequence[Task]:
+def _evenly(things: Sequence[T]) -> Sequence[T]:
     """At most MOST_COMPARED of them, evenly spread."""
-    step = math.ceil(len(tasks) / MOST_COMPARED)
-    return tasks[:: max(1, step)]
+    step = math.ceil(len(things) / MOST_COMPARED)
+    return things[:: max(1, step)]
 
 
 # --- Provers at work ------------------------------------------------------------------------------

@@ -11160,6 +11160,513 @@ def test_stored_proofs_that_were_checked_are_in_the_cache(checked):
     assert len(checked.events("start", "edited")) == 1
 
 
+# --- Attackers in order, at work ------------------------------------------------------------------
+
+
+class Attacks(typing.NamedTuple):
+    """A truth: a lemma is falsified for those who have all powers of one of these sets of bits."""
+
+    sets: tuple[int, ...]
+
+    def verdict(self, powers):
+        is_attacked = any(attack & powers == attack for attack in self.sets)
+        return bt.Verdict.FALSIFIED if is_attacked else bt.Verdict.VERIFIED
+
+
+def some_attacks(rng, bits=7):
+    """Up to ten attacks, each with up to five of the powers."""
+    sets = []
+    for _ in range(rng.randint(0, 10)):
+        powers = rng.sample(range(bits), rng.randint(1, min(bits, 5)))
+        sets.append(sum(1 << power for power in powers))
+    return Attacks(tuple(sets))
+
+
+def many_attacks(rng, bits=7):
+    """Whoever has more than half of the powers attacks, some who have just half: the worst case."""
+    middle = [powers for powers in range(1 << bits) if bin(powers).count("1") == bits // 2]
+    chosen = rng.sample(middle, len(middle) // 2)
+    more = [powers for powers in range(1 << bits) if bin(powers).count("1") == bits // 2 + 1]
+    return Attacks((*chosen, *more))
+
+
+def fewest_proofs(truth, all_powers):
+    """How many results nothing else implies: the strongest verified, the weakest falsified."""
+    verdicts = {powers: truth.verdict(powers) for powers in all_powers}
+    needed = 0
+    for powers, verdict in verdicts.items():
+        others = [other for other in all_powers if verdicts[other] is verdict and other != powers]
+        if verdict is bt.Verdict.VERIFIED:
+            needed += not any(powers & other == powers for other in others)
+        else:
+            needed += not any(other & powers == other for other in others)
+    return needed
+
+
+class Play:
+    """A batch of one lemma against attackers in order, worked on as by a Runner, without provers."""
+
+    def __init__(self, all_powers, verdict_of, slots=1, rng=None, expect=None, batch=None):
+        self.batch = batch or bt.Batch()
+        self.verdict_of = verdict_of
+        self.slots = slots
+        self.rng = rng or random.Random(1)
+        self.proven = []  # in their order
+        self.contradictions = []
+        for powers in all_powers:
+            attacker = bt.Attacker("l", powers)
+            expected = expect(powers) if expect else None
+            name = f"{powers}"
+            more = {"flags": (name,), "attacker": attacker, "expect": expected}
+            self.batch.apply(a_plan(id=name, key=name, **more))
+        self.work()
+
+    def prove_implied(self, ids):
+        """Prove these tasks, whatever they follow from."""
+        self.batch.apply(bt.Header(again=tuple(ids)))
+        self.work(proves_implied=True)
+
+    def work(self, proves_implied=False):
+        self.settling = bt.Settling(self.batch)
+        self.settling.proves_implied = proves_implied
+        lattices = bt.LiveLattices(self.settling)
+        tasks = list(filter(self.batch.needs_run, self.batch.tasks.values()))
+        queues = [lattices.add(task) for task in tasks]
+        self.running = []
+        while True:
+            while queues and len(self.running) < self.slots:
+                task = lattices.next(queues[0])
+                if task is None:
+                    break
+                self.batch.apply(begins(task.id, attempt=task.attempts + 1))
+                self.running.append(task)
+            if not self.running:
+                return
+            self.end(self.rng.choice(self.running))
+
+    def end(self, task):
+        """Let a task that runs come to its answer, and settle what follows."""
+        self.running.remove(task)
+        powers = task.plan.attacker.powers
+        ended = ends(task.id, self.verdict_of(powers))
+        self.batch.apply(dataclasses.replace(ended, attempt=task.attempts))
+        if task.is_answered:
+            self.proven.append(powers)
+        other = self.settling.contradiction(task)
+        if other:
+            self.contradictions.append((task, other))
+        for each in list(self.settling.settled_after(task)):
+            if each.task not in self.running:
+                attempt = each.task.attempts + 1
+                self.batch.apply(bt.Finished(each.task.id, each.task.id, attempt, each.result))
+            elif self.rng.random() < 0.5:
+                self.end(each.task)  # it was there before it could be ended
+            else:
+                self.running.remove(each.task)
+                result = each.result_of(bt.Result(each.status))
+                self.batch.apply(bt.Finished(each.task.id, "job", each.task.attempts, result))
+
+    def conclusions(self):
+        """By what attackers can do the conclusions of the batch."""
+        tasks = self.batch.tasks.values()
+        return {task.plan.attacker.powers: task.conclusion for task in tasks}
+
+
+@pytest.mark.parametrize("truths", [some_attacks, many_attacks])
+@pytest.mark.parametrize("slots", [1, 4])
+def test_of_128_attackers_at_most_40_percent_are_proven_on_average(truths, slots):
+    rng = random.Random(31)
+    cube = range(128)
+    proven = []
+    for _ in range(6):
+        truth = truths(rng)
+        play = Play(cube, truth.verdict, slots, rng)
+        assert play.conclusions() == {powers: truth.verdict(powers) for powers in cube}
+        assert len(play.proven) >= fewest_proofs(truth, cube)
+        proven.append(len(play.proven))
+    assert sum(proven) / len(proven) <= 0.4 * 128
+
+
+def test_where_all_is_as_expected_no_proof_is_spent_in_vain():
+    rng = random.Random(7)
+    for _ in range(5):
+        truth = some_attacks(rng, bits=5)
+        play = Play(range(32), truth.verdict, expect=truth.verdict)
+        assert len(play.proven) == fewest_proofs(truth, range(32))
+
+
+def test_a_wrong_expectation_is_followed_once():
+    play = Play(range(128), lambda powers: "falsified", expect=lambda powers: "verified")
+    assert len(play.proven) < 20
+    assert set(play.conclusions().values()) == {"falsified"}
+
+
+def test_what_was_found_before_an_edit_is_tried_first():
+    truth = Attacks((0b0011, 0b1100))
+    before = Play(range(16), truth.verdict)
+    for task in list(before.batch.tasks.values()):
+        edited = dataclasses.replace(task.plan, key=f"{task.plan.key} edited")
+        before.batch.apply(edited)
+    after = Play((), truth.verdict, batch=before.batch)
+    assert len(before.proven) > len(after.proven) == fewest_proofs(truth, range(16))
+
+
+def test_the_strongest_attacker_comes_first_and_may_settle_all():
+    assert Play(range(16), lambda powers: "verified").proven == [15]
+
+
+def test_a_chain_is_halved():
+    chain = [(1 << rank) - 1 for rank in range(65)]
+    play = Play(chain, lambda powers: "verified" if powers < 1 << 40 else "falsified")
+    assert play.proven[:2] == [chain[64], chain[31]]
+    assert len(play.proven) <= 8
+
+
+def test_what_runs_leaves_the_others_free_to_run():
+    batch = bt.Batch()
+    for powers in range(8):
+        batch.apply(a_plan(id=f"{powers}", key=f"{powers}", attacker=bt.Attacker("l", powers)))
+    lattices = bt.LiveLattices(bt.Settling(batch))
+    queues = {lattices.add(task) for task in batch.tasks.values()}
+    (queue,) = queues
+    chosen = [lattices.next(queue).id for _ in range(8)]
+    assert sorted(chosen) == [f"{powers}" for powers in range(8)]
+    assert lattices.next(queue) is None
+
+
+def test_the_first_of_the_recipe_come_first():
+    batch = bt.Batch()
+    for powers, first in ((0, 2), (1, 0), (2, 1), (3, 0)):
+        attacker = bt.Attacker("l", powers, first)
+        batch.apply(a_plan(id=f"{powers}", key=f"{powers}", attacker=attacker))
+    lattices = bt.LiveLattices(bt.Settling(batch))
+    queues = [lattices.add(task) for task in batch.tasks.values()]
+    assert [lattices.next(queues[0]).id for _ in range(3)] == ["2", "0", "3"]
+
+
+def test_of_thousands_of_attackers_some_stand_for_all(monkeypatch):
+    monkeypatch.setattr(bt, "MOST_COMPARED", 10)
+    truth = some_attacks(random.Random(3))
+    play = Play(range(128), truth.verdict)
+    assert play.conclusions() == {powers: truth.verdict(powers) for powers in range(128)}
+
+
+# What follows must be true, and what can't be must be said: for orders, truths and luck at random.
+
+
+def random_attackers(rng):
+    """Some attackers in an order: sets of powers, or a chain beside them, less some of them."""
+    bits = rng.randint(1, 5)
+    chain = [((1 << rank) - 1) << bits for rank in range(rng.randint(1, 4))]
+    attackers = [powers | rank for powers in range(1 << bits) for rank in chain]
+    return rng.sample(attackers, rng.randint(1, len(attackers)))
+
+
+def with_failures(verdict_of, rng):
+    """The same verdicts, but some proofs meet a limit."""
+    met = set()
+
+    def verdict(powers):
+        if rng.random() < 0.2:
+            met.add(powers)
+            return "timeout"
+        return verdict_of(powers)
+
+    return verdict, met
+
+
+def test_for_monotone_truths_no_false_verdict_is_ever_implied():
+    for seed in range(300):
+        rng = random.Random(seed)
+        attackers = random_attackers(rng)
+        truth = some_attacks(rng, bits=8)
+        verdict_of, met = with_failures(truth.verdict, rng)
+        expect = rng.choice([None, truth.verdict, lambda powers: "verified"])
+        play = Play(attackers, verdict_of, rng.randint(1, 5), rng, expect)
+        for powers, conclusion in play.conclusions().items():
+            allowed = {truth.verdict(powers)} | ({None} if powers in met else set())
+            assert conclusion in allowed, seed
+        assert not play.contradictions, seed
+
+
+def contradictory_pairs(batch):
+    """The pairs of proven tasks, the weaker one falsified and the stronger one verified."""
+    pairs = set()
+    for weaker in batch.tasks.values():
+        for stronger in batch.tasks.values():
+            is_weaker = weaker.plan.attacker.is_within(stronger.plan.attacker)
+            if is_weaker and (weaker.verdict, stronger.verdict) == ("falsified", "verified"):
+                pairs.add((weaker.id, stronger.id))
+    return pairs
+
+
+def test_every_contradiction_that_was_seen_is_reported():
+    seen = 0
+    for seed in range(300):
+        rng = random.Random(seed)
+        attackers = random_attackers(rng)
+        truth = {powers: rng.choice(["verified", "falsified"]) for powers in attackers}
+        play = Play(attackers, truth.get, rng.randint(1, 5), rng)
+        implied_ids = [each.id for each in play.batch.tasks.values() if each.status == "implied"]
+        play.prove_implied(rng.sample(implied_ids, rng.randint(0, len(implied_ids))))
+        pairs = contradictory_pairs(play.batch)
+        assert bool(play.contradictions) == bool(pairs), seed
+        seen += bool(pairs)
+        tasks = list(play.batch.tasks.values())
+        rows_by_id = {row.task.id: row for row in bt.rows_of(tasks, bt.Closure(tasks))}
+        told = list(bt.audit({"r": play.batch}, rows_by_id.values()))
+        orders = [each.message for each in told if each.kind == "order"]
+        for weaker, stronger in pairs:
+            assert any(f" {weaker} is falsified" in message for message in orders), seed
+            assert rows_by_id[weaker].standing == rows_by_id[stronger].standing == "contradicted"
+        assert bt.exit_code(tasks, bt.Closure(tasks)) == (1 if pairs else 0), seed
+        if pairs:
+            doubtful = [row for row in rows_by_id.values() if row.result.implied]
+            assert {row.standing for row in doubtful} <= {"contradicted"}, seed
+    assert seen > 100
+
+
+# The flags that a prover was called with are an attacker's powers; whom they suffice falsifies.
+BY_FLAGS = """
+FLAGS=""; for word in "$@"; do case "$word" in -D=*) FLAGS="$FLAGS ${word#-D=}";; esac; done
+echo "$LEMMA$FLAGS" >> runs
+has() {
+    for flag in "$@"; do case "$FLAGS " in *" $flag "*) ;; *) return 1;; esac; done
+}
+attacked() { echo p > "$OUT"; summary "  $LEMMA (all-traces): falsified - found trace (7 steps)"; }
+proven() { echo p > "$OUT"; summary "  $LEMMA (all-traces): verified (7 steps)"; }
+"""
+# A and B together suffice, and so does C.
+A_B_OR_C = "if has A B || has C; then attacked; else proven; fi\n"
+
+
+def sweep_of_attackers(lab, body=A_B_OR_C, flags="A B C", cores=1, lemmas="one", **entry):
+    """A recipe of attackers who have each set of flags."""
+    lab.prover(BY_FLAGS + body)
+    lab.recipe(
+        lemmas=[{"name": name} for name in lemmas.split()],
+        config={"global_max_cores": cores, "global_max_memory": 2},
+        resources={"max_cores": 1, "max_memory": 0.2, "timeout": 300},
+        matrix={"can": {"subsets": flags.split()}},
+        implies={"order": {"can": "subset"}},
+        **entry,
+    )
+
+
+def outcomes_of(lab, results="results"):
+    """By variant how its task ended, as a batch that is made of the journal has it."""
+    batch, _ = bt.load_batch(str(lab.path / results / "batch.jsonl"), pytest.fail)
+    return {task.plan.variant: task.outcome for task in batch.tasks.values()}
+
+
+def runs_of(lab):
+    """With which flags the prover was called, in this order."""
+    lines = (lab.path / "runs").read_text().splitlines()
+    return [line.partition(" ")[2] for line in lines]
+
+
+A_B_C_FOUND = {
+    "none": "implied verified",
+    "A": "verified",
+    "B": "verified",
+    "C": "falsified",
+    "A+B": "falsified",
+    "A+C": "implied falsified",
+    "B+C": "implied falsified",
+    "A+B+C": "falsified",
+}
+
+
+def test_what_follows_is_not_proven(lab):
+    sweep_of_attackers(lab)
+    done = lab.run("run", "recipe.json", code=0)
+    assert outcomes_of(lab) == A_B_C_FOUND
+    assert len(runs_of(lab)) == 5
+    assert runs_of(lab)[0] == "A B C"
+    assert "2 verified, 3 falsified, 1 implied verified, 2 implied falsified" in done.stdout
+    assert "follows from t--one--fake--C, falsified against a weaker attacker" in done.stderr
+    ended = lab.finishes()["t--one--fake--none"]
+    assert (ended["status"], ended["implied"], ended["verdict"]) == ("implied", "verified", None)
+    assert ended["settled_by"] in ("t--one--fake--A", "t--one--fake--B")
+    again = lab.run("run", "recipe.json", code=0)
+    assert "nothing to do: 8 results" in again.stderr
+
+
+def test_what_runs_is_ended_when_it_follows(lab):
+    strongest_runs = "until grep -q 'one A B C' runs; do sleep 0.05; done\n"
+    body = f"has A B C && exec sleep 600\n{strongest_runs}attacked\n"
+    sweep_of_attackers(lab, body, cores=2)
+    lab.run("run", "recipe.json", code=0)
+    assert outcomes_of(lab)["A+B+C"] == "implied falsified"
+    assert lab.finishes()["t--one--fake--A+B+C"]["wall_s"] > 0
+    assert not (lab.results / "proofs" / "t--one--fake--A+B+C.spthy").exists()
+
+
+def test_prove_implied_proves_it_all_the_same(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    lab.run("run", "recipe.json", "--prove-implied", "-t", "t--one--fake--none", code=0)
+    assert outcomes_of(lab) == {**A_B_C_FOUND, "none": "verified"}
+    lab.run("resume", "results", "--prove-implied", code=0)
+    verdicts = set(outcomes_of(lab).values())
+    assert verdicts == {"verified", "falsified"}
+    assert len(runs_of(lab)) == 8
+    done = lab.run("run", "recipe.json", "--prove-implied", code=0)
+    assert "nothing to do" in done.stderr
+
+
+def test_a_proof_that_contradicts_what_was_implied_is_said_loudly(lab):
+    wrong = "if has A B || has C || ! has A && ! has B; then attacked; else proven; fi\n"
+    sweep_of_attackers(lab, wrong)
+    lab.run("run", "recipe.json", code=0)
+    done = lab.run("run", "recipe.json", "--prove-implied", code=1)
+    told = "the order in 'implies' is wrong: t--one--fake--"
+    assert f"warning: {told}" in done.stderr
+    assert "contradicted" in done.stdout
+    audit = lab.run("audit", "results", code=1).stdout
+    first_finding = next(line for line in audit.splitlines() if "order" in line)
+    assert told in first_finding
+    page = (lab.results / "summary.html").read_text()
+    assert "contradicted by another result" in page or "contradicted by other results" in page
+
+
+def test_where_the_order_is_wrong_nothing_more_follows(lab):
+    only_none = "if has A || has B; then proven; else attacked; fi\n"
+    sweep_of_attackers(lab, only_none, flags="A B", cores=1)
+    change_recipe(lab, 'tasks.task.implies.first = [{"can": "none"}, {"can": "A+B"}]')
+    lab.run("run", "recipe.json", code=0)
+    lab.run("run", "recipe.json", "--prove-implied", "-t", "t--one--fake--A+B", code=1)
+    assert outcomes_of(lab) == {
+        "none": "falsified",
+        "A": "implied falsified",
+        "B": "implied falsified",
+        "A+B": "verified",
+    }
+    assert "4 tasks: 4 contradicted" in lab.run("status", "results", code=0).stdout
+    edit_theory(lab, "rule A", "rule B")
+    lab.run("run", "recipe.json", "--prove-implied", code=1)
+    assert outcomes_of(lab)["A"] == "verified"
+
+
+def test_a_correct_order_makes_what_was_implied_open_again(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    change_recipe(lab, 'tasks.task.matrix.can = {"none": {}, "A": {"preprocess_flags": ["A"]}}')
+    change_recipe(lab, 'tasks.task.matrix.can.C = {"preprocess_flags": ["C"]}')
+    change_recipe(lab, 'tasks.task.implies.order.can = ["none", "C", "A"]')
+    lab.run("run", "recipe.json", "--no-cache", code=1)
+    assert outcomes_of(lab) == {"none": "verified", "A": "verified", "C": "falsified"}
+
+
+def test_an_edit_of_the_source_opens_what_followed_from_it(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    edit_theory(lab, "rule A:", "#ifdef C\nrule C: [ ] --> [ ]\n#endif\nrule A:")
+    lab.run("run", "recipe.json", "-t", "t--one--fake--none", "--no-cache", code=0)
+    found = outcomes_of(lab)
+    assert found == {
+        **A_B_C_FOUND,
+        "C": "pending",
+        "A+C": "pending",
+        "B+C": "pending",
+        "A+B+C": "pending",
+    }
+    assert len(runs_of(lab)) == 5
+
+
+def test_what_follows_from_a_withdrawn_variant_is_open_again(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    change_recipe(lab, 'tasks.task.exclude = [{"can": "C"}]')
+    lab.run("run", "recipe.json", "--no-cache", code=0)
+    found = outcomes_of(lab)
+    assert "C" not in found
+    assert found["A+C"] == found["B+C"] == "falsified"
+
+
+def test_what_is_asked_for_again_is_proven_whatever_it_follows_from(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    lab.run("run", "recipe.json", "--again", "-t", "t--one--fake--A+C", code=0)
+    assert outcomes_of(lab) == {**A_B_C_FOUND, "A+C": "falsified"}
+
+
+def test_exists_trace_lemmas_are_always_proven(lab):
+    body = 'echo p > "$OUT"; summary "  $LEMMA (exists-trace): verified (7 steps)"\n'
+    sweep_of_attackers(lab, body, lemmas="two", flags="A B")
+    lab.run("run", "recipe.json", code=0)
+    assert set(outcomes_of(lab).values()) == {"verified"}
+
+
+@pytest.mark.parametrize("outcome", ["incomplete", "timeout", "failed"])
+def test_without_an_answer_nothing_follows_but_it_may_follow_itself(lab, outcome):
+    strongest = f"has A B && {{ {NO_ANSWERS[outcome]}\nexit; }}\n"
+    sweep_of_attackers(lab, strongest + "if has A; then attacked; else proven; fi\n", flags="A B")
+    change_recipe(lab, 'tasks.task.matrix.more = {"x": {}}')
+    if outcome == "timeout":
+        change_recipe(lab, "tasks.task.resources.timeout = 1")
+    lab.run("run", "recipe.json", code=0)
+    found = outcomes_of(lab)
+    assert found["A+B-x"] == "implied falsified"
+    assert f"; before: {outcome} after" in lab.finishes()["t--one--fake--A+B-x"]["reason"]
+
+
+def test_nothing_follows_for_a_text_that_the_prover_refuses(lab):
+    refuse = "has A B && { echo 'x.spthy:1:1: unexpected' >&2; echo 'error: parse error' >&2; exit 1; }\n"
+    sweep_of_attackers(lab, refuse + "attacked\n", flags="A B")
+    lab.run("run", "recipe.json")
+    assert outcomes_of(lab)["none"] == "falsified"
+
+
+def test_what_is_cached_is_restored_and_not_implied(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", "--prove-implied", code=0)
+    lab.run("run", "recipe.json", "-o", "more", code=0)
+    assert len(runs_of(lab)) == 8
+    assert set(outcomes_of(lab, "more").values()) == {"verified", "falsified"}
+
+
+def test_what_is_implied_is_never_cached(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    lab.run("run", "recipe.json", "-o", "more", "--prove-implied", code=0)
+    assert len(runs_of(lab)) == 8
+
+
+def test_a_sweep_in_granularity_theory_is_in_the_same_order(lab):
+    sweep_of_attackers(lab, lemmas="one three", granularity="theory")
+    lab.run("run", "recipe.json", code=0)
+    assert len(runs_of(lab)) == 10
+
+
+def test_a_sweep_that_is_killed_when_something_followed_goes_on_without_a_proof(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    lines = lab.journal.read_text().splitlines(keepends=True)
+    first = next(number for number, line in enumerate(lines) if '"implied"' in line)
+    lab.journal.write_text("".join(lines[:first]))
+    (lab.path / "runs").unlink()
+    lab.run("resume", "results", "--no-cache", code=0)
+    assert outcomes_of(lab) == A_B_C_FOUND
+
+
+def test_an_implied_verdict_can_meet_and_miss_an_expectation(lab):
+    sweep_of_attackers(lab, expect="falsified")
+    change_recipe(lab, 'tasks.task.implies.first = [{"can": "A"}]')
+    done = lab.run("run", "recipe.json", code=1)
+    assert "expected falsified!" in done.stdout
+    ended = outcomes_of(lab)
+    assert ended["none"] == "implied verified"
+    junit = ElementTree.fromstring(lab.run("report", "results", "-f", "junit").stdout)
+    notes = {case.get("name"): [note.tag for note in case] for case in junit[0]}
+    assert notes["one [fake none]"] == ["failure"]
+    assert notes["one [fake A+C]"] == ["skipped"]
+    page = PageReader((lab.results / "summary.html").read_text())
+    told = {row[0]: row[2] for row in page.tables["Results"]}
+    assert told["implied falsified"] == "yes (implied)"
+    assert told["implied verified"] == "no: expected falsified"
+
+
 # --- Signals ---
 
 
