@@ -1175,27 +1175,36 @@ def contradicts_order(source: Task, other: Task) -> bool:
 
 def answers_against_order(tasks: Iterable[Task]) -> dict[str, Task]:
     """By the ids of answers that contradict the order of attackers another one that does."""
-    lattices: dict[tuple[str, Verdict | None], list[Task]] = {}
+    answers: dict[str, list[Task]] = {}  # by lattice
     for task in tasks:
         if task.plan.attacker and task.is_answered:
-            lattices.setdefault((task.plan.attacker.lattice, task.verdict), []).append(task)
+            answers.setdefault(task.plan.attacker.lattice, []).append(task)
     against: dict[str, Task] = {}
-    for (lattice, verdict), answers in lattices.items():
-        opposite = Verdict.FALSIFIED if verdict is Verdict.VERIFIED else Verdict.VERIFIED
-        others = lattices.get((lattice, opposite), ())
-        for task in answers:
-            for other in others:
-                if contradicts_order(task, other):
-                    against[task.id] = other
-                    break
+    for group in answers.values():
+        verified = [task for task in group if task.verdict is Verdict.VERIFIED]
+        falsified = [task for task in group if task.verdict is Verdict.FALSIFIED]
+        against.update(_first_against_order(verified, falsified))
+        against.update(_first_against_order(falsified, verified))
     return against
+
+
+def _first_against_order(
+    tasks: Iterable[Task], others: Sequence[Task]
+) -> Iterator[tuple[str, Task]]:
+    """The ids of those of these answers that some of the others contradict, with the first."""
+    for task in tasks:
+        for other in others:
+            if contradicts_order(task, other):
+                yield task.id, other
+                break
 
 
 def attacker_words(plan: Plan, other: Plan) -> str:
     """`a stronger attacker`: that of a plan, seen from another one in the same order."""
+    if plan.attacker == other.attacker:
+        return "an equal attacker"
     if plan.attacker and other.attacker and plan.attacker.is_within(other.attacker):
-        is_equal = other.attacker.is_within(plan.attacker)
-        return "an equal attacker" if is_equal else "a weaker attacker"
+        return "a weaker attacker"
     return "a stronger attacker"
 
 
@@ -12886,7 +12895,8 @@ class Runner:
                 restored.append(task)
         # A stored proof is worth more than what only follows: these are restored first.
         for task in restored:
-            await self._settle_after(task)
+            self._note_contradiction(task)
+        await self._settle(self.settling.settled_among(restored))
         return list(filter(self.batch.needs_run, missing)), list(held.values())
 
     def _waiting(self, tasks: Sequence[Task]) -> Iterator[Waiting]:
@@ -12920,7 +12930,9 @@ class Runner:
     async def _prove_next(self, queue: Hashable) -> Outcome:
         """One attempt at what may settle most others, of tasks that wait for the same room."""
         task = self.lattices.next(queue)
-        return await self._prove(task) if task else NOT_BEGUN
+        if task is None:
+            return NOT_BEGUN
+        return await self._prove(task)
 
     def _sharing(self, tasks: Sequence[Task]) -> Waiting:
         plan = tasks[0].plan
@@ -12963,8 +12975,9 @@ class Runner:
         if outcome is NOT_BEGUN:
             return outcome
         result = await asyncio.to_thread(read_result, run, outcome)
-        if result.status in SETTLED_BY_ANOTHER:
-            result = self._stopped_for.pop(task.id).result_of(result)
+        settled = self._stopped_for.pop(task.id, None)
+        if settled and result.status is settled.status:
+            result = settled.result_of(result)
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
         if self.cached:
             self.cached.keep(run, result)
@@ -12976,10 +12989,14 @@ class Runner:
 
     async def _settle_after(self, task: Task) -> None:
         """Settle what needs no prover any more, now that a task has ended."""
+        self._note_contradiction(task)
+        await self._settle(self.settling.settled_after(task))
+
+    def _note_contradiction(self, task: Task) -> None:
+        """Say at once if an answer contradicts the order that others follow by."""
         other = self.settling.contradiction(task)
         if other:
-            warn(wrong_order_words(task, other))
-        await self._settle(self.settling.settled_after(task))
+            warn(f"{wrong_order_words(task, other)}; nothing more follows by it")
 
     async def _settle(self, settled: Iterable[Settled]) -> None:
         """Record what the answers of others settle; what runs is ended first."""
@@ -12988,7 +13005,7 @@ class Runner:
         for each in settled:
             task = each.task
             if task.status is Status.RUNNING:
-                self._stopped_for.setdefault(task.id, each)
+                self._stopped_for.setdefault(task.id, each)  # it ends for the first cause
                 self.executor.stop(task.id, each.reason, status=each.status)
                 continue
             if task.attempts:  # none can begin any more
@@ -13416,7 +13433,9 @@ class Settled(NamedTuple):
 
     @property
     def status(self) -> Status:
-        return Status.IMPLIED if self.implied else Status.SUPERSEDED
+        if self.implied:
+            return Status.IMPLIED
+        return Status.SUPERSEDED
 
     @property
     def reason(self) -> str:
@@ -13487,8 +13506,8 @@ class Settling:
         groups = dict.fromkeys(_group_of(task.plan) for task in tasks)
         for group in groups:
             for task in self._groups.get(group, ()):
-                source = None if task.is_settled else self.source(task)
-                if source:
+                source = self.source(task)
+                if source and not task.is_settled:
                     yield Settled(task, source)
 
     def settled_after(self, ended: Task) -> Iterator[Settled]:
@@ -13697,9 +13716,10 @@ class Prospect(NamedTuple):
     ) -> tuple[bool, int, int]:
         """How much it would bring to prove it next; `known`: the verdicts that there are beside."""
         guess = guesses.get(self.task.id)
-        if guess:
-            settled = self.if_verified if guess is Verdict.VERIFIED else self.if_falsified
-            return False, settled, 0
+        if guess is Verdict.VERIFIED:
+            return False, self.if_verified, 0
+        if guess is Verdict.FALSIFIED:
+            return False, self.if_falsified, 0
         # The weakest could settle all as well, but mostly costs one proof more (measured).
         is_strongest = self.if_verified == self.open and Verdict.FALSIFIED not in known
         least = min(self.if_verified, self.if_falsified)
@@ -19960,9 +19980,11 @@ def _told_expectation(row: Row) -> str:
         return f"no: expected {row.plan.expect}"
     if row.rests_on_false:
         return "no"
-    if row.is_as_expected:
-        return "yes (implied)" if row.result.implied else "yes"
-    return ""
+    if not row.is_as_expected:
+        return ""
+    if row.result.implied:
+        return "yes (implied)"
+    return "yes"
 
 
 def _told_steps(row: Row) -> str:
@@ -21398,8 +21420,9 @@ def _style_of_told(told: str) -> str:
         return "other"
     # "verified, assuming ..." isn't to be taken for the plain word. What is confirmed is no weaker.
     if more and not more.startswith(CONFIRMED_BY):
-        is_implied = word in (IMPLIED_VERIFIED, IMPLIED_FALSIFIED)
-        return f"{_style_class(word)} qualified" if is_implied else "qualified"
+        if word in (IMPLIED_VERIFIED, IMPLIED_FALSIFIED):
+            return f"{_style_class(word)} qualified"
+        return "qualified"
     return _style_class(word)
 
 
@@ -22762,7 +22785,7 @@ class Progress:
             self._tell_start(event)
         if isinstance(event, Finished) and event.result.runs_alone:
             self._tell_shared_end(event)
-        elif isinstance(event, Finished):
+        elif isinstance(event, Finished) and self.tally.counts_in(event.id):
             self._tell_end(event)
 
     def _tell_shared_end(self, event: Finished) -> None:
@@ -22935,6 +22958,9 @@ class Tally:
     def _count_anew(self) -> None:
         """Forget what was counted, and count the tasks as they are."""
         self._is_stale = False
+        self._counted: frozenset[str] | None = None  # the ids of those that count; None: all do
+        if len(self._tasks) < len(self._batch.tasks):
+            self._counted = frozenset(task.id for task in self._tasks)
         self._done = 0
         self._outcomes: Counter[str] = Counter()  # of final tasks
         self._begun: dict[str, str] = {}  # by id: the outcomes of others that have begun
@@ -22966,13 +22992,18 @@ class Tally:
             for task_id in event.ids:
                 self._begun[task_id] = Status.RUNNING
         elif isinstance(event, Finished):
-            self._note_finish(event)
+            if self.counts_in(event.id):
+                self._note_finish(event)
         elif isinstance(event, Plan) and event.id in self._unanswered:
             self._note_raised_limit(self._batch.tasks[event.id])
         elif isinstance(event, (Header, Plan)):
             # Any task may have another status now. A journal begins with thousands of plans: they
             # are counted at the next look, all at once.
             self._is_stale = True
+
+    def counts_in(self, task_id: str) -> bool:
+        """Whether a task is one of those that count: one of them may have settled others."""
+        return self._counted is None or task_id in self._counted
 
     def _note_finish(self, event: Finished) -> None:
         """Count how an attempt ended."""

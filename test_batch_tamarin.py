@@ -6306,11 +6306,11 @@ tasks.task.implies = {"first": [{"network": "weak"}]}
 tasks.task.implies.oder = {}
 --- an order of nothing: implies.order: must be an object with at least one dimension
 tasks.task.implies.order = {}
---- no list: order.network: must be a list of all values of the dimension, the weakest; not "subsets"
+--- no list: order.network: must be a list of all values of the dimension; not "subsets"
 tasks.task.implies.order.network = "subsets"
 --- one value: order.network: must be a list of all values
 tasks.task.implies.order.network = ["weak"]
---- a dimension that there is not: order.netwrk: no such dimension (did you mean 'network'?); network, leaks
+--- no such dimension: order.netwrk: no such dimension (did you mean 'network'?); network, leaks
 tasks.task.implies.order = {"netwrk": ["weak", "mid", "strong"]}
 --- a value that there is not: order.network.1: 'middle' is no value of 'network'; mid missing
 tasks.task.implies.order.network = ["weak", "middle", "strong"]
@@ -6320,10 +6320,6 @@ tasks.task.implies.order.network = ["weak", "mid"]
 tasks.task.implies.order.network = ["weak", "mid", "mid", "strong"]
 --- no sets: order.network: "subset" is for a dimension that is made by 'subsets'
 tasks.task.implies.order.network = "subset"
---- no matrix: tasks.task.implies: puts the attackers of a 'matrix' in order: there is none
-tasks.task = {"theory_file": "t.spthy", "output_file_prefix": "t", "tamarin_versions": ["fake"], "implies": {"order": {"d": "subset"}}}
---- variants: tasks.task.implies: puts the attackers of a 'matrix' in order: there is none
-tasks.task = {"theory_file": "t.spthy", "output_file_prefix": "t", "tamarin_versions": ["fake"], "variants": {"a": {}}, "implies": {"order": {"d": "subset"}}}
 --- a race: tasks.task.implies: stands beside 'race'
 tasks.task.race = true
 --- stored proofs: tasks.task.implies: saves searches, and 'prove': false asks for none
@@ -6348,6 +6344,14 @@ def test_a_bad_order_is_refused_with_a_reason(ordered, changes, wanted):
     assert "recipe.json:" in told
     for words in wanted.split("; "):
         assert words in told
+
+
+@pytest.mark.parametrize("more", [{}, {"variants": {"a": {}, "b": {}}}])
+def test_an_order_needs_a_matrix(one_lemma, more):
+    implies = {"order": {"network": "subset"}}
+    one_lemma.recipe(implies=implies, **more)
+    told = complaints(one_lemma)
+    assert "tasks.task.implies: puts the attackers of a 'matrix' in order: there is none" in told
 
 
 def orders_of(lab, **options):
@@ -11204,7 +11208,7 @@ def fewest_proofs(truth, all_powers):
 
 
 class Play:
-    """A batch of one lemma against attackers in order, worked on as by a Runner, without provers."""
+    """A batch of one lemma against attackers in order, worked on as by a Runner."""
 
     def __init__(self, all_powers, verdict_of, slots=1, rng=None, expect=None, batch=None):
         self.batch = batch or bt.Batch()
@@ -11459,7 +11463,7 @@ def outcomes_of(lab, results="results"):
     return {task.plan.variant: task.outcome for task in batch.tasks.values()}
 
 
-def runs_of(lab):
+def calls_of(lab):
     """With which flags the prover was called, in this order."""
     lines = (lab.path / "runs").read_text().splitlines()
     return [line.partition(" ")[2] for line in lines]
@@ -11481,8 +11485,8 @@ def test_what_follows_is_not_proven(lab):
     sweep_of_attackers(lab)
     done = lab.run("run", "recipe.json", code=0)
     assert outcomes_of(lab) == A_B_C_FOUND
-    assert len(runs_of(lab)) == 5
-    assert runs_of(lab)[0] == "A B C"
+    assert len(calls_of(lab)) == 5
+    assert calls_of(lab)[0] == "A B C"
     assert "2 verified, 3 falsified, 1 implied verified, 2 implied falsified" in done.stdout
     assert "follows from t--one--fake--C, falsified against a weaker attacker" in done.stderr
     ended = lab.finishes()["t--one--fake--none"]
@@ -11510,7 +11514,7 @@ def test_prove_implied_proves_it_all_the_same(lab):
     lab.run("resume", "results", "--prove-implied", code=0)
     verdicts = set(outcomes_of(lab).values())
     assert verdicts == {"verified", "falsified"}
-    assert len(runs_of(lab)) == 8
+    assert len(calls_of(lab)) == 8
     done = lab.run("run", "recipe.json", "--prove-implied", code=0)
     assert "nothing to do" in done.stderr
 
@@ -11571,7 +11575,7 @@ def test_an_edit_of_the_source_opens_what_followed_from_it(lab):
         "B+C": "pending",
         "A+B+C": "pending",
     }
-    assert len(runs_of(lab)) == 5
+    assert len(calls_of(lab)) == 5
 
 
 def test_what_follows_from_a_withdrawn_variant_is_open_again(lab):
@@ -11611,18 +11615,22 @@ def test_without_an_answer_nothing_follows_but_it_may_follow_itself(lab, outcome
     assert f"; before: {outcome} after" in lab.finishes()["t--one--fake--A+B-x"]["reason"]
 
 
-def test_nothing_follows_for_a_text_that_the_prover_refuses(lab):
-    refuse = "has A B && { echo 'x.spthy:1:1: unexpected' >&2; echo 'error: parse error' >&2; exit 1; }\n"
-    sweep_of_attackers(lab, refuse + "attacked\n", flags="A B")
-    lab.run("run", "recipe.json")
-    assert outcomes_of(lab)["none"] == "falsified"
+def test_nothing_follows_for_a_text_that_the_prover_refuses():
+    batch = bt.Batch()
+    for powers in ("", "a", "ab"):
+        batch.apply(against(powers))
+    for name, result in (("a", PARSE_ERROR), ("ab", bt.Result(bt.Status.FAILED))):
+        batch.apply(bt.Finished(name, name, 1, result))
+    batch.apply(ends("none", "falsified"))
+    settled = bt.Settling(batch).settled_after(batch.tasks["none"])
+    assert [each.task.id for each in settled] == ["ab"]
 
 
 def test_what_is_cached_is_restored_and_not_implied(lab):
     sweep_of_attackers(lab)
     lab.run("run", "recipe.json", "--prove-implied", code=0)
     lab.run("run", "recipe.json", "-o", "more", code=0)
-    assert len(runs_of(lab)) == 8
+    assert len(calls_of(lab)) == 8
     assert set(outcomes_of(lab, "more").values()) == {"verified", "falsified"}
 
 
@@ -11630,13 +11638,13 @@ def test_what_is_implied_is_never_cached(lab):
     sweep_of_attackers(lab)
     lab.run("run", "recipe.json", code=0)
     lab.run("run", "recipe.json", "-o", "more", "--prove-implied", code=0)
-    assert len(runs_of(lab)) == 8
+    assert len(calls_of(lab)) == 8
 
 
 def test_a_sweep_in_granularity_theory_is_in_the_same_order(lab):
     sweep_of_attackers(lab, lemmas="one three", granularity="theory")
     lab.run("run", "recipe.json", code=0)
-    assert len(runs_of(lab)) == 10
+    assert len(calls_of(lab)) == 10
 
 
 def test_a_sweep_that_is_killed_when_something_followed_goes_on_without_a_proof(lab):
