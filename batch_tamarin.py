@@ -12971,7 +12971,7 @@ class Runner:
         alone_s = self.races.seconds_alone(task)
         if alone_s is not None:
             asyncio.get_running_loop().call_later(alone_s, self._let_rivals_join, race)
-        outcome = await self.prover_runs.run(run, lambda: self.settling.source(task) is None)
+        outcome = await self.prover_runs.run(run, lambda: self.settling.is_open(task))
         if outcome is NOT_BEGUN:
             return outcome
         result = await asyncio.to_thread(read_result, run, outcome)
@@ -13067,7 +13067,7 @@ class Runner:
             await cached.keep_load(run, load)
         missing: list[Task] = []
         for task, hit in hits:
-            if self.settling.source(task):
+            if not self.settling.is_open(task):
                 continue
             if not load or not await cached.restore(task, hit.after_load(load)):
                 missing.append(task)
@@ -13496,6 +13496,10 @@ class Settling:
         """The tasks of the same race or lattice, itself among them; none of what is in none."""
         return self._groups.get(_group_of(task.plan), ())
 
+    def is_open(self, task: Task) -> bool:
+        """Whether a task needs an answer of its own."""
+        return not task.is_settled and self.source(task) is None
+
     def source(self, task: Task) -> Task | None:
         """The first task whose answer settles this one, if one does."""
         sources = [each for each in self.beside(task) if self._settles(each, task)]
@@ -13503,11 +13507,13 @@ class Settling:
 
     def settled_among(self, tasks: Iterable[Task]) -> Iterator[Settled]:
         """Those beside these tasks, or of them, that are open and need not be."""
-        groups = dict.fromkeys(_group_of(task.plan) for task in tasks)
-        for group in groups:
-            for task in self._groups.get(group, ()):
-                source = self.source(task)
-                if source and not task.is_settled:
+        for group in dict.fromkeys(_group_of(task.plan) for task in tasks):
+            beside = self._groups.get(group, [])
+            if not any(task.is_answered for task in beside):
+                continue
+            for task in beside:
+                source = None if task.is_settled else self.source(task)
+                if source:
                     yield Settled(task, source)
 
     def settled_after(self, ended: Task) -> Iterator[Settled]:
@@ -15725,7 +15731,9 @@ class Row(NamedTuple):
     @property
     def expect(self) -> Verdict | None:
         """What it should come to, if that is asked of it."""
-        return None if self.task.status is Status.SUPERSEDED else self.plan.expect
+        if self.task.status is Status.SUPERSEDED:
+            return None
+        return self.plan.expect
 
     @property
     def is_as_expected(self) -> bool:
@@ -20431,7 +20439,6 @@ def _grid_cell(rows: Sequence[Row]) -> str:
     told = "; ".join(counts)
     if len(rows) > 1:
         told = "; ".join(f"{count:,} {word}" for word, count in counts.items())
-    # Zeros would be read as measured.
     if any(row.is_measured for row in rows):
         seconds = sum(row.result.usage.wall_s / row.shared_by for row in rows)
         told += f" ({seconds:.2f})"
@@ -21436,7 +21443,8 @@ def csv_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iter
     names += json_names(Result)
     names += ["assuming", "on_older_text", "advisories"]
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
-    left_out = ("limits", "on_limit", "raised_from", "attacker", "lemmas", "exit", "stderr_tail")
+    limits = ("limits", "on_limit", "raised_from", "whole")
+    left_out = (*limits, "attacker", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
     if len(batches) > 1:
         columns.insert(0, "directory")
