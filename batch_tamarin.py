@@ -1120,6 +1120,16 @@ class Task:
         return self.is_answered or self.status in WANTS_NO_VERDICT
 
     @property
+    def is_settled_by_another(self) -> bool:
+        """Whether the answer of another task is all that is wanted of it."""
+        return self.status in SETTLED_BY_ANOTHER
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether it has nothing to say that another one, which was first, does not."""
+        return self.status is Status.SUPERSEDED
+
+    @property
     def wants_verdict(self) -> bool:
         """Whether it has no verdict and should have one."""
         return self.verdict is None and self.status not in WANTS_NO_VERDICT
@@ -1133,7 +1143,7 @@ class Task:
         if self.plan.checks_proof:
             return self.outcome == REJECTED
         # What was first is held to the same.
-        if self.status is Status.SUPERSEDED:
+        if self.is_superseded:
             return False
         return bool(self.plan.expect) and self.is_final and self.conclusion != self.plan.expect
 
@@ -9882,14 +9892,8 @@ class Races:
 
         Whose answers would not be of one question is noted.
         """
-        for what, told in (
-            ("must read the same theory", self._different_readings()),
-            ("answer one question", self._different_expectations()),
-        ):
-            differences = list(dict.fromkeys(told))
-            if differences:
-                message = f"variants that race {what}: {listed(differences, 3)}"
-                self._recipe.problem(self._path, message)
+        self._complain("must read the same theory", self._different_readings())
+        self._complain("answer one question", self._different_expectations())
         little_room = {
             name for name, plans in self._races.items() if not _fit_together(plans, room)
         }
@@ -9897,15 +9901,27 @@ class Races:
             name = self._names.get(plan.id, "")
             yield _with_race(plan, name, takes_turns=name in little_room)
 
-    def _different_readings(self) -> Iterator[str]:
+    def _complain(self, what: str, differences: Iterable[str]) -> None:
+        told = list(dict.fromkeys(differences))
+        if told:
+            message = f"variants that race {what}: {listed(told, 3)}"
+            self._recipe.problem(self._path, message)
+
+    def _pairs(self) -> Iterator[tuple[Plan, Plan]]:
+        """Each that races with the first of its race."""
         for first, *others in self._races.values():
-            reading = self._reading(first)
             for other in others:
-                for (what, one), two in zip(reading.items(), self._reading(other).values()):
-                    if one != two:
-                        told = f" ({one or 'none'}; {two or 'none'})" if what else ""
-                        yield f"'{first.variant}' and '{other.variant}' differ in {what}{told}"
-                        break  # from flags follows another text
+                yield first, other
+
+    def _different_readings(self) -> Iterator[str]:
+        for first, other in self._pairs():
+            one = self._reading(first)
+            two = self._reading(other)
+            differing = [what for what in one if one[what] != two[what]]
+            if differing:
+                what = differing[0]  # what comes later follows from it
+                told = f"{one[what] or 'none'}; {two[what] or 'none'}"
+                yield f"'{first.variant}' and '{other.variant}' differ in {what} ({told})"
 
     def _reading(self, plan: Plan) -> dict[str, str]:
         """What decides which theory is read, by words for people."""
@@ -9919,15 +9935,14 @@ class Races:
         }
 
     def _different_expectations(self) -> Iterator[str]:
-        for first, *others in self._races.values():
-            for other in others:
-                if other.expect != first.expect:
-                    one = first.expect or "nothing"
-                    two = other.expect or "nothing"
-                    yield (
-                        f"of '{first.lemma}' {one} is expected in '{first.variant}', "
-                        f"{two} in '{other.variant}'"
-                    )
+        for first, other in self._pairs():
+            if other.expect != first.expect:
+                one = first.expect or "nothing"
+                two = other.expect or "nothing"
+                yield (
+                    f"of '{first.lemma}' {one} is expected in '{first.variant}', "
+                    f"{two} in '{other.variant}'"
+                )
 
 
 def _race_names(plans: Sequence[Plan]) -> dict[str, str]:
@@ -13602,13 +13617,17 @@ class LiveRaces:
     def line_up(self, tasks: Iterable[Task]) -> list[Task]:
         """Tasks in their order, those that compete where the first of them is.
 
-        Where one of them has won before, it comes alone, and the others are held back.
+        What had its turn waits until the others had theirs. Where one of them has won before, it
+        comes alone, and the others are held back.
         """
+        if not self._rivals:
+            return list(tasks)
         starting: dict[str, list[Task]] = {}
         for task in tasks:
             starting.setdefault(task.plan.race or task.id, []).append(task)
         lined_up: list[Task] = []
         for race, rivals in starting.items():
+            rivals.sort(key=lambda task: task.plan.raised_from is not None)
             leader, _ = self._past.get(race, (None, None))
             if leader in rivals and len(rivals) > 1:
                 self._hold(race, [task for task in rivals if task is not leader])
@@ -15725,13 +15744,13 @@ class Row(NamedTuple):
 
     @property
     def is_asked(self) -> bool:
-        """Whether an answer of its own is wanted, and no other task has it."""
-        return self.task.status not in SETTLED_BY_ANOTHER
+        """Whether an answer of its own is wanted."""
+        return not self.task.is_settled_by_another
 
     @property
     def expect(self) -> Verdict | None:
         """What it should come to, if that is asked of it."""
-        if self.task.status is Status.SUPERSEDED:
+        if self.task.is_superseded:
             return None
         return self.plan.expect
 
@@ -16367,7 +16386,7 @@ def _vacuity(verified: Located, answers: Iterable[Located]) -> Finding:
     # An answer says more than that another prover had none.
     without: dict[str, str] = {}
     for _, task in answers:
-        if task.plan.trait != Trait.EXISTS_TRACE or not _has_own_result(task):
+        if task.plan.trait != Trait.EXISTS_TRACE or task.is_settled_by_another:
             continue
         if task.verdict is Verdict.FALSIFIED:
             without[task.plan.lemma] = "falsified, no trace"
@@ -16744,11 +16763,6 @@ def compare(
     yield from baseline.lost(where)
 
 
-def _has_own_result(task: Task) -> bool:
-    """Whether it says something that another task does not."""
-    return task.status is not Status.SUPERSEDED
-
-
 class _Baseline:
     """Results to compare others with.
 
@@ -16759,7 +16773,7 @@ class _Baseline:
 
     def __init__(self, references: Iterable[Reference]) -> None:
         # Of what another task has settled, that one tells.
-        self.references = [each for each in references if _has_own_result(each.task)]
+        self.references = [each for each in references if not each.task.is_superseded]
         self.exact: dict[tuple[str, str], list[Reference]] = {}  # by theory and lemma
         self.patterns: list[Reference] = []
         # A task is no key: it can change.
@@ -16782,7 +16796,7 @@ class _Baseline:
         for each in tasks:
             if not_asked_for(each.task):
                 waiting.append(each)
-            elif _has_own_result(each.task):
+            elif not each.task.is_superseded:
                 yield self._compared(each)
         for each in waiting:
             references = self._nearest(each)
@@ -22337,7 +22351,7 @@ thead .long {
 .failed {
   --fill: var(--ink);
 }
-.interrupted, .superseded, .running, .pending, .completed {
+.interrupted, .superseded, .not-needed, .running, .pending, .completed {
   --fill: var(--line);
 }
 .implied-verified, .implied-falsified {
@@ -22815,7 +22829,7 @@ class Progress:
         next_step = ""
         runs_again = False
         if task.result is not finished.result:  # no verdict is due yet
-            runs_again = task.status not in SETTLED_BY_ANOTHER
+            runs_again = not task.is_settled_by_another
             next_step = f"; {_next_step(task)}"
         # In a race another one may still come to what is expected.
         if next_step or (task.plan.race and finished.result.verdict not in ANSWERS):
@@ -22924,7 +22938,7 @@ def result_facts(task: Task) -> str:
 
 def _next_step(task: Task) -> str:
     """What has become of a task since an attempt that did not settle it."""
-    if task.status in SETTLED_BY_ANOTHER:
+    if task.is_settled_by_another:
         return "another one was first"
     return f"{task.plan.raised_limit or 'its turn is over'}, runs again"
 
@@ -25476,7 +25490,7 @@ def winners(batch: Batch) -> list[Measured]:
     for task in batch.tasks.values():
         plan = task.record.plan if task.record else task.plan
         options = batch.provers[plan.prover].all_options(plan.options)
-        if task.status is Status.SUPERSEDED:  # what was first tells what to do
+        if task.is_superseded:  # what was first tells what to do
             continue
         path = os.path.join(plan.cwd, plan.theory)
         is_refused = bool(plan.unreadable) or bool(task.result and task.result.refused)

@@ -10919,6 +10919,16 @@ def test_after_its_turn_a_variant_has_its_whole_limit(lab, monkeypatch):
     assert "raised" not in done.stdout
 
 
+def test_in_a_race_that_goes_on_who_had_its_turn_comes_last():
+    batch = bt.Batch()
+    for task_id, race in ("had its turn", "r"), ("alone", ""), ("had none", "r"):
+        batch.apply(a_plan(id=task_id, race=race))
+    first = batch.tasks["had its turn"].plan
+    batch.apply(dataclasses.replace(first, raised_from=first.limits))
+    lined_up = bt.LiveRaces(batch).line_up(batch.tasks.values())
+    assert [task.id for task in lined_up] == ["had none", "had its turn", "alone"]
+
+
 def test_the_answer_of_a_race_is_held_to_what_is_expected(lab):
     recipe_of_race(lab, {"C": VERIFY, "S": STUCK}, cores=1, expect="falsified")
     done = lab.run("run", "recipe.json", code=1)
@@ -18295,12 +18305,12 @@ def test_a_sweep_that_is_killed_goes_on_and_is_reported_right(tmp_path):
 def test_a_race_of_heuristics_is_killed_and_goes_on(tmp_path):
     lab = Lab(tmp_path)
     race = str(HERE / "recipes" / "race.json")
-    running = lab.start("run", race, "--no-cache", "--timeout", "4000")
+    running = lab.start("run", race, "--no-cache")
     wait_for(lambda: len(lab.events("finish", "results-race")) >= 4)
     running.kill()
     end_of(running)
     wait_for(lambda: lock_is_free(tmp_path / "results-race" / "batch.jsonl"))
-    done = lab.run("run", race, "--no-cache", "--timeout", "4000", "--cores", "2", code=0)
+    done = lab.run("run", race, "--no-cache", code=0)
     assert "12 tasks: 3 verified, 1 falsified, 8 superseded" in done.stdout
 
 
