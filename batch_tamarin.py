@@ -13614,14 +13614,14 @@ class LiveRaces:
         """Who has won before, each with what it took then."""
         return self._past.values()
 
-    def line_up(self, tasks: Iterable[Task]) -> list[Task]:
+    def line_up(self, tasks: Sequence[Task]) -> Sequence[Task]:
         """Tasks in their order, those that compete where the first of them is.
 
         What had its turn waits until the others had theirs. Where one of them has won before, it
         comes alone, and the others are held back.
         """
-        if not self._rivals:
-            return list(tasks)
+        if not any(task.plan.race for task in tasks):
+            return tasks
         starting: dict[str, list[Task]] = {}
         for task in tasks:
             starting.setdefault(task.plan.race or task.id, []).append(task)
