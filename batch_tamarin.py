@@ -22354,8 +22354,12 @@ thead .long {
 .interrupted, .superseded, .not-needed, .running, .pending, .completed {
   --fill: var(--line);
 }
-.implied-verified, .implied-falsified {
-  --fill: color-mix(in srgb, var(--accent) 30%, var(--paper));
+.implied-verified {
+  --fill: color-mix(in srgb, var(--accent) 35%, var(--paper));
+  --sign: "\21D2";
+}
+.implied-falsified {
+  --fill: color-mix(in srgb, var(--accent) 20%, var(--paper));
   --sign: "\21D2";
 }
 /* Hatched: no prover has said so. */

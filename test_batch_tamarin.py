@@ -11668,6 +11668,55 @@ def test_a_sweep_that_is_killed_when_something_followed_goes_on_without_a_proof(
     assert outcomes_of(lab) == A_B_C_FOUND
 
 
+def test_reports_carry_what_follows_as_its_own_kind(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    page = (lab.results / "summary.html").read_text()
+    answer = "5 of 5 results answered: 2 verified, 3 falsified; 1 is implied to be verified; "
+    assert answer + "2 are implied to be falsified." in page
+    assert '<td class="w implied-verified"' in page
+    assert re.search(r"\[class\*=.implied-.\].* \{\n  background: repeating-linear-gradient", page)
+    table = csv.DictReader(lab.run("report", "results", "-f", "csv").stdout.splitlines())
+    told = {row["variant"]: row for row in table}
+    follows = told["A+C"]
+    assert (follows["status"], follows["verdict"], follows["implied"]) == (
+        "implied",
+        "",
+        "falsified",
+    )
+    assert follows["settled_by"] == "t--one--fake--C"
+    tasks = json.loads(lab.run("report", "results", "-f", "json").stdout)["tasks"]
+    assert [each["result"].get("implied") for each in tasks].count("falsified") == 2
+    for form in ("md", "tex", "typ"):
+        assert "implied falsified" in lab.run("report", "results", "-f", form).stdout
+    status = json.loads(lab.run("status", "results", "--json").stdout)
+    assert "implied falsified" in json.dumps(status)
+    upstream = json.loads((lab.results / "success" / "t--one--fake--A+C.json").read_text())
+    assert not upstream["verified_lemma"] and not upstream["falsified_lemma"]
+
+
+def test_what_follows_for_tasks_that_were_not_chosen_is_not_counted(lab):
+    sweep_of_attackers(lab, "proven\n")
+    done = lab.run("run", "recipe.json", "-t", "t--one--fake--A+B+C", code=0)
+    assert "[1/1] verified" in done.stderr
+    assert "/1] implied" not in done.stderr
+    assert "nothing to do" in lab.run("run", "recipe.json", code=0).stderr
+
+
+def test_what_is_implied_is_compared_with_what_is_expected_and_was_before(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", "--prove-implied", "-o", "proven", code=0)
+    lab.run("run", "recipe.json", "-o", "implied", "--no-cache", code=0)
+    assert "0 findings" in lab.run("audit", "implied", "--against", "proven", code=0).stdout
+    assert "0 findings" in lab.run("audit", "proven", "--against", "implied", code=0).stdout
+    pinned = lab.run("audit", "proven", "-f", "csv", code=0).stdout
+    lab.write("pinned.csv", pinned)
+    assert "0 findings" in lab.run("audit", "implied", "--expect", "pinned.csv", code=0).stdout
+    lab.write("pinned.csv", pinned.replace(",none,,,verified,", ",none,,,falsified,"))
+    told = lab.run("audit", "implied", "--expect", "pinned.csv", code=1).stdout
+    assert "falsified expected, implied verified now" in told
+
+
 def test_an_implied_verdict_can_meet_and_miss_an_expectation(lab):
     sweep_of_attackers(lab, expect="falsified")
     change_recipe(lab, 'tasks.task.implies.first = [{"can": "A"}]')
@@ -12953,6 +13002,45 @@ def test_results_with_other_options_are_of_the_same_model():
     task = a_verified("b", "a", theory_digest="T")
     other = a_verified("a", theory_digest="T", options=("--bound=9",))
     assert told_of(task, other) == "verified"
+
+
+def following(source, lemma, verdict="verified", **changes):
+    """A task whose verdict follows from that of another one, which it makes its source."""
+    source.settles = ("follows",)
+    result = bt.Result(bt.Status.IMPLIED, settled_by=source.id, implied=bt.Verdict(verdict))
+    return a_task(result.status, result, id="follows", lemma=lemma, flags=("W",), **changes)
+
+
+def test_what_is_implied_rests_on_what_its_source_rests_on():
+    source = a_verified("b", "a")
+    weaker = following(source, "b", assumes=("a",))
+    open_lemma = a_task(bt.Status.TIMEOUT, bt.Result(bt.Status.TIMEOUT), lemma="a")
+    assert told_of(weaker, source, open_lemma) == "implied verified, assuming a (timeout)"
+    false = bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED)
+    false_lemma = a_task(false.status, false, lemma="a")
+    closure = bt.Closure([weaker, source, false_lemma])
+    assert bt.exit_code([weaker], closure) == 1
+    assert "resting on a falsified lemma: a" in told_of(weaker, source, false_lemma)
+
+
+@pytest.mark.parametrize(
+    "verdict, told",
+    [
+        ("verified", "verified, assuming a (implied verified)"),
+        ("falsified", "verified, resting on a falsified lemma: a"),
+    ],
+)
+def test_who_assumes_what_is_implied_says_so(verdict, told):
+    source = a_verified("a", flags=("S",))
+    implied_lemma = following(source, "a", verdict)
+    assert told_of(a_verified("b", "a", flags=("W",)), implied_lemma, source) == told
+
+
+def test_a_source_that_a_recheck_rejects_makes_what_follows_doubtful():
+    source = a_verified("b")
+    source.rejected_by = ("rs",)
+    weaker = following(source, "b")
+    assert told_of(weaker, source) == "implied verified, but not confirmed by rs"
 
 
 def test_a_lemma_that_the_prover_did_not_need_to_add_is_no_open_assumption():
@@ -18300,6 +18388,24 @@ def test_a_sweep_that_is_killed_goes_on_and_is_reported_right(tmp_path):
     assert "1 finding and 0 notes" in told
     assert "falsified expected, verified now" in told
     assert "executable (demo sign_last-none)" in told
+
+
+def test_a_sweep_of_attackers_in_order_is_killed_and_goes_on(tmp_path):
+    lab = Lab(tmp_path)
+    attackers = str(HERE / "recipes" / "attackers.json")
+    running = lab.start("run", attackers, "--no-cache")
+    wait_for(lambda: len(lab.events("finish", "results-attackers")) >= 10)
+    running.kill()
+    end_of(running)
+    wait_for(lambda: lock_is_free(tmp_path / "results-attackers" / "batch.jsonl"))
+    done = lab.run("run", attackers, *AT_ONCE, "--no-cache", code=0)
+    counts = dict(re.findall(r"(\d+) ((?:implied )?(?:verified|falsified))", done.stdout)[::-1])
+    found = {word: int(count) for count, word in counts.items()}
+    assert found["verified"] + found["implied verified"] == 59
+    assert found["falsified"] + found["implied falsified"] == 61
+    proven = [event for event in lab.events("finish", "results-attackers") if event["verdict"]]
+    assert len(proven) < 90
+    assert "0 findings" in lab.run("audit", "results-attackers", code=0).stdout
 
 
 def test_a_race_of_heuristics_is_killed_and_goes_on(tmp_path):
