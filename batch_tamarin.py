@@ -12799,7 +12799,7 @@ class Runner:
         self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
         self.past: PastUsages = {}
         self.settling = Settling(self.batch)
-        self.races = LiveRaces(self.batch, self.settling)
+        self.races = LiveRaces(self.batch)
         self.lattices = LiveLattices(self.settling)
         self._stopped_for: dict[str, Settled] = {}  # by the ids of those that are being ended
         self.cached: CachedResults | None = None
@@ -13586,7 +13586,7 @@ def _when_ended(task: Task) -> str:
 class LiveRaces:
     """Who has won races before, and who is held back at the start because of that."""
 
-    def __init__(self, batch: Batch, settling: Settling) -> None:
+    def __init__(self, batch: Batch) -> None:
         self._batch = batch
         # By race: who has won it before, and what that took; who waits until it has had that time.
         self._past: dict[str, tuple[Task, Usage]] = {}
@@ -13614,14 +13614,14 @@ class LiveRaces:
         """Who has won before, each with what it took then."""
         return self._past.values()
 
-    def line_up(self, tasks: Sequence[Task]) -> Sequence[Task]:
+    def line_up(self, tasks: Collection[Task]) -> list[Task]:
         """Tasks in their order, those that compete where the first of them is.
 
         What had its turn waits until the others had theirs. Where one of them has won before, it
         comes alone, and the others are held back.
         """
         if not any(task.plan.race for task in tasks):
-            return tasks
+            return list(tasks)
         starting: dict[str, list[Task]] = {}
         for task in tasks:
             starting.setdefault(task.plan.race or task.id, []).append(task)
