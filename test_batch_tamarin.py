@@ -20608,6 +20608,50 @@ def living_provers(path):
     return found
 
 
+# --- Sweeps of attackers in order: edits, kills, proofs of what follows ---------------------------
+
+POWERS = ("A", "B", "C")
+
+
+def play_sweeps(steps, numbers):
+    """A sweep that is edited, killed and proven in part at random.
+
+    What it says of an attacker, proven or implied, is true of the theory as it is now.
+    """
+    lab = Lab(Path.cwd())
+    truths = []  # of two versions of the theory: which sets of powers attack
+    for _ in range(2):
+        sizes = [numbers.randint(0, 3) for _ in range(numbers.randint(0, 3))]
+        truths.append([numbers.sample(POWERS, size) for size in sizes])
+    tests = [" || ".join(f"has {' '.join(attack)}" for attack in truth) for truth in truths]
+    body = f"attacks() {{ if grep -q R1: t.spthy; then {tests[1] or 'false'}; else "
+    body += f"{tests[0] or 'false'}; fi; }}\nif attacks; then attacked; else proven; fi\n"
+    for _ in range(steps):
+        version = numbers.choice([0, 1])
+        lab.write("t.spthy", THEORY.replace("rule A:", f"rule R{version}:"))
+        without = numbers.choice([{}, {"exclude": [{"can": numbers.choice(POWERS)}]}])
+        sweep_of_attackers(lab, body, cores=numbers.choice([1, 2]), **without)
+        if numbers.random() < 0.4:
+            stop_at_random(lab, numbers.choice([signal.SIGKILL, signal.SIGTERM]), numbers)
+            wait_for(lambda: lock_is_free(lab.journal), "the watchdog's end")
+            continue
+        args = numbers.sample(["--no-cache", "--prove-implied", "--again"], numbers.randint(0, 2))
+        chosen = numbers.choice([[], ["-t", "t--one--fake--A+*"]])
+        done = lab.run("run", "recipe.json", "-q", *args, *chosen, code=0)
+        look_at_sweep(lab, truths[version], bool(chosen), done)
+
+
+def look_at_sweep(lab, truth, may_be_open, done):
+    """Assert that each task says what is true, or is open where that may be."""
+    batch, _ = bt.load_batch(str(lab.journal), complain)
+    for task in batch.tasks.values():
+        is_attacked = any(set(attack) <= set(task.plan.flags) for attack in truth)
+        wanted = "falsified" if is_attacked else "verified"
+        is_open = may_be_open and task.status == "pending"
+        assert is_open or task.conclusion == wanted, (task, truth, done.stderr)
+    assert not bt.answers_against_order(batch.tasks.values())
+
+
 # --- Walks over one results directory: edits, undone edits, limits, kills, other provers ----------
 
 # Its answer is a function of the three versions that it sees: of the rule, the lemma and itself. It
@@ -21407,6 +21451,7 @@ KINDS = {}
 for stop in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
     KINDS[f"kills by {stop.name}"] = Kind(functools.partial(play_kills, stop, 6), 1)
 KINDS["walks over one results directory"] = Kind(functools.partial(play_walk, 5), 1)
+KINDS["sweeps of attackers"] = Kind(functools.partial(play_sweeps, 4), 1)
 KINDS["damaged journals"] = Kind(play_damaged_journals, 4)
 KINDS["damaged recipes"] = Kind(play_damaged_recipes, 50)
 KINDS["damaged expectations"] = Kind(play_damaged_expectations, 15)
@@ -21418,7 +21463,7 @@ KINDS["damaged theories"] = Kind(play_damaged_theories, 12)
 
 @pytest.mark.parametrize("name", KINDS)
 def test_soak(name):
-    if name.startswith(("kills", "walks")) and sys.platform != "linux":
+    if name.startswith(("kills", "walks", "sweeps")) and sys.platform != "linux":
         pytest.skip("needs Linux")
     print(f"seed {SOAK_SEED}")
     for number in range(KINDS[name].rounds):
