@@ -18826,6 +18826,7 @@ class Recheck:
             raised_from=None,
             whole=None,
             race="",
+            attacker=None,
             # They are told of the result itself.
             unknown_actions=(),
             holds_anyway=False,

@@ -18516,6 +18516,14 @@ def test_recheck_is_a_batch_of_its_own_that_expects_the_same_verdicts(lab):
     assert three["expect"] == "verified"
 
 
+def test_in_a_recheck_of_attackers_in_order_every_proof_is_checked(lab):
+    recipe_to_recheck(lab)
+    change_recipe(lab, 'tasks.task.matrix = {"can": {"subsets": ["A"]}}')
+    change_recipe(lab, 'tasks.task.implies = {"order": {"can": "subset"}}')
+    lab.run("run", "recipe.json", "-q", "--prove-implied", code=0)
+    assert "4 tasks: 4 confirmed" in recheck(lab, code=0).stdout
+
+
 STRANGE_PROVER = "case \"$*\" in *--version*) echo 'demo 1.0: no tamarin'; exit 0;; esac\n"
 
 
