@@ -13494,12 +13494,12 @@ class Settling:
     def __init__(self, batch: Batch) -> None:
         self._groups: dict[str, list[Task]] = {}  # by race or lattice
         for task in batch.tasks.values():
-            group = _group_of(task.plan)
+            group = group_of(task.plan)
             if group:
                 self._groups.setdefault(group, []).append(task)
         # Lattices in which answers contradict each other.
         against = answers_against_order(batch.tasks.values())
-        self._broken = {_group_of(task.plan) for task in against.values()}
+        self._broken = {group_of(task.plan) for task in against.values()}
         self._anew: frozenset[str] | None = None  # ids of what is proven again, whatever holds
         self.proves_implied = False  # what follows from other answers is proven all the same
 
@@ -13509,7 +13509,7 @@ class Settling:
 
     def beside(self, task: Task) -> Sequence[Task]:
         """The tasks of the same race or lattice, itself among them; none of what is in none."""
-        return self._groups.get(_group_of(task.plan), ())
+        return self._groups.get(group_of(task.plan), ())
 
     def is_open(self, task: Task) -> bool:
         """Whether a task needs an answer of its own."""
@@ -13522,7 +13522,7 @@ class Settling:
 
     def settled_among(self, tasks: Iterable[Task]) -> Iterator[Settled]:
         """Those beside these tasks, or of them, that are open and need not be."""
-        for group in dict.fromkeys(_group_of(task.plan) for task in tasks):
+        for group in dict.fromkeys(group_of(task.plan) for task in tasks):
             beside = self._groups.get(group, [])
             if not any(task.is_answered for task in beside):
                 continue
@@ -13551,7 +13551,7 @@ class Settling:
             return False
         if task.plan.race:
             return True
-        if self.proves_implied or _group_of(task.plan) in self._broken:
+        if self.proves_implied or group_of(task.plan) in self._broken:
             return False
         # A text that the prover can't read has no traces of which anything could follow.
         is_refused = task.result is not None and task.result.refused
@@ -13562,7 +13562,7 @@ class Settling:
 
         None where that is known already.
         """
-        lattice = _group_of(task.plan)
+        lattice = group_of(task.plan)
         if task.is_answered and task.plan.attacker and lattice not in self._broken:
             for other in self.beside(task):
                 if contradicts_order(task, other):
@@ -13571,7 +13571,7 @@ class Settling:
         return None
 
 
-def _group_of(plan: Plan) -> str:
+def group_of(plan: Plan) -> str:
     """What tasks that can settle each other have in common; "" of those that can't."""
     return plan.attacker.lattice if plan.attacker else plan.race
 
@@ -13685,7 +13685,7 @@ class LiveLattices:
     def add(self, task: Task) -> Hashable:
         """Let a task wait; returns its queue: that of those who need the same room."""
         plan = task.plan
-        queue = (_group_of(plan), plan.limits, plan.priority)
+        queue = (group_of(plan), plan.limits, plan.priority)
         self._waiting.setdefault(queue, []).append(task)
         return queue
 
@@ -13715,7 +13715,7 @@ class LiveLattices:
 
     def _guesses_of(self, tasks: Sequence[Task]) -> Mapping[str, Verdict]:
         """What tasks beside each other came to before, what follows from that, what is expected."""
-        lattice = _group_of(tasks[0].plan)
+        lattice = group_of(tasks[0].plan)
         if lattice not in self._guesses:
             past = [Task.with_result(task.plan, before) for task, before in _past_answers(tasks)]
             guesses: dict[str, Verdict] = {}
@@ -15415,9 +15415,7 @@ class Closure:
         self._against_order = answers_against_order(known)
         # What verdicts are implied by, by id; orders that answers contradict.
         self._sources = {task.id: task for task in known if task.settles}
-        self._wrong_orders: dict[str, Task] = {}
-        for task in self._against_order.values():
-            self._wrong_orders.setdefault(cast(Attacker, task.plan.attacker).lattice, task)
+        self._wrong_orders = {group_of(task.plan) for task in self._against_order.values()}
         self._ways: dict[Model, Ways] = {}  # of a model once it is asked for
         # By the model and what is assumed: neighbours assume the same.
         self._open: dict[Hashable, tuple[Assumption, ...]] = {}
@@ -15470,8 +15468,7 @@ class Closure:
     def _against_implied(self, task: Task, source: Task) -> list[str]:
         """What contradicts what is implied: whatever does so for its source, or for the order."""
         words = self.against(source)
-        attacker = task.plan.attacker
-        if not words and attacker and attacker.lattice in self._wrong_orders:
+        if not words and group_of(task.plan) in self._wrong_orders:
             words = ["the order that it follows by is wrong"]
         return words
 
@@ -22943,8 +22940,10 @@ def result_facts(task: Task) -> str:
 
 def _next_step(task: Task) -> str:
     """What has become of a task since an attempt that did not settle it."""
-    if task.is_settled_by_another:
+    if task.is_superseded:
         return "another one was first"
+    if task.is_settled_by_another:
+        return "it follows from another one"
     return f"{task.plan.raised_limit or 'its turn is over'}, runs again"
 
 
