@@ -13014,18 +13014,22 @@ class Runner:
             warn(f"{wrong_order_words(task, other)}; nothing more follows by it")
 
     async def _settle(self, settled: Iterable[Settled]) -> None:
-        """Record what the answers of others settle; what runs is ended first."""
+        """End what runs of what the answers of others settle, and record the rest."""
         import asyncio
 
+        waiting: list[Settled] = []
         for each in settled:
+            if each.task.status is Status.RUNNING:
+                self._stopped_for.setdefault(each.task.id, each)  # it ends for the first cause
+                self.executor.stop(each.task.id, each.reason, status=each.status)
+            else:
+                waiting.append(each)
+        for each in waiting:
             task = each.task
-            if task.status is Status.RUNNING:
-                self._stopped_for.setdefault(task.id, each)  # it ends for the first cause
-                self.executor.stop(task.id, each.reason, status=each.status)
-                continue
             if task.attempts:  # none can begin any more
                 await asyncio.to_thread(self.files.set_aside, task)
-            self.recorder.record(Finished(task.id, task.id, task.attempts + 1, each.result))
+            if not task.is_settled:  # by another answer, meanwhile
+                self.recorder.record(Finished(task.id, task.id, task.attempts + 1, each.result))
             await asyncio.sleep(0)  # there may be many
 
     def _let_rivals_join(self, race: str) -> None:
