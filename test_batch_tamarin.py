@@ -12713,8 +12713,8 @@ def test_to_look_at_results_costs_no_file_for_each(lab, command):
 @functools.cache
 def why_no_slurm():
     """Why there is no Slurm to test with; "" if there is."""
-    if not shutil.which("srun"):
-        return "there is no srun"
+    if not shutil.which("srun") or not os.environ.get("SLURM_CONF"):
+        return "there is no srun, or no SLURM_CONF"
     asked = ["srun", "--nodes=1", "--time=1", "hostname"]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, timeout=60)
