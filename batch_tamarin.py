@@ -161,6 +161,7 @@ class Status(Word):
     INTERRUPTED = "interrupted"  # a user's or a system's stop: runs again
     NOT_NEEDED = "not_needed"  # a lemma that the prover adds where it is needed, and did not
     SUPERSEDED = "superseded"  # another task was the first to answer what both were to
+    IMPLIED = "implied"  # its verdict follows from another task's, if the recipe's order is right
 
 
 class Verdict(Word):
@@ -203,7 +204,7 @@ class Launcher(Word):
 FINAL = frozenset(Status) - {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}
 MET_A_LIMIT = frozenset({Status.TIMEOUT, Status.MEMORY_LIMIT})
 # Settled by the answer of another task, and only as long as that holds.
-SETTLED_BY_ANOTHER = frozenset({Status.SUPERSEDED})
+SETTLED_BY_ANOTHER = frozenset({Status.SUPERSEDED, Status.IMPLIED})
 # Final without a verdict of the prover, and none is wanted.
 WANTS_NO_VERDICT = frozenset({Status.NOT_NEEDED, *SETTLED_BY_ANOTHER})
 # `incomplete` is a verdict but answers nothing: another heuristic may.
@@ -240,6 +241,8 @@ _COLOURS = {
     "rejected": 31,
     "not replayed": 33,
     "incomplete": 33,
+    "implied verified": 36,
+    "implied falsified": 36,
     "timeout": 33,
     "memory limit": 33,
     "failed": 31,
@@ -787,6 +790,8 @@ class Result:
     shared_by: int = field(default=1, metadata=SPARSE)
     # Of one that another task has settled: the id of that task.
     settled_by: SharedText = field(default="", metadata=SPARSE)
+    # Of an implied one the verdict that follows from that task's: no prover has said it.
+    implied: Optional[Verdict] = field(default=None, metadata=SPARSE)  # noqa: UP045
     # Of an interrupted one: the process that it shared ended badly, so that it shares no other.
     runs_alone: bool = field(default=False, metadata=SPARSE)
     node: SharedText = field(default="", metadata=SPARSE)  # of a cluster: where it ran
@@ -824,6 +829,22 @@ class Stage:
     options: tuple[str, ...]
     key: SharedText  # as `Plan.key`; many stages have the same
     lemma_key: SharedText = ""
+
+
+@slotted
+@record(frozen=True)
+class Attacker:
+    """The attacker of a task's variant, among those that its recipe puts in order."""
+
+    lattice: SharedText  # the same of all tasks that ask the same of attackers in one order
+    # A bit for each thing that the attacker can do beyond the weakest one: the stronger of two can
+    # do all that the weaker one can.
+    powers: int
+    first: int = field(default=0, metadata=SPARSE)  # its place among those to begin with; 0: none
+
+    def is_within(self, other: Attacker) -> bool:
+        """Whether another one, in the same order, can do all that it can."""
+        return self.powers & other.powers == self.powers
 
 
 @slotted
@@ -878,6 +899,13 @@ class Plan:
     granularity: Granularity = field(default=Granularity.LEMMA, metadata=SPARSE)
     # What it has in common with the tasks that compete with it: the first answer settles them all.
     race: SharedText = field(default="", metadata=SPARSE)
+    # Where the recipe puts attackers in order: a verdict may follow from one against another.
+    attacker: Optional[Attacker] = field(default=None, metadata=SPARSE)  # noqa: UP045
+
+    @property
+    def settling(self) -> Hashable:
+        """What decides which other tasks can settle it, and which it can settle."""
+        return self.race, self.attacker
 
     @property
     def view(self) -> TheoryView:
@@ -1078,7 +1106,9 @@ NO_STORED_PROOF = "the theory holds no proof of it"
 
 
 def outcome_words(result: Result) -> str:
-    """The verdict if there is one, else the status, in words."""
+    """The verdict if there is one, else the status, in words; `implied verified`."""
+    if result.implied:
+        return f"{result.status} {result.implied}"
     return _in_words(result.verdict or result.status)
 
 
@@ -1109,8 +1139,8 @@ class Record(NamedTuple):
         settled by another task        holds              holds                lost
         anything else                  shown              shown                lost
 
-    What another task has settled holds in the same race only, and as long as that task's answer
-    does: the Batch sees to that. To settle it again costs nothing.
+    What another task has settled holds in the same race or order only, and as long as that task's
+    answer does: the Batch sees to that. To settle it again costs nothing.
     """
 
     result: Result
@@ -1122,7 +1152,7 @@ class Record(NamedTuple):
         """What it is to a plan, on a host: the table above."""
         has_same_key = self.plan.key == plan.key
         if self.result.settled_by:
-            is_settled = has_same_key and self.plan.race == plan.race
+            is_settled = has_same_key and self.plan.settling == plan.settling
             return Standing.HOLDS if is_settled else Standing.LOST
         if self.may_pass:
             return Standing.SHOWN if has_same_key else Standing.LOST
@@ -1220,6 +1250,13 @@ class Task:
         return self.record.result.verdict if self.record else None
 
     @property
+    def conclusion(self) -> Verdict | None:
+        """Its verdict, or the one that is implied: what expectations and baselines ask for."""
+        if self.result and self.result.implied:
+            return self.result.implied
+        return self.verdict
+
+    @property
     def is_final(self) -> bool:
         """Whether it is done: it runs again if what it rests on changes, or its limits grow."""
         return self.status in FINAL
@@ -1240,6 +1277,11 @@ class Task:
         return self.status in SETTLED_BY_ANOTHER
 
     @property
+    def is_superseded(self) -> bool:
+        """Whether it has nothing to say that another one, which was first, does not."""
+        return self.status is Status.SUPERSEDED
+
+    @property
     def wants_verdict(self) -> bool:
         """Whether it has no verdict and should have one."""
         return self.verdict is None and self.status not in WANTS_NO_VERDICT
@@ -1252,10 +1294,10 @@ class Task:
         """
         if self.plan.checks_proof:
             return self.outcome == REJECTED
-        # What has settled it is held to the same.
-        if self.is_settled_by_another:
+        # What was first is held to the same.
+        if self.is_superseded:
             return False
-        return bool(self.plan.expect) and self.is_final and self.verdict != self.plan.expect
+        return bool(self.plan.expect) and self.is_final and self.conclusion != self.plan.expect
 
     @property
     def outcome(self) -> str:
@@ -1268,6 +1310,73 @@ class Task:
         if result.verdict == self.plan.expect:
             return CONFIRMED
         return NOT_REPLAYED if result.reason == CANT_REPLAY else REJECTED
+
+
+def implied_verdict(source: Task, plan: Plan) -> Verdict | None:
+    """What a task's answer says of another plan, by the order of their attackers; None: nothing.
+
+    What is verified against an attacker is so against all weaker ones; an attack of a weaker one is
+    an attack of all stronger ones.
+    """
+    own = source.plan.attacker
+    other = plan.attacker
+    if own is None or other is None or own.lattice != other.lattice:
+        return None
+    if source.verdict is Verdict.VERIFIED and other.is_within(own):
+        return Verdict.VERIFIED
+    if source.verdict is Verdict.FALSIFIED and own.is_within(other):
+        return Verdict.FALSIFIED
+    return None
+
+
+def contradicts_order(source: Task, other: Task) -> bool:
+    """Whether two answers say that the attackers are not in the order that the recipe declares."""
+    implied = implied_verdict(source, other.plan)
+    return other.is_answered and implied is not None and implied is not other.verdict
+
+
+def answers_against_order(tasks: Iterable[Task]) -> dict[str, Task]:
+    """By the ids of answers that contradict the order of attackers another one that does."""
+    answers: dict[str, list[Task]] = {}  # by lattice
+    for task in tasks:
+        if task.plan.attacker and task.is_answered:
+            answers.setdefault(task.plan.attacker.lattice, []).append(task)
+    against: dict[str, Task] = {}
+    for group in answers.values():
+        verified = [task for task in group if task.verdict is Verdict.VERIFIED]
+        falsified = [task for task in group if task.verdict is Verdict.FALSIFIED]
+        against.update(_first_against_order(verified, falsified))
+        against.update(_first_against_order(falsified, verified))
+    return against
+
+
+def _first_against_order(
+    tasks: Iterable[Task], others: Sequence[Task]
+) -> Iterator[tuple[str, Task]]:
+    """The ids of those of these answers that some of the others contradict, with the first."""
+    for task in tasks:
+        for other in others:
+            if contradicts_order(task, other):
+                yield task.id, other
+                break
+
+
+def attacker_words(plan: Plan, other: Plan) -> str:
+    """`a stronger attacker`: that of a plan, seen from another one in the same order."""
+    if plan.attacker == other.attacker:
+        return "an equal attacker"
+    if plan.attacker and other.attacker and plan.attacker.is_within(other.attacker):
+        return "a weaker attacker"
+    return "a stronger attacker"
+
+
+def wrong_order_words(task: Task, other: Task) -> str:
+    """That two answers contradict the order of their attackers."""
+    attacker = attacker_words(other.plan, task.plan)
+    return (
+        f"the order in 'implies' is wrong: {task.id} is {task.verdict}, but {other.id}, "
+        f"against {attacker}, is {other.verdict}"
+    )
 
 
 class FileState(NamedTuple):
@@ -1446,6 +1555,8 @@ class Batch:
             return
         came_back = plan.id not in self.tasks
         self.tasks[plan.id] = task
+        if task.plan.settling != plan.settling:
+            self._reopen_settled(task)
         task.plan = plan
         self._settle(task)
         if came_back:
@@ -1529,13 +1640,19 @@ class Batch:
     def _settling(self, task: Task, result: Result) -> Task | None:
         """The other task whose answer has settled this one, if one has.
 
-        Raises KeyError where there is no such task, ValueError where it has no answer.
+        Raises KeyError where there is no such task, ValueError where it has no answer, or one from
+        which this does not follow.
         """
+        is_implied = result.status is Status.IMPLIED
+        if is_implied != bool(result.implied):
+            raise ValueError(f"task '{task.id}' can't be {result.status}, by what is implied")
         if result.status not in SETTLED_BY_ANOTHER:
             return None
         source = self.tasks[result.settled_by]
         if source is task or not source.is_answered:
             raise ValueError(f"task '{source.id}' has no answer that could settle '{task.id}'")
+        if is_implied and result.implied is not implied_verdict(source, task.plan):
+            raise ValueError(f"that does not follow for '{task.id}' from task '{source.id}'")
         return source
 
     def needs_run(self, task: Task) -> bool:
@@ -1957,6 +2074,19 @@ class Theory:
     def items(self) -> TheoryItems:
         """What the items say, beyond the names of the lemmas."""
         return TheoryItems(self.segments)
+
+    @functools.cached_property
+    def formulas(self) -> Mapping[str, str]:
+        """By the name of a lemma as written its formula, with all predicates and macros.
+
+        Not of those with `accounts for`.
+        """
+        meanings = "\n".join((*self.items.predicates, *self.items.macros))
+        formulas: dict[str, str] = {}
+        for each in self.items.statements:
+            if each.kind == "lemma" and each.quantifier in ("", "all-traces", "exists-trace"):
+                formulas[each.name] = f"{each.formula}\n{meanings}"
+        return formulas
 
     @functools.cached_property
     def unknown_actions(self) -> Mapping[str, UnknownActions]:
@@ -8239,6 +8369,7 @@ DEFAULT_TIMEOUT_S = 3600
 SCHEDULERS = ("fifo", "sjf", "ljf", "history")
 ALIAS_BYTES = 100  # as a part of file names, which may have 255
 MOST_SUBSET_FLAGS = 16  # of a dimension: they have 65,536 subsets
+SUBSET = "subset"  # of sets of flags: the order by which a set is weaker than what contains it
 # Conditions, placeholders and grids of reports have their own meaning for these.
 NO_DIMENSIONS = ("directory", "entry", "lemma", "theory", "variant")
 
@@ -8664,12 +8795,23 @@ class TaskEntry(Fields):
             yield RecipeProblem((*path, "exclude"), message)
         if value.get("race") is True:
             yield from self._problems_of_race(value, (*path, "race"))
+        if "implies" in value:
+            yield from self._problems_of_order(value, (*path, "implies"))
 
     def _problems_of_race(self, entry: Json, path: JsonPath) -> Problems:
         if "variants" not in entry and "matrix" not in entry:
             yield RecipeProblem(path, "lets variants compete: give 'variants' or a 'matrix'")
         if entry.get("prove") is False:
             yield RecipeProblem(path, "lets searches compete, and 'prove': false asks for none")
+
+    def _problems_of_order(self, entry: Json, path: JsonPath) -> Problems:
+        if "matrix" not in entry:
+            yield RecipeProblem(path, "puts the attackers of a 'matrix' in order: there is none")
+        if entry.get("race") is True:
+            message = "stands beside 'race', whose variants are all of one model: take one of them"
+            yield RecipeProblem(path, message)
+        if entry.get("prove") is False:
+            yield RecipeProblem(path, "saves searches, and 'prove': false asks for none")
 
 
 @dataclass(eq=False)
@@ -8765,6 +8907,25 @@ class ExpectationsOrRules(ValueKind):
     def problems(self, value: Any, path: JsonPath) -> Problems:
         kind = EXPECT_RULES if isinstance(value, list) else EXPECTATIONS
         yield from kind.problems(value, path)
+
+
+class DimensionOrder(ValueKind):
+    """The order of a dimension's values: all of them, or "subset" where they are sets of flags."""
+
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        if value == SUBSET:
+            return
+        if not isinstance(value, list) or len(value) < 2:
+            message = (
+                "must be a list of all values of the dimension, the weakest attacker first, or "
+                f"\"{SUBSET}\" for one that is made by 'subsets', not {_described(value)}"
+            )
+            yield RecipeProblem(path, message)
+            return
+        yield from TEXTS.problems(value, path)
+        for index, name in enumerate(value):
+            if name in value[:index]:
+                yield RecipeProblem((*path, index), f"{_described(name)} stands here twice")
 
 
 @dataclass(eq=False)
@@ -9003,6 +9164,13 @@ SUBSETS = Fields(
     }
 )
 
+# Which attackers of a matrix are stronger than others; what isn't named must be equal.
+_IMPLIES: dict[str, ValueKind] = {
+    "order": Named(DimensionOrder(), "must be an object with at least one dimension"),
+    # What to prove first.
+    "first": ListOf(_BY_DIMENSION, "must be a list that is not empty", least=1),
+}
+
 # A further attempt at what has met its limit. Its options are added to those of the lemma; what
 # would change the text that is proven is another question: a variant.
 _LIMIT_STAGE: dict[str, ValueKind] = {
@@ -9032,6 +9200,7 @@ _TASK: dict[str, ValueKind] = {
     "matrix": Named(Dimension(), "must be an object with at least one dimension"),
     "exclude": ListOf(_BY_DIMENSION, "must be a list that is not empty", least=1),
     "race": BOOLEAN,  # the first variant that answers a lemma ends the others
+    "implies": Fields(_IMPLIES, required=("order",)),  # what follows is not proven again
     "prepare": Fields(_PREPARE, required=("command",)),
     # For what meets a limit, one after the other.
     "on_limit": ListOf(LimitStage(_LIMIT_STAGE), "must be a list that is not empty", least=1),
@@ -9351,6 +9520,9 @@ class _Planner:
         self.granularity = options.granularity  # of all entries; None for what the recipe says
         self._warn = warn
         self._warned_of: set[str] = set()  # aliases of provers
+        # With `implies`: formulas of lemmas by what else must be equal; those that have others.
+        self._formulas: dict[str, str] = {}
+        self._other_formulas: set[tuple[str, str]] = set()
         self.limits = JobLimits(limits, warn)
         self.lemmas = LemmaSelection(recipe, provers, warn)
         self.dependencies = DependencyFinder(recipe, provers)
@@ -9467,7 +9639,39 @@ class _Planner:
             holds_anyway=unknown.holds_anyway,
             granularity=self._granularity(entry, choice.alias),
             lacks_proof=not entry.prove and not any(each.proof for each in choice.sides),
+            attacker=self._attacker(entry, choice, argument),
         )
+
+    def _attacker(self, entry: RecipeEntry, choice: LemmaChoice, argument: str) -> Attacker | None:
+        """The attacker of a task; None where nothing follows from verdicts against others.
+
+        Something does for all-traces lemmas without diff, where the formula is the same.
+        """
+        lemma = choice.lemma
+        theory = choice.loaded.theory
+        of_variant = entry.variant.attacker
+        is_ordered = lemma.trait is Trait.ALL_TRACES and not theory.diff
+        if of_variant is None or not is_ordered or lemma.name not in theory.formulas:
+            return None
+        file = "" if entry.variant.has_own_theory else argument
+        own = [choice.item.own.get(key) for key in ("preprocess_flags", "tamarin_options")]
+        question = [entry.name, file, lemma.name, choice.alias, own, of_variant.lattice]
+        formula = theory.formulas[lemma.name]
+        self._warn_of_other_formula(entry, lemma.name, json.dumps(question), formula)
+        lattice = f"{lemma.name} {json_digest([question, formula])[:16]}"
+        return share(replace(of_variant, lattice=share(lattice)))
+
+    def _warn_of_other_formula(
+        self, entry: RecipeEntry, lemma: str, question: str, formula: str
+    ) -> None:
+        """Nothing follows between attackers of whom different things are asked: say it once."""
+        first = self._formulas.setdefault(question, formula)
+        if formula != first and (entry.name, lemma) not in self._other_formulas:
+            self._other_formulas.add((entry.name, lemma))
+            self._warn(
+                f"tasks.{entry.name}.implies: the formula of {lemma} (or a predicate or macro) is "
+                "not the same in all variants: nothing follows between those where it differs"
+            )
 
     def _granularity(self, entry: RecipeEntry, alias: str) -> Granularity:
         """What the command line says, else the entry, else the recipe's `config`.
@@ -9683,6 +9887,9 @@ class Variant(NamedTuple):
     values: Mapping[str, str]  # by dimension
     layers: tuple[Layer, ...]  # the last one has the last word
     rules: tuple[ExpectRule, ...] = ()  # of a list in the entry's `expect` what is for this variant
+    # With `implies`; its lattice is what stronger and weaker attackers have in common with it.
+    attacker: Attacker | None = None
+    has_own_theory: bool = False  # another file than stronger and weaker attackers
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -9735,6 +9942,9 @@ def read_variants(recipe: Recipe, name: str, entry: Json, most: int) -> Variants
         rules = _expect_rules(recipe, entry["expect"], known, (*path, "expect"))
         _refuse_idle_rules(recipe, rules, variants)
         variants = list(map(functools.partial(_with_rules, rules), variants))
+    if "implies" in entry:
+        order = _AttackerOrder(recipe, entry, known, path)
+        variants = list(order.with_attackers(variants))
     return Variants(variants, known)
 
 
@@ -9807,6 +10017,120 @@ def _values_of(dimension: Json, path: JsonPath) -> Iterator[_Value]:
         for subset in itertools.combinations(flags, size):
             name = "+".join(subset) or "none"
             yield _Value(name, Layer({"preprocess_flags": subset}, (*path, "subsets")))
+
+
+class _AttackerOrder:
+    """Which attackers of a matrix are stronger than others: an entry's `implies`.
+
+    It is the product of the orders of the dimensions that it names; the others must be equal.
+    """
+
+    def __init__(
+        self, recipe: Recipe, entry: Json, known: Mapping[str, Collection[str]], path: JsonPath
+    ) -> None:
+        self._recipe = recipe
+        self._entry = entry
+        self._known = known
+        self._path = path
+        self._order: Json = entry["implies"]["order"]
+        # By dimension and value: what this attacker can do beyond the weakest, a bit for each.
+        self._powers: dict[str, dict[str, int]] = {}
+        bits = 0
+        for name, values in self._order.items():
+            powers = self._powers_of(name, values)
+            self._powers[name] = {value: power << bits for value, power in powers.items()}
+            bits += max(powers.values(), default=0).bit_length()
+        self._first = list(self._read_first())
+
+    def with_attackers(self, variants: Iterable[Variant]) -> Iterator[Variant]:
+        """Variants with their places in the order; what is wrong is noted."""
+        has_own_theory = self._names_own_theory()
+        met: set[JsonPath] = set()
+        for variant in variants:
+            wanted_first = 0
+            for number, (place, condition) in enumerate(self._first, 1):
+                if variant.meets(condition):
+                    met.add(place)
+                    wanted_first = wanted_first or number
+            attacker = self._attacker(variant, wanted_first)
+            yield variant._replace(attacker=attacker, has_own_theory=has_own_theory)
+        for place, _ in self._first:
+            if place not in met:
+                self._recipe.problem(place, "is so in no variant: all of these are excluded")
+
+    def _attacker(self, variant: Variant, wanted_first: int) -> Attacker:
+        powers = 0
+        equal: dict[str, str] = {}
+        for name, value in variant.values.items():
+            if name in self._powers:
+                powers |= self._powers[name].get(value, 0)
+            else:
+                equal[name] = value
+        lattice = json.dumps([self._order, equal])
+        return Attacker(lattice, powers, wanted_first)
+
+    def _powers_of(self, dimension: str, order: Any) -> dict[str, int]:
+        """What attackers can do by the values of a dimension; nothing where that has a mistake."""
+        place = (*self._path, "implies", "order", dimension)
+        matrix: Json = self._entry.get("matrix", {})
+        if dimension not in matrix:
+            hint = did_you_mean(dimension, matrix)
+            allowed = ", ".join(matrix)
+            self._recipe.problem(place, f"no such dimension{hint}; allowed: {allowed}")
+            return {}
+        if order == SUBSET:
+            return self._powers_of_subsets(matrix[dimension], place)
+        return self._powers_of_list(dimension, order, place)
+
+    def _powers_of_subsets(self, dimension: Json, place: JsonPath) -> dict[str, int]:
+        if not is_power_set(dimension):
+            message = f"\"{SUBSET}\" is for a dimension that is made by 'subsets': list its values"
+            self._recipe.problem(place, message)
+            return {}
+        bits = {flag: 1 << number for number, flag in enumerate(dimension["subsets"])}
+        powers: dict[str, int] = {}
+        for value in _values_of(dimension, place):
+            flags = value.layer.overrides["preprocess_flags"]
+            powers[value.name] = sum(bits[flag] for flag in flags)
+        return powers
+
+    def _powers_of_list(
+        self, dimension: str, values: Sequence[str], place: JsonPath
+    ) -> dict[str, int]:
+        known = self._known[dimension]
+        for index, value in enumerate(values):
+            if value not in known:
+                hint = did_you_mean(value, known)
+                message = f"'{value}' is no value of '{dimension}'{hint}"
+                self._recipe.problem((*place, index), message)
+        missing = [value for value in known if value not in values]
+        if missing:
+            message = f"must have all values of '{dimension}': {listed(missing, 5)} missing"
+            self._recipe.problem(place, message)
+        # What each can do the next one can do as well.
+        return {value: (1 << rank) - 1 for rank, value in enumerate(values)}
+
+    def _read_first(self) -> Iterator[tuple[JsonPath, ChosenValues]]:
+        """What is to be proven first, and where that stands."""
+        for index, asked in enumerate(self._entry["implies"].get("first", ())):
+            place = (*self._path, "implies", "first", index)
+            condition = read_condition(self._recipe, asked, self._known, place)
+            if condition:
+                yield place, condition
+
+    def _names_own_theory(self) -> bool:
+        """Whether attackers in this order have a theory each; of several they would have none."""
+        names = self._entry["theory_file"]
+        texts = [names] if isinstance(names, str) else names
+        words = itertools.chain.from_iterable(map(_PLACEHOLDER.findall, texts))
+        chosen = [word for word in words if word == "variant" or word in self._order]
+        if chosen and (len(texts) > 1 or is_pattern(texts[0])):
+            message = (
+                f"has a theory for each {{{chosen[0]}}}, which 'implies' puts in order: "
+                "name one file, by no pattern and no list"
+            )
+            self._recipe.problem((*self._path, "theory_file"), message)
+        return bool(chosen)
 
 
 def read_condition(
@@ -12167,13 +12491,18 @@ def _loses_what_settled_it(old: Batch, planned: Batch, result: Result) -> bool:
         return False
     then = old.tasks[result.settled_by]
     now = planned.tasks.get(result.settled_by)
-    return now is None or now.plan.key != then.plan.key
+    if now is None or now.plan.key != then.plan.key:
+        return True
+    return now.plan.settling != then.plan.settling
 
 
-def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> Changes:
+def changes_of(
+    old: Batch, planned: Batch, ids: Iterable[str], again: bool, proves_implied: bool = False
+) -> Changes:
     """How what is planned, and is to run, differs from the batch that it goes on with.
 
-    `ids`: the chosen tasks. Those without a result that holds run; `again`: all of them do.
+    `ids`: the chosen tasks. Those without a result that holds run; `again`: all of them do;
+    `proves_implied`: also those whose result follows from another one.
     """
     vanished = tuple(task_id for task_id in old.tasks if task_id not in planned.tasks)
     anew: list[str] = []
@@ -12187,12 +12516,13 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
             continue
         place = planned.header.place
         holding = task.newest_holding(plan, place)
+        runs_anew = again or (proves_implied and task.status is Status.IMPLIED)
         is_shown = task.record and task.record.standing(plan, place) is Standing.SHOWN
         # What is of something else is taken away in any case, and may come back.
-        if again or (is_shown and holding is None):
+        if runs_anew or (is_shown and holding is None):
             anew.append(task_id)
         # Something runs, or an earlier result comes back.
-        if again or holding is None or holding is not task.record:
+        if runs_anew or holding is None or holding is not task.record:
             has_work = True
     plans: list[Plan] = []
     for task in planned.tasks.values():
@@ -13122,8 +13452,11 @@ class Runner:
         self.files = AttemptFiles(directory)
         self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
         self.past: PastUsages = {}
+        self.settling = Settling(self.batch)
         self.races = LiveRaces(self.batch)
-        self._at_work: set[str] = set()  # ids of what is about to run, runs, or is restored
+        self.lattices = LiveLattices(self.settling)
+        self._at_work: set[str] = set()  # ids of what runs, or waits in a cluster's queue for that
+        self._stopped_for: dict[str, Settled] = {}  # by the ids of those that are being ended
         self.proves_anew = False  # whatever is stored
         self.fails_fast = fails_fast
         self.failed_id = ""  # of the task whose failure has stopped the others
@@ -13132,12 +13465,15 @@ class Runner:
             cache.be_at(header.place)
             self.cached = CachedResults(cache, self.batch, self.files, self.recorder, tell)
 
-    async def run(self, tasks: Iterable[Task], again: bool = False) -> None:
+    async def run(
+        self, tasks: Iterable[Task], again: bool = False, proves_implied: bool = False
+    ) -> None:
         """Run these tasks, under the signals that a user or a system sends.
 
-        `again`: they are proven anew, whatever is stored. Raises StorageError when results can't
-        be written any more.
+        `again`: they are proven anew, whatever is stored. `proves_implied`: also what follows from
+        other results. Raises StorageError when results can't be written any more.
         """
+        self.settling.proves_implied = proves_implied
         self.signals.listen()
         keep_loop_punctual()
         try:
@@ -13165,11 +13501,11 @@ class Runner:
         return readable
 
     async def _run(self, tasks: Iterable[Task], again: bool) -> None:
+        tasks = list(tasks)
+        self.settling.begin(tasks, again)
         missing = await self._fail_unreadable(tasks)
-        self.races.begin(missing, again)
-        # A driver may have died when a race was won.
-        for race in dict.fromkeys(task.plan.race for task in missing):
-            await self._settle_race(race)
+        # A driver may have died when others had been settled by an answer.
+        await self._settle(self.settling.settled_among(missing))
         missing = list(filter(self.batch.needs_run, missing))
         loads: list[list[TaskHit]] = []
         self.proves_anew = again
@@ -13213,6 +13549,7 @@ class Runner:
         import asyncio
 
         missing: list[Task] = []
+        restored: list[Task] = []
         held: dict[TheoryView, list[TaskHit]] = {}
         waiting = deque(tasks)
         while waiting:
@@ -13220,30 +13557,23 @@ class Runner:
             if self.scheduler.stopped:
                 break
             task = waiting.popleft()
-            found = None if self.races.is_decided(task) else await cached.find_for(task)
+            is_decided = task.plan.race and self.settling.source(task)
+            found = None if is_decided else await cached.find_for(task)
             if found and not found.hit.counts:
                 held.setdefault(task.plan.view, []).append(found)
-            elif not found or not await self._restore(found):
+            elif not found or not await cached.restore(found):
                 missing.append(task)
             elif self._runs_again(task):
                 waiting.appendleft(task)  # larger limits may have been met before, too
+            elif task.plan.race:
+                await self._settle(self.settling.settled_after(task))
             else:
-                await self._settle_race(task.plan.race)
+                restored.append(task)
+        # A stored proof is worth more than what only follows: these are restored first.
+        for task in restored:
+            self._note_contradiction(task)
+        await self._settle(self.settling.settled_among(restored))
         return list(filter(self.batch.needs_run, missing)), list(held.values())
-
-    @contextmanager
-    def _working_on(self, task: Task) -> Iterator[None]:
-        """While this lasts no other task's answer settles a task: its files are in use."""
-        self._at_work.add(task.id)
-        try:
-            yield
-        finally:
-            self._at_work.discard(task.id)
-
-    async def _restore(self, found: TaskHit) -> bool:
-        """Make a stored result that of its task; False if it is damaged. Raises StorageError."""
-        with self._working_on(found.task):
-            return await cast(CachedResults, self.cached).restore(found)
 
     def _waiting(self, tasks: Sequence[Task]) -> Iterator[Waiting]:
         """The work on these tasks, in their order; those that may share processes wait as one."""
@@ -13276,24 +13606,32 @@ class Runner:
 
         A failure is what by itself keeps the batch from ending with exit code 0.
         """
-        is_failure = task.is_final and (task.misses_expectation or not task.is_settled)
-        if not task.is_settled and self.races.is_open(task):
-            is_failure = False
-        if not self.fails_fast or self.scheduler.stopped or not is_failure:
+        if not self.fails_fast or self.scheduler.stopped:
             return
-        self.failed_id = task.id
+        # What it has settled is as good as ended, and what it can't settle any more fails now.
+        ended = self.settling.beside(task) or (task,)
+        failed = next(filter(self.settling.has_failed, ended), None)
+        if failed is None:
+            return
+        self.failed_id = failed.id
         self.scheduler.stop()  # first: a job that ends now must not make room for another
-        reason = f"stopped after the failure of {task.id}"
-        self.prover_runs.stopped = reason
-        jobs = list(self.executor.live)
-        say(f"stopping, as {task.id} came to {task.outcome}: {plural(len(jobs), 'job')} to end")
-        # Not the executor itself: traces are to be drawn.
-        for job_id in jobs:
-            self.executor.stop(job_id, reason)
+        jobs = plural(len(self.prover_runs.at_work), "job")
+        say(f"stopping, as {failed.id} came to {failed.outcome}: {jobs} to end")
+        self.prover_runs.stop(f"stopped after the failure of {failed.id}")
 
     def _proving(self, task: Task) -> Waiting:
         plan = task.plan
+        if plan.attacker:
+            queue = self.lattices.add(task)
+            return Waiting(plan.limits, lambda: self._work(self._prove_next(queue)), plan.priority)
         return Waiting(plan.limits, lambda: self._work(self._prove(task)), plan.priority)
+
+    async def _prove_next(self, queue: Hashable) -> Outcome:
+        """One attempt at what may settle most others, of tasks that wait for the same room."""
+        task = self.lattices.next(queue)
+        if task is None:
+            return NOT_BEGUN
+        return await self._prove(task)
 
     def _sharing(self, tasks: Sequence[Task]) -> Waiting:
         plan = tasks[0].plan
@@ -13321,50 +13659,34 @@ class Runner:
         return not outcome.unkillable
 
     async def _prove(self, task: Task) -> Outcome:
-        """One attempt at one task, and all that follows from it."""
-        race = task.plan.race
-        kept: asyncio.Future[None] | None = None
-        with self._working_on(task):
-            run, outcome = await self._attempt(task)
-            if outcome is not NOT_BEGUN:
-                kept = await self._note_result(task, run, outcome)
-        # If the race is won meanwhile, by whomever, that settles this one as well.
-        await self._settle_race(race)
-        if outcome is NOT_BEGUN:
-            return outcome
-        self._let_rivals_join(race)
-        if self._runs_again(task):
-            if kept:
-                await kept  # its files make room for those of the next attempt
-            await self._try_again(task)
-        return outcome
-
-    async def _attempt(self, task: Task) -> tuple[ProverRun, Outcome]:
-        """Run the prover for a task, if it is still to run."""
+        """One attempt at one task."""
         import asyncio
 
+        race = task.plan.race
         run = self.prover_runs.proving(task)
         # Logs are appended to: the summary of an earlier attempt must not be taken for this one's.
         if task.attempts:  # before the first one `settle` has left nothing in its place
             await asyncio.to_thread(self.files.set_aside, task)
         alone_s = self.races.seconds_alone(task)
         if alone_s is not None:
-            race = task.plan.race
             asyncio.get_running_loop().call_later(alone_s, self._let_rivals_join, race)
-        return run, await self.prover_runs.run(run, lambda: not self.races.is_decided(task))
-
-    async def _note_result(
-        self, task: Task, run: ProverRun, outcome: Outcome
-    ) -> asyncio.Future[None] | None:
-        """Record what came of an attempt; done when it is in the cache, which may be None."""
-        import asyncio
-
+        outcome = await self.prover_runs.run(run, lambda: self._may_begin(task))
+        if outcome is NOT_BEGUN:
+            return outcome
         result = await asyncio.to_thread(read_result, run, outcome)
-        if result.status is Status.SUPERSEDED:
-            winner = cast(Task, self.races.winner(task.plan.race))
-            result = replace(result, settled_by=winner.id, warnings=(), stderr_tail="")
+        settled = self._stopped_for.pop(task.id, None)
+        if settled and result.status is settled.status:
+            result = settled.result_of(result)
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
-        return self.cached.keep(run, result) if self.cached else None
+        self._at_work.discard(task.id)
+        kept = self.cached.keep(run, result) if self.cached else None
+        await self._settle_after(task)
+        self._let_rivals_join(race)
+        if self._runs_again(task):
+            if kept:
+                await kept  # its files make room for those of the next attempt
+            await self._try_again(task)
+        return outcome
 
     async def _try_again(self, task: Task) -> None:
         """Let a task wait for its next attempt, behind what waits already.
@@ -13378,27 +13700,42 @@ class Runner:
         self.scheduler.add(map(self._loading, loads))
         self.scheduler.add(self._waiting(missing))
 
-    async def _settle_race(self, race: str) -> None:
-        """If a race is won, settle all others in it: end those that run, or are to run elsewhere."""
-        winner = self.races.winner(race)
-        if winner is None:
-            return
-        for rival in self.races.open_rivals(winner):
-            if rival.id in self._at_work:  # it comes here when it has ended
-                reason = superseded_words(winner)
-                self.executor.stop(rival.id, reason, status=Status.SUPERSEDED)
-            else:
-                await self._supersede(rival, winner)
+    def _may_begin(self, task: Task) -> bool:
+        """Whether a task needs an answer of its own; if it does it is at work from now on."""
+        is_open = self.settling.is_open(task)
+        if is_open:
+            self._at_work.add(task.id)
+        return is_open
 
-    async def _supersede(self, rival: Task, winner: Task) -> None:
-        """Settle what lost its race. It can't begin any more: the race is decided."""
+    async def _settle_after(self, task: Task) -> None:
+        """Settle what needs no prover any more, now that a task has ended."""
+        self._note_contradiction(task)
+        await self._settle(self.settling.settled_after(task))
+
+    def _note_contradiction(self, task: Task) -> None:
+        """Say at once if an answer contradicts the order that others follow by."""
+        other = self.settling.contradiction(task)
+        if other:
+            warn(f"{wrong_order_words(task, other)}; nothing more follows by it")
+
+    async def _settle(self, settled: Iterable[Settled]) -> None:
+        """End what runs of what the answers of others settle, and record the rest."""
         import asyncio
 
-        with self._working_on(rival):  # another one may win at the same time
-            if rival.attempts:
-                await asyncio.to_thread(self.files.set_aside, rival)
-            result = superseded_result(winner, rival)
-            self.recorder.record(Finished(rival.id, rival.id, rival.attempts + 1, result))
+        waiting: list[Settled] = []
+        for each in settled:
+            if each.task.id in self._at_work:
+                self._stopped_for.setdefault(each.task.id, each)  # it ends for the first cause
+                self.executor.stop(each.task.id, each.reason, status=each.status)
+            else:
+                waiting.append(each)
+        for each in waiting:
+            task = each.task
+            if task.attempts:  # none can begin any more
+                await asyncio.to_thread(self.files.set_aside, task)
+            if not task.is_settled:  # by another answer, meanwhile
+                self.recorder.record(Finished(task.id, task.id, task.attempts + 1, each.result))
+            await asyncio.sleep(0)  # there may be many
 
     def _let_rivals_join(self, race: str) -> None:
         """What won the race before has had its time: those that were held back may start."""
@@ -13458,13 +13795,13 @@ class Runner:
             await cached.keep_load(run, load)
         missing: list[Task] = []
         for found in hits:
-            if self.races.is_decided(found.task):
+            if not self.settling.is_open(found.task):
                 continue
-            if load and await self._restore(found.after_load(load)):
+            if load and await cached.restore(found.after_load(load)):
                 self._note_end(found.task)
             else:
                 missing.append(found.task)
-            await self._settle_race(found.task.plan.race)
+            await self._settle_after(found.task)
         # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
         self.scheduler.add(self._waiting(missing))
         for found in hits:
@@ -13645,7 +13982,7 @@ def largest_limits(limits: Collection[Limits]) -> Limits:
 def could_share(task: Task, past: Usage | None) -> bool:
     """Whether a task could, if that was wanted; `past`: what it took before, in its own process."""
     plan = task.plan
-    if task.runs_alone or plan.race:
+    if task.runs_alone or plan.race or plan.attacker:
         return False
     if not plan.prove:
         return True
@@ -13813,51 +14150,192 @@ def run_alone(result: Result) -> Result:
     )
 
 
-# --- Races at work --------------------------------------------------------------------------------
+# --- Who settles whom -----------------------------------------------------------------------------
 
 
-class LiveRaces:
-    """Who competes in a batch, who has won, and who is held back at the start."""
+class Settled(NamedTuple):
+    """A task that needs no answer of a prover any more, and the one whose answer settles it."""
+
+    task: Task
+    source: Task
+
+    @property
+    def implied(self) -> Verdict | None:
+        """What follows for it; None in a race."""
+        return implied_verdict(self.source, self.task.plan)
+
+    @property
+    def status(self) -> Status:
+        if self.implied:
+            return Status.IMPLIED
+        return Status.SUPERSEDED
+
+    @property
+    def reason(self) -> str:
+        """`follows from t--a--p--strong, verified against a stronger attacker`.
+
+        Of a race `t--one--p--smart was first: verified after 3.2 s`.
+        """
+        source = self.source
+        if self.implied:
+            attacker = attacker_words(source.plan, self.task.plan)
+            return f"follows from {source.id}, {source.outcome} against {attacker}"
+        result = source.result or Result(source.status)
+        return f"{source.id} was first: {source.outcome} after {duration(result.usage.wall_s)}"
+
+    @property
+    def result(self) -> Result:
+        """What is said of a task that doesn't run: also what it came to before."""
+        reason = self.reason
+        # Where its limit was raised, that it met the smaller one.
+        before = self.task.record or self.task.outdated
+        if before and before.plan.key == self.task.plan.key:
+            took = duration(before.result.usage.wall_s)
+            reason += f"; before: {outcome_words(before.result)} after {took}"
+        trait = self.task.plan.trait
+        return self.result_of(Result(self.status, trait=trait, reason=reason, at=timestamp()))
+
+    def result_of(self, ended: Result) -> Result:
+        """How it ended, with what has settled it; what the prover had said is worth nothing."""
+        own = replace(ended, warnings=(), stderr_tail="")
+        return replace(own, settled_by=self.source.id, implied=self.implied)
+
+
+class Settling:
+    """Which tasks of a batch the answers of others settle.
+
+    In a race the first answer settles all others. Where the recipe puts attackers in order, an
+    answer settles those whose verdict follows from it; where two answers contradict that order
+    nothing follows any more.
+    """
 
     def __init__(self, batch: Batch) -> None:
-        self._batch = batch
-        self._rivals: dict[str, list[Task]] = {}  # by race
+        self._groups: dict[str, list[Task]] = {}  # by race or lattice
         for task in batch.tasks.values():
-            if task.plan.race:
-                self._rivals.setdefault(task.plan.race, []).append(task)
+            group = group_of(task.plan)
+            if group:
+                self._groups.setdefault(group, []).append(task)
+        # Lattices in which answers contradict each other.
+        against = answers_against_order(batch.tasks.values())
+        self._broken = {group_of(task.plan) for task in against.values()}
         self._entered: frozenset[str] = frozenset()  # ids of what is to run
         self._anew = False  # whether that is proven again, whatever holds
-        # By race: who has won it before, and what that took; who waits until it has had that time.
-        self._past: dict[str, tuple[Task, Usage]] = {}
-        self._held: dict[str, list[Task]] = {}
+        self.proves_implied = False  # what follows from other answers is proven all the same
 
     def begin(self, tasks: Iterable[Task], anew: bool) -> None:
         """These are to run. `anew`: what others have come to doesn't settle them."""
         self._entered = frozenset(task.id for task in tasks)
         self._anew = anew
 
-    def winner(self, race: str) -> Task | None:
-        """The first one to answer, if one has."""
-        answered: list[Task] = []
-        for task in self._rivals.get(race, ()):
-            if task.is_answered and (not self._anew or task.id in self._entered):
-                answered.append(task)
-        return min(answered, key=_when_ended, default=None)
-
-    def is_decided(self, task: Task) -> bool:
-        """Whether a task needs no answer any more, as another one has it."""
-        return bool(task.plan.race) and self.winner(task.plan.race) is not None
+    def beside(self, task: Task) -> Sequence[Task]:
+        """The tasks of the same race or lattice, itself among them; none of what is in none."""
+        return self._groups.get(group_of(task.plan), ())
 
     def is_open(self, task: Task) -> bool:
-        """Whether another one that is to run may still come to what is asked of a task."""
-        rivals = self._rivals.get(task.plan.race, ())
-        return any(rival.id in self._entered and not rival.is_final for rival in rivals)
+        """Whether a task needs an answer of its own."""
+        return not task.is_settled and self.source(task) is None
 
-    def open_rivals(self, winner: Task) -> Iterator[Task]:
-        """Those who race against a winner, and are not settled when it is their turn to be told."""
-        for task in self._rivals[winner.plan.race]:
-            if not task.is_settled:
-                yield task
+    def source(self, task: Task) -> Task | None:
+        """The first task whose answer settles this one, if one does."""
+        sources = [each for each in self.beside(task) if self._settles(each, task)]
+        return min(sources, key=_when_ended, default=None)
+
+    def settled_among(self, tasks: Iterable[Task]) -> Iterator[Settled]:
+        """Those beside these tasks, or of them, that are open and need not be."""
+        for group in dict.fromkeys(group_of(task.plan) for task in tasks):
+            beside = self._groups.get(group, [])
+            if not any(task.is_answered for task in beside):
+                continue
+            for task in beside:
+                source = None if task.is_settled else self.source(task)
+                if source:
+                    yield Settled(task, source)
+
+    def settled_after(self, ended: Task) -> Iterator[Settled]:
+        """Those beside a task that has just ended, or itself, that are open and need not be."""
+        for task in self.beside(ended):
+            if task.is_settled:
+                continue
+            source: Task | None = ended
+            if task is ended or task.plan.race:
+                source = self.source(task)
+            elif not self._settles(ended, task):
+                continue
+            if source:
+                yield Settled(task, source)
+
+    def _settles(self, source: Task, task: Task) -> bool:
+        """Whether the answer of one task settles another one."""
+        is_new = not self._anew or source.id in self._entered
+        if source is task or not source.is_answered or not is_new:
+            return False
+        if task.plan.race:
+            return True
+        if not self._follows_order(task):
+            return False
+        # A text that the prover can't read has no traces of which anything could follow.
+        is_refused = task.result is not None and task.result.refused
+        return not is_refused and implied_verdict(source, task.plan) is not None
+
+    def _follows_order(self, task: Task) -> bool:
+        return not self.proves_implied and group_of(task.plan) not in self._broken
+
+    def has_failed(self, task: Task) -> bool:
+        """Whether a task that was to run has no good end, whatever else comes."""
+        if task.id not in self._entered or not task.is_final:
+            return False
+        if task.is_settled:
+            return task.misses_expectation
+        open_ones = (each for each in self.beside(task) if not each.is_final)
+        may_settle_it = any(self._may_settle(each, task) for each in open_ones)
+        return not may_settle_it and self.source(task) is None
+
+    def _may_settle(self, each: Task, task: Task) -> bool:
+        """Whether what is open may come to an answer that settles a task."""
+        if each.id not in self._entered:
+            return False
+        if task.plan.race:
+            return True
+        one = each.plan.attacker
+        other = task.plan.attacker
+        if one is None or other is None or not self._follows_order(task):
+            return False
+        return one.is_within(other) or other.is_within(one)
+
+    def contradiction(self, task: Task) -> Task | None:
+        """Another answer which says that the order is wrong: from now on nothing follows from it.
+
+        None where that is known already.
+        """
+        lattice = group_of(task.plan)
+        if task.is_answered and task.plan.attacker and lattice not in self._broken:
+            for other in self.beside(task):
+                if contradicts_order(task, other):
+                    self._broken.add(lattice)
+                    return other
+        return None
+
+
+def group_of(plan: Plan) -> str:
+    """What tasks that can settle each other have in common; "" of those that can't."""
+    return plan.attacker.lattice if plan.attacker else plan.race
+
+
+def _when_ended(task: Task) -> str:
+    return task.result.at if task.result else ""
+
+
+# --- Races at work --------------------------------------------------------------------------------
+
+
+class LiveRaces:
+    """Who has won races before, and who is held back at the start because of that."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        # By race: who has won it before, and what that took; who waits until it has had that time.
+        self._past: dict[str, tuple[Task, Usage]] = {}
+        self._held: dict[str, list[Task]] = {}
 
     def look_up_past(self, tasks: Iterable[Task], cache: Cache | None) -> None:
         """Find out who of these has won a race before, by the journal and the cache."""
@@ -13881,13 +14359,13 @@ class LiveRaces:
         """Who has won before, each with what it took then."""
         return self._past.values()
 
-    def line_up(self, tasks: Iterable[Task]) -> list[Task]:
+    def line_up(self, tasks: Collection[Task]) -> list[Task]:
         """Tasks in their order, those that compete where the first of them is.
 
         What had its turn waits until the others had theirs. Where one of them has won before, it
         comes alone, and the others are held back.
         """
-        if not self._rivals:
+        if not any(task.plan.race for task in tasks):
             return list(tasks)
         starting: dict[str, list[Task]] = {}
         for task in tasks:
@@ -13929,31 +14407,125 @@ class LiveRaces:
         return usage.wall_s
 
 
-def _when_ended(task: Task) -> str:
-    return task.result.at if task.result else ""
+# --- Attackers in order, at work ------------------------------------------------------------------
+
+# Of more tasks beside each other some, evenly spread, stand for all: which is next is chosen often.
+MOST_COMPARED = 256
 
 
-def superseded_words(winner: Task) -> str:
-    """`t--one--p--smart was first: verified after 3.2 s`."""
-    result = winner.result or Result(winner.status)
-    return f"{winner.id} was first: {winner.outcome} after {duration(result.usage.wall_s)}"
+class LiveLattices:
+    """In which order tasks start whose attackers are in order: first what may settle most others.
+
+    First what the recipe wants first. Then, while results of before or what is expected were never
+    wrong, what settles most if they are right. Else the strongest attacker: if that is verified, so
+    are all. Then halving: what settles most, whatever its verdict. Nothing waits for an answer:
+    where there is room the next one runs beside the others.
+    """
+
+    def __init__(self, settling: Settling) -> None:
+        self._settling = settling
+        self._waiting: dict[Hashable, list[Task]] = {}  # in each queue
+        self._guesses: dict[str, Mapping[str, Verdict]] = {}  # by lattice: what tasks may come to
+
+    def add(self, task: Task) -> Hashable:
+        """Let a task wait; returns its queue: that of those who need the same room."""
+        plan = task.plan
+        queue = (group_of(plan), plan.limits, plan.priority)
+        self._waiting.setdefault(queue, []).append(task)
+        return queue
+
+    def next(self, queue: Hashable) -> Task | None:
+        """Take out of a queue the one that is to run next; None where all have been settled."""
+        candidates = [task for task in self._waiting[queue] if not task.is_settled]
+        if not candidates:
+            return None
+        chosen = self._best(candidates)
+        self._waiting[queue] = [task for task in candidates if task is not chosen]
+        return chosen
+
+    def _best(self, candidates: Sequence[Task]) -> Task:
+        wanted = [task for task in candidates if _place_of_first(task)]
+        if wanted:
+            return min(wanted, key=_place_of_first)
+        beside = self._settling.beside(candidates[0])
+        open_powers = _evenly([_powers(task) for task in beside if not task.is_settled])
+        answers = {task.id: task.verdict for task in beside if task.is_answered}
+        guesses = self._guesses_of(beside)
+        if any(guesses.get(each, verdict) is not verdict for each, verdict in answers.items()):
+            guesses = {}
+        prospects = [_prospect(task, open_powers) for task in _evenly(candidates)]
+        known = set(answers.values())
+        best = max(prospects, key=lambda each: each.gain(guesses, known))
+        return best.task
+
+    def _guesses_of(self, tasks: Sequence[Task]) -> Mapping[str, Verdict]:
+        """What tasks beside each other came to before, what follows from that, what is expected."""
+        lattice = group_of(tasks[0].plan)
+        if lattice not in self._guesses:
+            past = [Task.with_result(task.plan, before) for task, before in _past_answers(tasks)]
+            guesses: dict[str, Verdict] = {}
+            for task in tasks:
+                implied = (implied_verdict(each, task.plan) for each in past)
+                guess = next(filter(None, implied), None) or task.plan.expect
+                if guess in ANSWERS:
+                    guesses[task.id] = guess
+            self._guesses[lattice] = guesses
+        return self._guesses[lattice]
 
 
-def superseded_result(winner: Task, rival: Task) -> Result:
-    """What is said of a task that doesn't run as its race is won: also what it came to before."""
-    reason = superseded_words(winner)
-    # Where its limit was raised, that it met the smaller one.
-    before = rival.record or rival.outdated
-    if before and before.plan.key == rival.plan.key:
-        took = duration(before.result.usage.wall_s)
-        reason += f"; before: {outcome_words(before.result)} after {took}"
-    return Result(
-        Status.SUPERSEDED,
-        trait=rival.plan.trait,
-        settled_by=winner.id,
-        reason=reason,
-        at=timestamp(),
-    )
+class Prospect(NamedTuple):
+    """What an answer to a task would settle, of the tasks beside it that are open."""
+
+    task: Task
+    if_verified: int  # how many would follow, itself among them
+    if_falsified: int
+    open: int
+
+    def gain(
+        self, guesses: Mapping[str, Verdict], known: Collection[Verdict | None]
+    ) -> tuple[bool, int, int]:
+        """How much it would bring to prove it next; `known`: the verdicts that there are beside."""
+        guess = guesses.get(self.task.id)
+        if guess is Verdict.VERIFIED:
+            return False, self.if_verified, 0
+        if guess is Verdict.FALSIFIED:
+            return False, self.if_falsified, 0
+        # The weakest could settle all as well, but mostly costs one proof more (measured).
+        is_strongest = self.if_verified == self.open and Verdict.FALSIFIED not in known
+        least = min(self.if_verified, self.if_falsified)
+        return is_strongest, least, self.if_verified + self.if_falsified
+
+
+def _prospect(task: Task, open_powers: Sequence[int]) -> Prospect:
+    """`open_powers`: what the attackers can do of those that are open."""
+    own = _powers(task)
+    weaker = [powers for powers in open_powers if powers & own == powers]
+    stronger = [powers for powers in open_powers if powers & own == own]
+    return Prospect(task, len(weaker), len(stronger), len(open_powers))
+
+
+def _powers(task: Task) -> int:
+    return task.plan.attacker.powers if task.plan.attacker else 0
+
+
+def _place_of_first(task: Task) -> int:
+    """Its place among those that the recipe wants first; 0: it is none of them."""
+    return task.plan.attacker.first if task.plan.attacker else 0
+
+
+def _past_answers(tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
+    """The newest answers to tasks that have none now: of another text, say."""
+    for task in tasks:
+        for record in reversed(task.earlier):
+            if record.result.verdict in ANSWERS:
+                yield task, record.result
+                break
+
+
+def _evenly(things: Sequence[T]) -> Sequence[T]:
+    """At most MOST_COMPARED of them, evenly spread."""
+    step = math.ceil(len(things) / MOST_COMPARED)
+    return things[:: max(1, step)]
 
 
 # --- Provers at work ------------------------------------------------------------------------------
@@ -13982,7 +14554,8 @@ class ProverRuns:
         self.directory = directory
         self.executor = executor
         self.recorder = recorder
-        self.stopped = ""  # why no other one starts
+        self.at_work: set[str] = set()  # jobs that run, or wait in a cluster's queue for that
+        self._stopped = ""  # why no other one starts
         # Once for each prover: it copies our whole environment.
         self._environments = {
             alias: prover_environment(prover) for alias, prover in batch.provers.items()
@@ -14038,6 +14611,13 @@ class ProverRuns:
         )
         return ProverRun(plan, self.batch.dependencies[plan.view], job, outputs)
 
+    def stop(self, reason: str) -> None:
+        """Start no other one, and end those that run."""
+        self._stopped = reason
+        # Not the executor itself: traces are to be drawn.
+        for job_id in self.at_work:
+            self.executor.stop(job_id, reason)
+
     async def run(self, run: ProverRun, is_wanted: Callable[[], bool] = lambda: True) -> Outcome:
         """Run a prover, on what was planned and nothing else.
 
@@ -14046,13 +14626,15 @@ class ProverRuns:
         """
         # What is edited while tasks wait, perhaps for days, is no longer what their keys say.
         changed = await changed_input(run.plan, run.inputs)
-        if changed or self.stopped:
-            return Outcome(Status.INTERRUPTED, reason=changed or self.stopped)
+        if changed or self._stopped:
+            return Outcome(Status.INTERRUPTED, reason=changed or self._stopped)
         if not is_wanted():
             return NOT_BEGUN
         began = time.time()
         on_start = functools.partial(self.recorder.record_start, run.job)
+        self.at_work.add(run.job.id)
         outcome = await self.executor.run(run.job, on_start)
+        self.at_work.discard(run.job.id)
         if not outcome.node:  # a node has its own clock, and looks itself
             load_s = load_seconds(run.job.stderr, began, outcome.usage.wall_s)
             outcome = outcome._replace(usage=replace(outcome.usage, load_s=load_s))
@@ -15534,6 +16116,7 @@ _UPSTREAM_ENDS = {
     # It has no word for what nobody needs any more; to call it a failure would be worse.
     Status.NOT_NEEDED: _SUCCEEDED,
     Status.SUPERSEDED: _SUCCEEDED,
+    Status.IMPLIED: _SUCCEEDED,
     Status.FAILED: _FAILED,
     Status.TIMEOUT: _TOOK_TOO_LONG,
     Status.MEMORY_LIMIT: _GREW_TOO_LARGE,
@@ -16355,6 +16938,9 @@ ITS_OWN_PROOF = " (its own proof)"  # behind the name of who confirms a result i
 CONFIRMED_BY = "confirmed by "  # other provers, which checked its proof
 CONTRADICTED = "contradicted"  # another result says the opposite, or a recheck that it is no proof
 NOT_AS_EXPECTED = "not as expected"
+# What follows from other results is counted as neither as well.
+IMPLIED_VERIFIED = "implied verified"
+IMPLIED_FALSIFIED = "implied falsified"
 
 # Of every settled lemma the open ones that it rests on, each with the next lemma on the way there:
 # "" where it assumes the open one itself.
@@ -16413,6 +16999,10 @@ class Closure:
         known = list(tasks)
         self._results = _results_by_model(known)
         self._contradictions = _contradictions(known)
+        self._against_order = answers_against_order(known)
+        # What verdicts are implied by, by id; orders that answers contradict.
+        self._sources = {task.id: task for task in known if task.settles}
+        self._wrong_orders = {group_of(task.plan) for task in self._against_order.values()}
         self._ways: dict[Model, Ways] = {}  # of a model once it is asked for
         # By the model and what is assumed: neighbours assume the same.
         self._open: dict[Hashable, tuple[Assumption, ...]] = {}
@@ -16420,8 +17010,11 @@ class Closure:
     def open_assumptions(self, task: Task) -> tuple[Assumption, ...]:
         """What the verdict assumes and is not verified here, nearest first.
 
-        A trace that was found assumes nothing.
+        A trace that was found assumes nothing. What is implied assumes what its source does.
         """
+        source = self.source(task)
+        if source:
+            return self.open_assumptions(source)
         plan = task.plan
         if not plan.assumes or (plan.trait, task.verdict) not in RESTING:
             return ()
@@ -16434,7 +17027,14 @@ class Closure:
 
     def against(self, task: Task) -> list[str]:
         """What contradicts the verdict: `falsified by rs`, `not confirmed by rs`."""
+        source = self.source(task)
+        if source:
+            return self._against_implied(task, source)
         words: list[str] = []
+        other = self._against_order.get(task.id)
+        if other:
+            attacker = attacker_words(other.plan, task.plan)
+            words.append(f"{other.verdict} against {attacker} ({other.id})")
         for by in task.rejected_by:
             # Who has proven the lemma itself confirms it, if not by this proof.
             if by + ITS_OWN_PROOF not in task.confirmed_by:
@@ -16444,6 +17044,19 @@ class Closure:
             if pair:
                 other = pair.against(task)
                 words.insert(0, f"{other.verdict} by {told_by(other.plan)}")
+        return words
+
+    def source(self, task: Task) -> Task | None:
+        """The task that the verdict of an implied one follows from, if it is here."""
+        if task.status is not Status.IMPLIED or task.result is None:
+            return None
+        return self._sources.get(task.result.settled_by)
+
+    def _against_implied(self, task: Task, source: Task) -> list[str]:
+        """What contradicts what is implied: whatever does so for its source, or for the order."""
+        words = self.against(source)
+        if not words and group_of(task.plan) in self._wrong_orders:
+            words = ["the order that it follows by is wrong"]
         return words
 
     def _find_open(self, plan: Plan) -> Iterator[Assumption]:
@@ -16529,7 +17142,7 @@ def told_outcome(task: Task) -> str:
 
 def falsified_among(assumptions: Iterable[Assumption]) -> list[Assumption]:
     """Of what is taken for granted what is false: anything follows from it."""
-    return [each for each in assumptions if each.state == Verdict.FALSIFIED]
+    return [each for each in assumptions if each.state in (Verdict.FALSIFIED, IMPLIED_FALSIFIED)]
 
 
 def told_of(task: Task, assumptions: Sequence[Assumption] = (), against: Sequence[str] = ()) -> str:
@@ -16724,7 +17337,7 @@ class Row(NamedTuple):
             return RESTING_ON_FALSE
         if self.against:
             return CONTRADICTED
-        if self.task.is_answered and self.task.misses_expectation:
+        if self.task.conclusion in ANSWERS and self.task.misses_expectation:
             return NOT_AS_EXPECTED
         return self.outcome
 
@@ -16736,13 +17349,15 @@ class Row(NamedTuple):
     @property
     def expect(self) -> Verdict | None:
         """What it should come to, if that is asked of it."""
-        return self.plan.expect if self.is_asked else None
+        if self.task.is_superseded:
+            return None
+        return self.plan.expect
 
     @property
     def is_as_expected(self) -> bool:
-        """Whether it is what the recipe expects, and that stands."""
+        """Whether it is what the recipe expects, or implied to be that, and that stands."""
         expect = self.plan.expect
-        is_expected = bool(expect) and self.task.verdict == expect
+        is_expected = bool(expect) and self.task.conclusion == expect
         return is_expected and not self.is_doubtful
 
     @property
@@ -16786,7 +17401,8 @@ def rows_of(
         assuming = closure.open_assumptions(task)
         against = closure.against(task)
         told = told_of(task, assuming, against)
-        on_older_text = task.id in older
+        source = closure.source(task) or task
+        on_older_text = task.id in older or source.id in older
         if on_older_text:
             told += ", on an older text"
         yield Row(
@@ -16799,7 +17415,7 @@ def rows_of(
             against=against,
             on_older_text=on_older_text,
             directory=directory,
-            advisories=applied.get(task.id, ()),
+            advisories=applied.get(source.id, ()),
         )
 
 
@@ -17200,6 +17816,8 @@ ADVICE = {
     # Known problems of provers, told before all else that counts as little.
     Weight.ADVISORY.value: "what to do stands beside each",
     Weight.NOTE.value: "what to do stands beside each",
+    "order": "correct 'implies' in the recipe, or find out which result is wrong; what follows by "
+    "that order is worth nothing: run --prove-implied, or the recipe as it is corrected",
     "expectation": "find out what changed: theory, prover, options or limits; or correct what is "
     "expected",
     "assumption": "prove what is assumed, with the same prover and text; if it is false, correct "
@@ -17324,6 +17942,7 @@ def audit(batches: Mapping[str, Batch], rows: Iterable[Row]) -> Iterator[Finding
         yield from _silent_lemmas(source, batch)
     yield from _vacuous_models(batches)
     yield from _disagreements(batches)
+    yield from _wrong_orders(batches)
 
 
 def _placed(each: Finding, source: str) -> Finding:
@@ -17504,6 +18123,15 @@ def _all_answers(
             # one text.
             model = _model_anywhere(task.plan)
             yield Question(model, task.plan.lemma, task.plan.trait), answer
+
+
+def _wrong_orders(batches: Mapping[str, Batch]) -> Iterator[Finding]:
+    """Answers that contradict the order of attackers: each falsified one, and one that says so."""
+    for source, batch in batches.items():
+        for task_id, other in answers_against_order(batch.tasks.values()).items():
+            task = batch.tasks[task_id]
+            if task.verdict is Verdict.FALSIFIED:
+                yield finding("order", task, wrong_order_words(task, other), FLIP, source)
 
 
 def _disagreement(verified: Located, falsified: Located) -> Finding:
@@ -17829,7 +18457,7 @@ class _Baseline:
 
     def __init__(self, references: Iterable[Reference]) -> None:
         # Of what another task has settled, that one tells.
-        self.references = [each for each in references if not each.task.is_settled_by_another]
+        self.references = [each for each in references if not each.task.is_superseded]
         self.exact: dict[tuple[str, str], list[Reference]] = {}  # by theory and lemma
         self.patterns: list[Reference] = []
         # A task is no key: it can change.
@@ -17852,7 +18480,7 @@ class _Baseline:
         for each in tasks:
             if not_asked_for(each.task):
                 waiting.append(each)
-            elif not each.task.is_settled_by_another:
+            elif not each.task.is_superseded:
                 yield self._compared(each)
         for each in waiting:
             references = self._nearest(each)
@@ -17873,7 +18501,7 @@ class _Baseline:
         for is_nearer in (_same_place, _same_text):
             known = _preferred(known, functools.partial(is_nearer, plan))
         for each in known:
-            self.met.setdefault(id(each.task), set()).add(located.task.verdict)
+            self.met.setdefault(id(each.task), set()).add(located.task.conclusion)
         for pin in ("source", "entry"):
             known = _with_most_of_the_way(known, pin, pins[pin])
         for pin in ("variant", "options", "prover"):
@@ -17889,7 +18517,7 @@ class _Baseline:
             said = self.met.get(id(task), ())
             if said:
                 message += ": they have the lemma from elsewhere"
-            is_lost = task.is_answered and task.verdict not in said
+            is_lost = task.is_answered and task.conclusion not in said
             yield finding("missing", task, message, wrong_if(is_lost))._replace(
                 source=place,
                 prover=pins.get("prover", ""),
@@ -17998,7 +18626,7 @@ def _changed_verdict(each: Compared, where: str, wants_verdict: bool) -> Iterato
     """
     task = each.located.task
     before = [reference.task for reference in each.references]
-    if not before or any(old.verdict == task.verdict for old in before):
+    if not before or any(old.conclusion == task.conclusion for old in before):
         return
     outcomes = dict.fromkeys(map(told_outcome, before))
     words = " or ".join(outcomes)
@@ -20005,6 +20633,7 @@ class Recheck:
             takes_turns=False,
             raised_from=None,
             race="",
+            attacker=None,
             # They are told of the result itself.
             unknown_actions=(),
             holds_anyway=False,
@@ -20224,6 +20853,8 @@ TABLE_ROWS = 40  # a longer batch shows its problems only
 WORDS = (
     "verified",
     "falsified",
+    IMPLIED_VERIFIED,
+    IMPLIED_FALSIFIED,
     CONFIRMED,
     REJECTED,
     NOT_REPLAYED,
@@ -21025,6 +21656,8 @@ PHRASES = {
     RESTING_ON_FALSE: ("rests on a falsified lemma", "rest on a falsified lemma"),
     CONTRADICTED: ("is contradicted by another result", "are contradicted by other results"),
     NOT_AS_EXPECTED: ("is not as expected", "are not as expected"),
+    IMPLIED_VERIFIED: ("is implied to be verified", "are implied to be verified"),
+    IMPLIED_FALSIFIED: ("is implied to be falsified", "are implied to be falsified"),
     "incomplete": ("is incomplete", "are incomplete"),
     "timeout": ("met its time limit", "met their time limit"),
     "memory limit": ("met its memory limit", "met their memory limit"),
@@ -21052,7 +21685,7 @@ def _standings(rows: Iterable[Row]) -> dict[str, int]:
 
 def _answer(rows: Sequence[Row]) -> str:
     """`71 of 74 lemmas as expected; 2 rest on a falsified lemma; 1 met its time limit.`"""
-    asked = [row for row in rows if row.is_asked]
+    asked = [row for row in rows if row.is_asked or row.expect]
     parts = [*_answered(asked), *_unanswered(rows), *_reservations(rows), *_not_expected(asked)]
     return "; ".join(parts) + "."
 
@@ -21354,9 +21987,11 @@ def _told_expectation(row: Row) -> str:
         return f"no: expected {row.plan.expect}"
     if row.rests_on_false:
         return "no"
-    if row.is_as_expected:
-        return "yes"
-    return ""
+    if not row.is_as_expected:
+        return ""
+    if row.result.implied:
+        return "yes (implied)"
+    return "yes"
 
 
 def _told_steps(row: Row) -> str:
@@ -21855,7 +22490,7 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
 def _assumes(row: Row) -> bool:
     """Whether a result assumes something; a trace that was found doesn't, whatever its lemma."""
     can_rest = (row.plan.trait, row.task.verdict) in RESTING
-    return can_rest and bool(row.plan.assumes)
+    return bool(row.assuming) or (can_rest and bool(row.plan.assumes))
 
 
 def _told_shortly(row: Row) -> str:
@@ -21871,6 +22506,8 @@ def _told_shortly(row: Row) -> str:
 
 def _verified_assumptions(row: Row) -> str:
     """The lemmas that a result assumes and that are verified."""
+    if row.task.verdict is None:
+        return ""  # those that its source assumes are of another variant
     unverified = {each.lemma for each in row.assuming}
     return listed(name for name in row.plan.assumes if name not in unverified)
 
@@ -22921,6 +23558,8 @@ def _style_of_told(told: str) -> str:
         return "other"
     # "verified, assuming ..." isn't to be taken for the plain word. What is confirmed is no weaker.
     if more and not more.startswith(CONFIRMED_BY):
+        if word in (IMPLIED_VERIFIED, IMPLIED_FALSIFIED):
+            return f"{_style_class(word)} qualified"
         return "qualified"
     return _style_class(word)
 
@@ -22935,15 +23574,8 @@ def csv_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iter
     names += json_names(Result)
     names += ["assuming", "on_older_text", "advisories"]
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
-    left_out = (
-        "limits",
-        "stages",
-        "takes_turns",
-        "raised_from",
-        "lemmas",
-        "exit",
-        "stderr_tail",
-    )
+    limits = ("limits", "stages", "takes_turns", "raised_from")
+    left_out = (*limits, "attacker", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
     if len(batches) > 1:
         columns.insert(0, "directory")
@@ -23162,11 +23794,11 @@ def _junit_case(row: Row) -> JUnitCase:
 def _junit_tag(row: Row) -> str:
     """Of what kind the note of a task is, as JUnitNote.tag says."""
     task = row.task
-    if task.is_answered and row.is_failure:
+    if task.conclusion in ANSWERS and row.is_failure:
         return "failure"
     if task.is_answered:
         return "system-out"
-    # A superseded one needs no answer: it has no error of its own.
+    # One that another has settled needs no answer: it has no error of its own.
     if task.is_settled or not task.is_final:
         return "skipped"
     return "error"
@@ -23828,6 +24460,18 @@ thead .long {
 }
 .interrupted, .superseded, .not-needed, .running, .pending, .completed {
   --fill: var(--line);
+}
+.implied-verified {
+  --fill: color-mix(in srgb, var(--accent) 35%, var(--paper));
+  --sign: "\21D2";
+}
+.implied-falsified {
+  --fill: color-mix(in srgb, var(--accent) 20%, var(--paper));
+  --sign: "\21D2";
+}
+/* Hatched: no prover has said so. */
+.w[class*="implied-"], .shares [class*="implied-"], .key[class*="implied-"]::before {
+  background: repeating-linear-gradient(135deg, var(--fill) 0 2px, transparent 2px 6px);
 }
 .missed {
   --fill: color-mix(in srgb, var(--alarm) 60%, var(--paper));
@@ -25425,7 +26069,7 @@ class Progress:
             self._tell_start(event)
         if isinstance(event, Finished) and event.result.runs_alone:
             self._tell_shared_end(event)
-        elif isinstance(event, Finished):
+        elif isinstance(event, Finished) and self.tally.counts_in(event.id):
             self._tell_end(event)
 
     def _tell_shared_end(self, event: Finished) -> None:
@@ -25559,8 +26203,10 @@ def result_facts(task: Task) -> str:
 
 def _next_step(task: Task) -> str:
     """What has become of a task since an attempt that did not settle it."""
-    if task.is_settled_by_another:
+    if task.is_superseded:
         return "another one was first"
+    if task.is_settled_by_another:
+        return "it follows from another one"
     return f"{task.plan.unlike_first or 'its turn is over'}, runs again"
 
 
@@ -25601,6 +26247,9 @@ class Tally:
     def _count_anew(self) -> None:
         """Forget what was counted, and count the tasks as they are."""
         self._is_stale = False
+        self._counted: frozenset[str] | None = None  # the ids of those that count; None: all do
+        if len(self._tasks) < len(self._batch.tasks):
+            self._counted = frozenset(task.id for task in self._tasks)
         self._done = 0
         self._outcomes: Counter[str] = Counter()  # of final tasks
         self._begun: dict[str, str] = {}  # by id: the outcomes of others that have begun
@@ -25634,7 +26283,8 @@ class Tally:
             for task_id in event.ids:
                 self._begun[task_id] = Status.RUNNING
         elif isinstance(event, Finished):
-            self._note_finish(event)
+            if self.counts_in(event.id):
+                self._note_finish(event)
         elif isinstance(event, Plan) and event.id in self._unanswered:
             self._note_raised_limit(self._batch.tasks[event.id])
         elif isinstance(event, Plan) and self._is_open_after(event):
@@ -25649,6 +26299,10 @@ class Tally:
         """Whether a task that has met a limit is counted as done, though it may wait once more."""
         self._refresh()
         return task_id in self._unanswered
+
+    def counts_in(self, task_id: str) -> bool:
+        """Whether a task is one of those that count: one of them may have settled others."""
+        return self._counted is None or task_id in self._counted
 
     def _note_finish(self, event: Finished) -> None:
         """Count how an attempt ended."""
@@ -25687,7 +26341,7 @@ class Tally:
         self._done += 1
         self._outcomes[outcome_words(result)] += 1
         self._note_time(plan, result, 1)
-        if result.verdict is Verdict.FALSIFIED and plan.lemma in self._assumed:
+        if Verdict.FALSIFIED in (result.verdict, result.implied) and plan.lemma in self._assumed:
             self._undermined.add(plan.theory)
         if result.verdict not in ANSWERS:
             self._unanswered[plan.id] = result
@@ -26799,6 +27453,11 @@ def add_running_arguments(parser: Parser) -> None:
         help="prove the tasks that -t selects anew (without -t: all), whatever results there are",
     )
     parser.add_argument(
+        "--prove-implied",
+        action="store_true",
+        help="also prove what follows from other results, by the order of attackers in 'implies'",
+    )
+    parser.add_argument(
         "--retry",
         type=retries_argument,
         metavar="N",
@@ -27397,6 +28056,8 @@ def print_tasks(batch: Batch, plans: Iterable[Plan], directory: str) -> None:
             line += " where the limits before were met"
         if plan.race:
             line += ", races"
+        if plan.attacker:
+            line += ", unless it follows from another"
         if plan.priority:
             line += f", priority {plan.priority}"
         if plan.expect:
@@ -28325,7 +28986,7 @@ def winners(batch: Batch) -> list[Measured]:
         if task.record:
             plan = task.record.plan
         options = batch.provers[plan.prover].all_options(plan.options)
-        if task.is_settled_by_another:  # that one tells what to do
+        if task.is_superseded:  # what was first tells what to do
             continue
         path = os.path.join(plan.cwd, plan.theory)
         known = theory_now(path, options, plan.flags).lemmas
@@ -29206,6 +29867,7 @@ class RunAsked(NamedTuple):
     place: Place = Place.NEWEST
     again: bool = False  # also what has a result, and without asking the cache
     doubled: bool = False  # the limits that results have met, once
+    proves_implied: bool = False  # also what follows from other results
     cache: Cache | None = None
     take_over: bool = False  # another run is known to be dead, where no lock can tell
     fail_fast: bool = False  # the first failure ends the run
@@ -29218,6 +29880,7 @@ def asked_run(args: argparse.Namespace, place: Place) -> RunAsked:
         args.task,
         place,
         args.again,
+        proves_implied=args.prove_implied,
         cache=cache,
         take_over=args.take_over,
         fail_fast=args.fail_fast,
@@ -29293,7 +29956,8 @@ def run_batch(
         collect_from_nodes(journal, planned, say)
         times = math.inf if asked.doubled else planned.header.options.retry
         raise_limits(batch, planned, chosen_ids, times, asked.again)
-        changes = changes_of(batch, planned, chosen_ids, asked.again)
+        proves_implied = asked.proves_implied
+        changes = changes_of(batch, planned, chosen_ids, asked.again, proves_implied)
         batch.dependencies = planned.dependencies
         if not changes.differs:
             journal.close()
@@ -29351,7 +30015,7 @@ def _run_tasks(
         journal.observers.append(report.note)
         tell = say if args.debug else None
         runner = Runner(directory, journal, executor, asked.cache, tell, asked.fail_fast)
-        work = runner.run(waiting, asked.again)
+        work = runner.run(waiting, asked.again, asked.proves_implied)
         asyncio.run(progress.beside(report.beside(work)))
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by

@@ -706,6 +706,121 @@ def test_nothing_is_settled_by_what_has_no_answer(won_race, by):
         won_race.apply(settled("slow", by))
 
 
+def implied(task_id, by, verdict="verified"):
+    """The event that the verdict of a task follows from that of another one."""
+    result = bt.Result(bt.Status.IMPLIED, settled_by=by, implied=bt.Verdict(verdict))
+    return bt.Finished(task_id, task_id, 1, result)
+
+
+def against(powers, **changes):
+    """A plan against an attacker of the lattice "l", named by what it can do: `ab`."""
+    bits = sum(1 << "abcdefg".index(power) for power in powers)
+    name = powers or "none"
+    return a_plan(**{"id": name, "key": name, "attacker": bt.Attacker("l", bits), **changes})
+
+
+@pytest.fixture
+def ordered_batch():
+    """A batch in which "ab" is verified, from which "a" follows; "c" and "none" are open."""
+    batch = bt.Batch()
+    for powers in ("", "a", "ab", "c"):
+        batch.apply(against(powers))
+    batch.apply(ends("ab", "verified"))
+    batch.apply(implied("a", by="ab"))
+    return batch
+
+
+def test_a_verdict_that_follows_is_no_verdict_of_a_prover(ordered_batch):
+    weaker = ordered_batch.tasks["a"]
+    assert weaker.outcome == "implied verified"
+    assert weaker.verdict is None
+    assert not weaker.is_answered
+    assert weaker.conclusion == "verified"
+    assert not weaker.wants_verdict
+    assert not ordered_batch.needs_run(weaker)
+
+
+@pytest.mark.parametrize(
+    "attacker, verdict, others, wanted",
+    [
+        ("ab", "verified", "none a b ab", "verified"),
+        ("ab", "verified", "c abc", None),
+        ("a", "falsified", "a ab ac", "falsified"),
+        ("a", "falsified", "none b c", None),
+        ("ab", "incomplete", "none abc", None),
+    ],
+)
+def test_what_follows_from_an_answer(attacker, verdict, others, wanted):
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict))
+    source = bt.Task.with_result(against(attacker), result)
+    for powers in others.split():
+        plan = against(powers.replace("none", ""))
+        assert bt.implied_verdict(source, plan) == wanted
+
+
+def test_nothing_follows_in_another_order():
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+    source = bt.Task.with_result(against("ab"), result)
+    for attacker in (None, bt.Attacker("other", 0)):
+        assert bt.implied_verdict(source, against("", attacker=attacker)) is None
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        implied("c", by="ab"),
+        implied("none", by="ab", verdict="falsified"),
+        implied("none", by="a"),
+        implied("ab", by="ab"),
+    ],
+    ids=["not weaker", "another verdict", "no answer", "itself"],
+)
+def test_a_journal_that_says_what_does_not_follow_is_refused(ordered_batch, event):
+    with pytest.raises(ValueError, match="does not follow|no answer"):
+        ordered_batch.apply(event)
+
+
+def test_only_what_is_implied_can_have_an_implied_verdict(ordered_batch):
+    event = ends("c", "failed")
+    result = dataclasses.replace(event.result, implied=bt.Verdict.VERIFIED)
+    with pytest.raises(ValueError, match="by what is implied"):
+        ordered_batch.apply(dataclasses.replace(event, result=result))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        against("ab", key="edited"),
+        against("ab", attacker=bt.Attacker("l", 2)),
+        against("ab", attacker=None),
+        begins("ab", attempt=2),
+        bt.Header(vanished=("ab",)),
+        bt.Header(again=("ab",)),
+        against("a", attacker=bt.Attacker("other", 1)),
+        bt.Header(again=("a",)),
+    ],
+    ids=["edited", "moved", "unordered", "again", "vanished", "to run", "other order", "asked for"],
+)
+def test_what_is_implied_is_open_again_when_its_source_or_its_order_goes(ordered_batch, change):
+    ordered_batch.apply(change)
+    assert ordered_batch.tasks["a"].status == "pending"
+
+
+def test_answers_that_contradict_the_order_are_found():
+    verdicts = {"": "verified", "a": "falsified", "ab": "verified", "b": "falsified", "c": "failed"}
+    batch = bt.Batch()
+    for powers, outcome in verdicts.items():
+        plan = against(powers)
+        batch.apply(plan)
+        batch.apply(ends(plan.id, outcome))
+    found = bt.answers_against_order(batch.tasks.values())
+    assert {task_id: other.id for task_id, other in found.items()} == {
+        "ab": "a",
+        "a": "ab",
+        "b": "ab",
+    }
+
+
 def test_a_new_attempt_has_no_result_yet(small_batch):
     small_batch.apply(begins("i"))
     small_batch.apply(ends("i", "verified"))
@@ -5461,6 +5576,7 @@ def test_schema_and_checks_name_the_same_keys():
     assert schema_keys("$defs", "variant") == set(bt._VARIANT)
     assert schema_keys("$defs", "rule") == set(bt._EXPECT_RULE)
     assert schema_keys("$defs", "task", "properties", "prepare") == set(bt._PREPARE)
+    assert schema_keys("$defs", "task", "properties", "implies") == set(bt._IMPLIES)
 
 
 # Each member and each element, and the text that begins there.
@@ -6410,6 +6526,190 @@ def test_check_tells_the_turns_of_a_race(racing):
     )
 
 
+# --- Attackers in order ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ordered(one_lemma):
+    """A recipe in which lemma `one` is proven against six attackers in order."""
+    for flag in ("", "weak", "strong"):
+        one_lemma.write(f"{flag}.spthy", THEORY)
+    network = {"weak": {}, "mid": {}, "strong": {"preprocess_flags": ["S"]}}
+    matrix = {"network": network, "leaks": {"subsets": ["A"]}}
+    implies = {"order": {"network": ["weak", "mid", "strong"], "leaks": "subset"}}
+    change_recipe(one_lemma, f"tasks.task.matrix = {json.dumps(matrix)}")
+    change_recipe(one_lemma, f"tasks.task.implies = {json.dumps(implies)}")
+    return one_lemma
+
+
+BAD_ORDERS = """
+--- no object: tasks.task.implies: must be an object
+tasks.task.implies = ["network"]
+--- no order: tasks.task.implies: 'order' is missing
+tasks.task.implies = {"first": [{"network": "weak"}]}
+--- an unknown key: implies.oder: unknown key (did you mean 'order'?)
+tasks.task.implies.oder = {}
+--- an order of nothing: implies.order: must be an object with at least one dimension
+tasks.task.implies.order = {}
+--- no list: order.network: must be a list of all values of the dimension; not "subsets"
+tasks.task.implies.order.network = "subsets"
+--- one value: order.network: must be a list of all values
+tasks.task.implies.order.network = ["weak"]
+--- no such dimension: order.netwrk: no such dimension (did you mean 'network'?); network, leaks
+tasks.task.implies.order = {"netwrk": ["weak", "mid", "strong"]}
+--- a value that there is not: order.network.1: 'middle' is no value of 'network'; mid missing
+tasks.task.implies.order.network = ["weak", "middle", "strong"]
+--- a value that is missing: order.network: must have all values of 'network': strong missing
+tasks.task.implies.order.network = ["weak", "mid"]
+--- a value that stands twice: order.network.2: "mid" stands here twice
+tasks.task.implies.order.network = ["weak", "mid", "mid", "strong"]
+--- no sets: order.network: "subset" is for a dimension that is made by 'subsets'
+tasks.task.implies.order.network = "subset"
+--- a race: tasks.task.implies: stands beside 'race'
+tasks.task.race = true
+--- stored proofs: tasks.task.implies: saves searches, and 'prove': false asks for none
+tasks.task.prove = false
+--- a first of an unknown dimension: implies.first.0.leak: no such dimension (did you mean 'leaks'?)
+tasks.task.implies.first = [{"leak": "A"}]
+--- a first of an unknown value: implies.first.1.leaks: 'B' is no value of 'leaks'
+tasks.task.implies.first = [{"leaks": "A"}, {"leaks": "B"}]
+--- a first that is excluded: implies.first.0: is so in no variant
+tasks.task.exclude = [{"network": "weak", "leaks": "A"}]
+tasks.task.implies.first = [{"network": "weak", "leaks": "A"}]
+--- theories of which none is another's: theory_file: has a theory for each {network}; by no pattern
+tasks.task.theory_file = "{network}*.spthy"
+tasks.task.output_file_prefix = "{theory}"
+"""
+
+
+@pytest.mark.parametrize("changes, wanted", cases(BAD_ORDERS))
+def test_a_bad_order_is_refused_with_a_reason(ordered, changes, wanted):
+    change_recipe(ordered, changes.strip())
+    told = complaints(ordered)
+    assert "recipe.json:" in told
+    for words in wanted.split("; "):
+        assert words in told
+
+
+@pytest.mark.parametrize("more", [{}, {"variants": {"a": {}, "b": {}}}])
+def test_an_order_needs_a_matrix(one_lemma, more):
+    implies = {"order": {"network": "subset"}}
+    one_lemma.recipe(implies=implies, **more)
+    told = complaints(one_lemma)
+    assert "tasks.task.implies: puts the attackers of a 'matrix' in order: there is none" in told
+
+
+def orders_of(lab, **options):
+    """By lattice the variants in it, each after all that are weaker: ids without what is common."""
+    lattices = {}
+    for plan in plans_of(lab, **options):
+        if plan.attacker:
+            name = f"{plan.lemma} {plan.prover} {plan.variant}"
+            lattices.setdefault(plan.attacker.lattice, []).append((plan.attacker.powers, name))
+    return sorted([name for _, name in sorted(names)] for names in lattices.values())
+
+
+def weaker_than(lab, variant):
+    """The variants that are no stronger than this one."""
+    attackers = {plan.variant: plan.attacker for plan in plans_of(lab)}
+    own = attackers[variant]
+    return [name for name, attacker in attackers.items() if attacker.is_within(own)]
+
+
+def test_the_order_is_the_product_of_the_orders_of_dimensions(ordered):
+    assert weaker_than(ordered, "mid-A") == ["weak-none", "weak-A", "mid-none", "mid-A"]
+    assert weaker_than(ordered, "strong-none") == ["weak-none", "mid-none", "strong-none"]
+
+
+def test_of_sets_of_flags_each_is_weaker_than_those_that_contain_it(ordered):
+    change_recipe(ordered, 'tasks.task.matrix.leaks = {"subsets": ["A", "B", "C"]}')
+    assert weaker_than(ordered, "weak-A+C") == ["weak-none", "weak-A", "weak-C", "weak-A+C"]
+
+
+def test_what_is_not_named_in_the_order_must_be_equal(ordered):
+    change_recipe(ordered, 'tasks.task.implies.order = {"leaks": "subset"}')
+    assert orders_of(ordered) == [
+        ["one fake mid-none", "one fake mid-A"],
+        ["one fake strong-none", "one fake strong-A"],
+        ["one fake weak-none", "one fake weak-A"],
+    ]
+
+
+def test_each_lemma_and_prover_has_an_order_of_its_own(ordered):
+    ordered.prover(VERIFY, "other")
+    change_recipe(ordered, f"tamarin_versions = {json.dumps(ordered.provers)}")
+    change_recipe(ordered, 'tasks.task.tamarin_versions = ["fake", "other"]')
+    change_recipe(ordered, 'tasks.task.lemmas = [{"name": "*"}]')
+    lattices = orders_of(ordered)
+    # Lemma `two` is of a trace that exists: nothing follows.
+    names = [{name.rpartition(" ")[0] for name in lattice} for lattice in lattices]
+    assert names == [{"one fake"}, {"one other"}, {"three fake"}, {"three other"}]
+    assert [len(lattice) for lattice in lattices] == [6, 6, 6, 6]
+
+
+def test_each_of_several_theories_has_an_order_of_its_own(ordered):
+    change_recipe(ordered, 'tasks.task.theory_file = ["weak.spthy", "strong.spthy"]')
+    change_recipe(ordered, 'tasks.task.output_file_prefix = "{theory}"')
+    assert [len(lattice) for lattice in orders_of(ordered)] == [6, 6]
+
+
+def test_attackers_in_order_may_have_a_theory_each(ordered):
+    ordered.write("mid.spthy", THEORY)
+    change_recipe(ordered, 'tasks.task.theory_file = "{network}.spthy"')
+    assert [len(lattice) for lattice in orders_of(ordered)] == [6]
+
+
+def test_one_lemma_with_other_flags_of_its_own_is_another_one(ordered):
+    items = [{"name": "one"}, {"name": "one", "preprocess_flags": ["X"]}]
+    change_recipe(ordered, f"tasks.task.lemmas = {json.dumps(items)}")
+    assert [len(lattice) for lattice in orders_of(ordered)] == [6, 6]
+
+
+LEMMA_ONE = 'lemma one: "All k #i. A(k) @ i ==> T"'
+# What makes another formula of lemma `one`: without flag S and with it.
+FORMULAS = {
+    "formula": (LEMMA_ONE, LEMMA_ONE.replace("T", "F")),
+    "predicate": (f"predicates: P(x) <=> T\n{LEMMA_ONE}", f"predicates: P(x) <=> F\n{LEMMA_ONE}"),
+    "macro": (f"macros: m(x) = x\n{LEMMA_ONE}", f"macros: m(x) = <x, x>\n{LEMMA_ONE}"),
+}
+
+
+def by_flag(without, with_flag):
+    """A theory that reads one of these, by flag S."""
+    choice = f"#ifdef S\n{with_flag}\n#else\n{without}\n#endif"
+    return f"theory T begin {RULE_A}\n{choice}\nend"
+
+
+@pytest.mark.parametrize("what", FORMULAS)
+def test_nothing_follows_where_the_formula_is_another_one(ordered, what):
+    ordered.write("t.spthy", by_flag(*FORMULAS[what]))
+    warnings = []
+    lattices = orders_of(ordered, warn=warnings.append)
+    assert sorted(map(len, lattices)) == [2, 4]
+    (warning,) = warnings
+    assert "tasks.task.implies: the formula of one" in warning
+
+
+def test_white_space_and_comments_make_no_other_formula(ordered):
+    ordered.write("t.spthy", by_flag(LEMMA_ONE, LEMMA_ONE.replace("==>", "/* so */\n  ==>")))
+    assert [len(lattice) for lattice in orders_of(ordered)] == [6]
+
+
+@pytest.mark.parametrize("what", ["diff", "accounts"])
+def test_nothing_follows_for_lemmas_that_are_not_of_all_traces_of_one_system(ordered, what):
+    if what == "diff":
+        change_recipe(ordered, 'tasks.task.tamarin_options = ["--diff"]')
+    else:
+        test = 'test t: "Ex k #i. A(k) @ i"\nlemma one: t accounts for "All k #i. A(k) @ i ==> F"'
+        ordered.write("t.spthy", f"theory T begin {RULE_A}\n{test}\nend")
+    assert orders_of(ordered) == []
+
+
+def test_check_tells_what_may_follow(ordered):
+    done = ordered.run("check", "recipe.json", "-d", code=0)
+    assert "t--one--fake--mid-A: 1 core, 1 GB, 300 s, unless it follows from another" in done.stdout
+
+
 # --- A theory that is made ------------------------------------------------------------------------
 
 # Makes a theory of a lemma's name, and writes it to the second word's file; notes that it did.
@@ -7188,6 +7488,7 @@ STANDINGS = """
 completed    : holds : holds : holds : kept
 not_needed   : holds : holds : holds : kept
 superseded   : holds : holds : holds : lost
+implied      : holds : holds : holds : lost
 refused      : holds : holds : holds : kept
 timeout      : holds : kept  : kept  : kept
 memory_limit : holds : kept  : kept  : kept
@@ -7199,7 +7500,7 @@ interrupted  : shown : shown : shown : lost
 @pytest.mark.parametrize("ended, same, larger, elsewhere, other", rows(STANDINGS))
 def test_what_a_result_is_to_a_plan(ended, same, larger, elsewhere, other):
     result = PARSE_ERROR if ended == "refused" else bt.Result(bt.Status(ended))
-    if ended == "superseded":
+    if ended in ("superseded", "implied"):
         result = dataclasses.replace(result, settled_by="faster")
     record = bt.Record(result, a_plan(), host="here")
     more = under_limits(a_plan(), "1 1024 61")
@@ -11351,22 +11652,6 @@ def test_only_an_answer_wins(lab, outcome):
     assert not (lab.results / "failed" / "t--one--fake--C.json").exists()
 
 
-def test_an_answer_that_comes_while_a_race_is_settled_is_kept(lab, monkeypatch):
-    set_aside = bt.AttemptFiles.set_aside
-
-    def set_aside_when_both_have_answered(files, task):
-        (lab.path / "settling").touch()
-        wait_for(lambda: lab.journal.read_text().count('"completed","verdict":"verified"') == 2)
-        set_aside(files, task)
-
-    monkeypatch.setattr(bt.AttemptFiles, "set_aside", set_aside_when_both_have_answered)
-    first_the_other = "until [ -e settling ]; do sleep 0.01; done\n"
-    recipe_of_race(lab, {"I": UNSURE_OF_IT, "S": first_the_other + VERIFY, "C": VERIFY})
-    lab.run("run", "recipe.json", "--no-cache", code=0)
-    assert ends_of_race(lab) == {"I": "superseded by C", "S": "verified", "C": "verified"}
-    assert (lab.results / "proofs" / "t--one--fake--S.spthy").exists()
-
-
 def test_what_waits_in_a_queue_elsewhere_never_begins_when_its_race_is_won(lab, monkeypatch):
     """As on a cluster, where a job may begin long after it was handed over."""
     begin = bt.Supervisor.run
@@ -11678,6 +11963,567 @@ def test_stored_proofs_that_were_checked_are_in_the_cache(checked):
     assert len(checked.events("start", "edited")) == 1
 
 
+# --- Attackers in order, at work ------------------------------------------------------------------
+
+
+class Attacks(typing.NamedTuple):
+    """A truth: a lemma is falsified for those who have all powers of one of these sets of bits."""
+
+    sets: tuple[int, ...]
+
+    def verdict(self, powers):
+        is_attacked = any(attack & powers == attack for attack in self.sets)
+        return bt.Verdict.FALSIFIED if is_attacked else bt.Verdict.VERIFIED
+
+
+def some_attacks(rng, bits=7):
+    """Up to ten attacks, each with up to five of the powers."""
+    sets = []
+    for _ in range(rng.randint(0, 10)):
+        powers = rng.sample(range(bits), rng.randint(1, min(bits, 5)))
+        sets.append(sum(1 << power for power in powers))
+    return Attacks(tuple(sets))
+
+
+def many_attacks(rng, bits=7):
+    """Whoever has more than half of the powers attacks, some who have just half: the worst case."""
+    middle = [powers for powers in range(1 << bits) if bin(powers).count("1") == bits // 2]
+    chosen = rng.sample(middle, len(middle) // 2)
+    more = [powers for powers in range(1 << bits) if bin(powers).count("1") == bits // 2 + 1]
+    return Attacks((*chosen, *more))
+
+
+def fewest_proofs(truth, all_powers):
+    """How many results nothing else implies: the strongest verified, the weakest falsified."""
+    verdicts = {powers: truth.verdict(powers) for powers in all_powers}
+    needed = 0
+    for powers, verdict in verdicts.items():
+        others = [other for other in all_powers if verdicts[other] is verdict and other != powers]
+        if verdict is bt.Verdict.VERIFIED:
+            needed += not any(powers & other == powers for other in others)
+        else:
+            needed += not any(other & powers == other for other in others)
+    return needed
+
+
+class Play:
+    """A batch of one lemma against attackers in order, worked on as by a Runner."""
+
+    def __init__(self, all_powers, verdict_of, slots=1, rng=None, expect=None, batch=None):
+        self.batch = batch or bt.Batch()
+        self.verdict_of = verdict_of
+        self.slots = slots
+        self.rng = rng or random.Random(1)
+        self.proven = []  # in their order
+        self.contradictions = []
+        for powers in all_powers:
+            attacker = bt.Attacker("l", powers)
+            expected = expect(powers) if expect else None
+            name = f"{powers}"
+            more = {"flags": (name,), "attacker": attacker, "expect": expected}
+            self.batch.apply(a_plan(id=name, key=name, **more))
+        self.work()
+
+    def prove_implied(self, ids):
+        """Prove these tasks, whatever they follow from."""
+        self.batch.apply(bt.Header(again=tuple(ids)))
+        self.work(proves_implied=True)
+
+    def work(self, proves_implied=False):
+        self.settling = bt.Settling(self.batch)
+        self.settling.proves_implied = proves_implied
+        lattices = bt.LiveLattices(self.settling)
+        tasks = list(filter(self.batch.needs_run, self.batch.tasks.values()))
+        queues = [lattices.add(task) for task in tasks]
+        self.running = []
+        while True:
+            while queues and len(self.running) < self.slots:
+                task = lattices.next(queues[0])
+                if task is None:
+                    break
+                self.batch.apply(begins(task.id, attempt=task.attempts + 1))
+                self.running.append(task)
+            if not self.running:
+                return
+            self.end(self.rng.choice(self.running))
+
+    def end(self, task):
+        """Let a task that runs come to its answer, and settle what follows."""
+        self.running.remove(task)
+        powers = task.plan.attacker.powers
+        ended = ends(task.id, self.verdict_of(powers))
+        self.batch.apply(dataclasses.replace(ended, attempt=task.attempts))
+        if task.is_answered:
+            self.proven.append(powers)
+        other = self.settling.contradiction(task)
+        if other:
+            self.contradictions.append((task, other))
+        for each in list(self.settling.settled_after(task)):
+            if each.task not in self.running:
+                attempt = each.task.attempts + 1
+                self.batch.apply(bt.Finished(each.task.id, each.task.id, attempt, each.result))
+            elif self.rng.random() < 0.5:
+                self.end(each.task)  # it was there before it could be ended
+            else:
+                self.running.remove(each.task)
+                result = each.result_of(bt.Result(each.status))
+                self.batch.apply(bt.Finished(each.task.id, "job", each.task.attempts, result))
+
+    def conclusions(self):
+        """By what attackers can do the conclusions of the batch."""
+        tasks = self.batch.tasks.values()
+        return {task.plan.attacker.powers: task.conclusion for task in tasks}
+
+
+@pytest.mark.parametrize("truths", [some_attacks, many_attacks])
+@pytest.mark.parametrize("slots", [1, 4])
+def test_of_128_attackers_at_most_40_percent_are_proven_on_average(truths, slots):
+    rng = random.Random(31)
+    cube = range(128)
+    proven = []
+    for _ in range(6):
+        truth = truths(rng)
+        play = Play(cube, truth.verdict, slots, rng)
+        assert play.conclusions() == {powers: truth.verdict(powers) for powers in cube}
+        assert len(play.proven) >= fewest_proofs(truth, cube)
+        proven.append(len(play.proven))
+    assert sum(proven) / len(proven) <= 0.4 * 128
+
+
+def test_where_all_is_as_expected_no_proof_is_spent_in_vain():
+    rng = random.Random(7)
+    for _ in range(5):
+        truth = some_attacks(rng, bits=5)
+        play = Play(range(32), truth.verdict, expect=truth.verdict)
+        assert len(play.proven) == fewest_proofs(truth, range(32))
+
+
+def test_a_wrong_expectation_is_followed_once():
+    play = Play(range(128), lambda powers: "falsified", expect=lambda powers: "verified")
+    assert play.proven[:1] == [127]
+    assert len(play.proven) < 26
+    assert set(play.conclusions().values()) == {"falsified"}
+
+
+def test_what_was_found_before_an_edit_is_tried_first():
+    truth = Attacks((0b0011, 0b1100))
+    before = Play(range(16), truth.verdict)
+    for task in list(before.batch.tasks.values()):
+        edited = dataclasses.replace(task.plan, key=f"{task.plan.key} edited")
+        before.batch.apply(edited)
+    after = Play((), truth.verdict, batch=before.batch)
+    assert len(before.proven) > len(after.proven) == fewest_proofs(truth, range(16))
+
+
+def test_the_strongest_attacker_comes_first_and_may_settle_all():
+    assert Play(range(16), lambda powers: "verified").proven == [15]
+
+
+def test_a_chain_is_halved():
+    chain = [(1 << rank) - 1 for rank in range(65)]
+    play = Play(chain, lambda powers: "verified" if powers < 1 << 40 else "falsified")
+    assert play.proven[:2] == [chain[64], chain[31]]
+    assert len(play.proven) <= 8
+
+
+def test_what_runs_leaves_the_others_free_to_run():
+    batch = bt.Batch()
+    for powers in range(8):
+        batch.apply(a_plan(id=f"{powers}", key=f"{powers}", attacker=bt.Attacker("l", powers)))
+    lattices = bt.LiveLattices(bt.Settling(batch))
+    queues = {lattices.add(task) for task in batch.tasks.values()}
+    (queue,) = queues
+    chosen = [lattices.next(queue).id for _ in range(8)]
+    assert sorted(chosen) == [f"{powers}" for powers in range(8)]
+    assert lattices.next(queue) is None
+
+
+def test_the_first_of_the_recipe_come_first():
+    batch = bt.Batch()
+    for powers, first in ((0, 2), (1, 0), (2, 1), (3, 0)):
+        attacker = bt.Attacker("l", powers, first)
+        batch.apply(a_plan(id=f"{powers}", key=f"{powers}", attacker=attacker))
+    lattices = bt.LiveLattices(bt.Settling(batch))
+    queues = [lattices.add(task) for task in batch.tasks.values()]
+    assert [lattices.next(queues[0]).id for _ in range(3)] == ["2", "0", "3"]
+
+
+def test_of_thousands_of_attackers_some_stand_for_all(monkeypatch):
+    monkeypatch.setattr(bt, "MOST_COMPARED", 10)
+    truth = some_attacks(random.Random(3))
+    play = Play(range(128), truth.verdict)
+    assert play.conclusions() == {powers: truth.verdict(powers) for powers in range(128)}
+
+
+# What follows must be true, and what can't be must be said: for orders, truths and luck at random.
+
+
+def random_attackers(rng):
+    """Some attackers in an order: sets of powers, or a chain beside them, less some of them."""
+    bits = rng.randint(1, 5)
+    chain = [((1 << rank) - 1) << bits for rank in range(rng.randint(1, 4))]
+    attackers = [powers | rank for powers in range(1 << bits) for rank in chain]
+    return rng.sample(attackers, rng.randint(1, len(attackers)))
+
+
+def with_failures(verdict_of, rng):
+    """The same verdicts, but some proofs meet a limit."""
+    met = set()
+
+    def verdict(powers):
+        if rng.random() < 0.2:
+            met.add(powers)
+            return "timeout"
+        return verdict_of(powers)
+
+    return verdict, met
+
+
+def test_for_monotone_truths_no_false_verdict_is_ever_implied():
+    for seed in range(300):
+        rng = random.Random(seed)
+        attackers = random_attackers(rng)
+        truth = some_attacks(rng, bits=8)
+        verdict_of, met = with_failures(truth.verdict, rng)
+        expect = rng.choice([None, truth.verdict, lambda powers: "verified"])
+        play = Play(attackers, verdict_of, rng.randint(1, 5), rng, expect)
+        for powers, conclusion in play.conclusions().items():
+            allowed = {truth.verdict(powers)} | ({None} if powers in met else set())
+            assert conclusion in allowed, seed
+        assert not play.contradictions, seed
+
+
+def contradictory_pairs(batch):
+    """The pairs of proven tasks, the weaker one falsified and the stronger one verified."""
+    pairs = set()
+    for weaker in batch.tasks.values():
+        for stronger in batch.tasks.values():
+            is_weaker = weaker.plan.attacker.is_within(stronger.plan.attacker)
+            if is_weaker and (weaker.verdict, stronger.verdict) == ("falsified", "verified"):
+                pairs.add((weaker.id, stronger.id))
+    return pairs
+
+
+def test_every_contradiction_that_was_seen_is_reported():
+    seen = 0
+    for seed in range(300):
+        rng = random.Random(seed)
+        attackers = random_attackers(rng)
+        truth = {powers: rng.choice(["verified", "falsified"]) for powers in attackers}
+        play = Play(attackers, truth.get, rng.randint(1, 5), rng)
+        implied_ids = [each.id for each in play.batch.tasks.values() if each.status == "implied"]
+        play.prove_implied(rng.sample(implied_ids, rng.randint(0, len(implied_ids))))
+        pairs = contradictory_pairs(play.batch)
+        assert bool(play.contradictions) == bool(pairs), seed
+        seen += bool(pairs)
+        tasks = list(play.batch.tasks.values())
+        rows_by_id = {row.task.id: row for row in bt.rows_of(tasks, bt.Closure(tasks))}
+        told = list(bt.audit({"r": play.batch}, rows_by_id.values()))
+        orders = [each.message for each in told if each.kind == "order"]
+        for weaker, stronger in pairs:
+            assert any(f" {weaker} is falsified" in message for message in orders), seed
+            assert rows_by_id[weaker].standing == rows_by_id[stronger].standing == "contradicted"
+        assert bt.exit_code(bt.rows_of(tasks, bt.Closure(tasks))) == (1 if pairs else 0), seed
+        if pairs:
+            doubtful = [row for row in rows_by_id.values() if row.result.implied]
+            assert {row.standing for row in doubtful} <= {"contradicted"}, seed
+    assert seen > 100
+
+
+# The flags that a prover was called with are an attacker's powers; whom they suffice falsifies.
+BY_FLAGS = """
+FLAGS=""; for word in "$@"; do case "$word" in -D=*) FLAGS="$FLAGS ${word#-D=}";; esac; done
+echo "$LEMMA$FLAGS" >> runs
+has() {
+    for flag in "$@"; do case "$FLAGS " in *" $flag "*) ;; *) return 1;; esac; done
+}
+attacked() { echo p > "$OUT"; summary "  $LEMMA (all-traces): falsified - found trace (7 steps)"; }
+proven() { echo p > "$OUT"; summary "  $LEMMA (all-traces): verified (7 steps)"; }
+"""
+# A and B together suffice, and so does C.
+A_B_OR_C = "if has A B || has C; then attacked; else proven; fi\n"
+
+
+def sweep_of_attackers(lab, body=A_B_OR_C, flags="A B C", cores=1, lemmas="one", **entry):
+    """A recipe of attackers who have each set of flags."""
+    lab.prover(BY_FLAGS + body)
+    lab.recipe(
+        lemmas=[{"name": name} for name in lemmas.split()],
+        config={"global_max_cores": cores, "global_max_memory": 2},
+        resources={"max_cores": 1, "max_memory": 0.2, "timeout": 300},
+        matrix={"can": {"subsets": flags.split()}},
+        implies={"order": {"can": "subset"}},
+        **entry,
+    )
+
+
+def outcomes_of(lab, results="results"):
+    """By variant how its task ended, as a batch that is made of the journal has it."""
+    batch, _ = bt.load_batch(str(lab.path / results / "batch.jsonl"), pytest.fail)
+    return {task.plan.variant: task.outcome for task in batch.tasks.values()}
+
+
+def calls_of(lab):
+    """With which flags the prover was called, in this order."""
+    lines = (lab.path / "runs").read_text().splitlines()
+    return [line.partition(" ")[2] for line in lines]
+
+
+A_B_C_FOUND = {
+    "none": "implied verified",
+    "A": "verified",
+    "B": "verified",
+    "C": "falsified",
+    "A+B": "falsified",
+    "A+C": "implied falsified",
+    "B+C": "implied falsified",
+    "A+B+C": "falsified",
+}
+
+
+def test_what_follows_is_not_proven(lab):
+    sweep_of_attackers(lab)
+    done = lab.run("run", "recipe.json", code=0)
+    assert outcomes_of(lab) == A_B_C_FOUND
+    assert len(calls_of(lab)) == 5
+    assert calls_of(lab)[0] == "A B C"
+    assert "2 verified, 3 falsified, 1 implied verified, 2 implied falsified" in done.stdout
+    assert "follows from t--one--fake--C, falsified against a weaker attacker" in done.stderr
+    ended = lab.finishes()["t--one--fake--none"]
+    assert (ended["status"], ended["implied"], ended["verdict"]) == ("implied", "verified", None)
+    assert ended["settled_by"] in ("t--one--fake--A", "t--one--fake--B")
+    again = lab.run("run", "recipe.json", code=0)
+    assert "nothing to do: 8 results" in again.stderr
+
+
+def test_what_runs_is_ended_when_it_follows(lab):
+    strongest_runs = "until grep -q 'one A B C' runs; do sleep 0.05; done\n"
+    body = f"has A B C && exec sleep 600\n{strongest_runs}attacked\n"
+    sweep_of_attackers(lab, body, cores=2)
+    lab.run("run", "recipe.json", code=0)
+    assert outcomes_of(lab)["A+B+C"] == "implied falsified"
+    assert lab.finishes()["t--one--fake--A+B+C"]["wall_s"] > 0
+    assert not (lab.results / "proofs" / "t--one--fake--A+B+C.spthy").exists()
+
+
+def test_prove_implied_proves_it_all_the_same(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    lab.run("run", "recipe.json", "--prove-implied", "-t", "t--one--fake--none", code=0)
+    assert outcomes_of(lab) == {**A_B_C_FOUND, "none": "verified"}
+    lab.run("resume", "results", "--prove-implied", code=0)
+    verdicts = set(outcomes_of(lab).values())
+    assert verdicts == {"verified", "falsified"}
+    assert len(calls_of(lab)) == 8
+    done = lab.run("run", "recipe.json", "--prove-implied", code=0)
+    assert "nothing to do" in done.stderr
+
+
+def test_a_proof_that_contradicts_what_was_implied_is_said_loudly(lab):
+    wrong = "if has A B || has C || ! has A && ! has B; then attacked; else proven; fi\n"
+    sweep_of_attackers(lab, wrong)
+    lab.run("run", "recipe.json", code=0)
+    done = lab.run("run", "recipe.json", "--prove-implied", code=1)
+    told = "the order in 'implies' is wrong: t--one--fake--"
+    assert f"warning: {told}" in done.stderr
+    assert "contradicted" in done.stdout
+    audit = lab.run("audit", "results", code=1).stdout
+    first_finding = next(line for line in audit.splitlines() if "order" in line)
+    assert told in first_finding
+    page = (lab.results / "summary.html").read_text()
+    assert "contradicted by another result" in page or "contradicted by other results" in page
+
+
+def test_where_the_order_is_wrong_nothing_more_follows(lab):
+    only_none = "if has A || has B; then proven; else attacked; fi\n"
+    sweep_of_attackers(lab, only_none, flags="A B", cores=1)
+    change_recipe(lab, 'tasks.task.implies.first = [{"can": "none"}, {"can": "A+B"}]')
+    lab.run("run", "recipe.json", code=0)
+    lab.run("run", "recipe.json", "--prove-implied", "-t", "t--one--fake--A+B", code=1)
+    assert outcomes_of(lab) == {
+        "none": "falsified",
+        "A": "implied falsified",
+        "B": "implied falsified",
+        "A+B": "verified",
+    }
+    assert "4 tasks: 4 contradicted" in lab.run("status", "results", code=0).stdout
+    edit_theory(lab, "rule A", "rule B")
+    lab.run("run", "recipe.json", "--prove-implied", code=1)
+    assert outcomes_of(lab)["A"] == "verified"
+
+
+def test_a_correct_order_makes_what_was_implied_open_again(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    change_recipe(lab, 'tasks.task.matrix.can = {"none": {}, "A": {"preprocess_flags": ["A"]}}')
+    change_recipe(lab, 'tasks.task.matrix.can.C = {"preprocess_flags": ["C"]}')
+    change_recipe(lab, 'tasks.task.implies.order.can = ["none", "C", "A"]')
+    lab.run("run", "recipe.json", "--no-cache", code=1)
+    assert outcomes_of(lab) == {"none": "verified", "A": "verified", "C": "falsified"}
+
+
+def test_an_edit_of_the_source_opens_what_followed_from_it(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    edit_theory(lab, "rule A:", "#ifdef C\nrule C: [ ] --> [ ]\n#endif\nrule A:")
+    lab.run("run", "recipe.json", "-t", "t--one--fake--none", "--no-cache", code=0)
+    found = outcomes_of(lab)
+    assert found == {
+        **A_B_C_FOUND,
+        "C": "pending",
+        "A+C": "pending",
+        "B+C": "pending",
+        "A+B+C": "pending",
+    }
+    assert len(calls_of(lab)) == 5
+
+
+def test_what_follows_from_a_withdrawn_variant_is_open_again(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    change_recipe(lab, 'tasks.task.exclude = [{"can": "C"}]')
+    lab.run("run", "recipe.json", "--no-cache", code=0)
+    found = outcomes_of(lab)
+    assert "C" not in found
+    assert found["A+C"] == found["B+C"] == "falsified"
+
+
+def test_what_is_asked_for_again_is_proven_whatever_it_follows_from(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    lab.run("run", "recipe.json", "--again", "-t", "t--one--fake--A+C", code=0)
+    assert outcomes_of(lab) == {**A_B_C_FOUND, "A+C": "falsified"}
+
+
+def test_exists_trace_lemmas_are_always_proven(lab):
+    body = 'echo p > "$OUT"; summary "  $LEMMA (exists-trace): verified (7 steps)"\n'
+    sweep_of_attackers(lab, body, lemmas="two", flags="A B")
+    lab.run("run", "recipe.json", code=0)
+    assert set(outcomes_of(lab).values()) == {"verified"}
+
+
+@pytest.mark.parametrize("outcome", ["incomplete", "timeout", "failed"])
+def test_without_an_answer_nothing_follows_but_it_may_follow_itself(lab, outcome):
+    strongest = f"has A B && {{ {NO_ANSWERS[outcome]}\nexit; }}\n"
+    sweep_of_attackers(lab, strongest + "if has A; then attacked; else proven; fi\n", flags="A B")
+    change_recipe(lab, 'tasks.task.matrix.more = {"x": {}}')
+    if outcome == "timeout":
+        change_recipe(lab, "tasks.task.resources.timeout = 1")
+    lab.run("run", "recipe.json", code=0)
+    found = outcomes_of(lab)
+    assert found["A+B-x"] == "implied falsified"
+    assert f"; before: {outcome} after" in lab.finishes()["t--one--fake--A+B-x"]["reason"]
+
+
+def test_nothing_follows_for_a_text_that_the_prover_refuses():
+    batch = bt.Batch()
+    for powers in ("", "a", "ab"):
+        batch.apply(against(powers))
+    for name, result in (("a", PARSE_ERROR), ("ab", bt.Result(bt.Status.FAILED))):
+        batch.apply(bt.Finished(name, name, 1, result))
+    batch.apply(ends("none", "falsified"))
+    settled = bt.Settling(batch).settled_after(batch.tasks["none"])
+    assert [each.task.id for each in settled] == ["ab"]
+
+
+def test_what_is_cached_is_restored_and_not_implied(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", "--prove-implied", code=0)
+    lab.run("run", "recipe.json", "-o", "more", code=0)
+    assert len(calls_of(lab)) == 8
+    assert set(outcomes_of(lab, "more").values()) == {"verified", "falsified"}
+
+
+def test_what_is_implied_is_never_cached(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    lab.run("run", "recipe.json", "-o", "more", "--prove-implied", code=0)
+    assert len(calls_of(lab)) == 8
+
+
+def test_a_sweep_in_granularity_theory_is_in_the_same_order(lab):
+    sweep_of_attackers(lab, lemmas="one three", granularity="theory")
+    lab.run("run", "recipe.json", code=0)
+    assert len(calls_of(lab)) == 10
+
+
+def test_a_sweep_that_is_killed_when_something_followed_goes_on_without_a_proof(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    lines = lab.journal.read_text().splitlines(keepends=True)
+    first = next(number for number, line in enumerate(lines) if '"implied"' in line)
+    lab.journal.write_text("".join(lines[:first]))
+    (lab.path / "runs").unlink()
+    lab.run("resume", "results", "--no-cache", code=0)
+    assert outcomes_of(lab) == A_B_C_FOUND
+
+
+def test_reports_carry_what_follows_as_its_own_kind(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", code=0)
+    page = (lab.results / "summary.html").read_text()
+    answer = "5 of 5 results answered: 2 verified, 3 falsified; 1 is implied to be verified; "
+    assert answer + "2 are implied to be falsified." in page
+    assert '<td class="w implied-verified"' in page
+    assert re.search(r"\[class\*=.implied-.\].* \{\n  background: repeating-linear-gradient", page)
+    table = csv.DictReader(lab.run("report", "results", "-f", "csv").stdout.splitlines())
+    told = {row["variant"]: row for row in table}
+    follows = told["A+C"]
+    assert (follows["status"], follows["verdict"], follows["implied"]) == (
+        "implied",
+        "",
+        "falsified",
+    )
+    assert follows["settled_by"] == "t--one--fake--C"
+    tasks = json.loads(lab.run("report", "results", "-f", "json").stdout)["tasks"]
+    assert [each["result"].get("implied") for each in tasks].count("falsified") == 2
+    for form in ("md", "tex", "typ"):
+        assert "implied falsified" in lab.run("report", "results", "-f", form).stdout
+    status = json.loads(lab.run("status", "results", "--json").stdout)
+    assert "implied falsified" in json.dumps(status)
+    upstream = json.loads((lab.results / "success" / "t--one--fake--A+C.json").read_text())
+    assert not upstream["verified_lemma"] and not upstream["falsified_lemma"]
+
+
+def test_what_follows_for_tasks_that_were_not_chosen_is_not_counted(lab):
+    sweep_of_attackers(lab, "proven\n")
+    done = lab.run("run", "recipe.json", "-t", "t--one--fake--A+B+C", code=0)
+    assert "[1/1] verified" in done.stderr
+    assert "/1] implied" not in done.stderr
+    assert "nothing to do" in lab.run("run", "recipe.json", code=0).stderr
+
+
+def test_what_is_implied_is_compared_with_what_is_expected_and_was_before(lab):
+    sweep_of_attackers(lab)
+    lab.run("run", "recipe.json", "--prove-implied", "-o", "proven", code=0)
+    lab.run("run", "recipe.json", "-o", "implied", "--no-cache", code=0)
+    assert "0 findings" in lab.run("audit", "implied", "--against", "proven", code=0).stdout
+    assert "0 findings" in lab.run("audit", "proven", "--against", "implied", code=0).stdout
+    pinned = lab.run("audit", "proven", "-f", "csv", code=0).stdout
+    lab.write("pinned.csv", pinned)
+    assert "0 findings" in lab.run("audit", "implied", "--expect", "pinned.csv", code=0).stdout
+    lab.write("pinned.csv", pinned.replace(",none,,,verified,", ",none,,,falsified,"))
+    told = lab.run("audit", "implied", "--expect", "pinned.csv", code=1).stdout
+    assert "falsified expected, implied verified now" in told
+
+
+def test_an_implied_verdict_can_meet_and_miss_an_expectation(lab):
+    sweep_of_attackers(lab, expect="falsified")
+    change_recipe(lab, 'tasks.task.implies.first = [{"can": "A"}]')
+    done = lab.run("run", "recipe.json", code=1)
+    assert "expected falsified!" in done.stdout
+    ended = outcomes_of(lab)
+    assert ended["none"] == "implied verified"
+    junit = ElementTree.fromstring(lab.run("report", "results", "-f", "junit").stdout)
+    notes = {case.get("name"): [note.tag for note in case] for case in junit[0]}
+    assert notes["one [fake none]"] == ["failure"]
+    assert notes["one [fake A+C]"] == ["skipped"]
+    page = PageReader((lab.results / "summary.html").read_text())
+    told = {row[0]: row[2] for row in page.tables["Results"]}
+    assert told["implied falsified"] == "yes (implied)"
+    assert told["implied verified"] == "no: expected falsified"
+
+
 # --- Signals ---
 
 
@@ -11907,8 +12753,8 @@ def test_to_look_at_results_costs_no_file_for_each(lab, command):
 @functools.cache
 def why_no_slurm():
     """Why there is no Slurm to test with; "" if there is."""
-    if not shutil.which("srun"):
-        return "there is no srun"
+    if not shutil.which("srun") or not os.environ.get("SLURM_CONF"):
+        return "there is no srun, or no SLURM_CONF"
     asked = ["srun", "--nodes=1", "--time=1", "hostname"]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, timeout=60)
@@ -12096,6 +12942,20 @@ def test_an_interrupted_batch_leaves_nothing_in_the_queue(cluster):
     assert reasons == {"stopped by SIGTERM"} and len(cluster.outcomes()) == 6
     assert wait_for(lambda: not cluster.queue())
     assert not cluster.marks("-")
+
+
+def test_what_waits_in_the_queue_for_a_race_that_is_won_leaves_it(cluster):
+    way = 'until [ -e "go-$H" ]; do sleep 0.05; done\n' + VERIFY
+    recipe_of_race(cluster, {"C": way, "I": way, "S": way}, config={"launcher": "slurm"})
+    process = cluster.start("run", "recipe.json", "--no-cache", "--slurm-args=-w n1")
+    wait_for(lambda: len(cluster.events("start")) == 2 and len(cluster.queue()) == 3)
+    winner = cluster.events("start")[0]["ids"][0][-1]
+    cluster.go(f"go-{winner}")
+    end_of(process)
+    assert process.returncode == 0
+    ends = {letter: f"superseded by {winner}" for letter in "CIS"}
+    assert ends_of_race(cluster) == {**ends, winner: "verified"}
+    assert wait_for(lambda: not cluster.queue())
 
 
 def test_what_nodes_finished_for_a_killed_driver_is_collected_and_the_rest_cancelled(cluster):
@@ -13461,6 +14321,45 @@ def test_results_with_other_options_are_of_the_same_model():
     task = a_verified("b", "a", theory_digest="T")
     other = a_verified("a", theory_digest="T", options=("--bound=9",))
     assert told_of(task, other) == "verified"
+
+
+def following(source, lemma, verdict="verified", **changes):
+    """A task whose verdict follows from that of another one, which it makes its source."""
+    source.settles = ("follows",)
+    result = bt.Result(bt.Status.IMPLIED, settled_by=source.id, implied=bt.Verdict(verdict))
+    return a_task(result.status, result, id="follows", lemma=lemma, flags=("W",), **changes)
+
+
+def test_what_is_implied_rests_on_what_its_source_rests_on():
+    source = a_verified("b", "a")
+    weaker = following(source, "b", assumes=("a",))
+    open_lemma = a_task(bt.Status.TIMEOUT, bt.Result(bt.Status.TIMEOUT), lemma="a")
+    assert told_of(weaker, source, open_lemma) == "implied verified, assuming a (timeout)"
+    false = bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED)
+    false_lemma = a_task(false.status, false, lemma="a")
+    closure = bt.Closure([weaker, source, false_lemma])
+    assert bt.exit_code(bt.rows_of([weaker], closure)) == 1
+    assert "resting on a falsified lemma: a" in told_of(weaker, source, false_lemma)
+
+
+@pytest.mark.parametrize(
+    "verdict, told",
+    [
+        ("verified", "verified, assuming a (implied verified)"),
+        ("falsified", "verified, resting on a falsified lemma: a"),
+    ],
+)
+def test_who_assumes_what_is_implied_says_so(verdict, told):
+    source = a_verified("a", flags=("S",))
+    implied_lemma = following(source, "a", verdict)
+    assert told_of(a_verified("b", "a", flags=("W",)), implied_lemma, source) == told
+
+
+def test_a_source_that_a_recheck_rejects_makes_what_follows_doubtful():
+    source = a_verified("b")
+    source.rejected_by = ("rs",)
+    weaker = following(source, "b")
+    assert told_of(weaker, source) == "implied verified, but not confirmed by rs"
 
 
 def test_a_lemma_that_the_prover_did_not_need_to_add_is_no_open_assumption():
@@ -19890,6 +20789,24 @@ def test_a_sweep_that_is_killed_goes_on_and_is_reported_right(tmp_path):
     assert "executable (demo sign_last-none)" in told
 
 
+def test_a_sweep_of_attackers_in_order_is_killed_and_goes_on(tmp_path):
+    lab = Lab(tmp_path)
+    attackers = str(HERE / "recipes" / "attackers.json")
+    running = lab.start("run", attackers, "--no-cache")
+    wait_for(lambda: len(lab.events("finish", "results-attackers")) >= 10)
+    running.kill()
+    end_of(running)
+    wait_for(lambda: lock_is_free(tmp_path / "results-attackers" / "batch.jsonl"))
+    done = lab.run("run", attackers, *AT_ONCE, "--no-cache", code=0)
+    counts = dict(re.findall(r"(\d+) ((?:implied )?(?:verified|falsified))", done.stdout)[::-1])
+    found = {word: int(count) for count, word in counts.items()}
+    assert found["verified"] + found["implied verified"] == 59
+    assert found["falsified"] + found["implied falsified"] == 61
+    proven = [event for event in lab.events("finish", "results-attackers") if event["verdict"]]
+    assert len(proven) < 90
+    assert "0 findings" in lab.run("audit", "results-attackers", code=0).stdout
+
+
 LEMMAS_OF_THE_RACE = {"somebody_leaves", "entered_was_issued", "opens_once", "everybody_leaves"}
 
 
@@ -20007,6 +20924,14 @@ def test_recheck_is_a_batch_of_its_own_that_expects_the_same_verdicts(lab):
     one, three = lab.events("task", "results/recheck-trusted")
     assert one["expect"] == "verified"
     assert three["expect"] == "verified"
+
+
+def test_in_a_recheck_of_attackers_in_order_every_proof_is_checked(lab):
+    recipe_to_recheck(lab)
+    change_recipe(lab, 'tasks.task.matrix = {"can": {"subsets": ["A"]}}')
+    change_recipe(lab, 'tasks.task.implies = {"order": {"can": "subset"}}')
+    lab.run("run", "recipe.json", "-q", "--prove-implied", code=0)
+    assert "4 tasks: 4 confirmed" in recheck(lab, code=0).stdout
 
 
 STRANGE_PROVER = "case \"$*\" in *--version*) echo 'demo 1.0: no tamarin'; exit 0;; esac\n"
@@ -22179,6 +23104,50 @@ def living_provers(path):
     return found
 
 
+# --- Sweeps of attackers in order: edits, kills, proofs of what follows ---------------------------
+
+POWERS = ("A", "B", "C")
+
+
+def play_sweeps(steps, numbers):
+    """A sweep that is edited, killed and proven in part at random.
+
+    What it says of an attacker, proven or implied, is true of the theory as it is now.
+    """
+    lab = Lab(Path.cwd())
+    truths = []  # of two versions of the theory: which sets of powers attack
+    for _ in range(2):
+        sizes = [numbers.randint(0, 3) for _ in range(numbers.randint(0, 3))]
+        truths.append([numbers.sample(POWERS, size) for size in sizes])
+    tests = [" || ".join(f"has {' '.join(attack)}" for attack in truth) for truth in truths]
+    body = f"attacks() {{ if grep -q R1: t.spthy; then {tests[1] or 'false'}; else "
+    body += f"{tests[0] or 'false'}; fi; }}\nif attacks; then attacked; else proven; fi\n"
+    for _ in range(steps):
+        version = numbers.choice([0, 1])
+        lab.write("t.spthy", THEORY.replace("rule A:", f"rule R{version}:"))
+        without = numbers.choice([{}, {"exclude": [{"can": numbers.choice(POWERS)}]}])
+        sweep_of_attackers(lab, body, cores=numbers.choice([1, 2]), **without)
+        if numbers.random() < 0.4:
+            stop_at_random(lab, numbers.choice([signal.SIGKILL, signal.SIGTERM]), numbers)
+            wait_for(lambda: lock_is_free(lab.journal), "the watchdog's end")
+            continue
+        args = numbers.sample(["--no-cache", "--prove-implied", "--again"], numbers.randint(0, 2))
+        chosen = numbers.choice([[], ["-t", "t--one--fake--A+*"]])
+        done = lab.run("run", "recipe.json", "-q", *args, *chosen, code=0)
+        look_at_sweep(lab, truths[version], bool(chosen), done)
+
+
+def look_at_sweep(lab, truth, may_be_open, done):
+    """Assert that each task says what is true, or is open where that may be."""
+    batch, _ = bt.load_batch(str(lab.journal), complain)
+    for task in batch.tasks.values():
+        is_attacked = any(set(attack) <= set(task.plan.flags) for attack in truth)
+        wanted = "falsified" if is_attacked else "verified"
+        is_open = may_be_open and task.status == "pending"
+        assert is_open or task.conclusion == wanted, (task, truth, done.stderr)
+    assert not bt.answers_against_order(batch.tasks.values())
+
+
 # --- Walks over one results directory: edits, undone edits, limits, kills, other provers ----------
 
 # Its answer is a function of the three versions that it sees: of the rule, the lemma and itself. It
@@ -23001,6 +23970,7 @@ KINDS = {}
 for stop in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
     KINDS[f"kills by {stop.name}"] = Kind(functools.partial(play_kills, stop, 6), 1)
 KINDS["walks over one results directory"] = Kind(functools.partial(play_walk, 5), 1)
+KINDS["sweeps of attackers"] = Kind(functools.partial(play_sweeps, 4), 1)
 KINDS["damaged journals"] = Kind(play_damaged_journals, 4)
 KINDS["damaged recipes"] = Kind(play_damaged_recipes, 50)
 KINDS["damaged expectations"] = Kind(play_damaged_expectations, 15)
@@ -23012,7 +23982,7 @@ KINDS["damaged theories"] = Kind(play_damaged_theories, 12)
 
 @pytest.mark.parametrize("name", KINDS)
 def test_soak(name):
-    if name.startswith(("kills", "walks")) and sys.platform != "linux":
+    if name.startswith(("kills", "walks", "sweeps")) and sys.platform != "linux":
         pytest.skip("needs Linux")
     print(f"seed {SOAK_SEED}")
     for number in range(KINDS[name].rounds):
