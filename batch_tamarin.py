@@ -1646,10 +1646,15 @@ class Batch:
         is_implied = result.status is Status.IMPLIED
         if is_implied != bool(result.implied):
             raise ValueError(f"task '{task.id}' can't be {result.status}, by what is implied")
-        if result.status not in SETTLED_BY_ANOTHER:
+        is_settled = result.status in SETTLED_BY_ANOTHER
+        if is_settled != bool(result.settled_by) or (is_settled and result.verdict):
+            raise ValueError(f"task '{task.id}' can't be {result.status}, by what settled it")
+        if not is_settled:
             return None
         source = self.tasks[result.settled_by]
-        if source is task or not source.is_answered:
+        race = task.plan.race
+        competes = is_implied or (race and source.plan.race == race)
+        if source is task or not source.is_answered or not competes:
             raise ValueError(f"task '{source.id}' has no answer that could settle '{task.id}'")
         if is_implied and result.implied is not implied_verdict(source, task.plan):
             raise ValueError(f"that does not follow for '{task.id}' from task '{source.id}'")
@@ -10861,9 +10866,7 @@ def _is_worth_trying(stage: Plan, met: Record) -> bool:
 def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
     """A plan with twice as much of what one of its results has met the limit of.
 
-    That is the first one whose limits were not met, on this host; of those that would allow no more
-    of what was met none. Where that has no answer, and another stage has one, it is that stage.
-    `records`: the newest first.
+    None where there is no more to be had: `room` for memory, `times` doubled for both.
     """
     if met.is_bounded_heap:
         return None
@@ -12467,22 +12470,28 @@ def raise_limits(
     host = planned.header.place
     room = planned.header.job_room
     chosen = set(ids)
+    known: list[tuple[Task, Task]] = []  # what is planned, and the same as it was
     for task in planned.tasks.values():
         before = old.tasks.get(task.id) or old.withdrawn.get(task.id)
-        if before is None:
-            continue
-        begins_anew = again and task.id in chosen
+        if before:
+            known.append((task, before))
+    for task, before in known:
         plan = task.plan
-        if not begins_anew:
+        if not (again and task.id in chosen):
             plan = plan_to_try(plan, before.records, host)
         plan = with_limits_raised_before(plan, before.plan, room)
-        holding = before.newest_holding(plan, host)
-        if holding and _loses_what_settled_it(old, planned, holding.result):
-            holding = replace(before, record=None).newest_holding(plan, host)  # it comes back
-        if holding and task.id in chosen and not begins_anew:
-            plan = raised_plan(plan, holding, room, times) or plan
         if plan != task.plan:
             planned.apply(plan)
+    if again:
+        return
+    # Last: what has settled others is at the stage of its answer now.
+    for task, before in known:
+        holding = before.newest_holding(task.plan, host)
+        if holding and _loses_what_settled_it(old, planned, holding.result):
+            holding = replace(before, record=None).newest_holding(task.plan, host)  # it comes back
+        raised = holding and raised_plan(task.plan, holding, room, times)
+        if raised and task.id in chosen:
+            planned.apply(raised)
 
 
 def _loses_what_settled_it(old: Batch, planned: Batch, result: Result) -> bool:
