@@ -23524,6 +23524,7 @@ class RaceWalk:
         }
         self.known = {}  # answers of the journal by (task, all that they depend on)
         self.proven = set()  # what has had an answer: (lemma, variant, heuristic, text)
+        self.was_again = False
         self.history = []
 
     # --- What the world is ---
@@ -23619,6 +23620,7 @@ class RaceWalk:
         self.history.append((self.text(), self.letters, self.stages, self.config, args, number))
         runs = len(self.runs())
         self.is_again = again
+        self.was_again = self.was_again or again
         if again:
             self.known = {key: told for key, told in self.known.items() if not key[0].startswith(chosen)}
         code = self.run(args, number)
@@ -23713,7 +23715,8 @@ class RaceWalk:
     def look_at_race(self, rivals, ran, stopped_early):
         told = ([(task.id, task.outcome) for task in rivals], self.said, self.history)
         is_won = any(task.is_answered for task in rivals)
-        if is_won and not stopped_early and not self.is_again and ran:
+        # What was proven anew beside an answer keeps what it came to.
+        if is_won and not stopped_early and not self.was_again and ran:
             assert all(task.is_settled for task in ran), told
         if stopped_early:
             return
