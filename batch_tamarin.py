@@ -18948,8 +18948,7 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), colum
                     cells[place] = fit(cells[place], width)
             lines.append(gap.join(cells).rstrip())
         if row is not heading:
-            for number in below:
-                lines += _lines_below(heading[number], row[number], columns)
+            lines += _lines_below(heading, row, below, columns)
     return "\n".join(lines)
 
 
@@ -18962,9 +18961,10 @@ def _without_room(
     for number, cells in enumerate(zip(*table)):
         least.append(_least_width(cells, number in right))
         widest.append(max(map(display_width, cells)))
-    # The first two tell rows apart; numbers take little room.
-    movable = [number for number in range(2, len(least)) if number not in right]
-    movable.sort(key=lambda number: widest[number])
+    # The first two tell rows apart; numbers, which take little room, go last, and from the right.
+    numbers = [number for number in range(2, len(least)) if number in right]
+    texts = [number for number in range(2, len(least)) if number not in right]
+    movable = numbers + sorted(texts, key=lambda number: widest[number])
     below: list[int] = []
     while movable and sum(least) + 2 * (len(least) - len(below) - 1) > columns:
         moved = movable.pop()
@@ -18994,11 +18994,17 @@ def _table_widths(
     return widths
 
 
-def _lines_below(title: str, cell: str, columns: int) -> Iterator[str]:
-    """What has no room beside the rest of a row; nothing for an empty cell."""
-    if cell:
-        told = f"{title}: {cell}" if title else cell
-        for line in _wrapped(told, columns - 4):
+def _lines_below(
+    heading: Sequence[str], row: Sequence[str], numbers: Iterable[int], columns: int
+) -> Iterator[str]:
+    """What has no room beside the rest of a row, but empty cells."""
+    told: list[str] = []
+    for number in numbers:
+        if row[number]:
+            title = heading[number]
+            told.append(f"{title}: {row[number]}" if title else row[number])
+    if told:
+        for line in _wrapped("; ".join(told), columns - 4):
             yield f"    {line}"
 
 

@@ -17875,6 +17875,16 @@ def test_a_column_without_room_stands_below_its_row():
     assert bt.text_table(table, right=(3,), columns=50).count("\n") == 2
 
 
+def test_numbers_stand_below_their_row_where_there_are_too_many():
+    heads = ["entry", "prover", "results", "verified", "falsified", "time (s)"]
+    table = [heads, ["limits", "demo", "5", "1", "", "2.4"]]
+    assert bt.text_table(table, right=range(2, 6), columns=32).split("\n") == [
+        "entry   prover  results",
+        "limits  demo          5",
+        "    verified: 1; time (s): 2.4",
+    ]
+
+
 def test_a_long_word_is_whole_where_other_columns_have_room():
     table = [["result", "lemma", "reason"], ["failed", "a" * 20, "one two three four"]]
     lines = bt.text_table(table, columns=40).split("\n")
