@@ -11599,13 +11599,14 @@ def _locked_journal(directory: str, tell: Callable[[str], None], take_over: bool
 def unwritable_results(directory: str, planned: Header, place: Place) -> str:
     """Where a batch is that can be read, and not gone on with; "" where it is otherwise."""
     newest = directory
-    if place is not Place.THERE:
+    if place is Place.FRESH:
+        return ""
+    if place is Place.NEWEST:
         with storage_errors(directory):
             newest = newest_results(directory, planned)
     journal = os.path.join(newest, JOURNAL)
-    if not newest or place is Place.FRESH or os.access(journal, os.W_OK):
-        return ""
-    return newest if os.access(journal, os.R_OK) else ""
+    is_read_only = os.access(journal, os.R_OK) and not os.access(journal, os.W_OK)
+    return newest if newest and is_read_only else ""
 
 
 def newest_results(directory: str, planned: Header) -> str:
@@ -20712,10 +20713,11 @@ END_OF_LINE = "\x01"
 END_IN_WORD = "\x02"
 MARKS = END_OF_LINE + END_IN_WORD
 WHOLE_OPTION = "\x03"  # before an option: no line ends behind its `--`
-OPTION = re.compile(r"(?<![\w-])--?\w+")
+OPTION = re.compile(r"(?<![\w-])--?\w{1,24}")  # what is longer may have to be broken
 
 
 def _with_marked_options(text: str) -> str:
+    """A text with a mark before each option in it."""
     return OPTION.sub(rf"{WHOLE_OPTION}\g<0>", text)
 
 
@@ -20972,11 +20974,12 @@ def _code_point(found: re.Match[str]) -> str:
 class Typst(PaperWriter):
     """All text stands in string literals, so that nothing in it is markup."""
 
-    table_style = "#set table(stroke: none, inset: 3pt)\n"
-    # Who copies text from the page shall get no characters that can't be seen.
-    end_of_line_style = '#show "\\u{200b}": h(0.01pt)\n'
-    option_style = '#show regex("\\u{2060}-+\\w+"): it => box(it.text.slice(3))\n'
-    table_style += end_of_line_style + option_style
+    table_style = (
+        "#set table(stroke: none, inset: 3pt)\n"
+        # Who copies text from the page shall get no characters that can't be seen.
+        '#show "\\u{200b}": h(0.01pt)\n'
+        '#show regex("\\u{2060}-+\\w+"): it => box(it.text.slice(3))\n'
+    )
     opening = f"#set page(flipped: true, margin: 15mm)\n#set text(size: 9pt)\n{table_style}"
     paper_pt = 450  # Typst's own A4
     sizes = (TypeSize("9pt", 9, 6), TypeSize("7pt", 7, 6), TypeSize("5pt", 5, 6))
@@ -23214,7 +23217,7 @@ class Screen:
         self._shown: list[str] = []  # the lines of the block that stand there
         self._drawn = 0.0  # when, on the monotonic clock
         self._columns = 0  # of the terminal, when it was last looked at
-        self._resized = 0.0  # when that was seen to change
+        self._resized = -math.inf  # when that was seen to change
 
     def __enter__(self) -> None:
         message_listeners.append(self.say)
@@ -26408,6 +26411,9 @@ def run_recipe(
     done = run_batch(planned, directory, asked, args)
     if not checker or done.was_stopped or done.has_failed_fast:
         return done.exit_code
+    if done.was_only_read:
+        say(f"the proofs are not checked anew: {printable(done.directory)} can only be read")
+        return done.exit_code
     # All answers that there are: from the cache, of earlier runs, and not chosen by -t as well.
     recheck = Recheck(done.batch, done.directory, planned.provers[checker])
     checks = recheck.plan(warn)
@@ -26437,6 +26443,7 @@ class BatchRun(NamedTuple):
     directory: str
     exit_code: int  # above 128 if a signal stopped it
     has_failed_fast: bool = False  # a failure did
+    was_only_read: bool = False  # nothing was left to do, and nothing can be written
 
     @property
     def was_stopped(self) -> bool:
@@ -26455,7 +26462,8 @@ def run_batch(
     if unwritable:
         batch, _ = load_batch(os.path.join(unwritable, JOURNAL), say)
         if not _changes_to(batch, planned, chosen_ids, asked).differs:
-            return _nothing_to_do(batch, unwritable, chosen_ids, asked)
+            done = _nothing_to_do(batch, unwritable, chosen_ids, asked)
+            return done._replace(was_only_read=True)
     journal = open_results(directory, planned, asked.place, say, asked.take_over)
     directory = journal.directory
     batch = journal.batch

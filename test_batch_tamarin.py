@@ -7093,27 +7093,51 @@ def test_a_finished_batch_has_nothing_to_do(proven_lab):
     assert not dated_directories(proven_lab)
 
 
-def test_results_that_can_only_be_read_are_shown_where_nothing_is_left_to_do(
-    proven_lab, monkeypatch
-):
-    """Root may write everywhere: this makes it a user who may not."""
+@pytest.fixture
+def only_read(monkeypatch):
+    """Journals can be read and not be written, also by root."""
+    open_no_link = bt.open_no_link
 
-    def only_read(path, flags, *args):
+    def open_to_read(path, flags, *args):
         if os.fspath(path).endswith("batch.jsonl") and flags & os.O_RDWR:
             raise PermissionError(errno.EACCES, "Permission denied", path)
         return open_no_link(path, flags, *args)
 
-    open_no_link = bt.open_no_link
-    monkeypatch.setattr(bt, "open_no_link", only_read)
-    monkeypatch.setattr(bt.os, "access", lambda path, mode: mode != os.W_OK)
+    def begin():
+        monkeypatch.setattr(bt, "open_no_link", open_to_read)
+        monkeypatch.setattr(bt.os, "access", lambda path, mode: mode != os.W_OK)
+
+    return begin
+
+
+@pytest.mark.parametrize("command", ["run recipe.json", "resume results"])
+def test_results_that_can_only_be_read_are_shown_where_nothing_is_left(
+    proven_lab, only_read, command
+):
     before = times_below(proven_lab.results)
-    for command in (["run", "recipe.json"], ["resume", "results"]):
-        done = proven_lab.run(*command, code=0)
-        assert "nothing to do: 3 results in" in done.stderr
-        assert "3 tasks: 3 verified" in done.stdout
+    only_read()
+    done = proven_lab.run(*command.split(), code=0)
+    assert "nothing to do: 3 results in" in done.stderr
+    assert "3 tasks: 3 verified" in done.stdout
     assert times_below(proven_lab.results) == before
+
+
+def test_results_that_can_only_be_read_are_an_error_where_something_is_left(proven_lab, only_read):
+    only_read()
     done = proven_lab.run("run", "recipe.json", "--again", code=2)
     assert "can't be written: Permission denied" in done.stderr
+
+
+def test_proofs_of_results_that_can_only_be_read_are_not_checked_anew(lab, only_read):
+    lab.prover(VERIFY)
+    lab.recipe(config={"recheck_with": "fake"})
+    lab.run("run", "recipe.json")
+    before = times_below(lab.results)
+    only_read()
+    done = lab.run("run", "recipe.json", code=0)
+    assert "nothing to do" in done.stderr
+    assert "the proofs are not checked anew: results can only be read" in done.stderr
+    assert times_below(lab.results) == before
 
 
 def test_nothing_to_do_has_the_exit_code_of_the_batch(lab):
