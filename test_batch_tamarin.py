@@ -12981,7 +12981,7 @@ def test_what_waits_in_the_queue_for_a_race_that_is_won_leaves_it(cluster):
     cluster.go(f"go-{winner}")
     end_of(process)
     assert process.returncode == 0
-    ends = {letter: f"superseded by {winner}" for letter in "CIS"}
+    ends = dict.fromkeys("CIS", f"superseded by {winner}")
     assert ends_of_race(cluster) == {**ends, winner: "verified"}
     assert wait_for(lambda: not cluster.queue())
 
