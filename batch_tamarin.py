@@ -4629,8 +4629,24 @@ def children_of(pid: int) -> list[int]:
         return []
     children: list[int] = []
     for thread in threads:
-        children += map(int, read_kernel_file(f"/proc/{pid}/task/{thread}/children").split())
+        children += _children_of_thread(pid, thread)
     return children
+
+
+def orphans_and_own_children() -> list[int]:
+    """Children of this process, of those that a thread started only the main thread's.
+
+    Orphans come to the first thread that lives (`find_new_reaper` in the kernel's exit.c), so that
+    there is no need to ask each thread, of which there may be as many as cores.
+    """
+    pid = os.getpid()
+    if MACOS or not _kernel_lists_children():
+        return children_of(pid)
+    return list(_children_of_thread(pid, str(pid)))
+
+
+def _children_of_thread(pid: int, thread: str) -> Iterator[int]:
+    return map(int, read_kernel_file(f"/proc/{pid}/task/{thread}/children").split())
 
 
 @functools.cache
@@ -5686,7 +5702,7 @@ class ProcessFinder:
 
     def _unreaped_orphans(self) -> set[int]:
         """Children of ours that are no leaders."""
-        orphans = set(children_of(os.getpid())) - self._strangers
+        orphans = set(orphans_and_own_children()) - self._strangers
         for live in self._live.values():
             if live.has_leader:
                 orphans.discard(live.leader.pid)
