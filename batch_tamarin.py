@@ -20488,9 +20488,7 @@ class Writer:
 
     def facts(self, facts: Iterable[Fact]) -> str:
         """Those facts that are told, one a line."""
-        table = Table()
-        table.add_columns("", kind=Kind.NAME)
-        table.add_columns("")
+        table = Table(columns=[Column("", Kind.NAME), Column("")])
         for name, text in facts:
             if text:
                 table.add_row(name, text)
@@ -20987,6 +20985,8 @@ class Html(Writer):
         allowed = base64.b64encode(digest).decode()
         self.opening = PAGE_HEAD % (allowed, PAGE_STYLE)
         self.closing = f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n"
+        # Most of what is told of a task is told of many.
+        self._known_cell = functools.lru_cache(maxsize=1024)(self.cell)
 
     def answer(self, text: str, alarming: bool) -> str:
         kind = "answer alarming" if alarming else "answer"
@@ -21057,7 +21057,7 @@ class Html(Writer):
 
     def _cell(self, column: Column, cell: str, largest: float, number: int, label: str) -> str:
         """A cell of row `number`; `largest`: of an AMOUNT, the column's largest value."""
-        text = self.cell(cell)
+        text = self._known_cell(cell)
         if column.kind is Kind.TASK:
             anchor = task_anchor(number)
             return f'<td class=name><a href="#{anchor}">{text}</a>'
