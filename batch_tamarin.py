@@ -12154,11 +12154,12 @@ class Cache:
             os.makedirs(temporary)
             files: dict[str, str] = {}
             for name, output in outputs.items():
-                if os.path.exists(output):
+                with suppress(FileNotFoundError):  # no prover writes all of them
                     # The digest is of what was copied: what changes meanwhile can't deceive it.
                     files[name] = copy_file(output, os.path.join(temporary, name))
-            text = json.dumps(encode(replace(entry, files=files)))
-            write_file(os.path.join(temporary, _ENTRY_FILE), text)
+            # Written as it is: nobody reads it before the entry has its own name.
+            with open(os.path.join(temporary, _ENTRY_FILE), "x", encoding="utf-8") as file:
+                file.write(json.dumps(encode(replace(entry, files=files))))
             self._stored_mb += _use_of(temporary).size_mb
             os.rename(temporary, path)
         except OSError as error:

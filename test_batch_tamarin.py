@@ -11232,7 +11232,7 @@ def cost_of_a_task(lab, monkeypatch, *args):
     ("args", "files", "names"),
     [
         (["--no-cache"], 8, 1.5),
-        ([], 15, 3.5),
+        ([], 15, 2.5),
     ],
 )
 def test_a_task_costs_one_process_and_few_files(lab, monkeypatch, args, files, names):
