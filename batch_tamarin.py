@@ -3633,11 +3633,17 @@ class TheoryItems:
         """The rules; a process has none before it is translated."""
         return tuple(map(_rule_text, self.of_kind("rule")))
 
-    @functools.cached_property
-    def statements(self) -> tuple[Statement, ...]:
-        """Lemmas, restrictions and case tests, in the order of the theory."""
-        kinds = (*STATEMENTS, "restriction", "test")
-        return tuple(_statement(item) for item in self.all if item.kind in kinds)
+    def statements_of(self, *kinds: str, words: Sequence[str] = ()) -> Iterator[Statement]:
+        """Lemmas, restrictions or case tests, in the order of the theory.
+
+        `words`: only those in whose text one of them stands. Few of 100,000 lemmas have a rare
+        operator: the others are not taken apart.
+        """
+        for item in self.all:
+            if item.kind not in kinds:
+                continue
+            if not words or any(word in item.text for word in words):
+                yield _statement(item)
 
     def _listed(self, kind: str, events: re.Pattern[str] = _BRACKET_OR_COMMA) -> tuple[str, ...]:
         """What stands behind the colons of such items, at commas."""
@@ -3715,6 +3721,8 @@ def _outer_brackets(text: str) -> list[str]:
     return found
 
 
+# Several ask for the same, one after the other.
+@functools.lru_cache(maxsize=1024)
 def _statement(item: Item) -> Statement:
     head = _ITEM_HEAD.match(item.text)
     if not head:
@@ -4125,9 +4133,7 @@ def _with_unknown_actions(
     """The statements of a kind that have unknown actions, and these, in their order."""
     formulas = _Formulas(items)
     has_process = bool(items.of_kind("process"))
-    for statement in items.statements:
-        if statement.kind != kind:
-            continue
+    for statement in items.statements_of(kind):
         unknown: dict[FactName, None] = {}
         for action in formulas.actions_of(statement):
             if action not in known and not _may_be_added(action.name, has_process):
@@ -4260,7 +4266,7 @@ class _Formulas:
     """The actions in formulas, with those of the predicates and case tests that they use."""
 
     def __init__(self, items: TheoryItems) -> None:
-        self._tests = {each.name: each.formula for each in items.statements if each.kind == "test"}
+        self._tests = {each.name: each.formula for each in items.statements_of("test")}
         self._predicates: dict[str, str] = {}
         for text in items.predicates:
             head = _PREDICATE_HEAD.match(text)
@@ -7192,16 +7198,25 @@ def _has_union_in_output(run: Circumstances) -> Iterator[Met]:
 # Conditions that look at formulas.
 
 
-def _with_formulas(theory: Theory, *kinds: str) -> Iterator[Statement]:
-    """The statements of these kinds that have a formula, but for accountability lemmas."""
-    for statement in theory.items.statements:
-        if statement.kind in kinds and statement.formula and not _accounts(statement):
+# How operators may be written.
+_EQUIVALENCE = ("<=>", "⇔")
+_SUBTERM = ("<<", "⊏")
+_ACCOUNTS = ("accounts for", "account for")
+
+
+def _with_formulas(theory: Theory, *kinds: str, words: Sequence[str] = ()) -> Iterator[Statement]:
+    """The statements of these kinds that have a formula, but for accountability lemmas.
+
+    `words`: only where one of them stands.
+    """
+    for statement in theory.items.statements_of(*kinds, words=words):
+        if statement.formula and not _accounts(statement):
             yield statement
 
 
 def _accounts(statement: Statement) -> bool:
     """Whether it is an accountability lemma: Tamarin makes others of it."""
-    return statement.quantifier.endswith(("accounts for", "account for"))
+    return statement.quantifier.endswith(_ACCOUNTS)
 
 
 def _met_in(statement: Statement, weight: Weight) -> Met:
@@ -7214,7 +7229,9 @@ def _met_in(statement: Statement, weight: Weight) -> Met:
 def _has_negated_equivalence(run: Circumstances) -> Iterator[Met]:
     theory = run.text
     of_predicates = _predicates_with_equivalence(theory.items)
-    for statement in _with_formulas(theory, "lemma", "restriction"):
+    # A predicate hides the operator that it stands for.
+    words = () if of_predicates else _EQUIVALENCE
+    for statement in _with_formulas(theory, "lemma", "restriction", words=words):
         if _negates_equivalence(statement.formula, of_predicates):
             yield _met_in(statement, Weight.ADVISORY)
     for name, body in _predicate_bodies(theory.items).items():
@@ -7228,7 +7245,7 @@ def _has_negated_equivalence(run: Circumstances) -> Iterator[Met]:
 
 def _negates_equivalence(text: str, of_predicates: Collection[str] = ()) -> bool:
     """Whether a `<=>`, or a predicate that has one, counts negated or both ways somewhere."""
-    if "<=>" not in text and "⇔" not in text and not of_predicates:
+    if not of_predicates and not any(word in text for word in _EQUIVALENCE):
         return False
     # `_restrict(...)` is read as what stands in its brackets.
     formula = Formula(text.removeprefix("_restrict"))
@@ -7287,9 +7304,8 @@ def _has_idle_restriction(run: Circumstances) -> Iterator[Met]:
 
 def _has_subterm(weight: Weight) -> Condition:
     def condition(run: Circumstances) -> Iterator[Met]:
-        for statement in _with_formulas(run.text, "lemma", "restriction"):
-            formula = statement.formula
-            if ("<<" in formula or "⊏" in formula) and "<<" in tokens_of(formula):
+        for statement in _with_formulas(run.text, "lemma", "restriction", words=_SUBTERM):
+            if "<<" in tokens_of(statement.formula):
                 yield _met_in(statement, weight)
 
     return condition
@@ -7299,7 +7315,7 @@ def _has_subterm_of_two_sorts(run: Circumstances) -> Iterator[Met]:
     if "natural-numbers" not in run.items.builtins:
         return
     constants = _constants(run.items)
-    for statement in _with_formulas(run.text, "lemma", "restriction"):
+    for statement in _with_formulas(run.text, "lemma", "restriction", words=_SUBTERM):
         tokens = tokens_of(statement.formula)
         for place, token in enumerate(tokens):
             if token != "<<":
@@ -7358,7 +7374,7 @@ def _has_macro_in_formula(run: Circumstances) -> Iterator[Met]:
 
 
 def _has_equivalence_in_accountability(run: Circumstances) -> Iterator[Met]:
-    for statement in run.items.statements:
+    for statement in run.items.statements_of("lemma", words=_ACCOUNTS):
         if _accounts(statement) and "<=>" in tokens_of(statement.formula):
             for lemma in run.text.lemmas:
                 if lemma.parent == statement.name:

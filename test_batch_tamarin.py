@@ -1773,7 +1773,9 @@ diffLemma Observational_equivalence:
 
 
 def test_statements_are_read_without_proofs(load):
-    assert load(STATEMENTS, diff=True).items.statements == (
+    items = load(STATEMENTS, diff=True).items
+    kinds = ("lemma", "diffLemma", "restriction", "test")
+    assert tuple(items.statements_of(*kinds)) == (
         bt.Statement("restriction", "one", ("left",), "", "not 'say \"' = 'x'"),
         bt.Statement(
             "lemma",
@@ -1784,6 +1786,14 @@ def test_statements_are_read_without_proofs(load):
         ),
         bt.Statement("diffLemma", "Observational_equivalence", (), "", ""),
     )
+
+
+def test_statements_without_a_word_are_not_taken_apart(load, monkeypatch):
+    items = load(STATEMENTS, diff=True).items
+    taken_apart = []
+    monkeypatch.setattr(bt, "_statement", taken_apart.append)
+    list(items.statements_of("lemma", "restriction", words=("absent", "Ex #i")))
+    assert [item.kind for item in taken_apart] == ["lemma"]
 
 
 # A rule with the actions Commit/2, Seen/1 and !Kept/1, and formulas of lemmas about others.
