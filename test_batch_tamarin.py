@@ -1971,7 +1971,9 @@ diffLemma Observational_equivalence:
 
 
 def test_statements_are_read_without_proofs(load):
-    assert load(STATEMENTS, diff=True).items.statements == (
+    items = load(STATEMENTS, diff=True).items
+    kinds = ("lemma", "diffLemma", "restriction", "test")
+    assert tuple(items.statements_of(*kinds)) == (
         bt.Statement("restriction", "one", ("left",), "", "not 'say \"' = 'x'"),
         bt.Statement(
             "lemma",
@@ -1982,6 +1984,14 @@ def test_statements_are_read_without_proofs(load):
         ),
         bt.Statement("diffLemma", "Observational_equivalence", (), "", ""),
     )
+
+
+def test_statements_without_a_word_are_not_taken_apart(load, monkeypatch):
+    items = load(STATEMENTS, diff=True).items
+    taken_apart = []
+    monkeypatch.setattr(bt, "_statement", taken_apart.append)
+    list(items.statements_of("lemma", "restriction", words=("absent", "Ex #i")))
+    assert [item.kind for item in taken_apart] == ["lemma"]
 
 
 # A rule with the actions Commit/2, Seen/1 and !Kept/1, and formulas of lemmas about others.
@@ -12713,7 +12723,7 @@ def cost_of_a_task(lab, monkeypatch, *args):
     ("args", "files", "names"),
     [
         (["--no-cache"], 8, 1.5),
-        ([], 15, 3.5),
+        ([], 15, 2.5),
     ],
 )
 def test_a_task_costs_one_process_and_few_files(lab, monkeypatch, args, files, names):
