@@ -472,6 +472,17 @@ def duration(seconds: float) -> str:
     return f"{rest} s"
 
 
+def told_bytes(size: int) -> str:
+    """`312 bytes`, `41.2 kB`, `7.0 MB`, `1.2 GB`."""
+    if size < 1024:
+        return plural(size, "byte")
+    if size < MB:
+        return f"{size / 1024:.1f} kB"
+    if size < 1024 * MB:
+        return f"{size / MB:.1f} MB"
+    return f"{size / 1024 / MB:.1f} GB"
+
+
 @contextmanager
 def making_what_stays() -> Iterator[None]:
     """Leave the collector of garbage out while a large batch is made, which stays until the end.
@@ -579,6 +590,13 @@ def remove_file(path: str) -> None:
     """Remove a file of ours if it is there."""
     with suppress(FileNotFoundError):
         os.unlink(path)
+
+
+def remove_tree(directory: str) -> None:
+    """Remove a directory of ours, whatever is in it."""
+    import shutil
+
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 # === Model ========================================================================================
@@ -4694,6 +4712,11 @@ MACOS = sys.platform == "darwin"
 
 
 # --- Cores and memory that this process may use ---------------------------------------------------
+
+
+def own_machine() -> Limits:
+    """The cores and the memory that this process may use, without a limit of time."""
+    return Limits(available_cores(), available_memory_mb(), math.inf)
 
 
 def available_cores(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
@@ -9425,8 +9448,8 @@ def where_we_are(header: Header) -> Header:
     """
     if header.cluster and find_program("srun"):
         return on_cluster(header, find_cluster())
-    here = Limits(available_cores(), available_memory_mb(), 0)
-    return replace(header, cluster="", node=None, most_jobs=0, limits=header.limits.within(here))
+    limits = header.limits.within(own_machine())
+    return replace(header, cluster="", node=None, most_jobs=0, limits=limits)
 
 
 def most_tasks(options: PlanOptions) -> int:
@@ -12945,7 +12968,6 @@ class Cache:
 
     def _write(self, path: str, entry: Entry, outputs: Mapping[str, str]) -> None:
         """Make an entry; a problem is kept for `prune` and ends all storing."""
-        import shutil
 
         if self.problem:
             return
@@ -12969,7 +12991,7 @@ class Cache:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) and not self._is_pruned(error):
                 reason = error.strerror or error
                 self.problem = f"results can't be kept in the cache {self.directory}: {reason}"
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove_tree(temporary)
         self._stored += 1
         # At once, not in the end: a run may go on for a month.
         if self._stored > _PRUNE_AFTER or self._stored_mb > _PRUNE_GROWN * self.size_mb:
@@ -13066,9 +13088,8 @@ def _mark_as_used(path: str) -> None:
 
 def remove_entry(path: str) -> None:
     """Remove an entry of the cache, and its folder if it was the last."""
-    import shutil
 
-    shutil.rmtree(path, ignore_errors=True)
+    remove_tree(path)
     with suppress(OSError):
         os.rmdir(os.path.dirname(path))
 
@@ -15439,7 +15460,6 @@ class SlurmExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        import shutil
 
         try:
             if self._stopped is not None or self._remotes:
@@ -15449,7 +15469,7 @@ class SlurmExecutor:
             name = slurm_name(self._batch.id)
             warn(f"{error}. Jobs may be left there: `scancel --name={name}`, or the next run does")
             return  # the folder tells it so
-        shutil.rmtree(self._nodes, ignore_errors=True)
+        remove_tree(self._nodes)
 
     async def run(self, job: Job, on_start: OnStart) -> Outcome:
         """How a job ended. It waits in the cluster's queue before on_start is called."""
@@ -15973,7 +15993,6 @@ def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], N
     What has ended is recorded as that driver would have, unless its task is planned otherwise now.
     Raises InputError where the cluster can't be asked, StorageError.
     """
-    import shutil
 
     batch = journal.batch
     nodes = os.path.join(journal.directory, NODES)
@@ -15994,7 +16013,7 @@ def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], N
         files = AttemptFiles(journal.directory)
         for report in reports:
             journal.add_late(finishes_of(report, batch, files))
-    shutil.rmtree(nodes, ignore_errors=True)
+    remove_tree(nodes)
     results = plural(count, "result")
     tell(
         f"what the last run left on the cluster: {results} of nodes collected, "
@@ -25566,13 +25585,6 @@ def _theory_from_cwd(found: re.Match[bytes]) -> bytes:
     return found[1] + os.path.relpath(found[2], found[4]) + found[3]
 
 
-def remove_tree(directory: str) -> None:
-    """Remove a directory of ours, whatever is in it."""
-    import shutil
-
-    shutil.rmtree(directory, ignore_errors=True)
-
-
 def is_bundle(path: str) -> bool:
     """Whether a file is one of these, as far as its beginning tells: it may be damaged."""
     beginning = SHEBANG + _LOCAL_SIGNATURE
@@ -25747,17 +25759,6 @@ def _refuse_size(members: Iterable[zipfile.ZipInfo], own_size: int) -> None:
         raise BundleError(
             f"unpacked it would be {told_bytes(total)}, and is {told_bytes(own_size)}"
         )
-
-
-def told_bytes(size: int) -> str:
-    """`312 bytes`, `41.2 kB`, `7.0 MB`, `1.2 GB`."""
-    if size < 1024:
-        return plural(size, "byte")
-    if size < MB:
-        return f"{size / 1024:.1f} kB"
-    if size < 1024 * MB:
-        return f"{size / MB:.1f} MB"
-    return f"{size / 1024 / MB:.1f} GB"
 
 
 def _read_manifest(archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo]) -> Manifest:
@@ -29806,11 +29807,6 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     return plan_batch(recipe, provers, machine, options, warn, cluster)
 
 
-def own_machine() -> Limits:
-    """What this process may use."""
-    return Limits(available_cores(), available_memory_mb(), math.inf)
-
-
 def make_theories(recipe: Recipe, machine: Limits, options: PlanOptions) -> None:
     """Let the commands of a recipe make the theories that it is about."""
     # What is capped is told when the tasks are planned.
@@ -30718,8 +30714,7 @@ def plan_again(
         if alias not in provers:
             recipe.problem(path, f"the results of the paper know no prover '{printable(alias)}'")
     recipe.raise_problems()
-    machine = Limits(available_cores(), available_memory_mb(), math.inf)
-    planned = plan_batch(recipe, provers, machine, options, warn)
+    planned = plan_batch(recipe, provers, own_machine(), options, warn)
     for task in list(planned.tasks.values()):
         before = unpacked.paper.tasks.get(task.id)
         if before and before.plan.raised_from == task.plan.limits:
