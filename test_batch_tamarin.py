@@ -176,7 +176,7 @@ class Lab:
         """The words that start the program as users do, but that it need not be compiled again."""
         return [sys.executable, compiled_script(), *line.split(), *words]
 
-    def run(self, line, *words, code=None, cwd=None):
+    def run(self, line="", *words, code=None, cwd=None):
         """Run one command line in a process of its own; the finished process.
 
         It begins as one types it; words behind that are taken as they are, with their spaces.
