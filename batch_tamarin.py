@@ -13553,13 +13553,13 @@ class Runner:
 
     async def _run(self, tasks: Iterable[Task], again: bool) -> None:
         missing = await self._fail_unreadable(tasks)
+        self.proves_anew = again
         if again:
             self.settling.begin_anew(missing)
         # A driver may have died when others had been settled by an answer.
         await self._settle(self.settling.settled_among(missing))
         missing = list(filter(self.batch.needs_run, missing))
         loads: list[list[TaskHit]] = []
-        self.proves_anew = again
         if self.cached and not again:
             missing, loads = await self._ask_cache(self.cached, missing)
         held = [each.task for hits in loads for each in hits]
@@ -15801,28 +15801,35 @@ def _of_another_length(files: Mapping[str, int]) -> list[str]:
     return differing
 
 
-# What srun's words mean, the first that fits. Whatever is no limit of the task's own is
-# `interrupted`: it runs again.
-_SRUN_ENDS: Sequence[tuple[str, Status, str]] = (
-    (
+class _SrunEnd(NamedTuple):
+    """Words of srun, and what they mean for the task."""
+
+    pattern: str
+    status: Status
+    reason: str
+
+
+# The first that fits counts. What is no limit of the task's own is `interrupted`: it runs again.
+_SRUN_ENDS = (
+    _SrunEnd(
         r"exceeded memory limit|Exceeded job memory limit|oom[-_ ]kill|Out Of Memory|OUT_OF_MEMORY",
         Status.MEMORY_LIMIT,
         "Slurm ended it, as it used more memory than its job has",
     ),
-    (
+    _SrunEnd(
         r"DUE TO TIME LIMIT|TIMEOUT",
         Status.INTERRUPTED,
         "Slurm's time limit ended it, before its own: that of the partition, the allocation, or in "
         "--slurm-args",
     ),
-    (r"Node failure|NODE.FAIL", Status.INTERRUPTED, "its node failed"),
-    (r"DUE TO PREEMPTION", Status.INTERRUPTED, "another job took its place (preemption)"),
-    (
+    _SrunEnd(r"Node failure|NODE.FAIL", Status.INTERRUPTED, "its node failed"),
+    _SrunEnd(r"DUE TO PREEMPTION", Status.INTERRUPTED, "another job took its place (preemption)"),
+    _SrunEnd(
         r"CANCELLED AT|Job has been cancelled|has been revoked|Force Terminated Job",
         Status.INTERRUPTED,
         "its job was cancelled",
     ),
-    (
+    _SrunEnd(
         r"Unable to allocate resources|Unable to create step|unrecognized option|invalid option"
         r"|error: Invalid|error: invalid|srun: fatal",
         Status.FAILED,
@@ -15864,11 +15871,11 @@ def errors_told(complaint: str) -> str:
 
 def slurm_cause(complaint: str) -> Cause | None:
     """Why Slurm ended a job, by srun's words; None if they don't tell."""
-    for pattern, status, reason in _SRUN_ENDS:
-        if re.search(pattern, complaint):
-            if status is Status.FAILED:
-                reason = f"{reason}: {errors_told(complaint)}"
-            return Cause(status, reason)
+    for end in _SRUN_ENDS:
+        if re.search(end.pattern, complaint):
+            if end.status is Status.FAILED:
+                return Cause(end.status, f"{end.reason}: {errors_told(complaint)}")
+            return Cause(end.status, end.reason)
     return None
 
 
@@ -25105,25 +25112,11 @@ def _find_inputs(source: BundleSource, note: Note) -> Iterator[_Input]:
         path = os.path.abspath(os.path.join(header.cwd, name))
         if not digest:  # an oracle that was not there
             continue
-        now = file_state_now(path).digest
-        found = ""
-        for place in (copies.get(path, ""), path):
-            if place and not found and file_state_now(place).digest == digest:
-                found = place
-        yield _Input(path, found, digest)
-        shown = printable(name)
-        if not found:
-            note(
-                f"{shown} is not in the bundle: neither what lies there now nor inputs/ has it as "
-                "it was proven"
-            )
-        elif not now:
-            note(f"{shown} is not there any more: the bundle has it as it was proven")
-        elif now != digest:
-            note(
-                f"{shown} HAS CHANGED since it was proven: the bundle has the text that the "
-                "results are of, not what lies there now"
-            )
+        each = _Input(path, _first_with_digest((copies.get(path, ""), path), digest), digest)
+        yield each
+        change = _change_of_input(each)
+        if change:
+            note(f"{printable(name)} {change}")
     # What no prover could be given reviewers must see all the same.
     unreadable: set[str] = set()
     for task in source.batch.tasks.values():
@@ -25134,6 +25127,31 @@ def _find_inputs(source: BundleSource, note: Note) -> Iterator[_Input]:
             yield _Input(path, path, file_state_now(path).digest)
     if not header.inputs:
         yield from _inputs_of_others(source.batch, note)
+
+
+def _first_with_digest(paths: Iterable[str], digest: str) -> str:
+    """The first of these files that has this SHA-256, or ""."""
+    for path in paths:
+        if path and file_state_now(path).digest == digest:
+            return path
+    return ""
+
+
+def _change_of_input(each: _Input) -> str:
+    """What to tell of a file that does not lie there now as it was proven; "" if it does."""
+    now = file_state_now(each.path).digest
+    if not each.source:
+        return (
+            "is not in the bundle: neither what lies there now nor inputs/ has it as it was proven"
+        )
+    if not now:
+        return "is not there any more: the bundle has it as it was proven"
+    if now != each.digest:
+        return (
+            "HAS CHANGED since it was proven: the bundle has the text that the results are of, not "
+            "what lies there now"
+        )
+    return ""
 
 
 def _inputs_of_others(batch: Batch, note: Note) -> Iterator[_Input]:
@@ -30462,6 +30480,7 @@ class OpenedBundles:
             each_asked = [_with(asked, results=each) for each in self._results_at(args.results)]
         elif hasattr(args, "theory"):
             each_asked = self._each_theory(asked)
+        # At last: until here paths are from where the user is.
         self.enter()
         return each_asked
 

@@ -145,6 +145,10 @@ class Lab:
         path.chmod(mode)
         return path
 
+    def read(self, name):
+        """What a file holds, as text."""
+        return (self.path / name).read_text(encoding="utf-8")
+
     def prover(self, body, alias="fake"):
         """Make a prover of the recipe: a shell script that begins with PRELUDE."""
         self.write(f"{alias}.sh", PRELUDE + body, 0o755)
@@ -213,6 +217,10 @@ class Lab:
         lines = journal.read_bytes().splitlines(keepends=True)
         events = [json.loads(line) for line in lines if line.endswith(b"\n")]
         return [event for event in events if kind in (None, event["event"])]
+
+    def wait_for_events(self, kind, count, results="results"):
+        """Wait until the journal holds so many events of a kind."""
+        wait_for(lambda: len(self.events(kind, results)) >= count, f"{count} x {kind}")
 
     def finishes(self, results="results"):
         """The last `finish` event of each task, by its id."""
@@ -301,12 +309,19 @@ def interrupted_batch(lab, lemmas=6, body=None):
     lab.prover(body or hang + VERIFY)
     lab.recipe(config={"global_max_cores": 2})
     process = lab.start("run recipe.json")
-    wait_for(lambda: len(lab.events("finish")) == 2)
-    wait_for(lambda: len(lab.events("start")) == 4)
+    lab.wait_for_events("finish", 2)
+    lab.wait_for_events("start", 4)
     process.send_signal(signal.SIGTERM)
     end_of(process)
     assert process.returncode == 143
     (lab.path / "go").touch()
+
+
+def edit_theory(lab, old, new):
+    """Replace a text that is in `t.spthy`, wherever it stands there."""
+    text = lab.read("t.spthy")
+    assert old in text
+    lab.write("t.spthy", text.replace(old, new))
 
 
 def wait_for(condition, what=""):
@@ -2262,7 +2277,7 @@ def test_what_may_be_no_end_counts(tmp_path, text):
 def two_views(lab):
     """The plans of a theory for two provers, of which one defines a flag: by their ids."""
     hidden = '#ifdef X\nlemma hidden [reuse]: "F"\n#endif\n'
-    lab.write("t.spthy", THEORY.replace("lemma three", hidden + "lemma three"))
+    edit_theory(lab, "lemma three", hidden + "lemma three")
     lab.prover(VERIFY)
     lab.provers["withx"] = {"path": "./fake.sh", "options": ["-D=X"]}
     lab.recipe(tamarin_versions=["fake", "withx"])
@@ -3819,7 +3834,7 @@ def test_version_is_asked_once_per_executable(lab):
     lab.provers["same"] = {"path": "./fake.sh"}
     lab.recipe(tamarin_versions=["fake", "same"], lemmas="one")
     lab.run("run recipe.json", code=0)
-    calls = (lab.path / "calls").read_text().splitlines()
+    calls = lab.read("calls").splitlines()
     assert calls.count("--version") == 1
     assert sorted(lab.finishes()) == ["t--one--fake", "t--one--same"]
 
@@ -3947,7 +3962,7 @@ def test_a_child_gets_a_utf8_locale(lab, no_locale):
     lab.prover('echo "${LC_ALL:-$LC_CTYPE}" > locale; ' + VERIFY)
     lab.recipe(lemmas="one")
     lab.run("run recipe.json", code=0)
-    assert "UTF-8" in (lab.path / "locale").read_text()
+    assert "UTF-8" in lab.read("locale")
 
 
 @pytest.mark.parametrize("name, value", [("LC_ALL", "C"), ("LANG", "POSIX"), ("LC_CTYPE", "de_DE")])
@@ -5131,7 +5146,7 @@ def recipe_of_prefixes(lab):
     """A recipe whose lemmas are named as batch-tamarin takes them, in a layout of its own."""
     lab.prover(CHECKED)
     lab.recipe(lemmas=[{"name": "t"}, {"name": "on", "expect": "verified"}])
-    text = (lab.path / "recipe.json").read_text().replace('"name": "t"', '"name" : "t" ')
+    text = lab.read("recipe.json").replace('"name": "t"', '"name" : "t" ')
     lab.write("recipe.json", text)
     return text
 
@@ -5152,14 +5167,14 @@ def test_check_writes_the_recipe_that_was_meant_and_checks_it(lab):
     text = recipe_of_prefixes(lab)
     done = lab.run("check recipe.json --fix -o new.json", code=0)
     mended = text.replace('"name" : "t" ', '"name" : "t*" ').replace('"on"', '"on*"')
-    assert (lab.path / "new.json").read_text() == mended
+    assert lab.read("new.json") == mended
     assert "wrote new.json, with '*' behind 2 names" in done.stderr
     assert "run new.json" in done.stderr
-    assert (lab.path / "recipe.json").read_text() == text
+    assert lab.read("recipe.json") == text
 
 
 def test_fix_tells_of_names_that_begin_other_names_too(lab):
-    lab.write("t.spthy", THEORY.replace("lemma two", "lemma one_more"))
+    edit_theory(lab, "lemma two", "lemma one_more")
     lab.prover(CHECKED)
     lab.recipe(lemmas="one thr")
     done = lab.run("check recipe.json --fix -o new.json", code=0)
@@ -5182,7 +5197,7 @@ def test_fix_writes_over_no_file(lab, options, wanted):
     recipe_of_prefixes(lab)
     done = lab.run(f"check recipe.json --fix {options}", code=2)
     assert wanted in done.stderr
-    assert (lab.path / "t.spthy").read_text() == THEORY
+    assert lab.read("t.spthy") == THEORY
 
 
 # What batch-tamarin writes into recipes, or takes there: numbers as texts, 1.0 for 1, null.
@@ -5476,7 +5491,7 @@ def test_a_key_with_a_line_break_is_told_on_one_line(one_lemma):
 
 def test_what_is_wrong_in_a_resumed_recipe_names_no_line_of_the_file_of_today(one_lemma):
     one_lemma.run("run recipe.json", code=0)
-    one_lemma.write("t.spthy", THEORY.replace("lemma one", "lemma other"))
+    edit_theory(one_lemma, "lemma one", "lemma other")
     done = one_lemma.run("resume results", code=2)
     assert "recipe.json: tasks.task.lemmas.0.name: no lemma" in done.stderr
 
@@ -5689,7 +5704,7 @@ def test_a_relative_path_of_a_prover_means_the_file_that_is_here(two_wrappers):
 
 def test_a_bare_word_of_a_prover_that_means_two_files_is_refused(two_wrappers):
     two_wrappers.provers["fake"] = {"command": ["sh", "fake.sh"]}
-    two_wrappers.recipe(cwd="there", lemmas=[{"name": "one"}])
+    two_wrappers.recipe(cwd="there", lemmas="one")
     assert "'fake.sh' is not the same file here and in" in complaints(two_wrappers)
 
 
@@ -5900,7 +5915,7 @@ def test_long_ids_are_cut_and_differ_by_a_digest():
 def test_an_id_does_not_depend_on_what_else_runs(lab):
     lab.prover(VERIFY)
     lab.recipe(lemmas="one")
-    recipe = json.loads((lab.path / "recipe.json").read_text())
+    recipe = json.loads(lab.read("recipe.json"))
     task = recipe["tasks"]["task"]
     tasks = {}
     for name, prefix in zip("abc", ("x y", "X_y", "x y")):
@@ -5933,7 +5948,7 @@ def test_a_rule_changes_the_keys_of_all_lemmas(lab):
     lab.prover(VERIFY)
     lab.recipe()
     before = keys_of(lab)
-    lab.write("t.spthy", THEORY.replace("Fr(~k)", "Fr(~k), In(~k)"))
+    edit_theory(lab, "Fr(~k)", "Fr(~k), In(~k)")
     assert before.isdisjoint(keys_of(lab))
 
 
@@ -6296,7 +6311,7 @@ def test_a_variant_whose_theory_cannot_be_read_fails_alone(swept):
     swept.recipe(
         matrix={"file": files},
         theory_file="{file}.spthy",
-        lemmas=[{"name": "more"}, {"name": "runs"}],
+        lemmas="more runs",
     )
     swept.run("run recipe.json", code=3)
     finishes = swept.finishes()
@@ -6758,7 +6773,7 @@ def test_theories_are_made_once_before_they_are_read_and_kept(generated):
 def test_a_command_without_theory_file_prints_the_theory(generated):
     change_recipe(generated, 'tasks.task.prepare.command = ["./make.sh", "{lemma_}"]')
     generated.run("run recipe.json", code=0)
-    assert (generated.path / "made" / "a.spthy").read_text().startswith("theory T begin lemma a")
+    assert generated.read("made/a.spthy").startswith("theory T begin lemma a")
 
 
 def test_reports_see_that_what_a_theory_is_made_from_has_changed(generated):
@@ -6857,7 +6872,7 @@ def test_what_others_wrote_is_not_written_over(generated):
     generated.run("run recipe.json", code=3)
     reason = generated.finishes()["t--unknown-lemmas--fake--a-1"]["reason"]
     assert reason.endswith("made/a.spthy, which it did not write: move that away")
-    assert (generated.path / "made" / "a.spthy").read_text() == "by hand"
+    assert generated.read("made/a.spthy") == "by hand"
 
 
 def test_check_makes_theories_as_well(generated):
@@ -7007,7 +7022,7 @@ def test_a_theory_that_one_prover_cannot_read_is_proven_by_the_other(lab):
 
 def test_what_is_named_is_not_proven_as_a_pattern_says_while_it_cannot_be_read(lab):
     lab.prover(VERIFY)
-    lab.write("t.spthy", THEORY.replace("begin", 'begin\n#ifdef A\n#include "gone.spthy"\n#endif'))
+    edit_theory(lab, "begin", 'begin\n#ifdef A\n#include "gone.spthy"\n#endif')
     lab.recipe(lemmas=[{"name": "*"}, {"name": "one", "preprocess_flags": ["A"]}])
     flags = {plan.id: plan.flags for plan in plans_of(lab)}
     assert flags == {"t--two--fake": (), "t--three--fake": (), "t--one--fake": ("A",)}
@@ -7026,7 +7041,7 @@ def test_a_mended_theory_is_proven_as_usual(one_broken):
     one_broken.write("b.spthy", BROKEN.replace("#include", "//"))
     one_broken.write("runs", "")
     done = one_broken.run("run recipe.json", code=0)
-    assert (one_broken.path / "runs").read_text() == "x\n" * 2
+    assert one_broken.read("runs") == "x\n" * 2
     assert "p--unknown-lemmas--fake" not in done.stdout + done.stderr
     wanted = GOOD | {"n--x--fake", "p--x--fake"}
     assert {path.stem for path in (one_broken.results / "success").iterdir()} == wanted
@@ -7043,7 +7058,7 @@ def test_while_a_theory_is_broken_its_results_are_kept_and_not_shown(one_broken)
     one_broken.write("b.spthy", BROKEN.replace("#include", "//"))
     one_broken.write("runs", "")
     one_broken.run("run recipe.json --no-cache", code=0)
-    assert (one_broken.path / "runs").read_text() == ""
+    assert one_broken.read("runs") == ""
     assert {path.stem for path in (one_broken.results / "proofs").iterdir()} >= {"n--x--fake"}
 
 
@@ -7052,7 +7067,7 @@ def test_a_theory_that_stays_broken_fails_again(one_broken):
     one_broken.write("runs", "")
     done = one_broken.run("run recipe.json", code=3)
     assert "2 verified, 2 failed" in done.stdout
-    assert (one_broken.path / "runs").read_text() == ""
+    assert one_broken.read("runs") == ""
 
 
 def test_a_broken_theory_does_not_stop_other_tasks_that_are_chosen(one_broken):
@@ -7242,7 +7257,7 @@ def change_lines(journal, change):
 
 def runs_of(lab):
     """The lemmas that provers noted down in `runs`, sorted."""
-    return sorted((lab.path / "runs").read_text().split())
+    return sorted(lab.read("runs").split())
 
 
 NOTE_RUNS = 'echo "$LEMMA" >> runs\n'
@@ -7368,7 +7383,7 @@ def test_a_cache_named_to_resume_lies_where_the_user_is(lab):
 
 
 def rename_lemma_three(lab):
-    text = (lab.path / "t.spthy").read_text()
+    text = lab.read("t.spthy")
     lab.write("t.spthy", text.replace("lemma three:", "lemma new:"))
 
 
@@ -7384,14 +7399,14 @@ def test_the_report_is_of_what_is_planned_now(lab):
     half_done(lab, "two")
     rename_lemma_three(lab)
     lab.run("run recipe.json", code=0)
-    report = json.loads((lab.results / "execution_report.json").read_text())
+    report = json.loads(lab.read("results/execution_report.json"))
     shown = sorted(report["tasks"]["task"]["subtasks"])
     assert shown == ["t--new--fake", "t--one--fake", "t--two--fake"]
 
 
 def test_a_comment_changes_nothing(lab):
     half_done(lab, "two")
-    text = (lab.path / "t.spthy").read_text()
+    text = lab.read("t.spthy")
     lab.write("t.spthy", "/* a comment */ " + text)
     lab.run("run recipe.json --no-cache", code=0)
     assert runs_of(lab) == ["two"]
@@ -7402,7 +7417,7 @@ def test_outputs_of_an_earlier_attempt_are_kept(lab):
     log = lab.results / "logs" / "t--two--fake.err"
     log.write_text("earlier")
     lab.run("run recipe.json", code=0)
-    assert (lab.results / "earlier" / "t--two--fake~1.err").read_text() == "earlier"
+    assert lab.read("results/earlier/t--two--fake~1.err") == "earlier"
     assert log.read_text() == ""
     starts = [event for event in lab.events("start") if event["job"] == "t--two--fake"]
     assert [start["attempt"] for start in starts] == [1, 2]
@@ -7546,12 +7561,6 @@ def proven_lab(lab):
     return lab
 
 
-def edit_theory(lab, old, new):
-    text = (lab.path / "t.spthy").read_text()
-    assert old in text
-    lab.write("t.spthy", text.replace(old, new))
-
-
 def told_by_status(lab, results="results"):
     """What `status` says of each task, by its lemma: the words of its row."""
     rows = {}
@@ -7624,9 +7633,9 @@ def test_no_page_shows_an_older_text_as_today_s_while_the_first_proof_runs(prove
     look = "cp results/summary.html seen.html; ls results/success results/proofs > seen\n"
     proven_lab.prover(look + NOTE_RUNS + VERIFY)
     proven(proven_lab, "-t", "t--one")
-    page = (proven_lab.path / "seen.html").read_text()
+    page = proven_lab.read("seen.html")
     assert page.count("was verified (an older prover)") >= 3
-    assert "fake" not in (proven_lab.path / "seen").read_text()
+    assert "fake" not in proven_lab.read("seen")
 
 
 def test_an_entry_that_comes_back_has_its_results(proven_lab):
@@ -7643,7 +7652,7 @@ def test_an_entry_that_comes_back_has_its_results(proven_lab):
 
 
 def test_the_other_tasks_keep_the_results_of_an_older_prover(proven_lab):
-    script = (proven_lab.path / "fake.sh").read_text()
+    script = proven_lab.read("fake.sh")
     proven_lab.write("fake.sh", script + "# new\n", 0o755)
     assert proven(proven_lab, "-t", "t--one") == "one"
     rows = told_by_status(proven_lab)
@@ -7755,7 +7764,7 @@ def test_a_result_comes_back_when_proving_it_again_was_broken_off(proven_lab):
     assert process.returncode == -signal.SIGKILL
     wait_for(lambda: lock_is_free(proven_lab.journal))
     assert proven(proven_lab) == ""
-    assert (proven_lab.results / "proofs" / "t--two--fake.spthy").read_text() == "theory proof\n"
+    assert proven_lab.read("results/proofs/t--two--fake.spthy") == "theory proof\n"
 
 
 def test_evidence_goes_and_comes_with_its_result(proven_lab):
@@ -8467,7 +8476,7 @@ def test_a_stored_result_that_finds_no_room_is_not_proven_again(lab, monkeypatch
     monkeypatch.setattr(bt, "keep_inputs", lambda *_: None)
     done = lab.run("run recipe.json -o other", code=2)
     assert "No space left on device: make room" in done.stderr
-    assert (lab.path / "runs").read_text() == ""
+    assert lab.read("runs") == ""
 
 
 def test_a_full_disk_names_the_file_that_found_no_room(tmp_path, monkeypatch):
@@ -8880,7 +8889,7 @@ class CacheLab(Lab):
 
     def edit(self, old, new, file="t.spthy"):
         """Replace a piece of a file that is there once."""
-        text = (self.path / file).read_text()
+        text = self.read(file)
         assert text.count(old) == 1
         (self.path / file).write_text(text.replace(old, new))
 
@@ -8893,12 +8902,12 @@ class CacheLab(Lab):
         self.write("runs", "")
         self.number += 1
         self.directory = f"run{self.number}"
-        self.last = self.run("run", "recipe.json", "-o", self.directory, *args, code=code)
+        self.last = self.run("run recipe.json -o", self.directory, *args, code=code)
         return self.asked()
 
     def asked(self):
         """What the prover was asked for since it was last forgotten, as sorted words."""
-        words = (self.path / "runs").read_text().split()
+        words = self.read("runs").split()
         return " ".join(sorted(words))
 
     def finished(self):
@@ -9428,7 +9437,7 @@ def test_restored_results_are_marked_in_tables_and_pages(model):
 
 
 def test_restored_results_are_marked_in_reports(model, monkeypatch, capsys):
-    model.recipe(lemmas=[{"name": "l0"}])
+    model.recipe(lemmas="l0")
     model.proven()
     model.edit_lemma("l3")
     model.proven()
@@ -9451,7 +9460,7 @@ def test_an_input_that_is_only_touched_has_not_changed(lab):
 def test_an_input_that_is_gone_after_a_proof_has_changed(model, name):
     """What the prover read before it went, nobody can tell."""
     model.edit('echo "theory proof', f'rm -f {name}; echo "theory proof', "fake.sh")
-    model.recipe(config={"global_max_cores": 1}, lemmas=[{"name": "l[01]"}])
+    model.recipe(config={"global_max_cores": 1}, lemmas="l[01]")
     model.proven(code=3)
     reason = f"{name} is gone since the batch was planned"
     assert model.all_finished(status="interrupted", reason=reason)
@@ -9515,7 +9524,7 @@ def test_failures_without_a_word_of_the_prover_run_again(lab):
     for directory in ("first", "second"):
         lab.write("runs", "")
         lab.run("run recipe.json -o", directory, code=3)
-        runs = (lab.path / "runs").read_text()
+        runs = lab.read("runs")
         assert sorted(runs.split()) == ["one", "three", "two"]
 
 
@@ -9524,7 +9533,7 @@ def test_what_was_interrupted_runs_again(lab):
     lab.recipe(lemmas="one")
     for directory in ("first", "second"):
         lab.run("run recipe.json -o", directory, code=143)
-    assert (lab.path / "runs").read_text() == "one\none\n"
+    assert lab.read("runs") == "one\none\n"
 
 
 def test_a_parse_error_is_kept(model):
@@ -9652,7 +9661,7 @@ def test_hits_wait_until_the_prover_has_loaded_the_text(model):
     model.write("hold", "")
     model.directory = "held"
     with program_running(model, "run", "recipe.json", "-o", "held"):
-        wait_for(lambda: len(model.events("start", "held")) == 2)
+        model.wait_for_events("start", 2, "held")
         started = sorted(event["ids"] for event in model.events("start", "held"))
         assert started == [[], ["t--l2--fake"]], "the load serves no task"
         assert model.finished() == {}, "nothing counts yet"
@@ -9682,7 +9691,7 @@ def test_a_load_leaves_no_trace_among_the_results(model):
 
 
 def test_a_load_that_an_older_version_stored_is_none(model):
-    model.recipe(lemmas=[{"name": "l0"}])
+    model.recipe(lemmas="l0")
     model.proven()
     model.edit_lemma("l3")
     model.proven()
@@ -9693,7 +9702,7 @@ def test_a_load_that_an_older_version_stored_is_none(model):
 
 def test_hits_take_the_warnings_of_the_load(model):
     """Those of the new text, not those of the old one that the lemma was proven in."""
-    model.recipe(lemmas=[{"name": "l0"}])
+    model.recipe(lemmas="l0")
     model.proven()
     assert model.finished()["l0"]["warnings"] == []
     model.edit_lemma("l3", "WRONG")
@@ -9706,7 +9715,7 @@ def test_hits_take_the_warnings_of_the_load(model):
 
 def test_hits_are_withdrawn_when_the_prover_refuses_the_text(model):
     model.proven()
-    model.recipe(lemmas=[{"name": "l[01]"}])
+    model.recipe(lemmas="l[01]")
     model.edit_lemma("l3", "SYNTAX")
     assert model.proven(code=3) == "l0 l1 load"
     assert model.all_finished(status="failed", cached=False)
@@ -9788,7 +9797,7 @@ def test_a_load_that_meets_its_limit_after_it_has_loaded_counts(model):
     hog = "hog=$(head -c 80000000 /dev/zero | tr '\\0' x); sleep 600"
     closed = 'echo "[Theory T] Theory closed" >&2'
     model.edit(closed, f'{closed}\n[ "$LEMMA" ] || {{ {hog}; }}', "fake.sh")
-    model.recipe(resources={"max_memory": 0.05}, lemmas=[{"name": "l0"}])
+    model.recipe(resources={"max_memory": 0.05}, lemmas="l0")
     model.proven()
     model.edit_lemma("l3")
     for asked in ("load", ""):
@@ -9800,7 +9809,7 @@ def test_a_load_that_meets_its_limit_after_it_has_loaded_counts(model):
 
 def test_a_log_that_a_killed_driver_left_is_no_load(model):
     """A load appends to its log: what stands there from another text must not count."""
-    model.recipe(lemmas=[{"name": "l0"}])
+    model.recipe(lemmas="l0")
     model.proven()
     model.edit_lemma("l3", "SYNTAX")
     for ending in ("out", "err"):
@@ -9951,7 +9960,7 @@ def test_what_was_damaged_is_stored_anew(stored, damage):
 
 
 def test_what_was_damaged_is_proven_again(model):
-    model.recipe(lemmas=[{"name": "l2"}])
+    model.recipe(lemmas="l2")
     model.proven()
     (entry,) = cache_entries("*.?*")
     (entry / "stdout").write_bytes(b"\0garbage")
@@ -10390,7 +10399,7 @@ def test_a_run_by_history_starts_with_what_took_longest(lab):
     lab.journal.write_text("".join(journal))
     lab.write("runs", "")
     lab.run("run recipe.json --again", code=0)
-    assert (lab.path / "runs").read_text().split() == ["l0", "l2", "l1"]
+    assert lab.read("runs").split() == ["l0", "l2", "l1"]
 
 
 @pytest.mark.parametrize(
@@ -10574,7 +10583,7 @@ def test_memory_is_doubled_until_nothing_is_left(lab):
     lab.recipe(config={"global_max_memory": 0.15}, resources=resources, lemmas="two")
     lab.run("run recipe.json --retry 5", code=3)
     assert [memory_mb for _, memory_mb in limits_planned(lab)] == [51, 102, 153]
-    done = lab.run("retry", "results", code=3)
+    done = lab.run("retry results", code=3)
     assert "nothing to do" in done.stderr
     assert "no limit that was met can be doubled" in done.stderr
     assert "batch_tamarin.py retry" not in done.stdout
@@ -10584,8 +10593,8 @@ def test_each_retry_doubles_once(lab):
     limited(lab, 0.1)
     done = lab.run("run recipe.json", code=3)
     assert "or batch_tamarin.py retry results: the same with doubled limits" in done.stdout
-    lab.run("retry", "results", code=3)
-    lab.run("retry", "results", code=3)
+    lab.run("retry results", code=3)
+    lab.run("retry results", code=3)
     assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.1, 0.2, 0.4]
     assert attempts_finished(lab) == [1, 2, 3]
 
@@ -10621,7 +10630,7 @@ def test_only_the_chosen_tasks_run_with_raised_limits(lab):
     lab.recipe(resources={"timeout": 0.1})
     assert proven(lab, code=3) == "one three two"
     lab.write("runs", "")
-    lab.run("retry", "results", "-t", "t--two", code=3)
+    lab.run("retry results -t t--two", code=3)
     assert runs_of(lab) == ["two"]
 
 
@@ -10698,26 +10707,29 @@ def test_what_meets_its_limit_is_tried_with_the_next_options(lab):
     assert "limit of 0.3 s; options --heuristic=S, runs again" in done.stderr
     assert "limit raised to 300 s, options --heuristic=C" in done.stdout
     (row,) = csv.DictReader(lab.run("report results -f csv").stdout.splitlines())
-    assert (row["options"], row["stage"], row["verdict"]) == ("'--heuristic=C", "2", "verified")
+    assert row["options"] == "'--heuristic=C"
+    assert row["stage"] == "2"
+    assert row["verdict"] == "verified"
     page = lab.run("report results -f md").stdout
     assert "earlier attempts | timeout (1 core, 1 GB, 0.3 s, without options); timeout" in page
     assert "nothing to do" in lab.run("run recipe.json --no-cache", code=0).stderr
-    assert (lab.results / "proofs/t--two--fake.spthy").read_text() == "theory proof C\n"
+    assert lab.read("results/proofs/t--two--fake.spthy") == "theory proof C\n"
 
 
 def test_later_stages_make_no_rows_of_their_own_where_provers_are_compared(lab):
-    staged(lab, "C", lemmas=[{"name": "one"}, {"name": "two"}])
+    staged(lab, "C", lemmas="one two")
     lab.run("run recipe.json", code=0)
     page = lab.run("report results -f md").stdout
     assert "| result | lemma | steps |" in page
 
 
 def test_the_audit_takes_lemmas_of_all_stages_for_one_model(lab):
-    staged(lab, "C", lemmas=[{"name": "one"}, {"name": "two"}])
-    lab.write("t.spthy", THEORY.replace('two: exists-trace "Ex', 'two: "Ex'))
+    staged(lab, "C", lemmas="one two")
+    edit_theory(lab, 'two: exists-trace "Ex', 'two: "Ex')
     lab.run("run recipe.json", code=0)
     (one, two) = json.loads(lab.run("report results -f json").stdout)["tasks"]
-    assert (one.get("stage", 0), two["stage"]) == (0, 1)
+    assert "stage" not in one
+    assert two["stage"] == 1
     assert two["assumes"] == ["one"]
     assert two["assuming"] == []
 
@@ -10778,9 +10790,9 @@ def test_the_next_stage_allows_more_of_what_was_met_or_has_other_options(status,
     limits = bt.Limits(1, 1024, 60)
     planned = [bt.Stage(limits, (), "k")]
     for words in stages.split(", "):
-        *numbers, option = (words + " ").split(" ", 3)
-        option = option.strip()
-        planned.append(bt.Stage(bt.Limits(*map(int, numbers)), (option,), f"k{option}"))
+        cores, memory_mb, timeout_s, *options = words.split(" ")
+        allowed = bt.Limits(int(cores), int(memory_mb), int(timeout_s))
+        planned.append(bt.Stage(allowed, tuple(options), f"k{''.join(options)}"))
     plan = a_plan(limits=limits, stages=tuple(planned))
     records = [bt.Record(bt.Result(bt.Status(status)), plan, 1, "here")]
     assert bt.plan_to_try(plan, records, "here").stage == wanted
@@ -10797,7 +10809,7 @@ def test_an_answer_of_a_later_stage_stays_when_an_earlier_limit_grows(lab):
 
 def test_what_is_incomplete_in_a_later_stage_keeps_no_earlier_one_from_larger_limits(lab):
     staged(lab, "C")
-    script = (lab.path / "fake.sh").read_text()
+    script = lab.read("fake.sh")
     lab.write("fake.sh", script.replace("verified (7", "analysis incomplete (7"), 0o755)
     assert proven(lab, code=3) == "two twoC"
     assert proven_nothing(lab, "--no-cache")
@@ -10824,7 +10836,8 @@ def test_the_cache_has_each_stage_under_its_own_key(lab):
     assert runs_of(lab) == []
     assert lab.only_finish()["cached"]
     (plan,) = lab.events("task")[-1:]
-    assert (plan["stage"], plan["options"]) == (2, ["--heuristic=C"])
+    assert plan["stage"] == 2
+    assert plan["options"] == ["--heuristic=C"]
     staged(lab)
     lab.run("run recipe.json -o alone", code=3)
     assert runs_of(lab) == [], "the limit is known, too"
@@ -10875,7 +10888,7 @@ def test_limits_are_doubled_after_the_last_stage_only(lab):
     assert proven(lab, "--retry", "1", code=3) == "two twoS twoS"
     assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.3, 0.2, 0.4]
     lab.write("runs", "")
-    lab.run("retry", "results", "--no-cache", code=3)
+    lab.run("retry results --no-cache", code=3)
     assert runs_of(lab) == ["twoS"]
     staged(lab, "S", "C")
     change_recipe(lab, 'tasks.task.on_limit.0.resources = {"timeout": 0.2}')
@@ -10890,7 +10903,7 @@ def test_what_is_proven_anew_begins_with_the_first_stage(lab):
 
 def test_only_what_is_left_of_a_shared_process_has_other_stages(lab):
     shared = {"granularity": "theory", "config": {"global_max_cores": 1}}
-    staged(lab, "C", lemmas=[{"name": "one"}, {"name": "two"}], **shared)
+    staged(lab, "C", lemmas="one two", **shared)
     assert proven(lab) == "one one two two twoC"
     assert {event["verdict"] for event in lab.finishes().values()} == {"verified"}
 
@@ -10932,10 +10945,10 @@ def test_a_recheck_goes_by_the_options_of_the_stage_that_answered(lab):
     staged(lab, "C", tamarin_versions=["fake"])
     lab.prover(finder)
     lab.prover(CHECKER, alias="trusted")
-    recipe = json.loads((lab.path / "recipe.json").read_text())
+    recipe = json.loads(lab.read("recipe.json"))
     recipe["tamarin_versions"] = lab.provers
     lab.write("recipe.json", json.dumps(recipe))
-    lab.write("t.spthy", THEORY.replace("two: exists-trace", "two:"))
+    edit_theory(lab, "two: exists-trace", "two:")
     lab.run("run recipe.json", code=0)
     lab.run("recheck results --prover trusted")
     (check,) = lab.events("task", "results/recheck-trusted")
@@ -11020,7 +11033,7 @@ def test_no_answer_is_a_failure(lab, body, timeout, status):
 def test_a_theory_that_cannot_be_read_is_a_failure(lab):
     lab.prover(NOTE_RUNS + VERIFY)
     lab.recipe()
-    recipe = json.loads((lab.path / "recipe.json").read_text())
+    recipe = json.loads(lab.read("recipe.json"))
     recipe["tasks"]["other"] = {**recipe["tasks"]["task"], "theory_file": "gone.spthy"}
     lab.write("recipe.json", json.dumps(recipe))
     lab.write("runs", "")
@@ -11191,7 +11204,7 @@ def recipe_to_share(lab, body=TOGETHER, count=5, cores=1, **entry):
 
 def what_ran(lab):
     """What each run of the prover was asked for, sorted."""
-    runs = (lab.path / "runs").read_text().split("\n")
+    runs = lab.read("runs").split("\n")
     return sorted(runs)[1:]
 
 
@@ -11389,7 +11402,7 @@ def test_lemmas_that_run_alone_keep_their_priority(lab):
     urgent = {"name": "l[01]", "priority": 1}
     recipe_to_share(lab, crash + TOGETHER, count=4, lemmas=[urgent, {"name": "l[23]"}])
     lab.run("run recipe.json", code=0)
-    assert (lab.path / "runs").read_text() == " l0\n l1\n l2 l3\n"
+    assert lab.read("runs") == " l0\n l1\n l2 l3\n"
 
 
 def test_lemmas_run_alone_also_when_the_batch_goes_on(lab):
@@ -11397,7 +11410,7 @@ def test_lemmas_run_alone_also_when_the_batch_goes_on(lab):
     alone = '[ "$LEMMAS" = " $LEMMA" ] || exit 3\n[ -e go ] || exec sleep 600\n'
     recipe_to_share(lab, alone + TOGETHER, count=3)
     process = lab.start("run recipe.json")
-    wait_for(lambda: len(lab.events("start")) == 2)
+    lab.wait_for_events("start", 2)
     process.terminate()
     end_of(process)
     assert process.returncode == 143
@@ -11587,13 +11600,17 @@ UNSURE_OF_IT = (
 
 def recipe_of_race(lab, ways, lemmas="one", cores=2, **entry):
     """A recipe whose variants race, each with a heuristic; by its letter what comes of it."""
-    branches = [f"{letter})\n{way}\n;;" for letter, way in ways.items()]
-    lab.prover(HEURISTIC + "case $H in\n" + "\n".join(branches) + "\nesac\n")
-    resources = {"max_cores": 1, "max_memory": 0.2, "timeout": 300}
-    config = {"global_max_cores": cores, "global_max_memory": 1}
-    variants = {letter: {"tamarin_options": [f"--heuristic={letter}"]} for letter in ways}
-    entry = {"variants": variants, "resources": resources, "config": config, "race": True, **entry}
-    lab.recipe(lemmas=[{"name": name} for name in lemmas.split()], **entry)
+    branches = ""
+    variants = {}
+    for letter, way in ways.items():
+        branches += f"{letter})\n{way}\n;;\n"
+        variants[letter] = {"tamarin_options": [f"--heuristic={letter}"]}
+    lab.prover(f"{HEURISTIC}case $H in\n{branches}esac\n")
+    entry.setdefault("config", {"global_max_cores": cores, "global_max_memory": 1})
+    entry.setdefault("resources", {"max_cores": 1, "max_memory": 0.2, "timeout": 300})
+    entry.setdefault("variants", variants)
+    entry.setdefault("race", True)
+    lab.recipe(lemmas=lemmas, **entry)
 
 
 def ends_of_race(lab):
@@ -11601,14 +11618,20 @@ def ends_of_race(lab):
     batch, _ = bt.load_batch(str(lab.journal), pytest.fail)
     told = {}
     for task in batch.tasks.values():
-        by = f" by {task.result.settled_by[-1]}" if task.result and task.result.settled_by else ""
-        told[task.plan.variant] = task.outcome + by
+        told[task.plan.variant] = task.outcome
+        if task.result and task.result.settled_by:
+            winner = task.result.settled_by[-1]
+            told[task.plan.variant] += f" by {winner}"
     return told
 
 
 def starts_of(lab):
     """The variants that began, in their order."""
-    return [event["ids"][0][-1] for event in lab.events("start")]
+    variants = []
+    for event in lab.events("start"):
+        (task_id,) = event["ids"]
+        variants.append(task_id[-1])
+    return variants
 
 
 def test_the_first_answer_ends_the_others(lab):
@@ -11682,8 +11705,9 @@ def test_the_answer_of_a_race_is_held_to_what_is_expected(lab):
     recipe_of_race(lab, {"C": VERIFY, "S": STUCK}, cores=1, expect="falsified")
     done = lab.run("run recipe.json", code=1)
     assert "1 not as expected" in done.stdout
-    cases = list(ElementTree.fromstring(lab.run("report results -f junit").stdout)[0])
-    assert [note.tag for case in cases for note in case] == ["failure", "skipped"]
+    (suite,) = ElementTree.fromstring(lab.run("report results -f junit").stdout)
+    notes = [note.tag for case in suite for note in case]
+    assert notes == ["failure", "skipped"]
 
 
 def test_a_race_that_was_won_leaves_nothing_to_do(lab):
@@ -11766,14 +11790,15 @@ def test_a_race_is_never_shared(lab):
     ways = {"C": VERIFY, "S": STUCK}
     recipe_of_race(lab, ways, lemmas="one three", cores=1, granularity="theory")
     lab.run("run recipe.json", code=0)
-    assert (lab.path / "runs").read_text() == "one C\nthree C\n"
+    assert lab.read("runs") == "one C\nthree C\n"
 
 
 def test_a_race_that_is_killed_in_the_middle_goes_on_as_a_race(lab):
     finish_one = "[ $LEMMA = one ] || [ -e go ] || exec sleep 600\n"
     recipe_of_race(lab, {"C": finish_one + VERIFY, "S": STUCK}, lemmas="one three", cores=1)
     running = lab.start("run recipe.json")
-    wait_for(lambda: len(lab.events("start")) == 2 and len(lab.events("finish")) == 2)
+    lab.wait_for_events("start", 2)
+    lab.wait_for_events("finish", 2)
     running.kill()
     end_of(running)
     lab.write("go", "")
@@ -11803,7 +11828,7 @@ def test_a_recipe_of_a_race_has_the_options_that_won(lab):
     recipe_of_race(lab, {"C": STUCK, "S": VERIFY})
     lab.run("run recipe.json", code=0)
     lab.run("init --from results --yes -o new.json", code=0)
-    (entry,) = json.loads((lab.path / "new.json").read_text())["tasks"].values()
+    (entry,) = json.loads(lab.read("new.json"))["tasks"].values()
     assert entry["tamarin_options"] == ["--heuristic=S"]
     assert len(entry["lemmas"]) == 1
 
@@ -11822,7 +11847,7 @@ def test_another_winner_than_before_is_no_news(lab):
 def test_the_page_answers_for_the_lemmas_of_a_race(lab):
     recipe_of_race(lab, {"C": VERIFY, "S": STUCK}, cores=1, expect="verified")
     lab.run("run recipe.json", code=0)
-    page = (lab.results / "summary.html").read_text()
+    page = lab.read("results/summary.html")
     assert "1 of 1 lemma as expected; 1 was superseded by another variant." in page
 
 
@@ -11864,7 +11889,7 @@ def checked(lab):
 
 def test_one_load_checks_all_stored_proofs_and_tells_why_one_is_not_confirmed(checked):
     checked.run("run recipe.json", code=3)
-    assert len((checked.path / "runs").read_text().splitlines()) == 1
+    assert len(checked.read("runs").splitlines()) == 1
     reasons = {}
     for task_id, event in checked.finishes().items():
         assert event["status"] == "completed"
@@ -11881,7 +11906,7 @@ def test_one_load_checks_all_stored_proofs_and_tells_why_one_is_not_confirmed(ch
 def test_each_variant_has_a_load_of_its_own(checked):
     change_recipe(checked, 'tasks.task.variants = {"a": {}, "b": {"preprocess_flags": ["X"]}}')
     checked.run("run recipe.json", code=3)
-    assert len((checked.path / "runs").read_text().splitlines()) == 2
+    assert len(checked.read("runs").splitlines()) == 2
     assert len(checked.finishes()) == 8
 
 
@@ -11891,7 +11916,7 @@ def test_the_load_has_the_largest_limits_of_the_lemmas(checked):
     change_recipe(checked, f"tasks.task.lemmas.1.resources = {json.dumps(large)}")
     change_recipe(checked, 'tasks.task.lemmas.0.resources = {"max_cores": 2}')
     checked.run("run recipe.json", code=3)
-    (command,) = (checked.path / "runs").read_text().splitlines()
+    (command,) = checked.read("runs").splitlines()
     assert "+RTS -N2 -RTS" in command
 
 
@@ -11902,7 +11927,7 @@ def test_a_load_that_fails_is_what_each_of_its_checks_came_to(checked):
     for task_id, event in checked.finishes().items():
         assert event["status"] == "failed"
         assert "tamarin-prover: no" in event["reason"]
-        assert "no" in (checked.results / "logs" / f"{task_id}.err").read_text()
+        assert "no" in checked.read(f"results/logs/{task_id}.err")
 
 
 def test_a_check_that_met_its_limit_is_loaded_again_with_a_larger_one(checked):
@@ -12225,7 +12250,7 @@ def outcomes_of(lab, results="results"):
 
 def calls_of(lab):
     """With which flags the prover was called, in this order."""
-    lines = (lab.path / "runs").read_text().splitlines()
+    lines = lab.read("runs").splitlines()
     return [line.partition(" ")[2] for line in lines]
 
 
@@ -12290,7 +12315,7 @@ def test_a_proof_that_contradicts_what_was_implied_is_said_loudly(lab):
     audit = lab.run("audit results", code=1).stdout
     first_finding = next(line for line in audit.splitlines() if "order" in line)
     assert told in first_finding
-    page = (lab.results / "summary.html").read_text()
+    page = lab.read("results/summary.html")
     assert "contradicted by another result" in page or "contradicted by other results" in page
 
 
@@ -12421,7 +12446,7 @@ def test_a_sweep_that_is_killed_when_something_followed_goes_on_without_a_proof(
 def test_reports_carry_what_follows_as_its_own_kind(lab):
     sweep_of_attackers(lab)
     lab.run("run recipe.json", code=0)
-    page = (lab.results / "summary.html").read_text()
+    page = lab.read("results/summary.html")
     answer = "5 of 5 results answered: 2 verified, 3 falsified; 1 is implied to be verified; "
     assert answer + "2 are implied to be falsified." in page
     assert '<td class="w implied-verified"' in page
@@ -12441,7 +12466,7 @@ def test_reports_carry_what_follows_as_its_own_kind(lab):
         assert "implied falsified" in lab.run("report results -f", form).stdout
     status = json.loads(lab.run("status results --json").stdout)
     assert "implied falsified" in json.dumps(status)
-    upstream = json.loads((lab.results / "success" / "t--one--fake--A+C.json").read_text())
+    upstream = json.loads(lab.read("results/success/t--one--fake--A+C.json"))
     assert not upstream["verified_lemma"] and not upstream["falsified_lemma"]
 
 
@@ -12478,7 +12503,7 @@ def test_an_implied_verdict_can_meet_and_miss_an_expectation(lab):
     notes = {case.get("name"): [note.tag for note in case] for case in junit[0]}
     assert notes["one [fake none]"] == ["failure"]
     assert notes["one [fake A+C]"] == ["skipped"]
-    page = PageReader((lab.results / "summary.html").read_text())
+    page = PageReader(lab.read("results/summary.html"))
     told = {row[0]: row[2] for row in page.tables["Results"]}
     assert told["implied falsified"] == "yes (implied)"
     assert told["implied verified"] == "no: expected falsified"
@@ -12574,7 +12599,7 @@ def test_what_is_slow_is_done_beside_the_loop(model, monkeypatch):
     monkeypatch.setattr(bt.Journal, "flush", lambda journal: journal.tell(10**9))
     monkeypatch.setattr(bt, "_PRUNE_AFTER", 0)
     assert model.proven("-d") == "l2 load"
-    text = (model.path / "calls").read_text()
+    text = model.read("calls")
     calls = set(text.splitlines())
     assert "in the loop\n" not in text
     assert calls == {f"{name} beside the loop" for _, name in TAKES_TIME}
@@ -12618,7 +12643,7 @@ def costs_of(lab, *args):
     folder = os.path.dirname(compiled_script())
     command = [sys.executable, "-c", COUNTED, folder, *args]
     subprocess.run(command, cwd=lab.path, check=True, capture_output=True, timeout=RUN_S)
-    text = (lab.path / "counts.json").read_text()
+    text = lab.read("counts.json")
     counts = Counter(json.loads(text))
     sizes = [file.stat().st_size for file in lab.results.rglob("*")]
     counts["bytes"] = sum(sizes)
@@ -12776,24 +12801,44 @@ class ClusterLab(Lab):
         (self.path / name).touch()
 
     def marks(self, sign="+"):
-        """The lemmas that provers have begun or ended with, in their order, with the nodes."""
-        marks = self.path / "marks"
-        lines = marks.read_text().splitlines() if marks.exists() else []
-        return [tuple(line.split()[1:]) for line in lines if line.startswith(sign)]
+        """The lemmas that provers have begun or ended with, in their order."""
+        if not (self.path / "marks").exists():
+            return []
+        lemmas = []
+        for line in self.read("marks").splitlines():
+            mark, lemma, _ = line.split()
+            if mark == sign:
+                lemmas.append(lemma)
+        return lemmas
 
     def begun(self):
         """The lemmas whose start the journal tells of."""
-        return {event["ids"][0].split("--")[1] for event in self.events("start")}
+        lemmas = set()
+        for event in self.events("start"):
+            lemmas.add(lemma_in(event["ids"][0]))
+        return lemmas
 
     def outcomes(self, results="results"):
         """How tasks ended: status, verdict and reason, by lemma."""
-        return {
-            task_id.split("--")[1]: (event["status"], event["verdict"], event["reason"])
-            for task_id, event in self.finishes(results).items()
-        }
+        told = {}
+        for task_id, event in self.finishes(results).items():
+            told[lemma_in(task_id)] = (event["status"], event["verdict"], event["reason"])
+        return told
 
     def verdicts(self):
-        return {lemma: verdict for lemma, (_, verdict, _) in self.outcomes().items()}
+        """What tasks came to, by lemma."""
+        told = {}
+        for task_id, event in self.finishes().items():
+            told[lemma_in(task_id)] = event["verdict"]
+        return told
+
+    def nodes(self, kind):
+        """The nodes that events of a kind name."""
+        return {event["node"] for event in self.events(kind)}
+
+    def copies(self, name="*.json"):
+        """What nodes have left for a driver that was killed."""
+        return list((self.results / "nodes").glob(f"*/{name}"))
 
     @property
     def name(self):
@@ -12803,6 +12848,16 @@ class ClusterLab(Lab):
     def queue(self, form="%i"):
         """The jobs of the batch."""
         return slurm_says("squeue", "--noheader", f"--name={self.name}", f"--format={form}")
+
+
+def lemma_in(task_id):
+    """The lemma that a task's id names."""
+    return task_id.split("--")[1]
+
+
+def all_verified(count):
+    """The verdicts of so many lemmas of `many_lemmas`."""
+    return dict.fromkeys((f"l{number}" for number in range(count)), "verified")
 
 
 def slurm_says(*command):
@@ -12834,10 +12889,11 @@ def test_a_batch_fills_the_nodes_of_a_cluster_and_never_more(cluster):
     # The first four wait for each other.
     cluster.make(40, WAIT_FOR_FOUR)
     cluster.run_script("run recipe.json --no-cache", code=0)
-    assert set(cluster.verdicts().values()) == {"verified"} and len(cluster.verdicts()) == 40
-    assert most_at_once((cluster.path / "marks").read_text()) == {"n1": 2, "n2": 2}
-    ran_on = {event["node"] for event in cluster.events("finish")}
-    assert ran_on == {"n1", "n2"} == {event["host"] for event in cluster.events("start")}
+    assert cluster.verdicts() == all_verified(40)
+    assert most_at_once(cluster.read("marks")) == {"n1": 2, "n2": 2}
+    assert cluster.nodes("finish") == {"n1", "n2"}
+    hosts = {event["host"] for event in cluster.events("start")}
+    assert hosts == {"n1", "n2"}
     # What nodes and srun have said is in the journal now.
     assert not (cluster.results / "nodes").exists()
 
@@ -12856,19 +12912,22 @@ def test_on_a_cluster_results_are_those_of_one_machine(cluster):
     )
     os.mkfifo(cluster.path / "hold")
     holding = os.open(cluster.path / "hold", os.O_RDWR)
-    cluster.recipe(lemmas=[{"name": "*"}, {"name": "l2", "resources": {"timeout": 1}},
-                           {"name": "l1", "resources": {"max_memory": 0.4}}])  # fmt: skip
+    short = {"name": "l2", "resources": {"timeout": 1}}
+    small = {"name": "l1", "resources": {"max_memory": 0.4}}
+    cluster.recipe(lemmas=[{"name": "*"}, short, small])
     there = cluster.start("run recipe.json --launcher slurm --no-cache")
     cluster.run_script("run recipe.json -o local --no-cache", code=3)
     _, told = end_of(there)
     os.close(holding)
     assert there.returncode == 3, told
     here = cluster.finishes("local")
-    assert {event["status"] for event in here.values()} >= {"timeout", "memory_limit", "failed"}
+    statuses = {event["status"] for event in here.values()}
+    assert statuses >= {"timeout", "memory_limit", "failed"}
     for task_id, event in cluster.finishes().items():
         for field in ("status", "verdict", "steps", "lemmas", "exit", "warnings", "prover_s"):
             assert event[field] == here[task_id][field], (task_id, field)
-        assert event["cpu_s"] is not None and event["node"] in ("n1", "n2")
+        assert event["cpu_s"] is not None
+        assert event["node"] in ("n1", "n2")
     assert cluster.finishes()["t--l2--fake"]["wall_s"] >= 1
     assert cluster.finishes()["t--l1--fake"]["peak_mb"] > 0.4 * 1024
 
@@ -12877,8 +12936,8 @@ def test_a_job_that_somebody_cancels_is_interrupted_and_runs_again(cluster):
     cluster.make(3)
     process = cluster.start("run recipe.json --no-cache")
     wait_for(lambda: len(cluster.begun()) == 3)
-    (number,) = (line.split()[0] for line in cluster.queue("%i %k") if "t--l1--fake" in line)
-    slurm_says("scancel", number)
+    (job,) = (line for line in cluster.queue("%i %k") if "t--l1--fake" in line)
+    slurm_says("scancel", job.split()[0])
     wait_for(lambda: cluster.events("finish"))
     cluster.go("go-l0")
     cluster.go("go-l2")
@@ -12887,19 +12946,20 @@ def test_a_job_that_somebody_cancels_is_interrupted_and_runs_again(cluster):
     assert cluster.outcomes()["l1"] == ("interrupted", None, "its job was cancelled")
     cluster.go()
     cluster.run_script("resume results", code=0)
-    assert cluster.verdicts() == dict.fromkeys(["l0", "l1", "l2"], "verified")
-    assert sorted(lemma for lemma, _ in cluster.marks()) == ["l0", "l1", "l1", "l2"]
+    assert cluster.verdicts() == all_verified(3)
+    assert sorted(cluster.marks()) == ["l0", "l1", "l1", "l2"]
 
 
 def test_an_interrupted_batch_leaves_nothing_in_the_queue(cluster):
     cluster.make(6)
     process = cluster.start("run recipe.json --no-cache")
-    wait_for(lambda: len(cluster.begun()) == 4 and len(cluster.queue()) == 6)
+    wait_for(lambda: len(cluster.begun()) == 4)
+    wait_for(lambda: len(cluster.queue()) == 6)
     process.send_signal(signal.SIGTERM)
     end_of(process)
     assert process.returncode == 143
-    reasons = {reason for _, _, reason in cluster.outcomes().values()}
-    assert reasons == {"stopped by SIGTERM"} and len(cluster.outcomes()) == 6
+    reasons = [reason for _, _, reason in cluster.outcomes().values()]
+    assert reasons == ["stopped by SIGTERM"] * 6
     assert wait_for(lambda: not cluster.queue())
     assert not cluster.marks("-")
 
@@ -12908,7 +12968,8 @@ def test_what_waits_in_the_queue_for_a_race_that_is_won_leaves_it(cluster):
     way = 'until [ -e "go-$H" ]; do sleep 0.05; done\n' + VERIFY
     recipe_of_race(cluster, {"C": way, "I": way, "S": way}, config={"launcher": "slurm"})
     process = cluster.start("run recipe.json --no-cache", "--slurm-args=-w n1")
-    wait_for(lambda: len(cluster.events("start")) == 2 and len(cluster.queue()) == 3)
+    cluster.wait_for_events("start", 2)
+    wait_for(lambda: len(cluster.queue()) == 3)
     winner = cluster.events("start")[0]["ids"][0][-1]
     cluster.go(f"go-{winner}")
     end_of(process)
@@ -12922,26 +12983,30 @@ def test_what_nodes_finished_for_a_killed_driver_is_collected_and_the_rest_cance
     cluster.make(4)
     process = cluster.start("run recipe.json --no-cache")
     cluster.go("go-l0")
-    wait_for(lambda: cluster.begun() >= {"l1", "l2", "l3"} and cluster.events("finish"))
+    wait_for(lambda: cluster.begun() >= {"l1", "l2", "l3"})
+    cluster.wait_for_events("finish", 1)
     process.kill()
     end_of(process)
     cluster.go("go-l1")
-    copies = cluster.results / "nodes"
-    wait_for(lambda: list(copies.glob("*/t--l1--fake.json")))
+    wait_for(lambda: cluster.copies("t--l1--fake.json"))
     before = cluster.marks()
-    assert not [event for event in cluster.events("finish") if event["id"] == "t--l1--fake"]
+    assert "t--l1--fake" not in cluster.finishes()
     assert "what runs on the cluster goes on" in cluster.run("status results", code=0).stdout
     going_on = cluster.start("resume results")
-    wait_for(lambda: len(cluster.events("batch")) == 2 and len(cluster.marks()) > len(before))
+    cluster.wait_for_events("batch", 2)
+    wait_for(lambda: len(cluster.marks()) > len(before))
     cluster.go()
     _, told = end_of(going_on)
     assert going_on.returncode == 0, told
     assert "1 result of nodes collected" in told
-    assert cluster.verdicts() == dict.fromkeys(["l0", "l1", "l2", "l3"], "verified")
-    ran = Counter(lemma for lemma, _ in cluster.marks())
-    assert (ran["l0"], ran["l1"]) == (1, 1) and ran["l2"] == 2
+    assert cluster.verdicts() == all_verified(4)
+    ran = Counter(cluster.marks())
+    assert ran["l0"] == 1
+    assert ran["l1"] == 1
+    assert ran["l2"] == 2
     # What was cancelled had ended before it began again.
-    assert cluster.marks("-")[0][0] == "l0" and not (cluster.path / "twice").exists()
+    assert cluster.marks("-")[0] == "l0"
+    assert not (cluster.path / "twice").exists()
     assert cluster.finishes()["t--l1--fake"]["node"] in ("n1", "n2")
     assert cluster.queue() == []
 
@@ -12956,11 +13021,11 @@ def test_of_a_killed_driver_processes_that_lemmas_share_are_collected_too(cluste
     process.kill()
     end_of(process)
     cluster.go()
-    wait_for(lambda: len(list((cluster.results / "nodes").glob("*/*.json"))) == 2)
+    wait_for(lambda: len(cluster.copies()) == 2)
     assert not cluster.events("finish")
     done = cluster.run_script("resume results", code=0)
     assert "4 results of nodes collected, 0 jobs cancelled" in done.stderr
-    assert cluster.verdicts() == dict.fromkeys(["l0", "l1", "l2", "l3"], "verified")
+    assert cluster.verdicts() == all_verified(4)
     assert {event["shared_by"] for event in cluster.finishes().values()} == {2}
     assert len(cluster.marks()) == 2
     proofs = sorted(path.name for path in (cluster.results / "proofs").iterdir())
@@ -12974,7 +13039,7 @@ def test_what_nodes_finished_of_an_older_text_is_not_taken_for_todays(cluster):
     process.kill()
     end_of(process)
     cluster.go()
-    wait_for(lambda: list((cluster.results / "nodes").glob("*/*.json")))
+    wait_for(cluster.copies)
     cluster.write("t.spthy", many_lemmas(1).replace("==> T", "==> F"))
     done = cluster.run_script("run recipe.json --no-cache", code=0)
     assert "0 results of nodes collected" in done.stderr
@@ -12989,7 +13054,7 @@ def test_in_an_allocation_steps_fill_it(cluster):
     command = [*asked, *cluster.command("run recipe.json --no-cache")]
     done = subprocess.run(command, cwd=cluster.path, capture_output=True, text=True, timeout=RUN_S)
     assert done.returncode == 0, done.stderr
-    assert most_at_once((cluster.path / "marks").read_text()) == {"n1": 2, "n2": 2}
+    assert most_at_once(cluster.read("marks")) == {"n1": 2, "n2": 2}
     (header,) = cluster.events("batch")
     assert header["limits"]["cores"] == 4
     # The least that is there for one job: a node's memory, less what our own process takes.
@@ -13014,8 +13079,9 @@ def test_a_node_that_dies_interrupts_its_tasks_and_they_run_on_others(cluster):
     finally:
         subprocess.run(["slurmd", "-N", "n1"], check=True, timeout=RUN_S)
         wait_for(lambda: "idle" in slurm_says("sinfo", "--noheader", "-n", "n1", "--format=%T"))
-    assert cluster.verdicts() == {"l0": "verified", "l1": "verified"}
-    assert {event["node"] for event in cluster.finishes().values()} == {"n2"}
+    assert cluster.verdicts() == all_verified(2)
+    nodes = {event["node"] for event in cluster.finishes().values()}
+    assert nodes == {"n2"}
 
 
 def test_while_the_controller_is_away_jobs_end_and_others_wait_to_be_taken(cluster):
@@ -13036,8 +13102,8 @@ def test_while_the_controller_is_away_jobs_end_and_others_wait_to_be_taken(clust
         subprocess.run(["slurmctld"], check=True, timeout=RUN_S)
     end_of(process)
     assert process.returncode == 0, told
-    assert cluster.verdicts() == dict.fromkeys(["l0", "l1", "l2"], "verified")
-    assert Counter(lemma for lemma, _ in cluster.marks()) == {"l0": 1, "l1": 1, "l2": 1}
+    assert cluster.verdicts() == all_verified(3)
+    assert sorted(cluster.marks()) == ["l0", "l1", "l2"]
 
 
 @pytest.mark.parametrize(
@@ -13106,7 +13172,8 @@ def test_why_slurm_ended_a_job(words, status, reason):
 
 def test_a_job_is_lost_that_was_in_the_queue_and_is_not_twice(tmp_path):
     """A controller has crashed: srun waits for ever. Some jobs are in the queue of elsewhere."""
-    lost = bt.RemoteJob(bt.Job("a", 1, (), "", {}, bt.NO_LIMITS, "", ""), str(tmp_path))
+    job = bt.Job("a", 1, (), "", {}, bt.NO_LIMITS, "", "")
+    lost = bt.RemoteJob(job, str(tmp_path))
     (tmp_path / "a.err").write_text("srun: job 17 queued and waiting for resources\n")
     for _ in range(3):
         lost.look_for({"16"})
@@ -13758,7 +13825,7 @@ def test_while_a_batch_runs_its_report_is_kept_up_to_date(lab, monkeypatch):
     lab.prover(f"[ $LEMMA = three ] && {look}\n{VERIFY}")
     lab.recipe(config={"global_max_cores": 1})
     lab.run("run recipe.json", code=0)
-    report = json.loads((lab.results / "execution_report.json").read_text())
+    report = json.loads(lab.read("results/execution_report.json"))
     assert report["execution_metadata"]["total_successes"] == 3
 
 
@@ -14539,7 +14606,7 @@ def test_neither_a_comment_nor_a_date_makes_results_stale(lab, one_failed, audit
 
 
 def test_results_of_a_theory_that_has_changed_are_stale(lab, one_failed, audit):
-    lab.write("t.spthy", THEORY.replace("Out(~k)", "Out(h(~k))"))
+    edit_theory(lab, "Out(~k)", "Out(h(~k))")
     told = audit("results", code=1)
     assert told.found_of("stale") == ["one", "two", "three"]
 
@@ -18758,7 +18825,7 @@ def test_a_report_is_markdown_on_stdout_unless_told_otherwise(report):
 
 def test_the_ending_of_its_file_chooses_the_form_of_a_report(lab, report):
     report("-o", "r.html")
-    page = (lab.path / "r.html").read_text()
+    page = lab.read("r.html")
     assert page.startswith("<!DOCTYPE html>")
 
 
@@ -18766,7 +18833,7 @@ def test_several_forms_go_to_files_with_their_own_endings(lab, report):
     report("-f", "md", "-f", "junit", "-f", "csv", "-o", "all.md")
     begins = {"all.md": "# Tamarin", "all.xml": "<?xml ", "all.csv": "id,name,"}
     for name, words in begins.items():
-        assert (lab.path / name).read_text().startswith(words)
+        assert lab.read(name).startswith(words)
 
 
 def test_the_file_of_a_report_makes_its_folder(lab, report):
@@ -18778,9 +18845,9 @@ def test_a_page_names_traces_from_where_it_is(lab, report):
     lab.write("results/traces/a.dot", "digraph {}")
     lab.write("results/traces/a.svg", SVG)
     report("-o", "pages/r.md")
-    assert "traces/a.svg" in (lab.path / "pages/r.md").read_text()
+    assert "traces/a.svg" in lab.read("pages/r.md")
     report("-o", "pages/r.md", "--names")
-    assert "(../results/traces/a.svg)" in (lab.path / "pages/r.md").read_text()
+    assert "(../results/traces/a.svg)" in lab.read("pages/r.md")
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdout"])
@@ -18916,14 +18983,14 @@ def test_a_batch_that_died_has_its_reports(lab, report):
     told = report("--rebuild")
     assert told.out == ""
     assert "made again in results: success/, failed/" in told.err
-    assert "not yet: 1 task left" in (lab.results / "summary.html").read_text()
-    text = (lab.results / "execution_report.json").read_text()
+    assert "not yet: 1 task left" in lab.read("results/summary.html")
+    text = lab.read("results/execution_report.json")
     assert json.loads(text)["tasks"]
 
 
 def test_the_page_of_a_run_is_the_report_in_html(lab, report):
     report("--rebuild")
-    page = (lab.results / "summary.html").read_text()
+    page = lab.read("results/summary.html")
     assert report("-f", "html").out == page
 
 
@@ -19132,10 +19199,14 @@ def text_in(bundle):
     """All that a bundle says, but the program."""
     told = members(bundle)
     del told["__main__.py"]
-    return "\n".join([*told, *(data.decode() for data in told.values())])
+    text = "\n".join(told)
+    for data in told.values():
+        text += "\n" + data.decode()
+    return text
 
 
 def everything_below(path):
+    """The paths of files and folders in it."""
     return sorted(str(each.relative_to(path)) for each in path.rglob("*"))
 
 
@@ -19173,7 +19244,8 @@ def test_the_same_results_make_the_same_bundle(lab):
 
 
 def test_a_bundle_does_not_tell_who_made_it(lab):
-    told = text_in(bundle_of(lab, theory_file=str(lab.path / "own.spthy")))
+    own = str(lab.path / "own.spthy")
+    told = text_in(bundle_of(lab, theory_file=own))
     assert os.uname().nodename not in told
     assert str(lab.path) not in told
     assert '"cwd":"/artifact"' in told
@@ -19196,7 +19268,8 @@ lemma one: "All k #i. A(k) @ i ==> T"
 end
 """,
     )
-    done = lab.run("bundle", str(bundle_of(lab).parent / "results"), "-o", "b.pyz", code=0)
+    results = bundle_of(lab).parent / "results"
+    done = lab.run("bundle -o b.pyz", str(results), code=0)
     assert "own.spthy: a host, a user or a directory is named" in done.stderr
     theory = members(lab.path / "b.pyz")["own.spthy"].decode()
     assert theory.startswith(
@@ -19278,7 +19351,7 @@ def test_includes_oracles_and_other_directories_go_with_the_theories(lab):
     lab.run("run scripts/recipe.json", code=0, cwd=lab.path / "work")
     lab.run("bundle results -o paper.pyz", code=0)
     lab.run("paper.pyz", code=0)
-    lab.run("paper.pyz", "extract", "there", "--prover", "fake.sh", code=0)
+    lab.run("paper.pyz extract there --prover fake.sh", code=0)
     assert (lab.path / "there/models/order").stat().st_mode & 0o111
     there = lab.path / "there/work"
     lab.run("run recipe.json --no-cache", code=0, cwd=there)
@@ -19289,21 +19362,21 @@ def test_includes_oracles_and_other_directories_go_with_the_theories(lab):
 
 def test_an_extracted_bundle_is_a_directory_like_any_other(lab):
     bundle_of(lab)
-    done = lab.run("paper.pyz", "extract", "there", "--prover", "fake.sh", code=0)
+    done = lab.run("paper.pyz extract there --prover fake.sh", code=0)
     assert "batch_tamarin.py run recipe.json" in done.stderr
     there = lab.path / "there"
     assert (there / "batch_tamarin.py").read_bytes() == SCRIPT.read_bytes()
     run = [sys.executable, "batch_tamarin.py", "run", "recipe.json", "--no-cache"]
     check_end(subprocess.run(run, cwd=there, capture_output=True, text=True, timeout=RUN_S), 0)
     assert "0 findings" in lab.run("audit there", code=0).stdout
-    done = lab.run("paper.pyz", "extract", "there", code=2)
+    done = lab.run("paper.pyz extract there", code=2)
     assert "is there already" in done.stderr
 
 
 def second_run(lab, *args, body=PAPER_PROVER, code=None):
     """Run a bundle's proofs again with another prover."""
     lab.write("mine.sh", PRELUDE + body, 0o755)
-    return lab.run("paper.pyz", "run", "--prover", "./mine.sh", *args, code=code)
+    return lab.run("paper.pyz run --prover ./mine.sh", *args, code=code)
 
 
 # The lemma of the paper, what the second run says of it, and what comes of that.
@@ -19328,18 +19401,20 @@ def test_a_second_run_is_compared_with_the_paper(lab, lemma, verdict, word, code
     done = second_run(lab, body=body, code=int(code))
     assert f"compared with the paper: 1 {word}" in done.stdout
     # So tell its reports.
-    report = ["paper.pyz", "report", "--run", "paper-run", "-f"]
-    (told,) = json.loads(lab.run(*report, "json").stdout)["results"]
-    assert told["reproduction"] == word
-    (case,) = ElementTree.fromstring(lab.run(*report, "junit").stdout).iter("testcase")
+    report = "paper.pyz report --run paper-run -f"
+    told = json.loads(lab.run(f"{report} json").stdout)
+    (result,) = told["results"]
+    assert result["reproduction"] == word
+    suites = ElementTree.fromstring(lab.run(f"{report} junit").stdout)
+    ((note,),) = suites.iter("testcase")
     tags = {"differs": "failure", "not reached": "error", "no verdict": "skipped"}
-    assert [note.tag for note in case] == [tags.get(word, "system-out")]
-    assert word in lab.run(*report, "html").stdout
+    assert note.tag == tags.get(word, "system-out")
+    assert word in lab.run(f"{report} html").stdout
 
 
 def test_a_second_run_takes_nothing_from_the_cache(lab):
     bundle_of(lab)
-    lab.run("paper.pyz", "run", "--prover", "fake.sh", code=0)
+    lab.run("paper.pyz run --prover fake.sh", code=0)
     finishes = lab.finishes("paper-run/results").values()
     assert [event["cached"] for event in finishes] == [False, False]
 
@@ -19347,7 +19422,7 @@ def test_a_second_run_takes_nothing_from_the_cache(lab):
 def test_a_lemma_of_another_text_is_not_compared(lab):
     bundle_of(lab)
     second_run(lab, code=0)
-    lab.write("paper-run/own.spthy", (lab.path / "own.spthy").read_text() + " ")
+    lab.write("paper-run/own.spthy", lab.read("own.spthy") + " ")
     second_run(lab, code=0)
     lab.write("paper-run/own.spthy", THEORY.replace("three", "false_two"))
     done = second_run(lab, code=3)
@@ -19366,13 +19441,13 @@ def test_a_second_run_that_was_stopped_goes_on(lab):
     bundle_of(lab)
     hang = '[ $LEMMA = one ] || [ -e "$0.go" ] || exec sleep 600;'
     lab.write("mine.sh", PRELUDE + hang + PAPER_PROVER, 0o755)
-    process = lab.start("paper.pyz", "run", "--prover", "./mine.sh")
-    wait_for(lambda: len(lab.events("finish", "paper-run/results")) == 1)
+    process = lab.start("paper.pyz run --prover ./mine.sh")
+    lab.wait_for_events("finish", 1, "paper-run/results")
     process.send_signal(signal.SIGTERM)
     end_of(process)
     assert process.returncode == 143
     lab.write("mine.sh.go", "")
-    done = lab.run("paper.pyz", "run", "--prover", "./mine.sh", code=0)
+    done = lab.run("paper.pyz run --prover ./mine.sh", code=0)
     assert "going on in" in done.stderr
     assert "2 reproduced" in done.stdout
     assert len(lab.events("start", "paper-run/results")) == 3
@@ -19382,7 +19457,7 @@ def test_provers_of_the_paper_are_found_on_path_by_what_they_are(lab, monkeypatc
     bundle_of(lab)
     lab.write("bin/tamarin-prover", PRELUDE + PAPER_PROVER, 0o755)
     monkeypatch.setenv("PATH", f"{lab.path}/bin:{os.environ['PATH']}")
-    done = lab.run("paper.pyz", "run", code=0)
+    done = lab.run("paper.pyz run", code=0)
     assert f"fake: tamarin-prover 1.11.0, {lab.path}/bin/tamarin-prover" in done.stderr
 
 
@@ -19391,23 +19466,23 @@ def test_what_a_missing_prover_has_proven_is_not_reached(lab, monkeypatch):
     lab.prover(PAPER_PROVER.replace("verified (7", "verified (8"), "other")
     bundle_of(lab, tamarin_versions=["fake", "other"])
     lab.write("mine.sh", PRELUDE + PAPER_PROVER, 0o755)
-    done = lab.run("paper.pyz", "run", "--prover", "fake=./mine.sh", code=3)
+    done = lab.run("paper.pyz run --prover fake=./mine.sh", code=3)
     assert "2 reproduced, 2 not reached" in done.stdout
     assert "--prover other=PROGRAM" in done.stderr
-    done = lab.run("paper.pyz", "run", "--prover", "oter=./mine.sh", code=2)
+    done = lab.run("paper.pyz run --prover oter=./mine.sh", code=2)
     assert "did you mean 'other'" in done.stderr
-    assert "no prover of the paper is here" in lab.run("paper.pyz", "run", code=2).stderr
+    assert "no prover of the paper is here" in lab.run("paper.pyz run", code=2).stderr
 
 
 def test_proofs_in_a_bundle_are_rechecked(lab):
     found_proofs(lab)
     lab.run("bundle results -o paper.pyz", code=0)
-    done = lab.run("paper.pyz", "recheck", "--prover", "./trusted.sh", code=0)
+    done = lab.run("paper.pyz recheck --prover ./trusted.sh", code=0)
     assert "2 confirmed" in done.stdout
     # What is confirmed stays so in a bundle, whatever was hidden in the proofs.
     recheck(lab, code=0)
     lab.run("bundle results -o paper.pyz", code=0)
-    done = lab.run("paper.pyz", "report", "-f", "md", code=0)
+    done = lab.run("paper.pyz report -f md", code=0)
     assert "confirmed by trusted" in done.stdout
 
 
@@ -19425,27 +19500,27 @@ def test_commands_tell_the_same_of_a_bundle_as_of_its_results(lab):
     bundle_of(lab, lemmas=["one", "false_two", "open_three"])
     for form in ("csv", "junit"):
         own = lab.run("report results -f", form, code=0).stdout
-        told = lab.run("paper.pyz", "report", "-f", form, code=0).stdout
+        told = lab.run("paper.pyz report -f", form, code=0).stdout
         assert told == lab.run("report paper.pyz -f", form, code=0).stdout
         assert told.count("\n") == own.count("\n")
         assert re.findall("verified|falsified", told) == re.findall("verified|falsified", own)
     own = lab.run("audit results", code=3).stdout
     assert lab.run("audit paper.pyz", code=3).stdout.splitlines()[0] == own.splitlines()[0]
-    assert "one" in lab.run("paper.pyz", "lemmas", code=0).stdout
+    assert "one" in lab.run("paper.pyz lemmas", code=0).stdout
     told = lab.run("lemmas paper.pyz/own.spthy", code=0).stdout
     assert told == lab.run("lemmas own.spthy", code=0).stdout
-    assert told == lab.run("paper.pyz", "lemmas", "own.spthy", code=0).stdout
-    told = lab.run("paper.pyz", "status", code=0).stdout
+    assert told == lab.run("paper.pyz lemmas own.spthy", code=0).stdout
+    told = lab.run("paper.pyz status", code=0).stdout
     assert "1 verified, 1 falsified, 1 failed" in told
     assert "results: paper.pyz/paper-results" in lab.run("status paper.pyz", code=0).stdout
-    lab.run("paper.pyz", "report", "-o", "page.html", code=0)
+    lab.run("paper.pyz report -o page.html", code=0)
     assert (lab.path / "page.html").exists()
     assert "0 findings" in lab.run("audit results --against paper.pyz").stdout
 
 
 def test_other_commands_say_what_to_do_with_a_bundle(lab):
     bundle_of(lab)
-    help_lines = lab.run("paper.pyz", "--help", code=0).stdout.splitlines()
+    help_lines = lab.run("paper.pyz --help", code=0).stdout.splitlines()
     assert max(map(len, help_lines)) <= 80
     for command in ("run", "resume"):
         assert "this is a bundle" in lab.run(command, "paper.pyz", code=2).stderr
@@ -19460,7 +19535,7 @@ def test_several_results_are_one_bundle(lab):
     assert "paper.pyz/results_2/paper-results" in done.stdout
     done = second_run(lab, code=0)
     assert "4 reproduced" in done.stdout
-    assert "4 reproduced" in lab.run("paper.pyz", "report", "--run", "paper-run").stdout
+    assert "4 reproduced" in lab.run("paper.pyz report --run paper-run").stdout
     lab.run("status paper.pyz/results_2/paper-results", code=0)
 
 
@@ -19497,7 +19572,7 @@ def test_an_unfinished_batch_is_bundled_as_far_as_it_came(lab):
 
 
 def test_a_theory_that_was_made_is_bundled_as_it_was_made(lab):
-    lab.write("own.m4", (lab.path / "t.spthy").read_text())
+    lab.write("own.m4", lab.read("t.spthy"))
     prepare = {"command": ["cat", "own.m4"], "inputs": ["own.m4"]}
     bundle_of(lab, theory_file="made.spthy", prepare=prepare, lemmas=[])
     told = members(lab.path / "paper.pyz")
@@ -19511,7 +19586,7 @@ def test_a_bundle_is_written_over_no_other_file(lab):
     lab.run("bundle results -o paper.pyz", code=0)
     done = lab.run("bundle results -o recipe.json", code=2)
     assert "is there, and no bundle" in done.stderr
-    assert json.loads((lab.path / "recipe.json").read_text())
+    assert json.loads(lab.read("recipe.json"))
     lab.run("bundle results -o recipe.json --force", code=0)
 
 
@@ -19651,7 +19726,8 @@ def changed_at(marker, offset, new, last=False):
     def write(path, files):
         packed(path, files)
         data = bytearray(path.read_bytes())
-        place = (data.rfind(marker) if last else data.find(marker)) + offset
+        found = data.rfind(marker) if last else data.find(marker)
+        place = found + offset
         data[place : place + len(new)] = new
         path.write_bytes(data)
 
@@ -19845,7 +19921,7 @@ def test_a_second_run_starts_nothing_that_the_bundle_names(lab, honest_files, ch
     assert problem in done.stderr
     assert not list(lab.path.rglob("executed"))
     if not problem:
-        assert (lab.path / "mine.sh.env").read_text() == "\n"
+        assert lab.read("mine.sh.env") == "\n"
 
 
 # === Terminal =====================================================================================
@@ -20723,7 +20799,7 @@ FOUND_BY_THE_SWEEP = [
 def test_a_sweep_that_is_killed_goes_on_and_is_reported_right(tmp_path):
     lab = Lab(tmp_path)
     running = lab.start("run", SWEEP, "--no-cache")
-    wait_for(lambda: len(lab.events("finish", "results-sweep")) >= 3)
+    lab.wait_for_events("finish", 3, "results-sweep")
     running.kill()
     end_of(running)
     done = lab.run("run", SWEEP, *AT_ONCE, "--no-cache", code=0)
@@ -20753,7 +20829,7 @@ def test_a_sweep_of_attackers_in_order_is_killed_and_goes_on(tmp_path):
     lab = Lab(tmp_path)
     attackers = str(HERE / "recipes" / "attackers.json")
     running = lab.start("run", attackers, "--no-cache")
-    wait_for(lambda: len(lab.events("finish", "results-attackers")) >= 10)
+    lab.wait_for_events("finish", 10, "results-attackers")
     running.kill()
     end_of(running)
     wait_for(lambda: lock_is_free(tmp_path / "results-attackers" / "batch.jsonl"))
@@ -20774,7 +20850,7 @@ def test_a_race_of_heuristics_is_killed_and_goes_on(tmp_path):
     lab = Lab(tmp_path)
     race = str(HERE / "recipes" / "race.json")
     running = lab.start("run", race, "--no-cache")
-    wait_for(lambda: len(lab.events("finish", "results-race")) >= 4)
+    lab.wait_for_events("finish", 4, "results-race")
     running.kill()
     end_of(running)
     wait_for(lambda: lock_is_free(tmp_path / "results-race" / "batch.jsonl"))
@@ -20865,7 +20941,7 @@ def test_recheck_puts_the_stored_proof_into_the_original_text(lab):
     found_proofs(lab)
     recheck(lab, code=0)
     assert not (lab.path / "proved").exists(), "checked, not searched for"
-    text = (lab.path / "checked").read_text()
+    text = lab.read("checked")
     # One theory for each of the two tasks.
     assert text.count("rule A:") == 2, text
     assert text.count('lemma three: "All k #i.') == 2, text
@@ -20987,7 +21063,7 @@ def test_an_audit_says_who_confirmed_a_result(lab, audit):
 def test_a_page_marks_what_is_confirmed_like_what_is_verified(lab):
     found_proofs(lab)
     recheck(lab, code=0)
-    page = (lab.results / "summary.html").read_text()
+    page = lab.read("results/summary.html")
     assert re.search('<td class="w verified"[^>]*>verified, confirmed by trusted', page)
 
 
@@ -21061,18 +21137,18 @@ def test_who_confirms_no_proof_can_prove_the_lemma_itself(lab, audit, checker):
 def test_a_report_tells_what_a_recheck_does_not_confirm(lab):
     """So do its page, `status`, and the command that finds nothing to do."""
     found_proofs(lab, checker=UNSURE)
-    _, _, page = (lab.results / "summary.html").read_text().partition("<main>")
+    _, _, page = lab.read("results/summary.html").partition("<main>")
     assert "contradicted" not in page
     recheck(lab, code=1)
     words = "verified, but not confirmed by trusted"
     done = lab.run("report results", code=0)
     assert words in done.stdout
-    assert words in (lab.results / "summary.html").read_text()
+    assert words in lab.read("results/summary.html")
     done = lab.run("status results", code=0)
     assert "1 contradicted" in done.stdout
     done = lab.run("run recipe.json", code=1)
     assert "1 contradicted" in done.stdout
-    page = (lab.results / "recheck-trusted" / "summary.html").read_text()
+    page = lab.read("results/recheck-trusted/summary.html")
     assert "<h1>Recheck of recipe.json by trusted</h1>" in page
 
 
@@ -21148,7 +21224,7 @@ def test_a_proof_is_checked_in_the_text_that_was_proven(lab):
 def test_a_proof_of_a_text_that_was_not_kept_cannot_be_rechecked(lab):
     found_proofs(lab)
     shutil.rmtree(lab.results / "inputs")
-    lab.write("t.spthy", THEORY.replace("A(~k)", "B(~k)"))
+    edit_theory(lab, "A(~k)", "B(~k)")
     done = recheck(lab, code=2)
     assert done.stderr.count("the theory has changed since it was proven") == 2
 
@@ -21171,7 +21247,7 @@ def test_recheck_with_checks_proofs_from_the_cache_as_well(lab):
     (lab.path / "checked").unlink()
     done = lab.run("run recipe.json -o other", code=0)
     assert "All verdicts: cached " in done.stdout
-    text = (lab.path / "checked").read_text()
+    text = lab.read("checked")
     assert text.count("theory T begin") == 2
 
 
@@ -21459,7 +21535,7 @@ def check_of_two_variations(lab):
 
 def test_check_loads_each_variation_once_with_its_own_options(lab):
     check_of_two_variations(lab)
-    calls = (lab.path / "calls").read_text().splitlines()
+    calls = lab.read("calls").splitlines()
     assert len(calls) == 2
     plain, special = sorted(calls, key=lambda call: "--bound" in call)
     assert "--bound" not in plain
@@ -21612,7 +21688,7 @@ def init(lab, *args, code=0):
 
 def written_recipe(lab, name="recipe.json"):
     """What a recipe says."""
-    return json.loads((lab.path / name).read_text())
+    return json.loads(lab.read(name))
 
 
 LIMITS = "--cores 1 --memory 50% --timeout 77"
@@ -21861,7 +21937,7 @@ def test_init_writes_nothing_where_no_theory_is_left(lab, text, wanted):
 
 
 def test_init_writes_nothing_where_the_prover_refuses_all(lab):
-    lab.write("t.spthy", THEORY.replace("begin", "begin // refuse me"))
+    edit_theory(lab, "begin", "begin // refuse me")
     lab.prover(REFUSING)
     done = lab.run("init t.spthy --yes --prover ./fake.sh", code=2)
     assert "fake.sh refuses it" in done.stderr
@@ -21880,7 +21956,7 @@ def test_init_lets_each_prover_parse_with_its_own_command_line(lab):
 
 
 def test_a_theory_that_one_of_two_provers_refuses_stays_with_the_other(lab):
-    lab.write("t.spthy", THEORY.replace("begin", "begin // refuse me"))
+    edit_theory(lab, "begin", "begin // refuse me")
     lab.prover(REFUSING, "strict")
     lab.prover(CHECKED, "fake")
     provers = ["--prover", "./strict.sh", "--prover", "./fake.sh"]
@@ -22229,9 +22305,7 @@ def test_a_recipe_of_results_keeps_the_names_of_variants(lab):
 
 def test_what_the_lemmas_of_a_variant_have_in_common_is_said_once(lab):
     lab.prover(VERIFY)
-    lab.recipe(
-        lemmas=[{"name": "one"}, {"name": "three"}], variants={"leak": {"preprocess_flags": ["L"]}}
-    )
+    lab.recipe(lemmas="one three", variants={"leak": {"preprocess_flags": ["L"]}})
     lab.run("run recipe.json", code=0)
     lab.run("init --from results --yes -o new.json", code=0)
     leak = written_recipe(lab, "new.json")["tasks"]["task"]["variants"]["leak"]
@@ -22241,7 +22315,7 @@ def test_what_the_lemmas_of_a_variant_have_in_common_is_said_once(lab):
 
 def test_a_recipe_of_results_leaves_out_what_is_gone(results_to_measure):
     lab = results_to_measure
-    lab.write("t.spthy", THEORY.replace("lemma one", "lemma uno"))
+    edit_theory(lab, "lemma one", "lemma uno")
     done = lab.run("init --from results --yes -o new.json", code=0)
     assert "left out, as no such lemma is there now, or no prover reads it: t--one" in done.stderr
     assert "on an older text" in done.stderr
