@@ -265,7 +265,7 @@ _COLOURS = {
 _COLOURED = re.compile(
     r"(^|^\[ *\d+/\d+\] |(?<=\d ))"  # where an outcome stands: first, behind a counter or a count
     rf"({'|'.join(_COLOURS)})(?=[ ,]|$)"
-    r"|expected \w+!",
+    r"|expected \w+!|resting on a falsified lemma",
     re.MULTILINE,
 )
 
@@ -9577,6 +9577,8 @@ class _Planner:
     def plans_of(self, name: str, data: Json) -> Iterator[Plan]:
         """The plans of one entry: variants, theories, lemmas in theory order, then provers."""
         variants = read_variants(self.recipe, name, data, self.most_tasks)
+        for number in variants.idle_exclusions:
+            self._warn(f"tasks.{name}.exclude.{number}: an earlier one leaves out all of that")
         plans = self._plans_of_variants(name, data, variants)
         if data.get("race"):
             refuse_theories_of_variants(self.recipe, data, variants, ("tasks", name))
@@ -9964,6 +9966,7 @@ class Variants(NamedTuple):
 
     all: Sequence[Variant]
     known: Mapping[str, Collection[str]]  # what conditions can ask for: by dimension, and `variant`
+    idle_exclusions: Sequence[int] = ()  # numbers of those that an earlier one makes useless
 
 
 def read_variants(recipe: Recipe, name: str, entry: Json, most: int) -> Variants:
@@ -9973,6 +9976,7 @@ def read_variants(recipe: Recipe, name: str, entry: Json, most: int) -> Variants
     """
     path: JsonPath = ("tasks", name)
     known: dict[str, Collection[str]] = {}
+    idle_exclusions: list[int] = []
     variants = [Variant("", path, {}, ())]
     if "variants" in entry:
         variants = list(map(_named_variant, override_layers(entry, path)))
@@ -9980,6 +9984,7 @@ def read_variants(recipe: Recipe, name: str, entry: Json, most: int) -> Variants
         matrix = _Matrix(recipe, entry, path)
         known.update(matrix.known)
         variants = matrix.variants(most)
+        idle_exclusions += matrix.idle_exclusions()
     if "variants" in entry or "matrix" in entry:
         known["variant"] = {variant.name for variant in variants}
         _refuse_equal_names(recipe, variants)
@@ -9991,7 +9996,7 @@ def read_variants(recipe: Recipe, name: str, entry: Json, most: int) -> Variants
     if "implies" in entry:
         order = _AttackerOrder(recipe, entry, known, path)
         variants = list(order.with_attackers(variants))
-    return Variants(variants, known)
+    return Variants(variants, known, idle_exclusions)
 
 
 def _named_variant(layer: Layer) -> Variant:
@@ -10027,6 +10032,20 @@ class _Matrix:
             # One with a mistake might take everything away.
             if condition:
                 yield condition
+
+    def idle_exclusions(self) -> Iterator[int]:
+        """The numbers of those that take nothing away beside what an earlier one does."""
+        for number, own in enumerate(self._exclusions):
+            earlier = self._exclusions[:number]
+            if any(self._takes_all_of(own, other) for other in earlier):
+                yield number
+
+    def _takes_all_of(self, own: ChosenValues, other: ChosenValues) -> bool:
+        """Whether a condition is met wherever one's own is."""
+        for name, values in other.items():
+            if not values.issuperset(own.get(name, self.known[name])):
+                return False
+        return True
 
     def variants(self, most: int) -> list[Variant]:
         """The combinations that are left. Raises InputError where there are more than `most`."""
@@ -12441,6 +12460,19 @@ def _locked_journal(directory: str, tell: Callable[[str], None], take_over: bool
         # Locked before it is read: what it tells can't change any more.
         journal.load(tell)
     return journal
+
+
+def unwritable_results(directory: str, planned: Header, place: Place) -> str:
+    """Where a batch is that can be read, and not gone on with; "" where it is otherwise."""
+    newest = directory
+    if place is Place.FRESH:
+        return ""
+    if place is Place.NEWEST:
+        with storage_errors(directory):
+            newest = newest_results(directory, planned)
+    journal = os.path.join(newest, JOURNAL)
+    is_read_only = os.access(journal, os.R_OK) and not os.access(journal, os.W_OK)
+    return newest if newest and is_read_only else ""
 
 
 def newest_results(directory: str, planned: Header) -> str:
@@ -21238,36 +21270,92 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), colum
     """Columns as wide as they need to be; the first row is the heading. Safe for a terminal.
 
     `right`: the numbers of the columns that are set to the right. `columns`: of the terminal, for
-    which the widest of the others wrap, and any heading; 0: none does.
+    which the widest of the others wrap, and any heading, and what has no room at all stands below
+    its row; 0: none does.
     """
     # Cells quote theories and provers: what controls a terminal must not reach it.
     table = [list(map(printable, row)) for row in rows]
-    widths: list[int] = []
-    least: list[int] = []
-    for number, column in enumerate(zip(*table)):
-        widest = max(map(display_width, column))
-        widths.append(widest)
-        least.append(_least_width(column, number in right) if columns else widest)
-    _narrow(columns, widths, least)
+    below = _without_room(table, right, columns) if columns else []
+    heading = table[0]
+    beside = [number for number in range(len(heading)) if number not in below]
+    widths = _table_widths(table, beside, right, columns)
     gap = "  "
     if columns and sum(widths) + len(gap) * (len(widths) - 1) > columns:
         gap = " "
     lines: list[str] = []
     for row in table:
-        wrapped = map(_wrapped, row, widths)
+        wrapped = [_wrapped(row[number], width) for number, width in zip(beside, widths)]
         # A cell that is longer than its column goes on below.
         for cells in map(list, itertools.zip_longest(*wrapped, fillvalue="")):
-            for number, width in enumerate(widths):
+            for place, (number, width) in enumerate(zip(beside, widths)):
                 if number in right:
-                    cells[number] = cells[number].rjust(width)
+                    cells[place] = cells[place].rjust(width)
                 else:
-                    cells[number] = fit(cells[number], width)
+                    cells[place] = fit(cells[place], width)
             lines.append(gap.join(cells).rstrip())
+        if row is not heading:
+            lines += _lines_below(heading, row, below, columns)
     return "\n".join(lines)
 
 
-# Where a line may end: behind a blank, and at the joints of names.
-_MAY_BREAK = re.compile(r"(?<=[\s/_+])|(?<=-)(?!-)|(?<=\w)(?=\.[a-z])")
+def _without_room(
+    table: Sequence[Sequence[str]], right: Collection[int], columns: int
+) -> list[int]:
+    """The numbers of the columns that a terminal has no room for, but with broken words."""
+    least: list[int] = []
+    widest: list[int] = []
+    for number, cells in enumerate(zip(*table)):
+        least.append(_least_width(cells, number in right))
+        widest.append(max(map(display_width, cells)))
+    # The first two tell rows apart; numbers, which take little room, go last, and from the right.
+    numbers = [number for number in range(2, len(least)) if number in right]
+    texts = [number for number in range(2, len(least)) if number not in right]
+    movable = numbers + sorted(texts, key=lambda number: widest[number])
+    below: list[int] = []
+    while movable and sum(least) + 2 * (len(least) - len(below) - 1) > columns:
+        moved = movable.pop()
+        least[moved] = 0
+        below.append(moved)
+    return sorted(below)
+
+
+def _table_widths(
+    table: Sequence[Sequence[str]], shown: Sequence[int], right: Collection[int], columns: int
+) -> list[int]:
+    """How wide these columns of a table are, on a terminal of so many columns (0: of any)."""
+    widths: list[int] = []
+    whole: list[int] = []
+    for number in shown:
+        cells = [row[number] for row in table]
+        widths.append(max(map(display_width, cells)))
+        whole.append(_least_width(cells, number in right))
+    if columns:
+        _narrow(columns, widths, whole)
+        # Where that is not enough, long words are broken.
+        broken = [min(width, MOST_OF_A_WORD) for width in whole]
+        for place, number in enumerate(shown):
+            if number in right:
+                broken[place] = whole[place]
+        _narrow(columns, widths, broken)
+    return widths
+
+
+def _lines_below(
+    heading: Sequence[str], row: Sequence[str], numbers: Iterable[int], columns: int
+) -> Iterator[str]:
+    """What has no room beside the rest of a row, but empty cells."""
+    told: list[str] = []
+    for number in numbers:
+        if row[number]:
+            title = heading[number]
+            told.append(f"{title}: {row[number]}" if title else row[number])
+    if told:
+        for line in _wrapped("; ".join(told), columns - 4):
+            yield f"    {line}"
+
+
+# Where a line may end: behind a blank, and at the joints of names; not within an option's `--`.
+_MAY_BREAK = re.compile(r"(?<=[\s/_+])|(?<=\w-)(?!-)|(?<=\w--)|(?<=\w)(?=\.[a-z])")
 
 
 def _wrapped(text: str, columns: int) -> list[str]:
@@ -21292,7 +21380,7 @@ MOST_OF_A_WORD = 12  # a longer one may have to be broken
 
 
 def _least_width(cells: Sequence[str], is_number: bool) -> int:
-    """How narrow a column may become: numbers are whole, words up to a length."""
+    """How narrow a column may become, with numbers and words whole."""
     heading, *others = cells
     whole = _MAY_BREAK.split(heading)
     if is_number:
@@ -21300,8 +21388,7 @@ def _least_width(cells: Sequence[str], is_number: bool) -> int:
         return max(display_width(part.rstrip()) for part in whole)
     for cell in others:
         whole += _MAY_BREAK.split(cell)
-    longest = max(display_width(part.rstrip()) for part in whole)
-    return min(longest, MOST_OF_A_WORD)
+    return max(display_width(part.rstrip()) for part in whole)
 
 
 def _narrow(columns: int, widths: list[int], least: Sequence[int]) -> None:
@@ -23007,6 +23094,13 @@ class Markdown(Writer):
 END_OF_LINE = "\x01"
 END_IN_WORD = "\x02"
 MARKS = END_OF_LINE + END_IN_WORD
+WHOLE_OPTION = "\x03"  # before an option: no line ends behind its `--`
+OPTION = re.compile(r"(?<![\w-])--?\w{1,24}")  # what is longer may have to be broken
+
+
+def _with_marked_options(text: str) -> str:
+    """A text with a mark before each option in it."""
+    return OPTION.sub(rf"{WHOLE_OPTION}\g<0>", text)
 
 
 def _in_pieces(word: re.Match[str]) -> str:
@@ -23179,7 +23273,10 @@ class Latex(PaperWriter):
 
     def escape(self, text: str) -> str:
         """As `Writer.escape`; blanks that TeX would swallow stay, long names may break."""
-        escaped = self.breakable(text).translate(self.escapes)
+        marked = _with_marked_options(self.breakable(text))
+        escaped = marked.translate(self.escapes)
+        # TeX would end a line behind each hyphen.
+        escaped = re.sub(WHOLE_OPTION + r"((?:\{-\})+)", r"\\mbox{\1}", escaped)
         # `\ ` is a blank that stays; without one an empty line of a code would vanish.
         return re.sub("^ |(?<= ) ", r"\\ ", escaped) or r"\ "
 
@@ -23259,7 +23356,12 @@ def _code_point(found: re.Match[str]) -> str:
 class Typst(PaperWriter):
     """All text stands in string literals, so that nothing in it is markup."""
 
-    table_style = "#set table(stroke: none, inset: 3pt)\n"
+    table_style = (
+        "#set table(stroke: none, inset: 3pt)\n"
+        # Who copies text from the page shall get no characters that can't be seen.
+        '#show "\\u{200b}": h(0.01pt)\n'
+        '#show regex("\\u{2060}-+\\w+"): it => box(it.text.slice(3))\n'
+    )
     opening = f"#set page(flipped: true, margin: 15mm)\n#set text(size: 9pt)\n{table_style}"
     paper_pt = 450  # Typst's own A4
     sizes = (TypeSize("9pt", 9, 6), TypeSize("7pt", 7, 6), TypeSize("5pt", 5, 6))
@@ -23276,11 +23378,21 @@ class Typst(PaperWriter):
     code_frame = Frame('#raw(block: true, "', "\\n", '")\n')
     # A line may end at the blank without width.
     escapes = str.maketrans(
-        {"\\": "\\\\", '"': '\\"', END_OF_LINE: "\\u{200b}", END_IN_WORD: "\\u{200b}"}
+        {
+            "\\": "\\\\",
+            '"': '\\"',
+            END_OF_LINE: "\\u{200b}",
+            END_IN_WORD: "\\u{200b}",
+            WHOLE_OPTION: "\\u{2060}",
+        }
     )
 
     def cell(self, text: str) -> str:
-        return self.breakable(text).translate(self.escapes)
+        return _with_marked_options(self.breakable(text)).translate(self.escapes)
+
+    def paragraph(self, text: str) -> str:
+        marked = _with_marked_options(self.known(text))
+        return self.paragraph_form % marked.translate(self.escapes)
 
     def fragment(self, table: Table) -> str:
         self.line_pt = self.paper_pt
@@ -23332,6 +23444,9 @@ class Html(Writer):
         self.opening = PAGE_HEAD % (allowed, PAGE_STYLE)
         self.closing = f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n"
 
+    def paragraph(self, text: str) -> str:
+        return self.paragraph_form % _with_whole_options(self.escape(text))
+
     def answer(self, text: str, alarming: bool) -> str:
         kind = "answer alarming" if alarming else "answer"
         return f'<p class="{kind}">{self.escape(text)}</p>\n'
@@ -23374,9 +23489,9 @@ class Html(Writer):
     def cell(self, text: str) -> str:
         """The text of a cell; where it is long, a line may end at the joints of names."""
         escaped = self.escape(text)
-        if len(text) <= SHORT_CELL:
-            return escaped
-        return re.sub(r"(?<=\w)(?:[_+/-](?=\w)|(?=\.[a-z]))", r"\g<0><wbr>", escaped)
+        if len(text) > SHORT_CELL:
+            escaped = re.sub(r"(?<=\w)(?:[_+/-](?=\w)|(?=\.[a-z]))", r"\g<0><wbr>", escaped)
+        return _with_whole_options(escaped)
 
     def _head(self, column: Column) -> str:
         title = self.cell(column.title)
@@ -23508,6 +23623,11 @@ class Html(Writer):
         kind = _style_class(span.row.standing)
         # Browsers show a `title` where the pointer is, and read it out.
         return f'<g><title>{told}</title><rect class="{kind}" {place} {size}/></g>\n'
+
+
+def _with_whole_options(escaped: str) -> str:
+    """A text of a page in which no line ends behind the `--` of an option, as browsers end it."""
+    return OPTION.sub(r"<span class=option>\g<0></span>", escaped)
 
 
 SHORT_CELL = 16  # characters of a text that stays on one line
@@ -24451,6 +24571,9 @@ tbody th {
   display: inline-block;
   max-width: 15rem;
   overflow-wrap: break-word;
+}
+.option {
+  white-space: nowrap;
 }
 .remark {
   min-width: 8rem;
@@ -26066,6 +26189,8 @@ def _reproduction_case(each: Reproduction) -> JUnitCase:
 
 REDRAW_S = 0.1  # at most ten redraws a second
 TICK_S = 0.25  # without news, four
+# tmux tells of a size up to 250 ms after it has wrapped all lines for it.
+STEADY_S = 0.4
 PROGRESS_MODES = ("auto", "bar", "plain", "none")
 
 
@@ -26148,22 +26273,27 @@ class Progress:
         # In a race another one may still come to what is expected.
         if next_step or (task.plan.race and finished.result.verdict not in ANSWERS):
             task = Task.with_result(replace(task.plan, expect=None), finished.result)
-        went_well = task.is_settled and not task.misses_expectation
+        false = self.tally.falsified_below(task)
+        went_well = task.is_settled and not task.misses_expectation and not false
         if self.quiet and (went_well or next_step):
             return
         total = str(self.tally.total)
         # What runs again is counted until its new plan is told.
         is_counted = runs_again and self.tally.counts_as_done(task.id)
         done = str(self.tally.done - is_counted).rjust(len(total))
-        heading = f"[{done}/{total}] {task.outcome:12}"
+        outcome = f"{task.outcome:12}"
         facts = result_facts(task) + next_step
+        if false:
+            outcome = f"{task.outcome}, {RESTING_ON_FALSE} "
+            facts += f"; falsified: {listed(each.lemma for each in false)}"
+        heading = f"[{done}/{total}] {outcome}"
         if self.screen is None:
             say(f"{heading} {task.id} {facts}")
             return
         columns, _ = terminal_size()
         name = task.id
         # A long id would push what came of the task off the line.
-        if len(name) >= columns - 20:
+        if len(name) >= columns - len(heading):
             name = f"{task.plan.lemma} {task.plan.variant}".rstrip()
         line = fit(f"{heading} {name} {facts}", columns - 1, glyphs().ellipsis)
         say(line.rstrip())
@@ -26318,6 +26448,7 @@ class Tally:
         # Lemmas that proofs take for granted; theories in which one of them is falsified.
         self._assumed: set[str] = set()
         self._undermined: set[str] = set()
+        self._models: dict[Model, list[str]] = {}  # ids by model, once they are asked for
         for task in self._batch.tasks.values():
             self._assumed.update(task.plan.assumes)
         for task in self._tasks:
@@ -26445,6 +26576,18 @@ class Tally:
             counts[task.outcome] -= 1
             counts[RESTING_ON_FALSE] += 1
         return told_in_order(STANDINGS, counts)
+
+    def falsified_below(self, task: Task) -> list[Assumption]:
+        """The falsified lemmas that a verdict rests on, as far as is known now."""
+        self._refresh()
+        if not task.plan.assumes or task.plan.theory not in self._undermined:
+            return []
+        if not self._models:
+            for each in self._batch.tasks.values():
+                self._models.setdefault(model_of(each.plan), []).append(each.id)
+        ids = self._models.get(model_of(task.plan), [])
+        closure = Closure(self._batch.tasks[task_id] for task_id in ids)
+        return falsified_among(closure.open_assumptions(task))
 
     def _resting_on_false(self) -> Iterator[Task]:
         """The tasks whose verdict rests on a falsified lemma; hardly ever there is one."""
@@ -26666,6 +26809,8 @@ class Screen:
         self._said: list[str] = []  # since the last drawing
         self._shown: list[str] = []  # the lines of the block that stand there
         self._drawn = 0.0  # when, on the monotonic clock
+        self._columns = 0  # of the terminal, when it was last looked at
+        self._resized = -math.inf  # when that was seen to change
 
     def __enter__(self) -> None:
         message_listeners.append(self.say)
@@ -26676,6 +26821,7 @@ class Screen:
     def __exit__(self, *_: object) -> None:
         message_listeners.remove(self.say)
         signal.signal(signal.SIGCONT, signal.SIG_DFL)
+        self._look_at_size()
         # This waits where the terminal takes nothing (Ctrl-S): nothing that was said is lost.
         with suppress(OSError, ValueError):
             self._write([])
@@ -26688,7 +26834,13 @@ class Screen:
             self.draw()
 
     def draw(self) -> None:
-        """Write what was said, and the block below it; not while the terminal takes nothing."""
+        """Write what was said, and the block below it.
+
+        Not while the terminal takes nothing, nor while somebody changes its width.
+        """
+        self._look_at_size()
+        if time.monotonic() - self._resized < STEADY_S:
+            return
         with suppress(OSError, ValueError):  # the terminal is gone: the batch goes on
             if not self._takes_output():
                 return
@@ -26701,6 +26853,13 @@ class Screen:
                     lines.append(fit(line, columns - 1, ellipsis).rstrip())
             self._write(lines)
         self._drawn = time.monotonic()
+
+    def _look_at_size(self) -> None:
+        """Note when the terminal has become wider or narrower."""
+        columns, _ = terminal_size()
+        if self._columns and columns != self._columns:
+            self._resized = time.monotonic()
+        self._columns = columns
 
     def _takes_output(self) -> bool:
         """False after Ctrl-S: a write would wait for Ctrl-Q, and all jobs with it."""
@@ -26722,6 +26881,9 @@ class Screen:
         height = self._height()
         if height:
             text = f"\r\x1b[{height}A"
+        # Rows that a line was wrapped into are joined at the next change, unless they were wiped.
+        if self._resized > self._drawn:
+            text += "\x1b[J"
         # Every line wipes what stood behind it, the end of the text what stood below.
         for line in (*self._said, *lines):
             text += coloured(line, sys.stderr) + "\x1b[K\n"
@@ -29960,6 +30122,9 @@ def run_recipe(
     done = run_batch(planned, directory, asked, args)
     if not checker or done.was_stopped or done.has_failed_fast:
         return done.exit_code
+    if done.was_only_read:
+        say(f"the proofs are not checked anew: {printable(done.directory)} can only be read")
+        return done.exit_code
     # All answers that there are: from the cache, of earlier runs, and not chosen by -t as well.
     recheck = Recheck(done.batch, done.directory, planned.provers[checker])
     checks = recheck.plan(warn)
@@ -29994,6 +30159,7 @@ class BatchRun(NamedTuple):
     directory: str
     exit_code: int  # above 128 if a signal stopped it
     has_failed_fast: bool = False  # a failure did
+    was_only_read: bool = False  # nothing was left to do, and nothing can be written
 
     @property
     def was_stopped(self) -> bool:
@@ -30008,16 +30174,18 @@ def run_batch(
     Raises InputError when a pattern chooses nothing, StorageError when the results can't be kept.
     """
     chosen_ids = select_ids(planned, asked.patterns)
+    unwritable = unwritable_results(directory, planned.header, asked.place)
+    if unwritable:
+        batch, _ = load_batch(os.path.join(unwritable, JOURNAL), say)
+        if not _changes_to(batch, planned, chosen_ids, asked).differs:
+            done = _nothing_to_do(batch, unwritable, chosen_ids, asked)
+            return done._replace(was_only_read=True)
     journal = open_results(directory, planned, asked.place, say, asked.take_over)
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:
         collect_from_nodes(journal, planned, say)
-        times = math.inf if asked.doubled else planned.header.options.retry
-        raise_limits(batch, planned, chosen_ids, times, asked.again)
-        proves_implied = asked.proves_implied
-        changes = changes_of(batch, planned, chosen_ids, asked.again, proves_implied)
-        batch.dependencies = planned.dependencies
+        changes = _changes_to(batch, planned, chosen_ids, asked)
         if not changes.differs:
             journal.close()
             return _nothing_to_do(batch, directory, chosen_ids, asked)
@@ -30039,6 +30207,15 @@ def run_batch(
     rows = final_rows(batch, directory, tasks, (), problems)
     done = conclude(batch, directory, rows, end.stopped_by)
     return done._replace(has_failed_fast=bool(end.failed_id))
+
+
+def _changes_to(batch: Batch, planned: Batch, ids: Collection[str], asked: RunAsked) -> Changes:
+    """How a batch that was begun before is to change; limits that were met are raised first."""
+    times = math.inf if asked.doubled else planned.header.options.retry
+    raise_limits(batch, planned, ids, times, asked.again)
+    changes = changes_of(batch, planned, ids, asked.again, asked.proves_implied)
+    batch.dependencies = planned.dependencies
+    return changes
 
 
 class RunEnd(NamedTuple):

@@ -6106,6 +6106,27 @@ def test_excluded_combinations_are_not_planned(swept):
     ]
 
 
+# What is excluded, and which of that an earlier one has left out.
+EXCLUSIONS = [
+    ([{"a": "1"}, {"a": "1"}], [1]),
+    ([{"a": "1"}, {"b": "y", "a": ["1"]}], [1]),
+    ([{"a": "1"}, {"a": "*", "b": "y"}], []),
+    ([{"a": "1", "b": "*"}, {"b": "x"}, {"a": "1"}], [2]),
+    ([{"b": ["x", "y"], "a": "2"}, {"a": "2"}], [1]),
+    ([{"b": "x"}, {"b": "y", "a": "1"}], []),
+]
+
+
+@pytest.mark.parametrize("exclude, idle", EXCLUSIONS)
+def test_it_is_said_of_an_exclude_that_an_earlier_one_leaves_out_all_of_it(swept, exclude, idle):
+    matrix = {"a": {"1": {}, "2": {}, "3": {}}, "b": {"x": {}, "y": {}}}
+    swept.recipe(matrix=matrix, exclude=exclude)
+    said = []
+    plan_recipe(swept, warn=said.append)
+    end = "an earlier one leaves out all of that"
+    assert said == [f"tasks.task.exclude.{number}: {end}" for number in idle]
+
+
 def test_placeholders_stand_for_what_a_variant_has(swept):
     for name in ("x", "y"):
         swept.write(f"models/{name}.spthy", FLAGGED)
@@ -7582,6 +7603,53 @@ def test_a_finished_batch_has_nothing_to_do(proven_lab):
     assert "3 tasks: 3 verified" in done.stdout
     assert times_below(proven_lab.results) == before
     assert not dated_directories(proven_lab)
+
+
+@pytest.fixture
+def only_read(monkeypatch):
+    """Journals can be read and not be written, also by root."""
+    open_no_link = bt.open_no_link
+
+    def open_to_read(path, flags, *args):
+        if os.fspath(path).endswith("batch.jsonl") and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return open_no_link(path, flags, *args)
+
+    def begin():
+        monkeypatch.setattr(bt, "open_no_link", open_to_read)
+        monkeypatch.setattr(bt.os, "access", lambda path, mode: mode != os.W_OK)
+
+    return begin
+
+
+@pytest.mark.parametrize("command", ["run recipe.json", "resume results"])
+def test_results_that_can_only_be_read_are_shown_where_nothing_is_left(
+    proven_lab, only_read, command
+):
+    before = times_below(proven_lab.results)
+    only_read()
+    done = proven_lab.run(*command.split(), code=0)
+    assert "nothing to do: 3 results in" in done.stderr
+    assert "3 tasks: 3 verified" in done.stdout
+    assert times_below(proven_lab.results) == before
+
+
+def test_results_that_can_only_be_read_are_an_error_where_something_is_left(proven_lab, only_read):
+    only_read()
+    done = proven_lab.run("run", "recipe.json", "--again", code=2)
+    assert "can't be written: Permission denied" in done.stderr
+
+
+def test_proofs_of_results_that_can_only_be_read_are_not_checked_anew(lab, only_read):
+    lab.prover(VERIFY)
+    lab.recipe(config={"recheck_with": "fake"})
+    lab.run("run", "recipe.json")
+    before = times_below(lab.results)
+    only_read()
+    done = lab.run("run", "recipe.json", code=0)
+    assert "nothing to do" in done.stderr
+    assert "the proofs are not checked anew: results can only be read" in done.stderr
+    assert times_below(lab.results) == before
 
 
 def test_nothing_to_do_has_the_exit_code_of_the_batch(lab):
@@ -12738,8 +12806,8 @@ def test_to_look_at_results_costs_no_file_for_each(lab, command):
 @functools.cache
 def why_no_slurm():
     """Why there is no Slurm to test with; "" if there is."""
-    if not shutil.which("srun"):
-        return "there is no srun"
+    if not shutil.which("srun") or not os.environ.get("SLURM_CONF"):
+        return "there is no srun, or no SLURM_CONF"
     asked = ["srun", "--nodes=1", "--time=1", "hostname"]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, timeout=60)
@@ -17015,7 +17083,8 @@ class PageReader(HTMLParser):
         self.rows = []  # of the last table
         self.row = []  # the last one of it
         self.inside = ""  # the last tag, unless what it began has ended
-        self.feed(page)
+        # These change nothing but where lines end.
+        self.feed(re.sub("<span class=option>([^<]*)</span>", r"\1", page))
         self.close()
 
     def handle_starttag(self, tag, attributes):
@@ -18378,6 +18447,7 @@ TEX_COMMANDS = """
 begin end section subsection subsubsection
 toprule midrule endhead bottomrule arraybackslash raggedright linewidth
 footnotesize scriptsize tiny setlength tabcolsep ttfamily par allowbreak penalty textbf shortstack
+mbox
 textbackslash textasciicircum textasciitilde textless textgreater
 textbar textquotedbl textquotesingle textasciigrave
 """
@@ -18394,7 +18464,7 @@ def test_hostile_text_is_no_tex(hostile_report):
 
 
 def test_hostile_text_is_no_typst(hostile, hostile_report):
-    page = hostile_report("typ")
+    page = hostile_report("typ").removeprefix(bt.Typst.opening)
     code = re.sub(r'"(?:[^"\\]|\\.)*"', "", page)
     assert re.fullmatch(r"[\w\s#():,.\[\]%]*", code), "all else stands in strings"
     strings = "\n".join(re.findall(r'"((?:[^"\\]|\\.)*)"', page))
@@ -20320,6 +20390,73 @@ def test_what_ended_a_shared_process_is_said_once(capsys):
     assert done.err == "a~shared: runs alone: x\n" * 2
 
 
+def test_a_verdict_that_rests_on_a_falsified_lemma_is_told_as_that(capsys):
+    tasks = [a_task(id="one", lemma="one"), a_task(id="two", lemma="two", assumes=("one",))]
+    progress = view_of(tasks)
+    progress.silent = False
+    for event in (ends("one", "falsified"), ends("two", "verified")):
+        progress.batch.apply(event)
+        progress(event)
+    _, told = capsys.readouterr().err.splitlines()
+    assert told.startswith("[2/2] verified, resting on a falsified lemma  two (")
+    assert told.endswith("); falsified: one")
+
+
+def test_quiet_tells_of_a_verdict_that_rests_on_a_falsified_lemma(capsys):
+    tasks = [a_task(id="one", lemma="one"), a_task(id="two", lemma="two", assumes=("one",))]
+    progress = view_of(tasks)
+    progress.silent, progress.quiet = False, True
+    for event in (ends("one", "falsified"), ends("two", "verified")):
+        progress.batch.apply(event)
+        progress(event)
+    assert "verified, resting on a falsified lemma  two" in capsys.readouterr().err
+
+
+class ResizedScreen:
+    """A Screen, what it writes, and a clock and a terminal's width that a test sets."""
+
+    def __init__(self, monkeypatch):
+        self.columns = 80
+        self.now = 100.0
+        self.err = io.StringIO()
+        self.screen = bt.Screen(lambda columns, rows: [columns * "#", "facts"])
+        monkeypatch.setattr(bt.sys, "stderr", self.err)
+        monkeypatch.setattr(bt, "terminal_size", lambda: (self.columns, 24))
+        monkeypatch.setattr(bt.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(self.screen, "_takes_output", lambda: True)
+        monkeypatch.setattr(self.screen, "_is_ours", lambda: True)
+
+    def written_after(self, seconds):
+        """What another drawing writes after so long."""
+        self.now += seconds
+        self.err.truncate(0)
+        self.err.seek(0)
+        self.screen.draw()
+        return self.err.getvalue()
+
+
+def test_a_terminal_that_is_made_narrower_is_wiped_before_it_is_drawn_anew(monkeypatch):
+    """A row that a line was wrapped into would be joined with the next when it gets wider."""
+    resized = ResizedScreen(monkeypatch)
+    assert resized.written_after(1).startswith("#")
+    assert resized.written_after(1).startswith("\r\x1b[2A#")
+    resized.columns = 40
+    resized.written_after(1)
+    assert resized.written_after(1).startswith("\r\x1b[3A\x1b[J#")
+    assert resized.written_after(1).startswith("\r\x1b[2A#")
+
+
+def test_nothing_is_drawn_while_a_terminal_gets_another_width(monkeypatch):
+    """tmux wraps all lines at once and tells of it later: rows would be counted wrongly."""
+    resized = ResizedScreen(monkeypatch)
+    resized.written_after(1)
+    resized.screen.say("result")
+    for columns in (70, 60, 50):
+        resized.columns = columns
+        assert resized.written_after(0.3) == ""
+    assert "result" in resized.written_after(1)
+
+
 IDEOGRAPH = "\N{CJK UNIFIED IDEOGRAPH-8B49}"  # takes two columns
 ACCENTED = "e\N{COMBINING ACUTE ACCENT}"  # two characters that take one column
 
@@ -20564,6 +20701,35 @@ def test_a_narrow_table_wraps_headings_of_numbers_and_keeps_words_whole():
     assert [line.strip() for line in lines[3:]] == ["confirmed", "by demo"]
 
 
+def test_a_column_without_room_stands_below_its_row():
+    options = "--heuristic=O --oraclename=one.py"
+    table = [["result", "lemma", "options", "steps"], ["verified", "secrecy", options, "14"]]
+    lines = bt.text_table(table, right=(3,), columns=40).split("\n")
+    assert lines == [
+        "result    lemma    steps",
+        "verified  secrecy     14",
+        "    options: --heuristic=O",
+        "    --oraclename=one.py",
+    ]
+    assert bt.text_table(table, right=(3,), columns=50).count("\n") == 2
+
+
+def test_numbers_stand_below_their_row_where_there_are_too_many():
+    heads = ["entry", "prover", "results", "verified", "falsified", "time (s)"]
+    table = [heads, ["limits", "demo", "5", "1", "", "2.4"]]
+    assert bt.text_table(table, right=range(2, 6), columns=32).split("\n") == [
+        "entry   prover  results",
+        "limits  demo          5",
+        "    verified: 1; time (s): 2.4",
+    ]
+
+
+def test_a_long_word_is_whole_where_other_columns_have_room():
+    table = [["result", "lemma", "reason"], ["failed", "a" * 20, "one two three four"]]
+    lines = bt.text_table(table, columns=40).split("\n")
+    assert lines[1] == f"failed  {'a' * 20}  one two"
+
+
 def test_a_report_on_a_terminal_leaves_out_each_result_in_full():
     batch = batch_with(ended_task("a", assumes=("gone",)))
     text = "".join(bt.PRINTED["table"]({"": batch}, ".", bt.Asked()))
@@ -20586,6 +20752,7 @@ twelve chars is one line  : twelve chars |is one line
 false_reuse--all_is_well  : false_|reuse--all_|is_well
 models/tls/handshake      : models/tls/|handshake
 models/handshake.spthy    : models/|handshake|.spthy
+it is --oracle=x          : it is |--oracle=x
 abcdefghijklmnopqrstuvwxyz: abcdefghijkl|mnopqrstuvwx|yz
 \u4e2d\u4e2d\u4e2d\u4e2d\u4e2d\u4e2d\u4e2d: \u4e2d\u4e2d\u4e2d\u4e2d\u4e2d\u4e2d|\u4e2d
 """
@@ -20630,6 +20797,30 @@ def test_a_long_name_in_a_page_breaks_at_its_joints():
     assert "agreement_<wbr>of_<wbr>initiator" in page
     assert "tls13-<wbr>handshake<wbr>.spthy" in page
     assert "t.spthy" in page
+
+
+OPTION_ENDS = [
+    ("html", "<span class=option>--oraclename</span>=keys"),
+    ("html", "<span class=option>-D</span>=X"),
+    ("tex", r"\mbox{{-}{-}}or"),
+    ("typ", r"\u{2060}--or"),
+]
+
+
+@pytest.mark.parametrize("form, told", OPTION_ENDS)
+def test_no_line_ends_behind_the_hyphens_of_an_option(form, told):
+    options = ("--oraclename=keys.py", "-D=X")
+    batch = batch_with(ended_task("a"), ended_task("b--c", lemma="b", options=options))
+    report = report_of(batch, form)
+    assert told in report
+    assert "option>--c" not in report
+
+
+@pytest.mark.parametrize("fragment", [True, False])
+def test_typst_takes_the_marks_of_ends_of_lines_out_of_the_page(fragment):
+    text = report_of(batch_with(ended_task("a")), "typ", fragment=fragment)
+    assert '#show "\\u{200b}": h(0.01pt)\n' in text
+    assert '#show regex("\\u{2060}-+\\w+"): it => box(' in text
 
 
 def test_the_head_of_a_column_of_numbers_stands_above_them():
