@@ -7636,17 +7636,17 @@ def test_results_that_can_only_be_read_are_shown_where_nothing_is_left(
 
 def test_results_that_can_only_be_read_are_an_error_where_something_is_left(proven_lab, only_read):
     only_read()
-    done = proven_lab.run("run", "recipe.json", "--again", code=2)
+    done = proven_lab.run("run recipe.json --again", code=2)
     assert "can't be written: Permission denied" in done.stderr
 
 
 def test_proofs_of_results_that_can_only_be_read_are_not_checked_anew(lab, only_read):
     lab.prover(VERIFY)
     lab.recipe(config={"recheck_with": "fake"})
-    lab.run("run", "recipe.json")
+    lab.run("run recipe.json")
     before = times_below(lab.results)
     only_read()
-    done = lab.run("run", "recipe.json", code=0)
+    done = lab.run("run recipe.json", code=0)
     assert "nothing to do" in done.stderr
     assert "the proofs are not checked anew: results can only be read" in done.stderr
     assert times_below(lab.results) == before
