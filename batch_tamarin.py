@@ -12938,10 +12938,10 @@ class Cache:
                 entries.append(entry)
         if not entries:
             return "no result of it is stored"
-        if any(entry.plan.key == plan.key for entry in entries):
-            return "what is stored of it met smaller limits, or those of another host"
         known: set[tuple[str, str]] = set()
         for entry in entries:
+            if entry.plan.key == plan.key:
+                return "what is stored of it met smaller limits, or those of another host"
             known.update(entry.parts.items())
         new: list[str] = []
         for word, digest in inputs.parts_of(plan.lemma).items():
@@ -13608,9 +13608,9 @@ class Runner:
 
         cache = self.cached.cache if self.cached else None
         await asyncio.to_thread(self.races.look_up_past, tasks, cache)
-        for task, usage in self.races.past_winners():
-            plan = task.plan
-            if plan.is_a_turn and plan.limits.timeout_s < usage.wall_s:
+        for win in self.races.past_wins():
+            plan = win.task.plan
+            if plan.is_a_turn and plan.limits.timeout_s < win.usage.wall_s:
                 self.recorder.record(plan.at_stage(1))
 
     async def _look_up_past(self, tasks: Sequence[Task]) -> PastUsages:
@@ -14096,10 +14096,14 @@ def parts_to_share(tasks: Sequence[Task], places: int, past: PastUsages) -> list
 
     There are more parts than places where fewer would not keep to their budget.
     """
-    usages = [past[task.id] for task in tasks if task.id in past]
-    known = list(map(_proof_seconds, usages))
+    known: list[float] = []
+    load_s = 0.0
+    for task in tasks:
+        usage = past.get(task.id)
+        if usage:
+            known.append(_proof_seconds(usage))
+            load_s = max(load_s, usage.load_s or 0.0)
     mean_s = sum(known) / max(1, len(known))
-    load_s = max((usage.load_s or 0.0 for usage in usages), default=0.0)
     most_s = budget_of(load_s, tasks[0].plan.limits) - load_s
 
     def expected_s(task: Task) -> float:
@@ -14387,14 +14391,20 @@ def _when_ended(task: Task) -> str:
 # --- Races at work --------------------------------------------------------------------------------
 
 
+class PastWin(NamedTuple):
+    """Who has won a race before, and what that took."""
+
+    task: Task
+    usage: Usage
+
+
 class LiveRaces:
     """Who has won races before, and who is held back at the start because of that."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
-        # By race: who has won it before, and what that took; who waits until it has had that time.
-        self._past: dict[str, tuple[Task, Usage]] = {}
-        self._held: dict[str, list[Task]] = {}
+        self._past: dict[str, PastWin] = {}  # by race
+        self._held: dict[str, list[Task]] = {}  # by race: who waits until that time has passed
 
     def look_up_past(self, tasks: Iterable[Task], cache: Cache | None) -> None:
         """Find out who of these has won a race before, by the journal and the cache."""
@@ -14404,7 +14414,7 @@ class LiveRaces:
             result = self._past_answer(task, cache) if race else None
             if result and result.at >= newest.get(race, ""):
                 newest[race] = result.at
-                self._past[race] = (task, result.usage)
+                self._past[race] = PastWin(task, result.usage)
 
     def _past_answer(self, task: Task, cache: Cache | None) -> Result | None:
         for record in reversed(task.earlier):
@@ -14414,8 +14424,8 @@ class LiveRaces:
             return None
         return cache.past_answer(task.plan, self._batch.dependencies[task.plan.view])
 
-    def past_winners(self) -> Iterable[tuple[Task, Usage]]:
-        """Who has won before, each with what it took then."""
+    def past_wins(self) -> Iterable[PastWin]:
+        """Who has won before, in each race where that is known."""
         return self._past.values()
 
     def line_up(self, tasks: Collection[Task]) -> list[Task]:
@@ -14432,10 +14442,11 @@ class LiveRaces:
         lined_up: list[Task] = []
         for race, rivals in starting.items():
             rivals.sort(key=lambda task: (task.plan.stage, task.plan.raised_from is not None))
-            leader, _ = self._past.get(race, (None, None))
-            if leader in rivals and len(rivals) > 1:
-                self._hold(race, [task for task in rivals if task is not leader])
-                rivals = [leader]
+            win = self._past.get(race)
+            if win and win.task in rivals and len(rivals) > 1:
+                rivals.remove(win.task)
+                self._hold(race, rivals)
+                rivals = [win.task]
             lined_up += rivals
         return lined_up
 
@@ -14462,8 +14473,7 @@ class LiveRaces:
         race = task.plan.race
         if race not in self._held or race not in self._past:
             return None
-        _, usage = self._past[race]
-        return usage.wall_s
+        return self._past[race].usage.wall_s
 
 
 # --- Attackers in order, at work ------------------------------------------------------------------
@@ -25628,7 +25638,8 @@ def _hosts_in(journal: str) -> set[str]:
     hosts: set[str] = set()
     with open_file(journal) as file:
         for line in file:
-            hosts.update(each.decode("utf-8", "replace") for each in _HOST.findall(line))
+            for host in _HOST.findall(line):
+                hosts.add(host.decode("utf-8", "replace"))
     return hosts
 
 
@@ -26090,8 +26101,8 @@ def _is_one_text(plan: Plan, other: Plan) -> bool:
 
 def reproduction_counts(compared: Iterable[Reproduction]) -> dict[str, int]:
     """How many results came to which word, in the order of these."""
-    counts = Counter(each.word for each in compared)
-    return {str(word): counts[word] for word in Reproduced if word in counts}
+    counts = Counter(str(each.word) for each in compared)
+    return told_in_order(map(str, Reproduced), counts)
 
 
 def reproduction_code(compared: Sequence[Reproduction]) -> int:
