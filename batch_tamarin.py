@@ -13030,7 +13030,6 @@ class Cache:
 
     def _write(self, path: str, entry: Entry, outputs: Mapping[str, str]) -> None:
         """Make an entry; a problem is kept for `prune` and ends all storing."""
-
         if self.problem:
             return
         # Under another name until it is whole, and nobody else's: other runs, on other hosts too,
@@ -13150,7 +13149,6 @@ def _mark_as_used(path: str) -> None:
 
 def remove_entry(path: str) -> None:
     """Remove an entry of the cache, and its folder if it was the last."""
-
     remove_tree(path)
     with suppress(OSError):
         os.rmdir(os.path.dirname(path))
@@ -16086,7 +16084,6 @@ def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], N
     What has ended is recorded as that driver would have, unless its task is planned otherwise now.
     Raises InputError where the cluster can't be asked, StorageError.
     """
-
     batch = journal.batch
     nodes = os.path.join(journal.directory, NODES)
     # A driver that ends and leaves nothing on the cluster takes the folder away.
