@@ -15536,7 +15536,6 @@ class SlurmExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
-
         try:
             if self._stopped is not None or self._remotes:
                 # An srun that had to be killed leaves its job in the queue.
