@@ -17,7 +17,14 @@ or in one that lemmas of a theory share, under core, memory and time limits; eve
 
 The Batch is the single source of truth. It is planned once; after that only `Batch.apply(event)`
 changes it, whether the event comes from a live run or from a journal. Everything shown or written
-at the end is a function of the Batch.
+at the end is a function of the Batch. The events (`Event`) are the lines of the journal: `batch`,
+`task` (a plan), `start` (a job), `finish` (a task), `end`.
+
+From a lemma to its result: `plan_batch` makes a task of it. `Runner` takes what is in the cache,
+lets the rest wait for room, and hands jobs to an executor: the `Supervisor`, or `SlurmExecutor`,
+which has a node of a cluster supervise them (`supervise`). `read_result` makes a `Result` of what
+the prover printed. After a limit `next_attempt` names the stage that comes next; `Settling` finds
+what an answer settles for others, in a race or by the order of attackers.
 
 Contents (each section uses only those above it)
     Words and errors
@@ -40,7 +47,10 @@ Contents (each section uses only those above it)
 
 Words: a theory is a `.spthy` file, a lemma a named claim in it, a prover one Tamarin executable
 under an alias. A task is one lemma x prover (x variant); a job is one command line that serves one
-or more tasks. Units: seconds; MB = 2^20 and GB = 2^30 bytes.
+or more tasks. Variants of a lemma differ in flags or options; where they race, the first answer
+supersedes the others. A stage is one of the ways in which a task is tried, one after the other,
+where a limit was met: with other limits, or other options. A bundle is one file that holds results
+and all that led to them. Units: seconds; MB = 2^20 and GB = 2^30 bytes.
 """
 
 from __future__ import annotations
@@ -482,6 +492,17 @@ def collect_garbage_seldom() -> None:
     gc.set_threshold(10_000)
 
 
+def told_bytes(size: int) -> str:
+    """`312 bytes`, `41.2 kB`, `7.0 MB`, `1.2 GB`."""
+    if size < 1024:
+        return plural(size, "byte")
+    if size < MB:
+        return f"{size / 1024:.1f} kB"
+    if size < 1024 * MB:
+        return f"{size / MB:.1f} MB"
+    return f"{size / 1024 / MB:.1f} GB"
+
+
 @contextmanager
 def making_what_stays() -> Iterator[None]:
     """Leave the collector of garbage out while a large batch is made, which stays until the end.
@@ -589,6 +610,13 @@ def remove_file(path: str) -> None:
     """Remove a file of ours if it is there."""
     with suppress(FileNotFoundError):
         os.unlink(path)
+
+
+def remove_tree(directory: str) -> None:
+    """Remove a directory of ours, whatever is in it."""
+    import shutil
+
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 # === Model ========================================================================================
@@ -1195,6 +1223,14 @@ class Record(NamedTuple):
         return self.result.status not in (Status.COMPLETED, *WANTS_NO_VERDICT, *MET_A_LIMIT)
 
 
+def newest_holding(records: Iterable[Record], plan: Plan, host: str) -> Record | None:
+    """The first of these results, the newest first, that holds for a plan, on a host."""
+    for record in records:
+        if record.holds(plan, host):
+            return record
+    return None
+
+
 @slotted
 @dataclass
 class Task:
@@ -1242,7 +1278,7 @@ class Task:
 
     def newest_holding(self, plan: Plan, host: str) -> Record | None:
         """The newest of its results that holds for a plan, on a host."""
-        return next((record for record in self.records if record.holds(plan, host)), None)
+        return newest_holding(self.records, plan, host)
 
     @property
     def runs_alone(self) -> bool:
@@ -1918,7 +1954,8 @@ def _number(value: Any) -> float:
 # One object for equal ones: 100,000 tasks have few distinct limits, options and warnings.
 share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
 
-# One line of the journal (DESIGN section 8), by the word for it.
+# What changes a batch. All but `Rechecked`, which is read from rechecks, is a line of the journal,
+# by the word for it.
 Event = Union[Header, Plan, Started, Finished, Rechecked, Ended]
 EVENTS: dict[str, type[Any]] = {
     "batch": Header,
@@ -4717,6 +4754,11 @@ MACOS = sys.platform == "darwin"
 # --- Cores and memory that this process may use ---------------------------------------------------
 
 
+def own_machine() -> Limits:
+    """The cores and the memory that this process may use, without a limit of time."""
+    return Limits(available_cores(), available_memory_mb(), math.inf)
+
+
 def available_cores(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
     """Cores this process may use: the least of affinity, cgroup quotas and Slurm allocation.
 
@@ -5268,16 +5310,20 @@ def find_cluster(environ: Mapping[str, str] = os.environ) -> Cluster:
         nodes = cluster_nodes(ask_slurm("sinfo", "--noheader", "-N", "--format=%N %c %m"))
     if not nodes:
         raise InputError("Slurm tells of no node")
-    cores = [node.cores for node in nodes]
-    # What jobs can have at most, beside a process of ours.
-    memories_mb = [max(1, node.memory_mb - NODE_MEMORY_MB) for node in nodes]
+    room = NO_LIMITS
+    largest = NO_LIMITS
+    for node in nodes:
+        # What jobs can have at most, beside a process of ours.
+        memory_mb = max(1, node.memory_mb - NODE_MEMORY_MB)
+        room = Limits(room.cores + node.cores, room.memory_mb + memory_mb, 0)
+        largest = Limits(max(largest.cores, node.cores), max(largest.memory_mb, memory_mb), 0)
     config = ask_slurm("scontrol", "show", "config")
     name = re.search(r"^ClusterName\s*=\s*(\S+)", config, re.MULTILINE)
     return Cluster(
         # A name that no host has: limits that were met on one of the two say nothing of the other.
         name=f"cluster {name[1]}" if name else "cluster",
-        room=Limits(sum(cores), sum(memories_mb), 0),
-        node=Limits(max(cores), max(memories_mb), 0),
+        room=room,
+        node=largest,
         is_allocation=is_allocation,
     )
 
@@ -9472,8 +9518,8 @@ def where_we_are(header: Header) -> Header:
     """
     if header.cluster and find_program("srun"):
         return on_cluster(header, find_cluster())
-    here = Limits(available_cores(), available_memory_mb(), 0)
-    return replace(header, cluster="", node=None, most_jobs=0, limits=header.limits.within(here))
+    limits = header.limits.within(own_machine())
+    return replace(header, cluster="", node=None, most_jobs=0, limits=limits)
 
 
 def most_tasks(options: PlanOptions) -> int:
@@ -10523,9 +10569,11 @@ def _question_words(plan: Plan) -> str:
 
 def _fit_together(plans: Iterable[Plan], room: Limits) -> bool:
     """Whether all of these can run at once."""
-    limits = [plan.limits for plan in plans]
-    cores = sum(each.cores for each in limits)
-    memory_mb = sum(each.memory_mb for each in limits)
+    cores = 0
+    memory_mb = 0
+    for plan in plans:
+        cores += plan.limits.cores
+        memory_mb += plan.limits.memory_mb
     return cores <= room.cores and memory_mb <= room.memory_mb
 
 
@@ -10895,20 +10943,20 @@ def plan_to_try(plan: Plan, records: Sequence[Record], host: str) -> Plan:
         if was_tried or _is_worth_trying(stage, met):
             reached = stage
     ended = [record for record in records if not record.met_limit]
-    if any(record.holds(reached, host) for record in ended):
+    if newest_holding(ended, reached, host):
         return reached
     # An answer is one, though a smaller limit was met before that is planned no more.
     answers = [record for record in ended if record.result.verdict in ANSWERS]
     for stage in plan.all_stages:
-        if any(record.holds(stage, host) for record in answers):
+        if newest_holding(answers, stage, host):
             return stage
     return reached
 
 
 def _limit_met(plan: Plan, records: Iterable[Record], host: str) -> Record | None:
     """The newest result that shows that the limits of a plan are met."""
-    met = (record for record in records if record.met_limit and record.holds(plan, host))
-    return next(met, None)
+    met = [record for record in records if record.met_limit]
+    return newest_holding(met, plan, host)
 
 
 def _is_worth_trying(stage: Plan, met: Record) -> bool:
@@ -10927,9 +10975,8 @@ def _is_worth_trying(stage: Plan, met: Record) -> bool:
 def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
     """A plan with twice as much of what one of its results has met the limit of.
 
-    That is the first one whose limits were not met, on this host; of those that would allow no more
-    of what was met none. Where that has no answer, and another stage has one, it is that stage.
-    `records`: the newest first.
+    No more than `times` doublings of what the recipe says, nor more memory than `room`. None where
+    that is no more than what `met` had, or would not help.
     """
     if met.is_bounded_heap:
         return None
@@ -11302,8 +11349,12 @@ class Preparation(NamedTuple):
         # A tool such as m4 is another one on another machine, and makes the same.
         is_on_path = program == find_program(os.path.basename(program))
         words = [*self.inputs, *others] if is_on_path else [*self.inputs, *self.command]
-        digests = {path_from(word, self.cwd): file_state(word).digest for word in words}
-        return {path: digest for path, digest in digests.items() if digest}
+        digests: dict[str, str] = {}
+        for word in words:
+            digest = file_state(word).digest
+            if digest:
+                digests[path_from(word, self.cwd)] = digest
+        return digests
 
 
 THEORY_FILE = "{theory_file}"  # in a command: where it is to write; else it prints the theory
@@ -12672,12 +12723,13 @@ def _running(batch: Batch) -> Iterator[Started]:
 def _told_of_going_on(batch: Batch, vanished: Sequence[str]) -> Iterator[str]:
     """How much of a batch is done already, and why something runs again."""
     tasks = batch.tasks.values()
-    holding = sum(not batch.needs_run(task) for task in tasks)
-    told = f"going on: {holding:,} of {plural(len(tasks), 'result')} hold"
+    holding = 0
     reasons: Counter[str] = Counter()
     for task in tasks:
+        holding += not batch.needs_run(task)
         if task.outdated:
             reasons[what_changed(task.outdated.plan, task.plan)] += 1
+    told = f"going on: {holding:,} of {plural(len(tasks), 'result')} hold"
     older = [f"{count:,} of {reason}" for reason, count in reasons.items()]
     if older:
         told += f"; left out: {', '.join(older)}"
@@ -12943,14 +12995,15 @@ class Cache:
                 entries.append(entry)
         if not entries:
             return "no result of it is stored"
-        if any(entry.plan.key == plan.key for entry in entries):
-            return "what is stored of it met smaller limits, or those of another host"
-        known = {part for entry in entries for part in entry.parts.items()}
-        new = [
-            word
-            for word, digest in inputs.parts_of(plan.lemma).items()
-            if (word, digest) not in known
-        ]
+        known: set[tuple[str, str]] = set()
+        for entry in entries:
+            if entry.plan.key == plan.key:
+                return "what is stored of it met smaller limits, or those of another host"
+            known.update(entry.parts.items())
+        new: list[str] = []
+        for word, digest in inputs.parts_of(plan.lemma).items():
+            if (word, digest) not in known:
+                new.append(word)
         if new:
             return f"new: {', '.join(new)}"
         return "nothing is new, but never stood together like this"
@@ -13034,8 +13087,6 @@ class Cache:
 
     def _write(self, path: str, entry: Entry, outputs: Mapping[str, str]) -> None:
         """Make an entry; a problem is kept for `prune` and ends all storing."""
-        import shutil
-
         if self.problem:
             return
         # Under another name until it is whole, and nobody else's: other runs, on other hosts too,
@@ -13059,7 +13110,7 @@ class Cache:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) and not self._is_pruned(error):
                 reason = error.strerror or error
                 self.problem = f"results can't be kept in the cache {self.directory}: {reason}"
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove_tree(temporary)
         self._stored += 1
         # At once, not in the end: a run may go on for a month.
         if self._stored > _PRUNE_AFTER or self._stored_mb > _PRUNE_GROWN * self.size_mb:
@@ -13156,9 +13207,7 @@ def _mark_as_used(path: str) -> None:
 
 def remove_entry(path: str) -> None:
     """Remove an entry of the cache, and its folder if it was the last."""
-    import shutil
-
-    shutil.rmtree(path, ignore_errors=True)
+    remove_tree(path)
     with suppress(OSError):
         os.rmdir(os.path.dirname(path))
 
@@ -13592,13 +13641,13 @@ class Runner:
 
     async def _run(self, tasks: Iterable[Task], again: bool) -> None:
         missing = await self._fail_unreadable(tasks)
+        self.proves_anew = again
         if again:
             self.settling.begin_anew(missing)
         # A driver may have died when others had been settled by an answer.
         await self._settle(self.settling.settled_among(missing))
         missing = list(filter(self.batch.needs_run, missing))
         loads: list[list[TaskHit]] = []
-        self.proves_anew = again
         if self.cached and not again:
             missing, loads = await self._ask_cache(self.cached, missing)
         held = [each.task for hits in loads for each in hits]
@@ -13615,9 +13664,9 @@ class Runner:
 
         cache = self.cached.cache if self.cached else None
         await asyncio.to_thread(self.races.look_up_past, tasks, cache)
-        for task, usage in self.races.past_winners():
-            plan = task.plan
-            if plan.is_a_turn and plan.limits.timeout_s < usage.wall_s:
+        for win in self.races.past_wins():
+            plan = win.task.plan
+            if plan.is_a_turn and plan.limits.timeout_s < win.usage.wall_s:
                 self.recorder.record(plan.at_stage(1))
 
     async def _look_up_past(self, tasks: Sequence[Task]) -> PastUsages:
@@ -14060,13 +14109,16 @@ def sharing_key(plan: Plan) -> Hashable:
     return (plan.entry, plan.view, plan.limits, plan.priority)
 
 
-def largest_limits(limits: Collection[Limits]) -> Limits:
+def largest_limits(limits: Iterable[Limits]) -> Limits:
     """Of each kind the largest."""
-    return Limits(
-        cores=max(each.cores for each in limits),
-        memory_mb=max(each.memory_mb for each in limits),
-        timeout_s=max(each.timeout_s for each in limits),
-    )
+    largest = NO_LIMITS
+    for each in limits:
+        largest = Limits(
+            cores=max(largest.cores, each.cores),
+            memory_mb=max(largest.memory_mb, each.memory_mb),
+            timeout_s=max(largest.timeout_s, each.timeout_s),
+        )
+    return largest
 
 
 def could_share(task: Task, past: Usage | None) -> bool:
@@ -14100,10 +14152,14 @@ def parts_to_share(tasks: Sequence[Task], places: int, past: PastUsages) -> list
 
     There are more parts than places where fewer would not keep to their budget.
     """
-    usages = [past[task.id] for task in tasks if task.id in past]
-    known = list(map(_proof_seconds, usages))
+    known: list[float] = []
+    load_s = 0.0
+    for task in tasks:
+        usage = past.get(task.id)
+        if usage:
+            known.append(_proof_seconds(usage))
+            load_s = max(load_s, usage.load_s or 0.0)
     mean_s = sum(known) / max(1, len(known))
-    load_s = max((usage.load_s or 0.0 for usage in usages), default=0.0)
     most_s = budget_of(load_s, tasks[0].plan.limits) - load_s
 
     def expected_s(task: Task) -> float:
@@ -14391,14 +14447,20 @@ def _when_ended(task: Task) -> str:
 # --- Races at work --------------------------------------------------------------------------------
 
 
+class PastWin(NamedTuple):
+    """Who has won a race before, and what that took."""
+
+    task: Task
+    usage: Usage
+
+
 class LiveRaces:
     """Who has won races before, and who is held back at the start because of that."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
-        # By race: who has won it before, and what that took; who waits until it has had that time.
-        self._past: dict[str, tuple[Task, Usage]] = {}
-        self._held: dict[str, list[Task]] = {}
+        self._past: dict[str, PastWin] = {}  # by race
+        self._held: dict[str, list[Task]] = {}  # by race: who waits until that time has passed
 
     def look_up_past(self, tasks: Iterable[Task], cache: Cache | None) -> None:
         """Find out who of these has won a race before, by the journal and the cache."""
@@ -14408,7 +14470,7 @@ class LiveRaces:
             result = self._past_answer(task, cache) if race else None
             if result and result.at >= newest.get(race, ""):
                 newest[race] = result.at
-                self._past[race] = (task, result.usage)
+                self._past[race] = PastWin(task, result.usage)
 
     def _past_answer(self, task: Task, cache: Cache | None) -> Result | None:
         for record in reversed(task.earlier):
@@ -14418,8 +14480,8 @@ class LiveRaces:
             return None
         return cache.past_answer(task.plan, self._batch.dependencies[task.plan.view])
 
-    def past_winners(self) -> Iterable[tuple[Task, Usage]]:
-        """Who has won before, each with what it took then."""
+    def past_wins(self) -> Iterable[PastWin]:
+        """Who has won before, in each race where that is known."""
         return self._past.values()
 
     def line_up(self, tasks: Collection[Task]) -> list[Task]:
@@ -14436,10 +14498,11 @@ class LiveRaces:
         lined_up: list[Task] = []
         for race, rivals in starting.items():
             rivals.sort(key=lambda task: (task.plan.stage, task.plan.raised_from is not None))
-            leader, _ = self._past.get(race, (None, None))
-            if leader in rivals and len(rivals) > 1:
-                self._hold(race, [task for task in rivals if task is not leader])
-                rivals = [leader]
+            win = self._past.get(race)
+            if win and win.task in rivals and len(rivals) > 1:
+                rivals.remove(win.task)
+                self._hold(race, rivals)
+                rivals = [win.task]
             lined_up += rivals
         return lined_up
 
@@ -14466,8 +14529,7 @@ class LiveRaces:
         race = task.plan.race
         if race not in self._held or race not in self._past:
             return None
-        _, usage = self._past[race]
-        return usage.wall_s
+        return self._past[race].usage.wall_s
 
 
 # --- Attackers in order, at work ------------------------------------------------------------------
@@ -15482,14 +15544,17 @@ class RemoteJob:
     def as_node_job(self, environ: Mapping[str, str]) -> NodeJob:
         """What the node is told. `environ`: what srun hands on."""
         job = self.job
-        own = {name: value for name, value in job.env.items() if environ.get(name) != value}
+        env: dict[str, str] = {}
+        for name, value in job.env.items():
+            # What stands there of our own allocation is not true of a step in it.
+            if environ.get(name) != value and not name.startswith("SLURM_"):
+                env[name] = value
         return NodeJob(
             id=job.id,
             attempt=job.attempt,
             command=job.command,
             cwd=job.cwd,
-            # What stands there of our own allocation is not true of a step in it.
-            env={name: value for name, value in own.items() if not name.startswith("SLURM_")},
+            env=env,
             limits=job.limits,
             stdout=job.stdout,
             stderr=job.stderr,
@@ -15521,7 +15586,7 @@ class SlurmExecutor:
         self._stopped: str | None = None  # why nothing more is started
         self._canceller: asyncio.Future[None] | None = None
         self._seeker: asyncio.Future[None] | None = None
-        self._told = False  # that the controller can't be reached
+        self._has_told_of_pause = False  # that Slurm takes no job now
 
     def __enter__(self) -> SlurmExecutor:
         with storage_errors(self._nodes):
@@ -15529,8 +15594,6 @@ class SlurmExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        import shutil
-
         try:
             if self._stopped is not None or self._remotes:
                 # An srun that had to be killed leaves its job in the queue.
@@ -15539,7 +15602,7 @@ class SlurmExecutor:
             name = slurm_name(self._batch.id)
             warn(f"{error}. Jobs may be left there: `scancel --name={name}`, or the next run does")
             return  # the folder tells it so
-        shutil.rmtree(self._nodes, ignore_errors=True)
+        remove_tree(self._nodes)
 
     async def run(self, job: Job, on_start: OnStart) -> Outcome:
         """How a job ended. It waits in the cluster's queue before on_start is called."""
@@ -15655,8 +15718,8 @@ class SlurmExecutor:
             may_go_on = remote.is_lost or may_submit_again(complaint, others_wait)
             if remote.begun or remote.cause or not may_go_on:
                 return outcome_untold(remote, srun, complaint)
-            if not self._told:
-                self._told = True
+            if not self._has_told_of_pause:
+                self._has_told_of_pause = True
                 say(f"Slurm takes no job now, and is asked again: {errors_told(complaint)}")
             await self._pause(remote, pause_s)
             pause_s = min(longest_s, 2 * pause_s)
@@ -15835,28 +15898,35 @@ def _of_another_length(files: Mapping[str, int]) -> list[str]:
     return differing
 
 
-# What srun's words mean, the first that fits. Whatever is no limit of the task's own is
-# `interrupted`: it runs again.
-_SRUN_ENDS: Sequence[tuple[str, Status, str]] = (
-    (
+class _SrunEnd(NamedTuple):
+    """Words of srun, and what they mean for the task."""
+
+    pattern: str
+    status: Status
+    reason: str
+
+
+# The first that fits counts. What is no limit of the task's own is `interrupted`: it runs again.
+_SRUN_ENDS = (
+    _SrunEnd(
         r"exceeded memory limit|Exceeded job memory limit|oom[-_ ]kill|Out Of Memory|OUT_OF_MEMORY",
         Status.MEMORY_LIMIT,
         "Slurm ended it, as it used more memory than its job has",
     ),
-    (
+    _SrunEnd(
         r"DUE TO TIME LIMIT|TIMEOUT",
         Status.INTERRUPTED,
         "Slurm's time limit ended it, before its own: that of the partition, the allocation, or in "
         "--slurm-args",
     ),
-    (r"Node failure|NODE.FAIL", Status.INTERRUPTED, "its node failed"),
-    (r"DUE TO PREEMPTION", Status.INTERRUPTED, "another job took its place (preemption)"),
-    (
+    _SrunEnd(r"Node failure|NODE.FAIL", Status.INTERRUPTED, "its node failed"),
+    _SrunEnd(r"DUE TO PREEMPTION", Status.INTERRUPTED, "another job took its place (preemption)"),
+    _SrunEnd(
         r"CANCELLED AT|Job has been cancelled|has been revoked|Force Terminated Job",
         Status.INTERRUPTED,
         "its job was cancelled",
     ),
-    (
+    _SrunEnd(
         r"Unable to allocate resources|Unable to create step|unrecognized option|invalid option"
         r"|error: Invalid|error: invalid|srun: fatal",
         Status.FAILED,
@@ -15884,20 +15954,25 @@ def may_submit_again(complaint: str, others_wait: bool) -> bool:
 
 
 def errors_told(complaint: str) -> str:
-    """The last errors that srun tells of, else its last line, for people: the first says most."""
-    lines = [line for line in complaint.splitlines() if line.strip()]
-    errors = [line for line in lines if "error:" in line or "fatal:" in line or "option" in line]
-    told = (errors or lines[-1:])[-2:]
-    return "; ".join(line.removeprefix("srun: ").removeprefix("error: ") for line in told)
+    """The last two errors that srun tells of, else its last line, for people."""
+    last = ""
+    errors: list[str] = []
+    for line in complaint.splitlines():
+        if not line.strip():
+            continue
+        last = line.removeprefix("srun: ").removeprefix("error: ")
+        if "error:" in line or "fatal:" in line or "option" in line:
+            errors.append(last)
+    return "; ".join(errors[-2:]) or last
 
 
 def slurm_cause(complaint: str) -> Cause | None:
     """Why Slurm ended a job, by srun's words; None if they don't tell."""
-    for pattern, status, reason in _SRUN_ENDS:
-        if re.search(pattern, complaint):
-            if status is Status.FAILED:
-                reason = f"{reason}: {errors_told(complaint)}"
-            return Cause(status, reason)
+    for end in _SRUN_ENDS:
+        if re.search(end.pattern, complaint):
+            if end.status is Status.FAILED:
+                return Cause(end.status, f"{end.reason}: {errors_told(complaint)}")
+            return Cause(end.status, end.reason)
     return None
 
 
@@ -16024,8 +16099,11 @@ def cancel(batch_id: str, gently: bool = False) -> list[str]:
     Raises InputError where Slurm can't be asked what there is.
     """
     ids = slurm_ids(batch_id)
-    steps = [each for each in ids if "." in each]
-    jobs = [each for each in ids if "." not in each]
+    steps: list[str] = []
+    jobs: list[str] = []
+    for each in ids:
+        kind = steps if "." in each else jobs
+        kind.append(each)
     # They may have ended since.
     with suppress(InputError):
         if steps:
@@ -16063,8 +16141,6 @@ def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], N
     What has ended is recorded as that driver would have, unless its task is planned otherwise now.
     Raises InputError where the cluster can't be asked, StorageError.
     """
-    import shutil
-
     batch = journal.batch
     nodes = os.path.join(journal.directory, NODES)
     # A driver that ends and leaves nothing on the cluster takes the folder away.
@@ -16079,12 +16155,13 @@ def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], N
         ) from None
     # After that: what ended while it was cancelled is there, too.
     reports = [report for report in reports_in(nodes) if is_news(report, batch, planned)]
-    count = sum(len(report.job.task_ids) for report in reports)
+    count = 0
     with storage_errors(journal.directory):
         files = AttemptFiles(journal.directory)
         for report in reports:
+            count += len(report.job.task_ids)
             journal.add_late(finishes_of(report, batch, files))
-    shutil.rmtree(nodes, ignore_errors=True)
+    remove_tree(nodes)
     results = plural(count, "result")
     tell(
         f"what the last run left on the cluster: {results} of nodes collected, "
@@ -21241,13 +21318,13 @@ def told_in_order(words: Iterable[str], counts: Mapping[str, int]) -> dict[str, 
     return {word: counts[word] for word in words if counts.get(word, 0) > 0}
 
 
-def told_counts(counts: Mapping[str, int]) -> str:
+def told_counts(counts: Mapping[str, int], separator: str = ", ") -> str:
     """`7 verified, 1 timeout`."""
     parts: list[str] = []
     for word, count in counts.items():
         part = f"{count:,} {word}"
         parts.append(part)
-    return ", ".join(parts)
+    return separator.join(parts)
 
 
 def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), columns: int = 0) -> str:
@@ -21543,12 +21620,13 @@ def page_report(
 
 
 def _page_title(batches: Batches) -> str:
-    recipes = dict.fromkeys(
-        os.path.basename(batch.header.recipe_file) for batch in batches.values()
-    )
+    recipes: dict[str, None] = {}
+    aliases: dict[str, None] = {}
+    for batch in batches.values():
+        recipes[os.path.basename(batch.header.recipe_file)] = None
+        aliases.update(dict.fromkeys(batch.provers))
     if all(batch.header.recheck_of for batch in batches.values()):
-        aliases = itertools.chain.from_iterable(batch.provers for batch in batches.values())
-        return f"Recheck of {listed(recipes)} by {listed(dict.fromkeys(aliases))}"
+        return f"Recheck of {listed(recipes)} by {listed(aliases)}"
     noun = "batches"
     if len(batches) == 1:
         noun = "batch"
@@ -21963,9 +22041,13 @@ def _shared_remarks(rows: Sequence[Row]) -> SharedRemarks:
     answered = [row for row in rows if row.task.is_answered]
     if len(answered) < 2:
         return SharedRemarks()
-    warnings = [frozenset(row.result.warnings) for row in answered]
-    problems = [frozenset(each.advisory.id for each in row.advisories) for row in answered]
-    cached = {told_cached(row.result) for row in answered}
+    warnings: list[frozenset[str]] = []
+    problems: list[frozenset[str]] = []
+    cached: set[str] = set()
+    for row in answered:
+        warnings.append(frozenset(row.result.warnings))
+        problems.append(frozenset(each.advisory.id for each in row.advisories))
+        cached.add(told_cached(row.result))
     return SharedRemarks(
         frozenset.intersection(*warnings),
         frozenset.intersection(*problems),
@@ -22539,7 +22621,7 @@ def _grid_cell(rows: Sequence[Row]) -> str:
     counts = Counter(map(_told_compactly, rows))
     told = "; ".join(counts)
     if len(rows) > 1:
-        told = "; ".join(f"{count:,} {word}" for word, count in counts.items())
+        told = told_counts(counts, "; ")
     if any(row.is_measured for row in rows):
         seconds = sum(row.result.usage.wall_s / row.shared_by for row in rows)
         told += f" ({seconds:.2f})"
@@ -25214,32 +25296,46 @@ def _find_inputs(source: BundleSource, note: Note) -> Iterator[_Input]:
         path = os.path.abspath(os.path.join(header.cwd, name))
         if not digest:  # an oracle that was not there
             continue
-        now = file_state_now(path).digest
-        found = ""
-        for place in (copies.get(path, ""), path):
-            if place and not found and file_state_now(place).digest == digest:
-                found = place
-        yield _Input(path, found, digest)
-        shown = printable(name)
-        if not found:
-            note(
-                f"{shown} is not in the bundle: neither what lies there now nor inputs/ has it as "
-                "it was proven"
-            )
-        elif not now:
-            note(f"{shown} is not there any more: the bundle has it as it was proven")
-        elif now != digest:
-            note(
-                f"{shown} HAS CHANGED since it was proven: the bundle has the text that the "
-                "results are of, not what lies there now"
-            )
+        each = _Input(path, _first_with_digest((copies.get(path, ""), path), digest), digest)
+        yield each
+        change = _change_of_input(each)
+        if change:
+            note(f"{printable(name)} {change}")
     # What no prover could be given reviewers must see all the same.
-    unreadable = [task.plan for task in source.batch.tasks.values() if task.plan.unreadable]
-    for path in sorted({os.path.abspath(_theory_path(plan)) for plan in unreadable}):
+    unreadable: set[str] = set()
+    for task in source.batch.tasks.values():
+        if task.plan.unreadable:
+            unreadable.add(os.path.abspath(_theory_path(task.plan)))
+    for path in sorted(unreadable):
         if os.path.isfile(path):
             yield _Input(path, path, file_state_now(path).digest)
     if not header.inputs:
         yield from _inputs_of_others(source.batch, note)
+
+
+def _first_with_digest(paths: Iterable[str], digest: str) -> str:
+    """The first of these files that has this SHA-256, or ""."""
+    for path in paths:
+        if path and file_state_now(path).digest == digest:
+            return path
+    return ""
+
+
+def _change_of_input(each: _Input) -> str:
+    """What to tell of a file that does not lie there now as it was proven; "" if it does."""
+    now = file_state_now(each.path).digest
+    if not each.source:
+        return (
+            "is not in the bundle: neither what lies there now nor inputs/ has it as it was proven"
+        )
+    if not now:
+        return "is not there any more: the bundle has it as it was proven"
+    if now != each.digest:
+        return (
+            "HAS CHANGED since it was proven: the bundle has the text that the results are of, not "
+            "what lies there now"
+        )
+    return ""
 
 
 def _inputs_of_others(batch: Batch, note: Note) -> Iterator[_Input]:
@@ -25273,11 +25369,13 @@ class _BundlePlaces:
         self.cwd = os.path.abspath(source.batch.header.cwd)
         self.results = os.path.join(folder, BUNDLED_RESULTS)
         folders = {self.cwd}
-        folders.update(os.path.abspath(task.plan.cwd) for task in source.batch.tasks.values())
-        folders.update(os.path.dirname(each.path) for each in inputs)
+        for task in source.batch.tasks.values():
+            folders.add(os.path.abspath(task.plan.cwd))
+        for each in inputs:
+            folders.add(os.path.dirname(each.path))
         groups: dict[str, list[str]] = {}
-        for each in folders:
-            groups.setdefault(_neighbourhood(each), []).append(each)
+        for path in folders:
+            groups.setdefault(_neighbourhood(path), []).append(path)
         if os.sep in groups:
             raise InputError("a batch that ran in / can't be bundled", source.directory)
         own = groups.pop(_neighbourhood(self.cwd))
@@ -25372,8 +25470,10 @@ class _PortableRecipe:
     def _name_theories(self, name: str, entry: Json) -> None:
         """Let an entry name its theories from the working directory, not from the recipe's own."""
         tasks = self._source.batch.tasks.values()
-        theories = [_theory_path(task.plan) for task in tasks if task.plan.entry == name]
-        paths = set(map(os.path.normpath, theories))
+        paths: set[str] = set()
+        for task in tasks:
+            if task.plan.entry == name:
+                paths.add(os.path.normpath(_theory_path(task.plan)))
         given = entry["theory_file"]
         if isinstance(given, str):
             entry["theory_file"] = self._theory_name(given, paths)
@@ -25589,7 +25689,8 @@ def _hosts_in(journal: str) -> set[str]:
     hosts: set[str] = set()
     with open_file(journal) as file:
         for line in file:
-            hosts.update(each.decode("utf-8", "replace") for each in _HOST.findall(line))
+            for host in _HOST.findall(line):
+                hosts.add(host.decode("utf-8", "replace"))
     return hosts
 
 
@@ -25744,13 +25845,6 @@ def _theory_from_cwd(found: re.Match[bytes]) -> bytes:
     return found[1] + os.path.relpath(found[2], found[4]) + found[3]
 
 
-def remove_tree(directory: str) -> None:
-    """Remove a directory of ours, whatever is in it."""
-    import shutil
-
-    shutil.rmtree(directory, ignore_errors=True)
-
-
 def is_bundle(path: str) -> bool:
     """Whether a file is one of these, as far as its beginning tells: it may be damaged."""
     beginning = SHEBANG + _LOCAL_SIGNATURE
@@ -25838,13 +25932,15 @@ def _refuse_archive(archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo]
     size = file.seek(0, os.SEEK_END)
     file.seek(size - _END_SIZE)
     end = struct.unpack(_DIRECTORY_END, file.read(_END_SIZE))
-    count, length, start, tail = end[4], end[5], end[6], _END_SIZE
-    if 0xFFFF in end[3:5] or _IN_EXTRA in (length, start):
+    *_, count_here, count, length, start, _ = end
+    tail = _END_SIZE
+    if 0xFFFF in (count_here, count) or _IN_EXTRA in (length, start):
         tail += _LOCATOR_SIZE + _END_64_SIZE
         file.seek(size - tail)
         end_64 = struct.unpack(_DIRECTORY_END_64, file.read(_END_64_SIZE))
-        count, length, start = end_64[7], end_64[8], end_64[9]
-    if (start, start + length, count) != (place, size - tail, len(members)) or archive.comment:
+        *_, count, length, start = end_64
+    is_seamless = start == place and start + length == size - tail
+    if not is_seamless or count != len(members) or archive.comment:
         raise BundleError("something stands before, behind or between its files")
 
 
@@ -25863,10 +25959,18 @@ def _end_of_member(file: BinaryIO, member: zipfile.ZipInfo) -> int:
     extra = file.read(extra_length)
     if (packed, unpacked) == (_IN_EXTRA, _IN_EXTRA):
         unpacked, packed = struct.unpack_from("<QQ", extra, 4)
-    told = (flags, method, crc, packed, unpacked, raw_name)
     encoding = "utf-8" if flags & _UTF8_NAME else "ascii"
-    listed = (member.flag_bits, member.compress_type, member.CRC, member.compress_size)
-    if signature != _LOCAL_SIGNATURE or told != (*listed, member.file_size, name.encode(encoding)):
+    told = (signature, flags, method, crc, packed, unpacked, raw_name)
+    wanted = (
+        _LOCAL_SIGNATURE,
+        member.flag_bits,
+        member.compress_type,
+        member.CRC,
+        member.compress_size,
+        member.file_size,
+        name.encode(encoding),
+    )
+    if told != wanted:
         raise BundleError(f"what stands at '{name}' is not what the list of files says")
     if flags & ~_UTF8_NAME or method not in (0, 8):
         raise BundleError(f"'{name}' is encrypted, or packed in an unusual way")
@@ -25925,17 +26029,6 @@ def _refuse_size(members: Iterable[zipfile.ZipInfo], own_size: int) -> None:
         raise BundleError(
             f"unpacked it would be {told_bytes(total)}, and is {told_bytes(own_size)}"
         )
-
-
-def told_bytes(size: int) -> str:
-    """`312 bytes`, `41.2 kB`, `7.0 MB`, `1.2 GB`."""
-    if size < 1024:
-        return plural(size, "byte")
-    if size < MB:
-        return f"{size / 1024:.1f} kB"
-    if size < 1024 * MB:
-        return f"{size / MB:.1f} MB"
-    return f"{size / 1024 / MB:.1f} GB"
 
 
 def _read_manifest(archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo]) -> Manifest:
@@ -26059,8 +26152,8 @@ def _is_one_text(plan: Plan, other: Plan) -> bool:
 
 def reproduction_counts(compared: Iterable[Reproduction]) -> dict[str, int]:
     """How many results came to which word, in the order of these."""
-    counts = Counter(each.word for each in compared)
-    return {str(word): counts[word] for word in Reproduced if word in counts}
+    counts = Counter(str(each.word) for each in compared)
+    return told_in_order(map(str, Reproduced), counts)
 
 
 def reproduction_code(compared: Sequence[Reproduction]) -> int:
@@ -26096,9 +26189,12 @@ def _reproduction_page(page: Writer, compared: Sequence[Reproduction]) -> Iterat
     yield page.heading(
         1, f"Reproduction: {told_counts(reproduction_counts(compared)) or 'nothing'}"
     )
-    differing = [each for each in compared if each.word is Reproduced.DIFFERS]
+    differing: list[Reproduction] = []
+    others: list[Reproduction] = []
+    for each in compared:
+        part = differing if each.word is Reproduced.DIFFERS else others
+        part.append(each)
     yield page.section(_reproduction_table("Verdicts that differ", differing, Tone.MISSED))
-    others = [each for each in compared if each.word is not Reproduced.DIFFERS]
     # What needs a look first.
     others.sort(key=lambda each: each.word is Reproduced.REPRODUCED)
     title = "Other results" if differing else "Results"
@@ -28329,9 +28425,20 @@ def command_init(args: argparse.Namespace) -> int:
         )
     refuse_existing(args.output, args.force)
     room = own_machine()
-    data = measured_recipe(args) if args.measured else recipe_of_theories(args, paths, room)
+    if args.measured:
+        data = measured_recipe(args.measured, args.output, asked_config(args))
+    else:
+        data = recipe_of_theories(args, paths, room)
     write_recipe(args, data, room)
     return 0
+
+
+def asked_config(args: argparse.Namespace) -> Json:
+    """What the command line says for a recipe's `config`."""
+    asked = {"global_max_cores": args.cores, "global_max_memory": args.memory}
+    asked["default_timeout"] = args.timeout
+    asked["output_directory"] = args.results
+    return {key: value for key, value in asked.items() if value}
 
 
 def recipe_of_theories(args: argparse.Namespace, paths: Sequence[str], room: Limits) -> Json:
@@ -29122,13 +29229,14 @@ class MeasuredLemma(NamedTuple):
     flags: tuple[str, ...]
 
 
-def measured_recipe(args: argparse.Namespace) -> Json:
+def measured_recipe(results: str, recipe_file: str, asked: Json) -> Json:
     """A recipe of results: limits are what was used and more, expected is what was found.
 
-    Raises InputError.
+    `recipe_file`: where it will be. `asked`: what is to stand in its `config`, whatever the results
+    say. Raises InputError.
     """
-    batch = load_results(args.measured, warn)
-    directory = args.measured
+    batch = load_results(results, warn)
+    directory = results
     if os.path.isfile(directory):
         directory = os.path.dirname(directory)
     warn_of_news(batch, directory, sources_now(batch))
@@ -29149,12 +29257,12 @@ def measured_recipe(args: argparse.Namespace) -> Json:
         # A pattern of theories is as many entries.
         if uses[name] > 1:
             name = names.new(group[0].prefix)
-        tasks[name] = measured_entry(batch, group, args.output)
-    config = measured_config(batch.header, args)
+        tasks[name] = measured_entry(batch, group, recipe_file)
+    config = measured_config(batch.header, asked)
     checker = str(config.get("recheck_with", ""))
     if checker in batch.provers:
         aliases[checker] = None
-    versions = {alias: measured_prover(batch, alias, args.output) for alias in aliases}
+    versions = {alias: measured_prover(batch, alias, recipe_file) for alias in aliases}
     return {"config": config, "tamarin_versions": versions, "tasks": tasks}
 
 
@@ -29270,8 +29378,8 @@ def measured_resources(limits: Limits, result: Result | None) -> Json:
     return resources
 
 
-def measured_config(header: Header, args: argparse.Namespace) -> Json:
-    """The recipe's `config`: what the command line says, then that of the results."""
+def measured_config(header: Header, asked: Json) -> Json:
+    """The recipe's `config`: what is asked for, then that of the results."""
     limits = header.limits
     config: Json = {"global_max_cores": "max", "global_max_memory": "max"}
     # batch-tamarin keeps no recipe, only what came of it; 0 where that was "max".
@@ -29282,12 +29390,7 @@ def measured_config(header: Header, args: argparse.Namespace) -> Json:
     said = header.recipe.get("config")
     if isinstance(said, dict):  # a journal can come from anywhere
         config.update(said)
-    asked = {"global_max_cores": args.cores, "global_max_memory": args.memory}
-    asked["default_timeout"] = args.timeout
-    for key, value in asked.items():
-        if value:
-            config[key] = value
-    config["output_directory"] = args.results
+    config.update(asked)
     return config
 
 
@@ -30024,11 +30127,6 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     return plan_batch(recipe, provers, machine, options, warn, cluster)
 
 
-def own_machine() -> Limits:
-    """What this process may use."""
-    return Limits(available_cores(), available_memory_mb(), math.inf)
-
-
 def make_theories(recipe: Recipe, machine: Limits, options: PlanOptions) -> None:
     """Let the commands of a recipe make the theories that it is about."""
     # What is capped is told when the tasks are planned.
@@ -30112,6 +30210,11 @@ def cache_to_use(args: argparse.Namespace) -> Cache | None:
         return None
 
 
+def was_signalled(exit_code: int) -> bool:
+    """Whether an exit code is that of a run that a signal stopped."""
+    return exit_code > 128
+
+
 class BatchRun(NamedTuple):
     """How a run of a batch ended, and where its results are."""
 
@@ -30123,7 +30226,7 @@ class BatchRun(NamedTuple):
 
     @property
     def was_stopped(self) -> bool:
-        return self.exit_code > 128
+        return was_signalled(self.exit_code)
 
 
 def run_batch(
@@ -30345,9 +30448,8 @@ def bundle_source(results: str) -> BundleSource:
         return BundleSource(directory, batch, batch.header.recipe, recipe_file)
     # batch-tamarin keeps none.
     recipe_file = os.path.join(batch.header.cwd, BUNDLED_RECIPE)
-    args = argparse.Namespace(measured=directory, output=recipe_file, results="results")
-    args.cores = args.memory = args.timeout = ""
-    return BundleSource(directory, batch, measured_recipe(args), recipe_file)
+    recipe = measured_recipe(directory, recipe_file, {"output_directory": "results"})
+    return BundleSource(directory, batch, recipe, recipe_file)
 
 
 # --- What is in a bundle --------------------------------------------------------------------------
@@ -30504,26 +30606,31 @@ READERS = ("paths", "results", "against", "theory")
 
 def run_command(args: argparse.Namespace) -> int:
     """Run a command; what it reads from bundles is unpacked meanwhile. The exit code."""
-    named = [path for each in READERS for path in paths_in(getattr(args, each, []))]
-    named += paths_in(getattr(args, "recipe", ""))
-    if not any(place_in_bundle(path) for path in named):
+    path = printable(first_path_into_bundle(args))
+    if not path:
         return int(args.func(args))
     if args.func not in (command_audit, command_report, command_status, command_lemmas):
-        path = printable(next(path for path in named if place_in_bundle(path)))
         raise InputError(
             f"this is a bundle: `batch_tamarin.py {quoted([path])} --help` tells what can be done "
             "with it",
             path,
         )
+    code = 0
     with OpenedBundles() as opened:
-        codes = [int(each.func(each)) for each in opened.arguments(args)]
-    return max(codes, default=0)
+        for each in opened.arguments(args):
+            code = max(code, int(each.func(each)))
+    return code
 
 
-def paths_in(value: Any) -> list[str]:
-    """The paths that an argument names."""
-    values = value if isinstance(value, list) else [value]
-    return [str(each) for each in values if each]
+def first_path_into_bundle(args: argparse.Namespace) -> str:
+    """The first path among a command's arguments that leads into a bundle, or ""."""
+    for name in (*READERS, "recipe"):
+        value = getattr(args, name, None)
+        paths = value if isinstance(value, list) else [value]
+        for path in paths:
+            if path and place_in_bundle(str(path)):
+                return str(path)
+    return ""
 
 
 class PlaceInBundle(NamedTuple):
@@ -30600,7 +30707,10 @@ class OpenedBundles:
         for name in ("paths", "results", "against"):
             value = getattr(args, name, None)
             if isinstance(value, list):
-                setattr(asked, name, [each for path in value for each in self._results_at(path)])
+                found: list[str] = []
+                for path in value:
+                    found += self._results_at(path)
+                setattr(asked, name, found)
         for name in ("output", "expect", "run"):
             value = getattr(args, name, None)
             if value and value not in ("-", "/dev/stdout"):
@@ -30610,6 +30720,7 @@ class OpenedBundles:
             each_asked = [_with(asked, results=each) for each in self._results_at(args.results)]
         elif hasattr(args, "theory"):
             each_asked = self._each_theory(asked)
+        # At last: until here paths are from where the user is.
         self.enter()
         return each_asked
 
@@ -30701,7 +30812,8 @@ def bundle_text(bundle: Bundle) -> str:
         is_same = manifest.files[BUNDLE_TOOL].sha256 == sha256(own_text())
         made_by += ": the same as this one" if is_same else ": not the same as this one"
     lines.append(made_by)
-    lines += (f"note: {note}" for note in manifest.notes)
+    for note in manifest.notes:
+        lines.append(f"note: {note}")
     return "".join(printable(line) + "\n" for line in lines)
 
 
@@ -30721,7 +30833,7 @@ def command_run_bundle(args: argparse.Namespace) -> int:
     for each in papers:
         found = reviewers_provers(each.paper, wishes)
         code = run_bundled_batch(each, found, args, compared)
-        if code > 128:
+        if was_signalled(code):
             return code
     print_reproduction(compared)
     name, shown = map(quoted_word, (os.path.basename(args.bundle), directory))
@@ -30837,7 +30949,9 @@ def prover_wishes(words: Iterable[str]) -> list[ProverWish]:
 
 def refuse_unknown_aliases(wishes: Iterable[ProverWish], papers: Iterable[UnpackedBatch]) -> None:
     """Raise InputError where a prover is to stand for one that no batch has."""
-    known = dict.fromkeys(alias for each in papers for alias in each.paper.provers)
+    known: dict[str, Prover] = {}
+    for each in papers:
+        known.update(each.paper.provers)
     for wish in wishes:
         if wish.alias and wish.alias not in known:
             hint = did_you_mean(wish.alias, known)
@@ -30851,12 +30965,12 @@ def reviewers_provers(paper: Batch, wishes: Sequence[ProverWish]) -> dict[str, P
     Nothing that a bundle names is started: of its words only the two usual names count. Raises
     InputError.
     """
-    wanted = {prover.flavour for prover in paper.provers.values()}
-    usual = [find_on_path(name) for name in Flavour if name in wanted]
-    programs = dict.fromkeys([*(wish.program for wish in wishes), *filter(None, usual)])
+    usual = _usual_programs(paper)
     asked: dict[str, Prover] = {}
-    for number, program in enumerate(programs, 1):
-        asked[program] = Prover(f"{os.path.basename(program)}-{number}", (program,))
+    for program in (*(wish.program for wish in wishes), *usual):
+        # Its alias here is only for what goes wrong: two may have one name.
+        alias = f"{os.path.basename(program)}-{len(asked) + 1}"
+        asked.setdefault(program, Prover(alias, (program,)))
     run_unless_stopped(ask_versions(asked.values()))
     found: dict[str, Prover] = {}
     for alias, before in paper.provers.items():
@@ -30870,6 +30984,17 @@ def reviewers_provers(paper: Batch, wishes: Sequence[ProverWish]) -> dict[str, P
         else:
             say(f"{alias}: no {before.flavour} is here; --prover {alias}=PROGRAM names one")
     return found
+
+
+def _usual_programs(paper: Batch) -> list[str]:
+    """What stands on PATH by the usual names of those programs that the paper's provers are."""
+    wanted = {prover.flavour for prover in paper.provers.values()}
+    programs: list[str] = []
+    for name in Flavour:
+        program = find_on_path(name)
+        if name in wanted and program:
+            programs.append(program)
+    return programs
 
 
 def find_on_path(name: str) -> str:
@@ -30887,11 +31012,11 @@ def _program_for(
     usual: Sequence[str],
 ) -> str:
     """The program that stands for a prover of the paper, or ""."""
-    named = [wish.program for wish in wishes if wish.alias == before.alias]
-    if named:
-        return named[-1]
+    for wish in reversed(wishes):
+        if wish.alias == before.alias:
+            return wish.program
     others = [wish.program for wish in wishes if not wish.alias]
-    for program in (*others, *filter(None, usual)):
+    for program in (*others, *usual):
         if asked[program].flavour == before.flavour:
             return program
     if len(others) == 1:  # who names just one means it
@@ -30951,8 +31076,7 @@ def plan_again(
         if alias not in provers:
             recipe.problem(path, f"the results of the paper know no prover '{printable(alias)}'")
     recipe.raise_problems()
-    machine = Limits(available_cores(), available_memory_mb(), math.inf)
-    planned = plan_batch(recipe, provers, machine, options, warn)
+    planned = plan_batch(recipe, provers, own_machine(), options, warn)
     for task in list(planned.tasks.values()):
         before = unpacked.paper.tasks.get(task.id)
         if before and before.plan.raised_from == task.plan.limits:
@@ -31061,7 +31185,7 @@ def command_recheck_bundle(args: argparse.Namespace) -> int:
         results = os.path.join(directory, batch.results)
         refuse_checks_that_lead_out(results, directory)
         code = command_recheck(_with(args, prover=program, results=results))
-        if code > 128:
+        if was_signalled(code):
             return code
         codes.append(code)
     # A proof that is none is worse news than any number that can't be checked.
