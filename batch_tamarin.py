@@ -1669,6 +1669,8 @@ class Batch:
         result = finished.result
         if result.status in (Status.PENDING, Status.RUNNING):
             raise ValueError(f"task '{task.id}' can't finish as {result.status}")
+        if result.verdict and result.status is not Status.COMPLETED:
+            raise ValueError(f"task '{task.id}' can't be {result.status} and {result.verdict}")
         if result.status is Status.SUPERSEDED and not result.settled_by:
             result = replace(result, status=Status.NOT_NEEDED)  # as older versions called it
         source = self._settling(task, result)
@@ -13874,6 +13876,7 @@ class Runner:
                 await asyncio.to_thread(self.files.set_aside, task)
             if not task.is_settled:  # by another answer, meanwhile
                 self.recorder.record(Finished(task.id, task.id, task.attempts + 1, each.result))
+                self._note_end(task)
             await asyncio.sleep(0)  # there may be many
 
     def _let_rivals_join(self, race: str) -> None:
@@ -26090,6 +26093,7 @@ class Reproduced(Word):
 
     DIFFERS = "differs"  # the opposite verdict
     REPRODUCED = "reproduced"  # the same verdict
+    IMPLIED = "implied"  # the same, but here or there it only follows from another result
     NOT_REACHED = "not reached"  # it has an answer, the second run has none
     NEW = "new"  # the second run has an answer, it has none
     NO_VERDICT = "no verdict"  # neither has an answer
@@ -26130,11 +26134,15 @@ def _reproduced(paper: Task, own: Task) -> Reproduced:
         return Reproduced.ANOTHER_TEXT
     if paper.verdict and paper.verdict == own.verdict:
         return Reproduced.REPRODUCED
-    if paper.is_answered and own.is_answered:
-        return Reproduced.DIFFERS
-    if paper.is_answered:
+    # What only follows is an answer as well, and no proof.
+    has_before = paper.conclusion in ANSWERS
+    has_now = own.conclusion in ANSWERS
+    if has_before and has_now:
+        is_same = paper.conclusion == own.conclusion
+        return Reproduced.IMPLIED if is_same else Reproduced.DIFFERS
+    if has_before:
         return Reproduced.NOT_REACHED
-    if own.is_answered:
+    if has_now:
         return Reproduced.NEW
     return Reproduced.NO_VERDICT
 
@@ -26230,6 +26238,7 @@ def _reproduction_case(each: Reproduction) -> JUnitCase:
     tags = {
         Reproduced.DIFFERS: "failure",
         Reproduced.NOT_REACHED: "error",
+        Reproduced.IMPLIED: "skipped",
         Reproduced.NO_VERDICT: "skipped",
         Reproduced.ANOTHER_TEXT: "skipped",
     }

@@ -804,6 +804,13 @@ def test_only_what_is_implied_can_have_an_implied_verdict(ordered_batch):
         ordered_batch.apply(dataclasses.replace(event, result=result))
 
 
+@pytest.mark.parametrize("event", [ends("c", "timeout"), implied("none", by="ab")])
+def test_only_what_was_completed_can_have_a_verdict(ordered_batch, event):
+    result = dataclasses.replace(event.result, verdict=bt.Verdict.VERIFIED)
+    with pytest.raises(ValueError, match="can't be .* and verified"):
+        ordered_batch.apply(dataclasses.replace(event, result=result))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -12587,6 +12594,17 @@ def test_an_implied_verdict_can_meet_and_miss_an_expectation(lab):
     assert told["implied verified"] == "no: expected falsified"
 
 
+def test_what_is_implied_and_not_expected_is_a_failure_that_stops_the_others(lab):
+    expect = [{"verdict": "falsified"}, {"when": {"can": "A+B"}, "verdict": "verified"}]
+    sweep_of_attackers(lab, "attacked\n", flags="A B", lemmas="one three", expect=expect)
+    change_recipe(lab, 'tasks.task.implies.first = [{"can": "none"}]')
+    done = lab.run("run", "recipe.json", "--fail-fast", code=1)
+    assert "stopping, as t--one--fake--A+B came to implied falsified" in done.stderr
+    assert len(calls_of(lab)) == 1
+    lab.run("resume", "results", "--fail-fast", code=1)
+    assert len(calls_of(lab)) == 2
+
+
 # --- Signals ---
 
 
@@ -19490,6 +19508,43 @@ def test_a_second_run_is_compared_with_the_paper(lab, lemma, verdict, word, code
     tags = {"differs": "failure", "not reached": "error", "no verdict": "skipped"}
     assert note.tag == tags.get(word, "system-out")
     assert word in lab.run(f"{report} html").stdout
+
+
+# What the paper has, and the second run, of an attacker; what that is.
+COMPARED_WITH_IMPLIED = """
+implied verified   implied verified   implied       0
+implied verified   verified           implied       0
+verified           implied verified   implied       0
+verified           verified           reproduced    0
+implied verified   falsified          differs       1
+implied verified   implied falsified  differs       1
+falsified          implied verified   differs       1
+implied verified   timeout            not reached   3
+timeout            implied verified   new           0
+"""
+
+
+@pytest.mark.parametrize(
+    "paper, own, word, code",
+    [re.split(r"  +", line) for line in COMPARED_WITH_IMPLIED.strip().splitlines()],
+)
+def test_what_is_implied_is_compared_and_never_reproduced(paper, own, word, code):
+    batches = []
+    for outcome in (paper, own):
+        batch = bt.Batch()
+        for powers in ("", "a", "ab"):
+            batch.apply(against(powers))
+        *is_implied, verdict = outcome.split()
+        if is_implied:
+            source = "ab" if verdict == "verified" else "none"
+            batch.apply(ends(source, verdict))
+            batch.apply(implied("a", by=source, verdict=verdict))
+        else:
+            batch.apply(ends("a", verdict))
+        batches.append(batch)
+    compared = bt.reproductions(*batches, ["a"])
+    assert [each.word for each in compared] == [word]
+    assert bt.reproduction_code(compared) == int(code)
 
 
 def test_a_second_run_takes_nothing_from_the_cache(lab):
