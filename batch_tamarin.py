@@ -2137,8 +2137,8 @@ class Theory:
         """
         meanings = "\n".join((*self.items.predicates, *self.items.macros))
         formulas: dict[str, str] = {}
-        for each in self.items.statements:
-            if each.kind == "lemma" and each.quantifier in ("", "all-traces", "exists-trace"):
+        for each in self.items.statements_of("lemma"):
+            if each.quantifier in ("", "all-traces", "exists-trace"):
                 formulas[each.name] = f"{each.formula}\n{meanings}"
         return formulas
 
