@@ -13642,10 +13642,10 @@ class Runner:
         return readable
 
     async def _run(self, tasks: Iterable[Task], again: bool) -> None:
+        tasks = list(tasks)
+        self.settling.begin(tasks, again)
         missing = await self._fail_unreadable(tasks)
         self.proves_anew = again
-        if again:
-            self.settling.begin_anew(missing)
         # A driver may have died when others had been settled by an answer.
         await self._settle(self.settling.settled_among(missing))
         missing = list(filter(self.batch.needs_run, missing))
@@ -13747,18 +13747,18 @@ class Runner:
 
         A failure is what by itself keeps the batch from ending with exit code 0.
         """
-        is_failure = task.is_final and (task.misses_expectation or not task.is_settled)
-        if not self.fails_fast or self.scheduler.stopped or not is_failure:
+        if not self.fails_fast or self.scheduler.stopped:
             return
-        self.failed_id = task.id
+        # What it has settled is as good as ended, and what it can't settle any more fails now.
+        ended = self.settling.beside(task) or (task,)
+        failed = next(filter(self.settling.has_failed, ended), None)
+        if failed is None:
+            return
+        self.failed_id = failed.id
         self.scheduler.stop()  # first: a job that ends now must not make room for another
-        reason = f"stopped after the failure of {task.id}"
-        self.prover_runs.stopped = reason
-        jobs = list(self.executor.live)
-        say(f"stopping, as {task.id} came to {task.outcome}: {plural(len(jobs), 'job')} to end")
-        # Not the executor itself: traces are to be drawn.
-        for job_id in jobs:
-            self.executor.stop(job_id, reason)
+        jobs = plural(len(self.prover_runs.at_work), "job")
+        say(f"stopping, as {failed.id} came to {failed.outcome}: {jobs} to end")
+        self.prover_runs.stop(f"stopped after the failure of {failed.id}")
 
     def _proving(self, task: Task) -> Waiting:
         plan = task.plan
@@ -14367,12 +14367,14 @@ class Settling:
         # Lattices in which answers contradict each other.
         against = answers_against_order(batch.tasks.values())
         self._broken = {group_of(task.plan) for task in against.values()}
-        self._anew: frozenset[str] | None = None  # ids of what is proven again, whatever holds
+        self._entered: frozenset[str] = frozenset()  # ids of what is to run
+        self._anew = False  # whether that is proven again, whatever holds
         self.proves_implied = False  # what follows from other answers is proven all the same
 
-    def begin_anew(self, tasks: Iterable[Task]) -> None:
-        """What these have come to counts no more, and what others have doesn't settle them."""
-        self._anew = frozenset(task.id for task in tasks)
+    def begin(self, tasks: Iterable[Task], anew: bool) -> None:
+        """These are to run. `anew`: what others have come to doesn't settle them."""
+        self._entered = frozenset(task.id for task in tasks)
+        self._anew = anew
 
     def beside(self, task: Task) -> Sequence[Task]:
         """The tasks of the same race or lattice, itself among them; none of what is in none."""
@@ -14413,16 +14415,41 @@ class Settling:
 
     def _settles(self, source: Task, task: Task) -> bool:
         """Whether the answer of one task settles another one."""
-        is_new = self._anew is None or source.id in self._anew
+        is_new = not self._anew or source.id in self._entered
         if source is task or not source.is_answered or not is_new:
             return False
         if task.plan.race:
             return True
-        if self.proves_implied or group_of(task.plan) in self._broken:
+        if not self._follows_order(task):
             return False
         # A text that the prover can't read has no traces of which anything could follow.
         is_refused = task.result is not None and task.result.refused
         return not is_refused and implied_verdict(source, task.plan) is not None
+
+    def _follows_order(self, task: Task) -> bool:
+        return not self.proves_implied and group_of(task.plan) not in self._broken
+
+    def has_failed(self, task: Task) -> bool:
+        """Whether a task that was to run has no good end, whatever else comes."""
+        if task.id not in self._entered or not task.is_final:
+            return False
+        if task.is_settled:
+            return task.misses_expectation
+        open_ones = (each for each in self.beside(task) if not each.is_final)
+        may_settle_it = any(self._may_settle(each, task) for each in open_ones)
+        return not may_settle_it and self.source(task) is None
+
+    def _may_settle(self, each: Task, task: Task) -> bool:
+        """Whether what is open may come to an answer that settles a task."""
+        if each.id not in self._entered:
+            return False
+        if task.plan.race:
+            return True
+        one = each.plan.attacker
+        other = task.plan.attacker
+        if one is None or other is None or not self._follows_order(task):
+            return False
+        return one.is_within(other) or other.is_within(one)
 
     def contradiction(self, task: Task) -> Task | None:
         """Another answer which says that the order is wrong: from now on nothing follows from it.
@@ -14682,7 +14709,8 @@ class ProverRuns:
         self.directory = directory
         self.executor = executor
         self.recorder = recorder
-        self.stopped = ""  # why no other one starts
+        self.at_work: set[str] = set()  # jobs that run, or wait in a cluster's queue for that
+        self._stopped = ""  # why no other one starts
         # Once for each prover: it copies our whole environment.
         self._environments = {
             alias: prover_environment(prover) for alias, prover in batch.provers.items()
@@ -14738,6 +14766,13 @@ class ProverRuns:
         )
         return ProverRun(plan, self.batch.dependencies[plan.view], job, outputs)
 
+    def stop(self, reason: str) -> None:
+        """Start no other one, and end those that run."""
+        self._stopped = reason
+        # Not the executor itself: traces are to be drawn.
+        for job_id in self.at_work:
+            self.executor.stop(job_id, reason)
+
     async def run(self, run: ProverRun, is_wanted: Callable[[], bool] = lambda: True) -> Outcome:
         """Run a prover, on what was planned and nothing else.
 
@@ -14746,13 +14781,15 @@ class ProverRuns:
         """
         # What is edited while tasks wait, perhaps for days, is no longer what their keys say.
         changed = await changed_input(run.plan, run.inputs)
-        if changed or self.stopped:
-            return Outcome(Status.INTERRUPTED, reason=changed or self.stopped)
+        if changed or self._stopped:
+            return Outcome(Status.INTERRUPTED, reason=changed or self._stopped)
         if not is_wanted():
             return NOT_BEGUN
         began = time.time()
         on_start = functools.partial(self.recorder.record_start, run.job)
+        self.at_work.add(run.job.id)
         outcome = await self.executor.run(run.job, on_start)
+        self.at_work.discard(run.job.id)
         if not outcome.node:  # a node has its own clock, and looks itself
             load_s = load_seconds(run.job.stderr, began, outcome.usage.wall_s)
             outcome = outcome._replace(usage=replace(outcome.usage, load_s=load_s))

@@ -11678,6 +11678,7 @@ for word in "$@"; do case "$word" in --heuristic=*) H="${word#--heuristic=}";; e
 echo "$LEMMA $H" >> runs
 """
 STUCK = "exec sleep 600"
+FOUND_TRACE = 'summary "  $LEMMA (all-traces): falsified - found trace (3 steps)"\n'
 UNSURE_OF_IT = (
     'echo "theory proof" > "$OUT"\nsummary "  $LEMMA (all-traces): analysis incomplete (1 steps)"\n'
 )
@@ -11759,10 +11760,49 @@ def test_only_an_answer_wins(lab, outcome):
     assert not (lab.results / "failed" / "t--one--fake--C.json").exists()
 
 
+def test_what_waits_in_a_queue_elsewhere_never_begins_when_its_race_is_won(lab, monkeypatch):
+    """As on a cluster, where a job may begin long after it was handed over."""
+    begin = bt.Supervisor.run
+    stopped = {}
+
+    async def wait_in_queue(executor, job, on_start):
+        until = time.monotonic() + 2
+        while job.id.endswith("C") and time.monotonic() < until:
+            if job.id in stopped:
+                return bt.Outcome(*stopped[job.id])
+            await asyncio.sleep(0.01)
+        return await begin(executor, job, on_start)
+
+    def stop(executor, job_id, reason, at_once=False, status=bt.Status.INTERRUPTED):
+        stopped[job_id] = (status, None, bt.Usage(), reason)
+
+    monkeypatch.setattr(bt.Supervisor, "run", wait_in_queue)
+    monkeypatch.setattr(bt.Supervisor, "stop", stop)
+    recipe_of_race(lab, {"C": VERIFY, "S": VERIFY})
+    lab.run("run", "recipe.json", "--no-cache", code=0)
+    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+    assert starts_of(lab) == ["S"]
+
+
 def test_without_a_winner_each_has_its_own_result(lab):
     recipe_of_race(lab, {"C": UNSURE_OF_IT, "S": "exit 3"})
     lab.run("run recipe.json", code=3)
     assert ends_of_race(lab) == {"C": "incomplete", "S": "failed"}
+
+
+@pytest.mark.parametrize(
+    "ways, chosen, runs, code",
+    [
+        ({"C": UNSURE_OF_IT, "S": VERIFY}, [], "one C, one S, two C, two S", 0),
+        ({"C": UNSURE_OF_IT, "S": "exit 3"}, [], "one C, one S", 1),
+        ({"C": UNSURE_OF_IT, "S": VERIFY}, ["-t", "*--C"], "one C", 1),
+        ({"C": FOUND_TRACE, "S": VERIFY}, [], "one C", 1),
+    ],
+)
+def test_in_a_race_only_the_last_one_without_an_answer_is_a_failure(lab, ways, chosen, runs, code):
+    recipe_of_race(lab, ways, lemmas="one two", cores=1, expect="verified")
+    lab.run("run", "recipe.json", "--fail-fast", "--no-cache", *chosen, code=code)
+    assert (lab.path / "runs").read_text().splitlines() == runs.split(", ")
 
 
 def test_after_its_turn_a_variant_has_its_whole_limit(lab, monkeypatch):
@@ -23718,6 +23758,300 @@ def play_walk(steps, numbers):
         walk.step()
 
 
+# --- Walks over races -----------------------------------------------------------------------------
+
+# What comes of a lemma is a function of what it sees of the theory, of its heuristic and of itself:
+# by the version of the lemma and the letter of the heuristic one of WAYS. Without a lemma to prove
+# it checks the proofs that stand in the theory.
+RACE_WALK_PROVER = r"""
+echo "[Theory T] Theory closed" >&2
+H=S
+for word in "$@"; do case "$word" in --heuristic=*) H="${word#*=}";; esac; done
+rule=$(sed -n 's/^rule R\([0-9]*\):.*/\1/p' t.spthy)
+if [ -z "$LEMMA" ]; then
+    echo "theory" > "$OUT"
+    sed -n 's/^lemma \(l[0-9]\): .*[02468](k).*contradiction/  \1 (all-traces): verified (2 steps)/p
+        s/^lemma \(l[0-9]\): .*contradiction/  \1 (all-traces): falsified - found trace (2 steps)/p
+        s/^lemma \(l[0-9]\): .*"$/  \1 (all-traces): analysis incomplete (1 steps)/p' t.spthy |
+        summary
+    exit
+fi
+lemma=$(sed -n "s/^lemma $LEMMA: .*S\([0-9]*\)(.*/\1/p" t.spthy)
+steps="1$rule$lemma$PROVER"
+case $lemma$H in
+    WAYS
+esac
+echo "$LEMMA $H $steps" >> runs
+echo "$LEMMA $H $steps" > "$OUT"
+case $lemma in *[02468]) word=verified;; *) word="falsified - found trace";; esac
+summary "  $LEMMA (all-traces): $word ($steps steps)"
+"""
+WAYS = {
+    "answers": "",
+    "hangs": "exec sleep 600",
+    "crashes": "exit 3",
+    "unsure": 'summary "  $LEMMA (all-traces): analysis incomplete (1 steps)"; exit',
+}
+LETTERS = "SCIQ"
+
+
+class RaceWalk:
+    """A recipe whose variants race, edited at random; a model knows what may come of it."""
+
+    def __init__(self, numbers, folder):
+        self.numbers = numbers
+        self.lab = Lab(folder)
+        self.rule = 10
+        self.lemmas = {"l0": 10, "l1": 11}
+        self.proofs = {"l0": ""}  # those that stand in the theory
+        self.prover = 10
+        self.letters = dict(zip("abc", LETTERS))  # the heuristic of each variant
+        self.stages = ""
+        self.timeout_s = 1.2
+        self.config = {}
+        self.granularity = "lemma"
+        kinds = ["answers", "answers", "answers", "hangs", "crashes", "unsure", "unsure"]
+        self.ways = {
+            f"{lemma}{letter}": numbers.choice(kinds)
+            for lemma in (10, 11, 12)
+            for letter in LETTERS
+        }
+        self.known = {}  # answers of the journal by (task, all that they depend on)
+        self.history = []
+
+    # --- What the world is ---
+
+    def write(self):
+        lemmas = ""
+        for name, version in self.lemmas.items():
+            proof = " by contradiction" if name in self.proofs else ""
+            lemmas += f'lemma {name}: "All k #i. S{version}(k) @ i ==> F"{proof}\n'
+        rule = f"rule R{self.rule}: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]\n"
+        self.lab.write("t.spthy", f"theory T begin\n{rule}{lemmas}end\n")
+        ways = "\n    ".join(f"{key}) {WAYS[way]};;" for key, way in self.ways.items())
+        script = RACE_WALK_PROVER.replace("WAYS", ways)
+        self.lab.prover(f"PROVER={self.prover}\n{script}")
+        variants = {
+            name: {"tamarin_options": [f"--heuristic={letter}"]}
+            for name, letter in self.letters.items()
+        }
+        resources = {"max_cores": 1, "max_memory": 0.2, "timeout": self.timeout_s}
+        race = {
+            "theory_file": "t.spthy",
+            "tamarin_versions": ["fake"],
+            "output_file_prefix": "t",
+            "resources": resources,
+            "variants": variants,
+            "race": True,
+            "granularity": self.granularity,
+        }
+        if self.stages:
+            race["on_limit"] = [{"tamarin_options": [f"--heuristic={x}"]} for x in self.stages]
+        stored = {**race, "output_file_prefix": "s", "race": False, "prove": False}
+        del stored["variants"]
+        self.lab.recipe(tasks={"race": race, "stored": stored}, config=self.config)
+
+    def text(self):
+        """All that an answer of a task can depend on beside its options."""
+        return (self.rule, tuple(self.lemmas.items()), tuple(self.proofs), self.prover)
+
+    def way(self, task):
+        """What would come of a task of the race, through all its stages."""
+        lemma = self.lemmas[task.plan.lemma]
+        for letter in (self.letters[task.plan.variant], *self.stages):
+            way = self.ways[f"{lemma}{letter}"]
+            if way != "hangs":
+                return way
+        return "hangs"
+
+    # --- One step ---
+
+    def step(self):
+        edits = [
+            self.edit_lemma,
+            self.edit_rule,
+            self.edit_prover,
+            self.edit_variant,
+            self.edit_proof,
+        ]
+        for edit in self.numbers.sample(edits, self.numbers.choice([0, 0, 1, 1, 2])):
+            edit()
+        self.config = {"global_max_cores": self.numbers.choice([1, 2, 6]), "global_max_memory": 2}
+        self.config["scheduler"] = self.numbers.choice(["fifo", "history"])
+        self.granularity = self.numbers.choice(["lemma", "theory"])
+        self.stages = self.numbers.choice(["", "", "C", "QI"])
+        self.write()
+        args = ["run", "recipe.json", "-q"]
+        args += self.numbers.choice([[], ["--no-cache"]])
+        chosen = self.numbers.choice(["", "", "", "t--l0--fake--b", "t--l1", "s--"])
+        if chosen:
+            args += ["-t", chosen]
+        again = self.numbers.random() < 0.15
+        args += ["--again"] * again
+        args += ["--fail-fast"] * (self.numbers.random() < 0.15)
+        args += self.numbers.choice([[], [], ["--retry", "1"]])
+        self.play(args, chosen, again)
+        if self.numbers.random() < 0.3 and self.lab.journal.exists():
+            args = [
+                self.numbers.choice(["resume", "resume", "retry"]),
+                "results",
+                "-q",
+                "--no-cache",
+            ]
+            self.play(args, "", False)
+        if self.numbers.random() < 0.2 and self.lab.journal.exists():
+            self.look_at_a_copy()
+
+    def edit_lemma(self):
+        self.lemmas[self.numbers.choice(list(self.lemmas))] = self.numbers.choice([10, 11, 12])
+
+    def edit_rule(self):
+        self.rule = self.numbers.choice([10, 11])
+
+    def edit_prover(self):
+        self.prover = self.numbers.choice([10, 11])
+
+    def edit_proof(self):
+        self.proofs = self.numbers.choice([{}, {"l0": ""}, {"l0": "", "l1": ""}])
+
+    def edit_variant(self):
+        names = self.numbers.choice(["ab", "abc", "abc", "bca"])
+        self.letters = dict(zip(names, self.numbers.sample(LETTERS, len(names))))
+
+    def play(self, args, chosen, again):
+        number = self.numbers.choice([0, 0, 0, signal.SIGKILL, signal.SIGTERM])
+        self.history.append((self.text(), self.letters, self.stages, self.config, args, number))
+        runs = len(self.runs())
+        self.is_again = again
+        if again:
+            self.known = {
+                key: told for key, told in self.known.items() if not key[0].startswith(chosen)
+            }
+        code = self.run(args, number)
+        if not self.lab.journal.exists():
+            return
+        Walk.look_at_jobs(self)
+        batch, _ = bt.load_batch(str(self.lab.journal), complain)
+        if number and code in (-9, 143):
+            return
+        self.look(batch, args, chosen, code, runs)
+
+    def run(self, args, number):
+        before = self.journal_size()
+        wanted = before + self.numbers.choice([1, 2, 1000, 3000, 6000])
+        with tempfile.TemporaryFile() as told:
+            fork = multiprocessing.get_context("fork")
+            arguments = (args, self.lab.path, told.fileno(), told.fileno())
+            process = fork.Process(target=be_the_program, args=arguments)
+            process.start()
+            if number:
+                wait_for(lambda: process.exitcode is not None or self.journal_size() >= wanted)
+                if process.exitcode is None:
+                    os.kill(process.pid, number)
+            process.join(RUN_S)
+            assert process.exitcode is not None, ("hangs", self.history)
+            told.seek(0)
+            self.said = told.read().decode()
+        assert "Traceback" not in self.said, (self.said, self.history)
+        wait_for(lambda: lock_is_free(self.lab.journal))
+        return process.exitcode
+
+    def journal_size(self):
+        return self.lab.journal.stat().st_size if self.lab.journal.exists() else 0
+
+    def runs(self):
+        path = self.lab.path / "runs"
+        return path.read_text().splitlines() if path.exists() else []
+
+    # --- What must hold ---
+
+    def look(self, batch, args, chosen, code, runs):
+        assert code in (0, 1, 3), (code, self.said, self.history)
+        tasks = list(batch.tasks.values())
+        for task in tasks:
+            self.look_at(task, batch)
+        mine = [task for task in tasks if task.id.startswith(chosen)]
+        wanted = 0 if all(task.is_settled for task in mine) else 3
+        assert code == wanted, (code, wanted, self.said, self.history)
+        for line in self.runs()[runs:]:
+            lemma, letter, _ = line.split()
+            again = self.is_again or ("t", lemma, letter, self.text()) not in self.proven
+            assert again, (line, "was proven once more", self.history)
+        self.note(tasks)
+        stopped_early = "--fail-fast" in args
+        for lemma in self.lemmas:
+            rivals = [task for task in tasks if task.plan.race and task.plan.lemma == lemma]
+            ran = [task for task in rivals if task.id.startswith(chosen)]
+            self.look_at_race(rivals, ran, stopped_early)
+
+    proven = frozenset()
+
+    def note(self, tasks):
+        for task in tasks:
+            if task.plan.race and task.is_answered:
+                letter = task.plan.options[-1][-1]
+                self.proven = self.proven | {("t", task.plan.lemma, letter, self.text())}
+                self.known[task.id, task.plan.options, self.text()] = task.result.steps
+
+    def look_at(self, task, batch):
+        told = (task.id, task.status, task.result, self.said, self.history)
+        plan = task.plan
+        proof = self.lab.results / "proofs" / f"{task.id}.spthy"
+        if plan.entry == "stored":
+            if task.verdict:
+                answer = "falsified" if self.lemmas[plan.lemma] % 2 else "verified"
+                wanted = answer if plan.lemma in self.proofs else "incomplete"
+                assert task.verdict == wanted, told
+            return
+        if task.is_answered:
+            lemma = self.lemmas[plan.lemma]
+            assert task.verdict == ("falsified" if lemma % 2 else "verified"), told
+            assert task.result.steps == int(f"1{self.rule}{lemma}{self.prover}"), told
+            words = f"{plan.lemma} {plan.options[-1][-1]} {task.result.steps}\n"
+            assert proof.read_text() == words, told
+        else:
+            key = (task.id, plan.options, self.text())
+            assert key not in self.known, ("a result was lost", told)
+        if task.status == "superseded":
+            winner = batch.tasks[task.result.settled_by]
+            assert winner.is_answered and winner.plan.race == plan.race, told
+            assert not proof.exists(), told
+
+    def look_at_race(self, rivals, ran, stopped_early):
+        told = ([(task.id, task.outcome) for task in rivals], self.said, self.history)
+        is_won = any(task.is_answered for task in rivals)
+        if is_won and not stopped_early and not self.is_again and ran:
+            assert all(task.is_settled for task in ran), told
+        if stopped_early:
+            return
+        if any(self.way(task) == "answers" for task in ran):
+            assert is_won, ("nobody has won", told)
+        if not is_won:
+            names = {"hangs": "timeout", "crashes": "failed", "unsure": "incomplete"}
+            for task in ran:
+                assert task.outcome == names[self.way(task)], told
+
+    def look_at_a_copy(self):
+        """A journal elsewhere says the same."""
+        copy = self.lab.path / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(self.lab.results, copy)
+        for args in (["status", "copy"], ["audit", "copy"], ["report", "copy", "-f", "json"]):
+            done = self.lab.run(*args)
+            assert done.returncode in (0, 1, 3), (args, done, self.history)
+        one, _ = bt.load_batch(str(self.lab.journal), complain)
+        two, _ = bt.load_batch(str(copy / "batch.jsonl"), complain)
+        assert one == two
+        shutil.rmtree(copy)
+
+
+def play_race_walk(steps, numbers):
+    """Walk over races; everything is compared with the model after every step."""
+    walk = RaceWalk(numbers, Path.cwd())
+    for _ in range(steps):
+        walk.step()
+
+
 # --- Damaged journals -----------------------------------------------------------------------------
 
 # Verifies one, refutes two with a warning, fails on three.
@@ -24261,6 +24595,7 @@ KINDS = {}
 for stop in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
     KINDS[f"kills by {stop.name}"] = Kind(functools.partial(play_kills, stop, 6), 1)
 KINDS["walks over one results directory"] = Kind(functools.partial(play_walk, 5), 1)
+KINDS["walks over races"] = Kind(functools.partial(play_race_walk, 5), 1)
 KINDS["sweeps of attackers"] = Kind(functools.partial(play_sweeps, 4), 1)
 KINDS["damaged journals"] = Kind(play_damaged_journals, 4)
 KINDS["damaged recipes"] = Kind(play_damaged_recipes, 50)
