@@ -20854,14 +20854,15 @@ def _ends_of(path: str) -> Iterator[str]:
 
 # Of a path that isn't known: what may stand before it, and what is in it.
 _PATH = re.compile(
-    r"""(?:file://)?
+    r"""
     # `-I/home/x`, too; no `a/b`, no `models/*/b`, no `</g>`
-    (?: (?<![\w./<~*?}\]-]) | (?=/(?:home|Users|root)/) )
+    (?: file:// | (?<![\w./<~*?}\]-]) | (?=/(?:home|Users|root)/) )
     (?: / [^\s/'"<>|:;,()\[\]{}]+ ){2,} /?
     """,
     re.VERBOSE,
 )
 _HOME = re.compile(r"/(?:home|Users)/([^/\s]+)")
+_ESCAPED_SLASH = "(?<=%2[Ff])|(?<=u002[Ff])"  # in a URL, in JSON: a name begins behind it
 
 
 class Blind:
@@ -20978,7 +20979,7 @@ def _words_pattern(
     words.difference_update(names, ["localhost"])
     # One letter would be found everywhere.
     either = _any_of(word for word in words if len(word) > 1)
-    return re.compile(rf"(?<![\w-]){either}(?![\w-])")
+    return re.compile(rf"(?:(?<![\w-])|{_ESCAPED_SLASH}){either}(?![\w-])")
 
 
 # --- The answer -----------------------------------------------------------------------------------
@@ -24483,10 +24484,14 @@ class _BundlePlaces:
 
     def blind(self) -> dict[str, str]:
         """The directories as they are told where nobody is to know where they are."""
+        import urllib.parse
+
         told: dict[str, str] = {}
         for root, place in self.roots.items():
             told[root] = os.path.join(BUNDLE_ROOT, place).rstrip(os.sep)
-            told[json.dumps(root)[1:-1]] = told[root]  # as it may stand in JSON
+            # As it may stand in JSON and in a URL.
+            told[json.dumps(root)[1:-1]] = told[root]
+            told[urllib.parse.quote(root)] = told[root]
         return told
 
     def from_cwd(self, text: str) -> str:
@@ -24771,7 +24776,8 @@ class _BundlePart:
 # Of a results directory: written as they are told in the bundle, and made again by each recheck.
 _LEFT_OUT = ("inputs", "recheck", "recheck~proofs")
 _DIGEST = re.compile(rb"\b[0-9a-f]{64}\b")
-_HOST = re.compile(rb'"host": ?"([^"\\]+)"')
+# What a machine calls itself, and what its kernel does since it has been on.
+_HOST = re.compile(rb'"(?:host|boot_id)": ?"([^"\\ ]+)')
 
 
 def _lines_within(file: BinaryIO, size: int) -> Iterator[bytes]:
@@ -24924,12 +24930,14 @@ def _begin_of_json(path: str) -> bytes:
 
 def _lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The lines of a file that comes in pieces."""
-    rest = b""
+    begun: list[bytes] = []  # of a line: one may be as long as the file
     for piece in pieces:
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            yield line + b"\n"
-    yield rest
+        *ended, last = piece.split(b"\n")
+        for part in ended:
+            yield b"".join((*begun, part, b"\n"))
+            begun = []
+        begun.append(last)
+    yield b"".join(begun)
 
 
 _THEORY_ELSEWHERE = re.compile(rb'("theory":")(/[^"\\]+)(".*"cwd":"(/[^"\\]+)")')
