@@ -64,6 +64,11 @@ if sys.version_info < (3, 9):  # noqa: UP036
     sys.stderr.write(f"error: batch_tamarin.py needs Python 3.9 or newer; this is {python}\n")
     sys.exit(2)
 
+if __name__ == "__main__":
+    # In a bundle, an oracle may have the name of a module that is imported below.
+    archive = getattr(globals().get("__loader__"), "archive", None)
+    sys.path[:] = [path for path in sys.path if path != archive]
+
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     # Until `main` takes over: no traceback for a Ctrl-C while this file loads.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -5168,9 +5173,12 @@ def file_state_now(path: str) -> FileState:
     digest = hashlib.sha256()
     try:
         with open_file(path) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):  # a device might never end
+                return FileState(stamp, "")
             for block in _blocks(file):
                 digest.update(block)
-            executable = os.fstat(file.fileno()).st_mode & 0o111
+            executable = mode & 0o111
     except OSError:
         return FileState(stamp, "")
     return FileState(stamp, digest.hexdigest(), oct(executable))
@@ -20713,11 +20721,12 @@ class Recheck:
     asked to prove itself: that is one more batch, in `recheck-ALIAS~proofs/`.
     """
 
-    def __init__(self, batch: Batch, directory: str, prover: Prover) -> None:
+    def __init__(self, batch: Batch, directory: str, prover: Prover, place: str = "") -> None:
+        """Checks of the results in a directory; `place`: where they are kept, if not there."""
         self.batch = batch
         self.results = os.path.abspath(directory)
         self.prover = prover
-        self.directory = os.path.join(directory, RECHECK_FOLDER + prover.alias)
+        self.directory = os.path.join(place or directory, RECHECK_FOLDER + prover.alias)
         self.proofs_directory = self.directory + "~proofs"
         self.dependencies: dict[TheoryView, Dependencies] = {}
         # What was proven, not what lies there today.
@@ -21745,14 +21754,15 @@ def _ends_of(path: str) -> Iterator[str]:
 
 # Of a path that isn't known: what may stand before it, and what is in it.
 _PATH = re.compile(
-    r"""(?:file://)?
+    r"""
     # `-I/home/x`, too; no `a/b`, no `models/*/b`, no `</g>`
-    (?: (?<![\w./<~*?}\]-]) | (?=/(?:home|Users|root)/) )
+    (?: file:// | (?<![\w./<~*?}\]-]) | (?=/(?:home|Users|root)/) )
     (?: / [^\s/'"<>|:;,()\[\]{}]+ ){2,} /?
     """,
     re.VERBOSE,
 )
 _HOME = re.compile(r"/(?:home|Users)/([^/\s]+)")
+_ESCAPED_SLASH = "(?<=%2[Ff])|(?<=u002[Ff])"  # in a URL, in JSON: a name begins behind it
 
 
 class Blind:
@@ -21869,7 +21879,7 @@ def _words_pattern(
     words.difference_update(names, ["localhost"])
     # One letter would be found everywhere.
     either = _any_of(word for word in words if len(word) > 1)
-    return re.compile(rf"(?<![\w-]){either}(?![\w-])")
+    return re.compile(rf"(?:(?<![\w-])|{_ESCAPED_SLASH}){either}(?![\w-])")
 
 
 # --- The answer -----------------------------------------------------------------------------------
@@ -25405,7 +25415,7 @@ class _BundlePlaces:
     What lay below one directory stays together: names relative to each other mean the same there.
     """
 
-    def __init__(self, folder: str, source: BundleSource, inputs: Iterable[_Input]) -> None:
+    def __init__(self, folder: str, source: BundleSource, inputs: Collection[_Input]) -> None:
         self.cwd = os.path.abspath(source.batch.header.cwd)
         self.results = os.path.join(folder, BUNDLED_RESULTS)
         folders = {self.cwd}
@@ -25425,6 +25435,7 @@ class _BundlePlaces:
             root = os.path.commonpath(groups[name])
             self.roots[root] = os.path.join(folder, f"outside-{number}")
         self.roots[source.directory] = self.results
+        self._files = {self.of(each.path) for each in inputs}
 
     def of(self, path: str) -> str:
         """The place of a file, or of a directory."""
@@ -25435,12 +25446,21 @@ class _BundlePlaces:
                 return os.path.join(place, path[len(root) + 1 :])
         raise InputError("has no place in the bundle", printable(path))
 
+    def is_taken(self, name: str) -> bool:
+        """Whether a path from the working directory is one that files here have."""
+        place = os.path.join(self.of(self.cwd), name)
+        return any(_is_below(file, place) for file in self._files)
+
     def blind(self) -> dict[str, str]:
         """The directories as they are told where nobody is to know where they are."""
+        import urllib.parse
+
         told: dict[str, str] = {}
         for root, place in self.roots.items():
             told[root] = os.path.join(BUNDLE_ROOT, place).rstrip(os.sep)
-            told[json.dumps(root)[1:-1]] = told[root]  # as it may stand in JSON
+            # As it may stand in JSON and in a URL.
+            told[json.dumps(root)[1:-1]] = told[root]
+            told[urllib.parse.quote(root)] = told[root]
         return told
 
     def from_cwd(self, text: str) -> str:
@@ -25454,6 +25474,11 @@ class _BundlePlaces:
             pattern = re.compile(rf"(?<![\w.-]){re.escape(shown)}(?![\w.-])")
             text = way.join(pattern.split(text))
         return text.replace('"./', '"')
+
+
+def _is_below(path: str, directory: str) -> bool:
+    """Whether a path in a bundle lies in a directory, or is that."""
+    return directory == os.curdir or path == directory or path.startswith(directory + os.sep)
 
 
 def _neighbourhood(path: str) -> str:
@@ -25496,9 +25521,7 @@ class _PortableRecipe:
         return self._places.from_cwd(text)
 
     def _set_config(self, config: Json) -> None:
-        names = str(config.get("output_directory", "results")).split(os.sep)
-        if names[0] in ("", "~", BUNDLED_RESULTS) or os.pardir in names:
-            config["output_directory"] = "results"
+        config["output_directory"] = self._own_results(config.get("output_directory", "results"))
         config.pop("launcher", None)  # a reviewer has another cluster, or none
         # What the command line said over the recipe.
         options = self._source.batch.header.options
@@ -25506,6 +25529,18 @@ class _PortableRecipe:
             config["default_timeout"] = options.timeout_s
         if options.granularity:
             config["granularity"] = options.granularity
+
+    def _own_results(self, directory: str) -> str:
+        """The directory for results of a second run: where nothing of the bundle is."""
+        names = os.path.normpath(directory).split(os.sep)
+        if names[0] in ("", "~", os.curdir, os.pardir, BUNDLED_RESULTS):
+            names = ["results"]
+        here = os.path.join(*names)
+        number = 1
+        while self._places.is_taken(here):
+            number += 1
+            here = f"{os.path.join(*names)}-{number}"
+        return here
 
     def _name_theories(self, name: str, entry: Json) -> None:
         """Let an entry name its theories from the working directory, not from the recipe's own."""
@@ -25712,7 +25747,8 @@ class _BundlePart:
 # Of a results directory: written as they are told in the bundle, and made again by each recheck.
 _LEFT_OUT = ("inputs", "recheck", "recheck~proofs")
 _DIGEST = re.compile(rb"\b[0-9a-f]{64}\b")
-_HOST = re.compile(rb'"host": ?"([^"\\]+)"')
+# What a machine calls itself, and what its kernel does since it has been on.
+_HOST = re.compile(rb'"(?:host|boot_id)": ?"([^"\\ ]+)')
 
 
 def _lines_within(file: BinaryIO, size: int) -> Iterator[bytes]:
@@ -25866,12 +25902,14 @@ def _begin_of_json(path: str) -> bytes:
 
 def _lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The lines of a file that comes in pieces."""
-    rest = b""
+    begun: list[bytes] = []  # of a line: one may be as long as the file
     for piece in pieces:
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            yield line + b"\n"
-    yield rest
+        *ended, last = piece.split(b"\n")
+        for part in ended:
+            yield b"".join((*begun, part, b"\n"))
+            begun = []
+        begun.append(last)
+    yield b"".join(begun)
 
 
 _THEORY_ELSEWHERE = re.compile(rb'("theory":")(/[^"\\]+)(".*"cwd":"(/[^"\\]+)")')
@@ -25972,7 +26010,7 @@ def _refuse_archive(archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo]
     size = file.seek(0, os.SEEK_END)
     file.seek(size - _END_SIZE)
     end = struct.unpack(_DIRECTORY_END, file.read(_END_SIZE))
-    *_, count_here, count, length, start, _ = end
+    *_, count_here, count, length, start, comment_length = end
     tail = _END_SIZE
     if 0xFFFF in (count_here, count) or _IN_EXTRA in (length, start):
         tail += _LOCATOR_SIZE + _END_64_SIZE
@@ -25980,7 +26018,7 @@ def _refuse_archive(archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo]
         end_64 = struct.unpack(_DIRECTORY_END_64, file.read(_END_64_SIZE))
         *_, count, length, start = end_64
     is_seamless = start == place and start + length == size - tail
-    if not is_seamless or count != len(members) or archive.comment:
+    if not is_seamless or count != len(members) or comment_length:
         raise BundleError("something stands before, behind or between its files")
 
 
@@ -26107,6 +26145,10 @@ def _refuse_lies(members: Sequence[zipfile.ZipInfo], manifest: Manifest) -> None
             raise BundleError(f"{MANIFEST} names a directory that is none")
     if not manifest.batches or BUNDLE_TOOL not in files:
         raise BundleError("it has no results, or no program")
+    own_places = tuple(batch.results + "/" for batch in manifest.batches)
+    for name in files:
+        if os.path.basename(name) == JOURNAL and not name.startswith(own_places):
+            raise BundleError(f"'{name}' could be taken for results that are made later")
 
 
 def _verified(archive: zipfile.ZipFile, name: str, known: BundledFile) -> Iterator[bytes]:
@@ -26138,7 +26180,10 @@ class Reproduced(Word):
 
 
 class Reproduction(NamedTuple):
-    """A result, and what a second run came to. What one of them did not plan is pending there."""
+    """A result, and what a second run came to. What one of them did not plan is pending there.
+
+    Who comes first in a race is chance: of a race there is one result, by whoever won it.
+    """
 
     word: Reproduced
     paper: Task
@@ -26147,7 +26192,15 @@ class Reproduction(NamedTuple):
     @property
     def plan(self) -> Plan:
         """What was to be proven."""
-        return self.paper.plan
+        answered = self.paper if self.paper.is_answered else self.own
+        return answered.plan
+
+    @property
+    def reason(self) -> str:
+        """Why the second run came to no more, or who won its race."""
+        if self.own.is_answered and self.own.id != self.paper.id:
+            return f"{self.own.id} was first"
+        return self.result.reason
 
     @property
     def result(self) -> Result:
@@ -26157,13 +26210,26 @@ class Reproduction(NamedTuple):
 
 def reproductions(paper: Batch, own: Batch, ids: Iterable[str]) -> list[Reproduction]:
     """What a second run says of these tasks, which one of the two has planned."""
-    compared: list[Reproduction] = []
+    compared: dict[str, Reproduction] = {}
     for task_id in ids:
-        known = paper.tasks.get(task_id) or own.tasks[task_id]
-        before = paper.tasks.get(task_id, Task(known.plan))
-        now = own.tasks.get(task_id, Task(known.plan))
-        compared.append(Reproduction(_reproduced(before, now), before, now))
-    return compared
+        before = _who_answers(paper, task_id)
+        now = _who_answers(own, task_id)
+        known = cast(Task, before or now)
+        before = before or Task(known.plan)
+        now = now or Task(known.plan)
+        told = Reproduction(_reproduced(before, now), before, now)
+        # All that competed have one row: that of the winner.
+        if told.plan.id == task_id or told.plan.id not in compared:
+            compared[told.plan.id] = told
+    return list(compared.values())
+
+
+def _who_answers(batch: Batch, task_id: str) -> Task | None:
+    """A task, or the one that has won its race."""
+    task = batch.tasks.get(task_id)
+    if task and task.result and task.is_settled_by_another:
+        return batch.tasks.get(task.result.settled_by, task)
+    return task
 
 
 def _reproduced(paper: Task, own: Task) -> Reproduced:
@@ -26253,7 +26319,7 @@ def _reproduction_table(
     table = Table(title)
     table.add_columns("", "task", "in the paper", "here", "why")
     for each in compared:
-        cells = (each.word, each.plan.id, each.paper.outcome, each.own.outcome, each.result.reason)
+        cells = (each.word, each.plan.id, each.paper.outcome, each.own.outcome, each.reason)
         table.add_row(*cells, tone=tone)
     return table
 
@@ -26266,7 +26332,7 @@ def _reproduction_json(each: Reproduction) -> Json:
     told["reproduction"] = each.word
     told["paper"] = each.paper.outcome
     told["here"] = each.own.outcome
-    told["reason"] = each.result.reason
+    told["reason"] = each.reason
     return told
 
 
@@ -26281,8 +26347,8 @@ def _reproduction_case(each: Reproduction) -> JUnitCase:
     }
     plan = each.plan
     text = f"{each.word}: {each.paper.outcome} in the paper, {each.own.outcome} here"
-    if each.result.reason:
-        text += f"; {each.result.reason}"
+    if each.reason:
+        text += f"; {each.reason}"
     name = f"{plan.lemma} [{told_by(plan)}]"
     case = JUnitCase(name, f"{plan.entry}.{plan.theory}", each.result.usage.wall_s)
     tag = tags.get(each.word, "system-out")
@@ -30083,6 +30149,14 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
 
 def command_recheck(args: argparse.Namespace) -> int:
     """Let another prover check stored proofs, without a search: it must reach the same verdicts."""
+    return recheck_results(args)
+
+
+def recheck_results(args: argparse.Namespace, place: str = "") -> int:
+    """Check the stored proofs of results; the exit code. Raises InputError.
+
+    `place`: the directory where the checks are kept, if not that of the results.
+    """
     directory = own_results(args.results)
     journal_path = os.path.join(directory, JOURNAL)
     batch = load_results(directory, warn)
@@ -30098,7 +30172,9 @@ def command_recheck(args: argparse.Namespace) -> int:
     if is_program and prover.flavour not in set(Flavour):
         prover.alias = prover.flavour  # it tells more than its file's name
     refuse_strange_checker(prover, batch)
-    recheck = Recheck(batch, directory, prover)
+    if place:  # the cluster is that of who made the results
+        batch.header = replace(batch.header, cluster="")
+    recheck = Recheck(batch, directory, prover, place)
     planned = recheck.plan(warn)
     if not planned.tasks:
         raise InputError("no proof of these results can be checked", printable(args.results))
@@ -30107,7 +30183,8 @@ def command_recheck(args: argparse.Namespace) -> int:
         say(f"{len(planned.tasks):,} of {plural(answered, 'proof')} can be checked")
     asked_checks = RunAsked(args.task, take_over=args.take_over)
     done = run_batch(planned, recheck.directory, asked_checks, args)
-    tell_of_rechecks(batch, directory)
+    if not place:
+        tell_of_rechecks(batch, directory)
     if args.prove_rejected and not done.was_stopped:
         return prove_rejected(recheck, done, args)
     return done.exit_code
@@ -30731,6 +30808,7 @@ class OpenedBundles:
         bundle = open_bundle(real)
         # No command reads these, and they may be large.
         bundle.unpack(os.path.join(self.folder, folder), without=("logs", "earlier"))
+        refuse_journals_that_lead_out(bundle, os.path.join(self.folder, folder))
         self._opened[folder] = bundle
         return folder
 
@@ -30964,6 +31042,11 @@ class UnpackedBatch(NamedTuple):
         """Its recipe: absolute."""
         return os.path.join(self.directory, self.place.recipe)
 
+    def own_results(self, recipe: Recipe) -> str:
+        """Where the results of a second run are: absolute. Raises InputError."""
+        name = os.path.join(self.place.cwd, recipe_results(recipe))
+        return place_of_ours(read_unpacked(self.directory), self.directory, name)
+
 
 def unpacked_batches(directory: str) -> list[UnpackedBatch]:
     """The batches of a bundle that was unpacked. Raises InputError."""
@@ -31099,10 +31182,11 @@ def run_bundled_batch(
     put_provers(unpacked.recipe_file, found)
     os.chdir(unpacked.cwd)
     recipe = Recipe(unpacked.recipe_file)
+    results = unpacked.own_results(recipe)
     planned = plan_again(recipe, unpacked, found, asked_options(args))
     chosen = select_ids(planned, args.task)
     asked = RunAsked(args.task, take_over=args.take_over)
-    done = run_batch(planned, os.path.abspath(recipe_results(recipe)), asked, args)
+    done = run_batch(planned, results, asked, args)
     ids = dict.fromkeys(chosen)
     if not args.task:
         ids.update(dict.fromkeys(unpacked.paper.tasks))
@@ -31156,11 +31240,55 @@ def _own_prover(recipe: Recipe, prover: Prover) -> Prover:
 
 def refuse_what_leads_out(planned: Batch, directory: str) -> None:
     """Raise InputError for a plan of a bundle that reads, or starts, what is not in the bundle."""
+    refuse_files_elsewhere(planned, directory)
     for task in planned.tasks.values():
-        _refuse_elsewhere([task.plan.cwd, _theory_path(task.plan)], directory)
         _refuse_options(task.plan.options)
     for dependencies in planned.dependencies.values():
         _refuse_elsewhere(dependencies.sources, directory)
+
+
+OWN_CHECKS = "own-rechecks"  # where a bundle is unpacked: the checks of its proofs there
+
+
+def place_of_ours(manifest: Manifest, directory: str, name: str) -> str:
+    """The directory for what is made here of an unpacked bundle: absolute.
+
+    What its maker has put there would be taken for ours. Raises InputError.
+    """
+    path = os.path.join(directory, name)
+    _refuse_elsewhere({path}, directory)
+    inside = os.path.relpath(os.path.realpath(path), os.path.realpath(directory))
+    places = [batch.results for batch in manifest.batches]
+    is_taken = any(_is_below(inside, place) for place in places)
+    if is_taken or any(_is_below(file, inside) for file in (*manifest.files, *places)):
+        raise InputError(
+            "the bundle has files of its own where results of yours are to be: "
+            f"it was made to deceive: {printable(path)}"
+        )
+    return path
+
+
+def refuse_journals_that_lead_out(bundle: Bundle, directory: str) -> None:
+    """Raise InputError where a journal of an unpacked bundle names files that are not in it.
+
+    They would be looked at, to see whether they have changed.
+    """
+    for name in bundle.manifest.files:
+        if os.path.basename(name) == JOURNAL:
+            batch, _ = load_batch(os.path.join(directory, name), lambda message: None)
+            refuse_files_elsewhere(batch, directory)
+
+
+def refuse_files_elsewhere(batch: Batch, directory: str) -> None:
+    """Raise InputError where a batch names files that do not lie in a directory."""
+    header = batch.header
+    made_from = itertools.chain.from_iterable(header.made_from.values())
+    named = (header.recheck_of, *header.inputs, *made_from)
+    paths = {os.path.join(header.cwd, name) for name in named}
+    for task in batch.tasks.values():
+        paths.add(task.plan.cwd)
+        paths.add(_theory_path(task.plan))
+    _refuse_elsewhere(paths, directory)
 
 
 def refuse_checks_that_lead_out(results: str, directory: str) -> None:
@@ -31227,10 +31355,13 @@ def command_recheck_bundle(args: argparse.Namespace) -> int:
         raise InputError(f"--prover: {no_program(args.prover)}")
     directory = unpacked_bundle(args.bundle, args.output)
     codes: list[int] = []
-    for batch in read_unpacked(directory).batches:
+    manifest = read_unpacked(directory)
+    for batch in manifest.batches:
         results = os.path.join(directory, batch.results)
         refuse_checks_that_lead_out(results, directory)
-        code = command_recheck(_with(args, prover=program, results=results))
+        # Checks that the bundle tells of are the word of who made it.
+        place = place_of_ours(manifest, directory, os.path.join(batch.cwd, OWN_CHECKS))
+        code = recheck_results(_with(args, prover=program, results=results), place)
         if was_signalled(code):
             return code
         codes.append(code)
@@ -31245,7 +31376,12 @@ def report_run(args: argparse.Namespace) -> int:
     compared: list[Reproduction] = []
     for each in unpacked_batches(args.run):
         recipe = Recipe(each.recipe_file)
-        own = load_results(own_results(os.path.join(each.cwd, recipe_results(recipe))), warn)
+        results = each.own_results(recipe)
+        if not os.path.exists(results):
+            raise InputError(
+                "nothing was run there yet: `run -o` with that directory does it", args.run
+            )
+        own = load_results(own_results(results), warn)
         compared += reproductions(each.paper, own, dict.fromkeys((*each.paper.tasks, *own.tasks)))
     for form, path in report_files(args).items():
         pieces = reproduction_report(form, compared)

@@ -19312,15 +19312,15 @@ summary "  $LEMMA (all-traces): ${MINE:-$VERDICT}"
 """
 
 
-def bundle_of(lab, *args, lemmas=("one", "false_two"), run=(), **recipe):
+def bundle_of(lab, *args, lemmas=("one", "false_two"), run=(), body=PAPER_PROVER, **recipe):
     """Prove some lemmas, and bundle the results; the bundle's path.
 
-    `args` are of `bundle`, `run` those of `run`.
+    `args` are of `bundle`, `run` those of `run`, `body` is the prover.
     """
     statements = "".join(f'lemma {name}: "All k #i. A(k) @ i ==> T"\n' for name in lemmas)
     if not (lab.path / "own.spthy").exists():
         lab.write("own.spthy", f"theory T begin\n{RULE_A}{statements}end\n")
-    lab.prover(PAPER_PROVER)
+    lab.prover(body)
     lab.recipe(**{"theory_file": "own.spthy", **recipe})
     lab.run("run recipe.json", *run)
     lab.run("bundle results -o paper.pyz", *args, code=0)
@@ -19587,6 +19587,24 @@ def test_what_is_implied_is_compared_and_never_reproduced(paper, own, word, code
     assert bt.reproduction_code(compared) == int(code)
 
 
+@pytest.mark.parametrize(
+    "verdict, word, code",
+    [
+        ("verified (9 steps)", "reproduced", 0),
+        ("falsified - found trace (4 steps)", "differs", 1),
+        ("analysis incomplete (1 steps)", "not reached", 3),
+    ],
+)
+def test_a_race_is_compared_by_its_answer_whoever_wins(lab, verdict, word, code):
+    variants = {name: {"tamarin_options": [f"--heuristic={name}"]} for name in "SC"}
+    without = 'case "$*" in *--heuristic={}*) exit 1;; esac\n'.format
+    body = without("C") + PAPER_PROVER
+    bundle_of(lab, lemmas=["one"], variants=variants, race=True, body=body)
+    body = f'MINE="{verdict}"\n{without("S")}{PAPER_PROVER}'
+    done = second_run(lab, body=body, code=code)
+    assert f"compared with the paper: 1 {word}\n" in done.stdout
+
+
 def test_a_second_run_takes_nothing_from_the_cache(lab):
     bundle_of(lab)
     lab.run("paper.pyz run --prover fake.sh", code=0)
@@ -19659,6 +19677,16 @@ def test_proofs_in_a_bundle_are_rechecked(lab):
     lab.run("bundle results -o paper.pyz", code=0)
     done = lab.run("paper.pyz report -f md", code=0)
     assert "confirmed by trusted" in done.stdout
+
+
+def test_checks_that_a_bundle_tells_of_are_made_again(lab):
+    found_proofs(lab)
+    recheck(lab, code=0)
+    lab.run("bundle", "results", "-o", "paper.pyz", code=0)
+    for checks in (2, 0):  # those of an earlier recheck of the bundle hold
+        done = lab.run("paper.pyz", "recheck", "--prover", "./trusted.sh", code=0)
+        assert "2 confirmed" in done.stdout
+        assert done.stdout.count("/2]") + done.stderr.count("/2]") == checks
 
 
 @pytest.mark.parametrize("option, left_out", [("--no-logs", "logs"), ("--no-proofs", "proofs")])
@@ -19968,6 +19996,8 @@ DECEPTIONS = {
     "central place": (changed_at(CENTRAL, 42, b"x"), "does not begin where"),
     "encrypted": (changed_at(LOCAL, 6, b"\x01"), "not what the list of files says"),
     "behind": (deceive_with(tail=b"more"), "bundle"),
+    "journal": (deceive_with(("results_2/batch.jsonl", b"")), "results that are made later"),
+    "comment": (changed_at(b"PK\5\6", 20, b"\1", last=True), "stands before, behind or between"),
     "two": (two_archives, "does not begin where"),
     "cut": (cut_off, "BadZipFile"),
     "between": (hidden_between, ""),
@@ -20071,6 +20101,22 @@ def name_no_prover(recipe):
     recipe["tasks"]["task"]["tamarin_versions"] = ["none"]
 
 
+def write_elsewhere(recipe):
+    recipe["config"]["output_directory"] = "../../evil"
+
+
+def write_to_an_absolute_path(recipe):
+    recipe["config"]["output_directory"] = "/tmp/evil"
+
+
+def write_over_the_paper(recipe):
+    recipe["config"]["output_directory"] = "paper-results"
+
+
+def write_over_all(recipe):
+    recipe["config"]["output_directory"] = "."
+
+
 def preload(recipe):
     recipe["tamarin_versions"]["fake"]["env"] = {"LD_PRELOAD": "./evil.so", "PATH": "."}
 
@@ -20086,6 +20132,10 @@ def preload(recipe):
         (read_elsewhere, "not in it: "),
         (name_an_oracle, "not in it: "),
         (name_no_prover, "know no prover 'none'"),
+        (write_elsewhere, "not in it: "),
+        (write_to_an_absolute_path, "not in it: "),
+        (write_over_the_paper, "files of its own"),
+        (write_over_all, "files of its own"),
     ],
 )
 def test_a_second_run_starts_nothing_that_the_bundle_names(lab, honest_files, change, problem):
@@ -20097,6 +20147,43 @@ def test_a_second_run_starts_nothing_that_the_bundle_names(lab, honest_files, ch
     assert not list(lab.path.rglob("executed"))
     if not problem:
         assert lab.read("mine.sh.env") == "\n"
+
+
+def test_nothing_of_a_bundle_lies_where_results_of_a_second_run_will_be(lab, honest_files):
+    files = [*honest_files, ("results/logs/task--one--fake.out", b"verified")]
+    packed(lab.path / "paper.pyz", files)
+    assert "files of its own" in second_run(lab, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cwd": "/etc"},
+        {"cwd": "../.."},
+        {"inputs": {"/etc/passwd": "0" * 64}},
+        {"inputs": {"/dev/zero": "0" * 64}},
+        {"made_from": {"t.spthy": {"../../../x": "0" * 64}}},
+        {"recheck_of": "/etc"},
+    ],
+)
+def test_a_journal_in_a_bundle_names_no_files_elsewhere(lab, honest_files, change):
+    files = dict(honest_files)
+    header, *rest = files["paper-results/batch.jsonl"].splitlines()
+    changed = json.dumps({**json.loads(header), **change}).encode()
+    files["paper-results/batch.jsonl"] = b"\n".join([changed, *rest, b""])
+    packed(lab.path / "b.pyz", list(files.items()))
+    for command in ([], ["audit"], ["status"], ["report"], ["lemmas"]):
+        done = lab.run("b.pyz", *command, code=2)
+        assert "names a file that is not in it" in done.stderr
+
+
+def test_an_oracle_may_have_the_name_of_a_module(lab, honest_files):
+    files = dict(honest_files)
+    files["__main__.py"] = Path(bt.__file__).read_bytes()
+    files["json.py"] = b"raise SystemExit('executed')\n"
+    packed(lab.path / "b.pyz", list(files.items()))
+    done = subprocess.run([sys.executable, "b.pyz"], cwd=lab.path, capture_output=True, text=True)
+    check_end(done, 0)
 
 
 # === Terminal =====================================================================================
