@@ -5221,8 +5221,8 @@ def find_cluster(environ: Mapping[str, str] = os.environ) -> Cluster:
     """The allocation that this process runs in, else the cluster. Raises InputError."""
     if not find_program("srun"):
         raise InputError(
-            "there is no 'srun' on PATH: start it where Slurm's commands are, or leave out "
-            "--launcher slurm"
+            "there is no 'srun' on PATH: start it where Slurm's commands are, or run it on this "
+            "machine with --launcher local"
         )
     is_allocation = "SLURM_JOB_ID" in environ
     if is_allocation:
@@ -15844,9 +15844,15 @@ def outcome_untold(remote: RemoteJob, srun: Outcome, complaint: str) -> Outcome:
 
 
 def supervise(node_job: NodeJob) -> None:
-    """Run a job on a node, under its limits, and tell how it began and ended."""
+    """Run a job on a node, under its limits, and tell how it began and ended.
+
+    Nothing, if its driver is gone, and another one has looked after what that had left: an `srun`
+    may have been on its way then.
+    """
     import asyncio
 
+    if not is_seen(os.path.dirname(node_job.report)):
+        return
     # The outer marker is a prefix of the inner one.
     with Supervisor(os.environ.get(MARKER) or node_job.id) as supervisor:
         end = asyncio.run(_supervise(supervisor, node_job))
@@ -15854,6 +15860,16 @@ def supervise(node_job: NodeJob) -> None:
     with suppress(OSError):
         write_file(node_job.report, json.dumps(encode(NodeReport(node_job, end))))
     _tell_driver(end)
+
+
+def is_seen(folder: str) -> bool:
+    """Whether there is such a folder, by what the file system has now."""
+    # Network file systems look at a folder anew when it is opened.
+    try:
+        os.close(os.open(folder, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 async def _supervise(supervisor: Supervisor, node_job: NodeJob) -> NodeEnd:
@@ -15982,6 +15998,9 @@ def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], N
         return
     try:
         cancelled = cancel_left_jobs(batch.id)
+        give_up_folders(nodes)
+        # What came into the queue since, and has begun before it could see that.
+        cancelled += cancel_left_jobs(batch.id)
     except InputError as error:
         raise InputError(
             f"{error}. Jobs of an earlier run of this batch may still be on the cluster: go on "
@@ -16000,6 +16019,18 @@ def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], N
         f"what the last run left on the cluster: {results} of nodes collected, "
         f"{plural(cancelled, 'job')} cancelled"
     )
+
+
+GIVEN_UP = "-left"  # ends the name of a driver's folder when nobody waits for its jobs any more
+
+
+def give_up_folders(nodes: str) -> None:
+    """Let jobs that begin only now see that their driver is gone. Raises StorageError."""
+    with storage_errors(nodes):
+        for name in os.listdir(nodes) if os.path.isdir(nodes) else ():
+            if not name.endswith(GIVEN_UP):
+                path = os.path.join(nodes, name)
+                os.rename(path, path + GIVEN_UP)
 
 
 def reports_in(folder: str) -> Iterator[NodeReport]:
@@ -21019,10 +21050,8 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
     # From the directory alone: the recipe may be elsewhere by now.
     if not statuses <= FINAL:
         yield f"go on: batch_tamarin.py resume {where}"
-    # What no prover was started for has no log: its reason says all.
-    failed = [t for t in tasks if t.status is Status.FAILED and not t.plan.unreadable]
-    if failed:
-        log = _telling_log(directory, failed[0].id)
+    log = _log_of_failure(directory, tasks)
+    if log:
         # A user pastes this into a shell, and an id may be what a foreign journal says.
         shown = quoted([printable(log)])
         yield f"why:   less {shown}"
@@ -21132,6 +21161,17 @@ def _saved_seconds(tasks: Sequence[Task], processes: int) -> float:
     loading_s = sum(usage.load_s or 0.0 for usage in usages)
     share_left = min(1.0, processes / len(tasks))
     return loading_s * (1 - share_left)
+
+
+def _log_of_failure(directory: str, tasks: Iterable[Task]) -> str:
+    """The path of the log that tells why one of these tasks failed; "" if there is none."""
+    for task in tasks:
+        if task.status is Status.FAILED:
+            log = _telling_log(directory, task.id)
+            # What no prover was started for has none: its reason says all.
+            if os.path.exists(log):
+                return log
+    return ""
 
 
 def _telling_log(directory: str, job: str) -> str:
@@ -26708,6 +26748,7 @@ _ONE_LEMMA = "-t '*--LEMMA--*' runs the tasks of one lemma"
 _PLAN_ONLY = "`check RECIPE` plans all and proves nothing"
 _TO_A_FILE = "`> FILE` writes what is printed to a file"
 _CORES = "--cores N"
+_OF_A_RUN = "`run`, `resume` and `retry` take it (`launcher` may also stand in a recipe's config)"
 INSTEAD = {
     "--resume": _GO_ON,
     "--continue": _GO_ON,
@@ -26725,6 +26766,9 @@ INSTEAD = {
     "-n": _PLAN_ONLY,
     "-o": _TO_A_FILE,
     "--output": _TO_A_FILE,
+    "--launcher": _OF_A_RUN,
+    "--slurm-args": _OF_A_RUN,
+    "--slurm-jobs": _OF_A_RUN,
     "-j": _CORES,
     "--jobs": _CORES,
     "-r": "`check RECIPE --report` writes what provers say of the theories",
@@ -26738,6 +26782,7 @@ INSTEAD = {
 RAISE_IN_RECIPE = "raise the limit in the recipe; retry doubles it"
 INSTEAD_IN = {
     "retry": {"--timeout": RAISE_IN_RECIPE, "--memory": RAISE_IN_RECIPE},
+    "recheck": {"--launcher": "proofs are checked where their batch ran"},
     "lemmas": {"--prove": "it proves nothing: `init THEORY` writes a recipe for `run`"},
 }
 
@@ -27693,12 +27738,19 @@ def folder_of_outputs() -> Iterator[str]:
         yield folder
 
 
-def with_launcher(options: PlanOptions, args: argparse.Namespace) -> PlanOptions:
-    """These options, with what the command line says of the launcher."""
+def with_launcher(options: PlanOptions, config: Json, args: argparse.Namespace) -> PlanOptions:
+    """These options, with what the command line says of the launcher.
+
+    `config`: the recipe's. Raises InputError for words to Slurm that Slurm would never hear.
+    """
     launcher = Launcher(args.launcher) if args.launcher else options.launcher
     slurm_args = options.slurm_args if args.slurm_args is None else args.slurm_args
     slurm_jobs = args.slurm_jobs or options.slurm_jobs
-    return replace(options, launcher=launcher, slurm_args=slurm_args, slurm_jobs=slurm_jobs)
+    options = replace(options, launcher=launcher, slurm_args=slurm_args, slurm_jobs=slurm_jobs)
+    is_local = wanted_launcher(config, options) is Launcher.LOCAL
+    if is_local and (args.slurm_args or args.slurm_jobs):
+        raise InputError("--slurm-args and --slurm-jobs need --launcher slurm: jobs would run here")
+    return options
 
 
 def recipe_results(recipe: Recipe) -> str:
@@ -27780,7 +27832,11 @@ def command_check(args: argparse.Namespace) -> int:
     if args.fix:
         recipe_file = mend_recipe(args)
     recipe = Recipe(recipe_file)
-    batch = plan_recipe(recipe, asked_options(args))
+    options = asked_options(args)
+    if wanted_launcher(recipe.config, options) is Launcher.SLURM and not find_program("srun"):
+        warn("no 'srun' on PATH: this is checked for a run on this machine (--launcher local)")
+        options = replace(options, launcher=Launcher.LOCAL)
+    batch = plan_recipe(recipe, options)
     with folder_of_outputs() as folder:
         checks = [*self_tests(batch, folder), *theory_loads(batch, folder)]
         jobs = [check for check in checks if not check.notes]
@@ -29666,7 +29722,7 @@ def command_run(args: argparse.Namespace) -> int:
     recipe = Recipe(args.recipe)
     granularity = Granularity(args.granularity) if args.granularity else None
     asked = replace(asked_options(args), scheduler=args.scheduler, granularity=granularity)
-    options = with_launcher(replace(asked, retry=args.retry or 0), args)
+    options = with_launcher(replace(asked, retry=args.retry or 0), recipe.config, args)
     directory = args.output or recipe_results(recipe)
     note_upstream_results(directory, say)
     place = Place.FRESH if args.fresh else Place.NEWEST
@@ -29708,7 +29764,7 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
     # As it was then: the file may say something else today.
     text = json.dumps(header.recipe, indent=2)
     recipe = Recipe(header.recipe_file, text)
-    options = with_launcher(header.options, args)
+    options = with_launcher(header.options, recipe.config, args)
     if args.retry is not None:
         options = replace(options, retry=args.retry)
     return run_recipe(recipe, options, directory, asked, args)

@@ -12982,6 +12982,29 @@ def test_what_nodes_finished_of_an_older_text_is_not_taken_for_todays(cluster):
     assert cluster.only_finish()["attempt"] == 2
 
 
+def test_a_job_that_was_on_its_way_when_its_driver_was_killed_does_not_run_beside_the_next(cluster):
+    cluster.make(1)
+    cluster.write(
+        "bin/srun",
+        "#!/bin/sh\necho on its way >> way\nuntil [ -e on ]; do sleep 0.05; done\n"
+        f'{shutil.which("srun")} "$@"\necho there >> way\n',
+        mode=0o755,
+    )
+    path = f"{cluster.path / 'bin'}:{os.environ['PATH']}"
+    process = cluster.start("run", "recipe.json", "--no-cache", env={**os.environ, "PATH": path})
+    wait_for((cluster.path / "way").exists)
+    process.kill()
+    end_of(process)
+    going_on = cluster.start("resume", "results")
+    wait_for(cluster.begun)
+    cluster.go("on")
+    wait_for(lambda: "there" in (cluster.path / "way").read_text())
+    cluster.go()
+    _, told = end_of(going_on)
+    assert going_on.returncode == 0, told
+    assert len(cluster.marks()) == 1
+
+
 def test_in_an_allocation_steps_fill_it(cluster):
     cluster.make(8, WAIT_FOR_FOUR)
     asked = ["salloc", "-N2", "--ntasks=2", "--cpus-per-task=2", "--mem-per-cpu=3000", "--time=9"]
@@ -13232,8 +13255,39 @@ def test_without_slurm_the_launcher_says_what_is_missing(lab, monkeypatch):
     lab.recipe(config={"launcher": "slurm"})
     monkeypatch.setenv("PATH", "/nowhere")
     done = lab.run("run", "recipe.json", code=2)
-    assert "there is no 'srun' on PATH" in done.stderr
+    assert "there is no 'srun' on PATH" in done.stderr and "--launcher local" in done.stderr
+    assert "for a run on this machine" in lab.run("check", "recipe.json", code=0).stderr
     lab.run("run", "recipe.json", "--launcher", "local", code=0)
+
+
+@pytest.mark.parametrize("words", ["--slurm-args=-p long", "--slurm-jobs=4"])
+def test_what_is_said_to_slurm_is_never_ignored(lab, words):
+    lab.prover(VERIFY)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", words, code=2)
+    assert "need --launcher slurm" in done.stderr
+    assert not lab.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [("check", "`run`, `resume` and `retry` take it"), ("recheck", "where their batch ran")],
+)
+def test_who_takes_no_launcher_tells_who_does(lab, command, hint):
+    done = lab.run(command, "recipe.json", "--launcher", "slurm", code=2)
+    assert hint in done.stderr
+
+
+def test_who_is_sent_to_a_log_finds_it(lab):
+    lab.write("t.spthy", many_lemmas(2))
+    lab.prover("exit 1\n")
+    lab.recipe()
+    assert "why:   less" in lab.run("run", "recipe.json", "--no-cache", code=3).stdout
+    (first, second) = sorted((lab.results / "logs").glob("*.err"))
+    first.unlink()
+    assert f"less results/logs/{second.name}" in lab.run("status", "results", code=0).stdout
+    shutil.rmtree(lab.results / "logs")
+    assert "why:" not in lab.run("status", "results", code=0).stdout
 
 
 # === Interchange with batch-tamarin ===============================================================
