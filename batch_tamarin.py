@@ -26783,6 +26783,11 @@ RAISE_IN_RECIPE = "raise the limit in the recipe; retry doubles it"
 INSTEAD_IN = {
     "retry": {"--timeout": RAISE_IN_RECIPE, "--memory": RAISE_IN_RECIPE},
     "recheck": {"--launcher": "proofs are checked where their batch ran"},
+    # Of a bundle; that of a recipe takes them.
+    "run": dict.fromkeys(
+        ("--launcher", "--slurm-args", "--slurm-jobs"),
+        "a bundle proves on this machine; after `extract DIR`, `run` of batch_tamarin.py takes it",
+    ),
     "lemmas": {"--prove": "it proves nothing: `init THEORY` writes a recipe for `run`"},
 }
 

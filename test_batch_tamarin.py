@@ -20446,7 +20446,9 @@ def test_before_any_end_a_forecast_is_what_the_limits_allow(tasks, left_s):
     assert forecast.is_bound
 
 
-def test_a_log_is_named_as_a_shell_takes_it():
+def test_a_log_is_named_as_a_shell_takes_it(lab, monkeypatch):
+    monkeypatch.chdir(lab.path)
+    lab.write("results/logs/a\x1b[31m$(x) b.err", "")
     failed = bt.Result(bt.Status.FAILED)
     task = a_task(bt.Status.FAILED, failed, id="a\x1b[31m$(x) b")
     *_, last = final_table_of(bt.Batch(), "results", [task]).splitlines()
@@ -20517,7 +20519,9 @@ def large_batch():
     return tasks
 
 
-def test_the_final_table_of_many_tasks_has_the_problems_only():
+def test_the_final_table_of_many_tasks_has_the_problems_only(lab, monkeypatch):
+    monkeypatch.chdir(lab.path)
+    lab.write("results/logs/t0.err", "")
     text = final_table_of(bt.Batch(), "results", large_batch())
     assert len(text.splitlines()) < 50
     assert "t100 " not in text
