@@ -15442,8 +15442,9 @@ class SlurmExecutor:
         import shutil
 
         try:
-            if self._stopped is not None or self._remotes:
-                # An srun that had to be killed leaves its job in the queue.
+            # An srun that had to be killed leaves its job in the queue, and so does one that did
+            # not hear that the controller had taken it.
+            if self._stopped is not None or self._remotes or self._told:
                 cancel(self._batch.id)
         except InputError as error:
             name = slurm_name(self._batch.id)
@@ -16007,7 +16008,8 @@ def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], N
             "from a machine that can ask it"
         ) from None
     # After that: what ended while it was cancelled is there, too.
-    reports = [report for report in reports_in(nodes) if is_news(report, batch, planned)]
+    news = [report for report in reports_in(nodes) if is_news(report, batch, planned)]
+    reports = reports_with_files(news)
     count = sum(len(report.job.task_ids) for report in reports)
     with storage_errors(journal.directory):
         files = AttemptFiles(journal.directory)
@@ -16040,6 +16042,17 @@ def reports_in(folder: str) -> Iterator[NodeReport]:
             report = read_report(os.path.join(place, name)) if name.endswith(".json") else None
             if report:
                 yield report
+
+
+def reports_with_files(reports: Sequence[NodeReport]) -> list[NodeReport]:
+    """Those of them whose job's files are seen here whole, in a while; others tell too little."""
+    import asyncio
+
+    files: dict[str, int] = {}
+    for report in reports:
+        files.update(report.end.files)
+    unseen = asyncio.run(files_unseen(files))
+    return [report for report in reports if report.end.files.keys().isdisjoint(unseen)]
 
 
 def is_news(report: NodeReport, batch: Batch, planned: Batch) -> bool:

@@ -12771,6 +12771,11 @@ class ClusterLab(Lab):
         self.prover(body + VERIFY)
         self.recipe(config={"launcher": "slurm", **(config or {})}, **entry)
 
+    def path_with_srun(self, body):
+        """Put a shell script in the place of srun, which it calls $SRUN; the PATH to use."""
+        self.write("bin/srun", f"#!/bin/sh\nSRUN={shutil.which('srun')}\n{body}\n", 0o755)
+        return f"{self.path / 'bin'}:{os.environ['PATH']}"
+
     def go(self, name="go"):
         """Let provers go on."""
         (self.path / name).touch()
@@ -12984,13 +12989,9 @@ def test_what_nodes_finished_of_an_older_text_is_not_taken_for_todays(cluster):
 
 def test_a_job_that_was_on_its_way_when_its_driver_was_killed_does_not_run_beside_the_next(cluster):
     cluster.make(1)
-    cluster.write(
-        "bin/srun",
-        "#!/bin/sh\necho on its way >> way\nuntil [ -e on ]; do sleep 0.05; done\n"
-        f'{shutil.which("srun")} "$@"\necho there >> way\n',
-        mode=0o755,
+    path = cluster.path_with_srun(
+        'echo on its way >> way\nuntil [ -e on ]; do sleep 0.05; done\n$SRUN "$@"\necho there >> way'
     )
-    path = f"{cluster.path / 'bin'}:{os.environ['PATH']}"
     process = cluster.start("run", "recipe.json", "--no-cache", env={**os.environ, "PATH": path})
     wait_for((cluster.path / "way").exists)
     process.kill()
@@ -13003,6 +13004,20 @@ def test_a_job_that_was_on_its_way_when_its_driver_was_killed_does_not_run_besid
     _, told = end_of(going_on)
     assert going_on.returncode == 0, told
     assert len(cluster.marks()) == 1
+
+
+def test_a_job_that_was_taken_though_srun_did_not_hear_of_it_does_not_stay(cluster):
+    cluster.make(1, "")
+    path = cluster.path_with_srun(
+        '[ -e taken ] && exec $SRUN "$@"\ntouch taken\n'
+        'for word in "$@"; do case "$word" in --job-name=*) NAME="$word";; esac; done\n'
+        'salloc --no-shell --time=9 --mem=10 "$NAME"\n'
+        'echo "srun: error: Socket timed out on send/recv operation" >&2\nexit 1'
+    )
+    process = cluster.start("run", "recipe.json", "--no-cache", env={**os.environ, "PATH": path})
+    _, told = end_of(process)
+    assert process.returncode == 0, told
+    assert wait_for(lambda: not cluster.queue())
 
 
 def test_in_an_allocation_steps_fill_it(cluster):
@@ -13179,6 +13194,20 @@ def test_files_that_are_seen_late_are_waited_for(tmp_path, monkeypatch):
         return await waiting
 
     assert asyncio.run(come_late()) == []
+
+
+def test_what_a_killed_driver_was_left_counts_with_all_its_files_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(bt, "FILES_SEEN_S", 0.0)
+    whole = tmp_path / "whole"
+    whole.write_text("12345")
+    torn = tmp_path / "torn"
+    torn.write_text("12")
+    job = bt.NodeJob("a", 1, (), "", {}, bt.NO_LIMITS, "", "", ("a",), (), "")
+    reports = []
+    for path in (whole, torn):
+        end = node_end("completed", 0)
+        reports.append(bt.NodeReport(job, dataclasses.replace(end, files={str(path): 5})))
+    assert bt.reports_with_files(reports) == reports[:1]
 
 
 def test_the_nodes_of_a_cluster_count_once_whatever_partitions_they_are_in():
