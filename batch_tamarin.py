@@ -15984,11 +15984,14 @@ def cancel_left_jobs(batch_id: str) -> int:
         time.sleep(0.5)
 
 
-def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> None:
+def collect_from_nodes(
+    journal: Journal, planned: Batch, tell: Callable[[str], None], take_over: bool = False
+) -> None:
     """Take over what nodes did for a driver that was killed, and cancel what they still do.
 
     What has ended is recorded as that driver would have, unless its task is planned otherwise now.
-    Raises InputError where the cluster can't be asked, StorageError.
+    Raises InputError where the cluster can't be asked, unless all is known to be dead
+    (`take_over`), StorageError.
     """
     import shutil
 
@@ -15997,16 +16000,18 @@ def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], N
     # A driver that ends and leaves nothing on the cluster takes the folder away.
     if not batch.header.cluster or (batch.ended and not os.path.isdir(nodes)):
         return
+    cancelled = 0
     try:
         cancelled = cancel_left_jobs(batch.id)
         give_up_folders(nodes)
         # What came into the queue since, and has begun before it could see that.
         cancelled += cancel_left_jobs(batch.id)
     except InputError as error:
-        raise InputError(
-            f"{error}. Jobs of an earlier run of this batch may still be on the cluster: go on "
-            "from a machine that can ask it"
-        ) from None
+        if not take_over:
+            raise InputError(
+                f"{error}. Jobs of an earlier run of this batch may still be on the cluster: go on "
+                "from a machine that can ask it, or with --take-over if there are none"
+            ) from None
     # After that: what ended while it was cancelled is there, too.
     news = [report for report in reports_in(nodes) if is_news(report, batch, planned)]
     reports = reports_with_files(news)
@@ -29990,7 +29995,7 @@ def run_batch(
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:
-        collect_from_nodes(journal, planned, say)
+        collect_from_nodes(journal, planned, say, asked.take_over)
         times = math.inf if asked.doubled else planned.header.options.retry
         raise_limits(batch, planned, chosen_ids, times, asked.again)
         proves_implied = asked.proves_implied

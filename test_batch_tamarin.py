@@ -13210,6 +13210,19 @@ def test_what_a_killed_driver_was_left_counts_with_all_its_files_only(tmp_path, 
     assert bt.reports_with_files(reports) == reports[:1]
 
 
+def test_who_knows_that_nothing_runs_goes_on_without_the_cluster(tmp_path, monkeypatch):
+    def no_answer(batch_id):
+        raise bt.InputError("there is no 'squeue'")
+
+    monkeypatch.setattr(bt, "cancel_left_jobs", no_answer)
+    batch = bt.Batch(bt.Header(cluster="cluster bt"))
+    with contextlib.closing(bt.Journal(str(tmp_path / "batch.jsonl"))) as journal:
+        journal.batch = batch
+        with pytest.raises(bt.InputError, match="--take-over"):
+            bt.collect_from_nodes(journal, batch, pytest.fail)
+        bt.collect_from_nodes(journal, batch, lambda text: None, take_over=True)
+
+
 def test_the_nodes_of_a_cluster_count_once_whatever_partitions_they_are_in():
     told = "n1 2 10000\nn1 2 10000\nn2 64+ 256000+\n\nbroken\n"
     assert bt.cluster_nodes(told) == [(2, 10000), (64, 256000)]
