@@ -12918,7 +12918,7 @@ def test_what_waits_in_the_queue_for_a_race_that_is_won_leaves_it(cluster):
     cluster.go(f"go-{winner}")
     end_of(process)
     assert process.returncode == 0
-    ends = {letter: f"superseded by {winner}" for letter in "CIS"}
+    ends = dict.fromkeys("CIS", f"superseded by {winner}")
     assert ends_of_race(cluster) == {**ends, winner: "verified"}
     assert wait_for(lambda: not cluster.queue())
 
@@ -12990,7 +12990,8 @@ def test_what_nodes_finished_of_an_older_text_is_not_taken_for_todays(cluster):
 def test_a_job_that_was_on_its_way_when_its_driver_was_killed_does_not_run_beside_the_next(cluster):
     cluster.make(1)
     path = cluster.path_with_srun(
-        'echo on its way >> way\nuntil [ -e on ]; do sleep 0.05; done\n$SRUN "$@"\necho there >> way'
+        "echo on its way >> way\nuntil [ -e on ]; do sleep 0.05; done\n"
+        '$SRUN "$@"\necho there >> way'
     )
     process = cluster.start("run", "recipe.json", "--no-cache", env={**os.environ, "PATH": path})
     wait_for((cluster.path / "way").exists)
