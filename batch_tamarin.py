@@ -5310,8 +5310,8 @@ def find_cluster(environ: Mapping[str, str] = os.environ) -> Cluster:
     """The allocation that this process runs in, else the cluster. Raises InputError."""
     if not find_program("srun"):
         raise InputError(
-            "there is no 'srun' on PATH: start it where Slurm's commands are, or leave out "
-            "--launcher slurm"
+            "there is no 'srun' on PATH: start it where Slurm's commands are, or run it on this "
+            "machine with --launcher local"
         )
     is_allocation = "SLURM_JOB_ID" in environ
     if is_allocation:
@@ -15643,8 +15643,9 @@ class SlurmExecutor:
 
     def __exit__(self, *_: object) -> None:
         try:
-            if self._stopped is not None or self._remotes:
-                # An srun that had to be killed leaves its job in the queue.
+            # An srun that had to be killed leaves its job in the queue, and so does one that did
+            # not hear that the controller had taken it.
+            if self._stopped is not None or self._remotes or self._told:
                 cancel(self._batch.id)
         except InputError as error:
             name = slurm_name(self._batch.id)
@@ -16057,9 +16058,15 @@ def outcome_untold(remote: RemoteJob, srun: Outcome, complaint: str) -> Outcome:
 
 
 def supervise(node_job: NodeJob) -> None:
-    """Run a job on a node, under its limits, and tell how it began and ended."""
+    """Run a job on a node, under its limits, and tell how it began and ended.
+
+    Nothing, if its driver is gone, and another one has looked after what that had left: an `srun`
+    may have been on its way then.
+    """
     import asyncio
 
+    if not is_seen(os.path.dirname(node_job.report)):
+        return
     # The outer marker is a prefix of the inner one.
     with Supervisor(os.environ.get(MARKER) or node_job.id) as supervisor:
         end = asyncio.run(_supervise(supervisor, node_job))
@@ -16067,6 +16074,16 @@ def supervise(node_job: NodeJob) -> None:
     with suppress(OSError):
         write_file(node_job.report, json.dumps(encode(NodeReport(node_job, end))))
     _tell_driver(end)
+
+
+def is_seen(folder: str) -> bool:
+    """Whether there is such a folder, by what the file system has now."""
+    # Network file systems look at a folder anew when it is opened.
+    try:
+        os.close(os.open(folder, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 async def _supervise(supervisor: Supervisor, node_job: NodeJob) -> NodeEnd:
@@ -16183,26 +16200,35 @@ def cancel_left_jobs(batch_id: str) -> int:
         time.sleep(0.5)
 
 
-def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> None:
+def collect_from_nodes(
+    journal: Journal, planned: Batch, tell: Callable[[str], None], take_over: bool = False
+) -> None:
     """Take over what nodes did for a driver that was killed, and cancel what they still do.
 
     What has ended is recorded as that driver would have, unless its task is planned otherwise now.
-    Raises InputError where the cluster can't be asked, StorageError.
+    Raises InputError where the cluster can't be asked, unless all is known to be dead
+    (`take_over`), StorageError.
     """
     batch = journal.batch
     nodes = os.path.join(journal.directory, NODES)
     # A driver that ends and leaves nothing on the cluster takes the folder away.
     if not batch.header.cluster or (batch.ended and not os.path.isdir(nodes)):
         return
+    cancelled = 0
     try:
         cancelled = cancel_left_jobs(batch.id)
+        give_up_folders(nodes)
+        # What came into the queue since, and has begun before it could see that.
+        cancelled += cancel_left_jobs(batch.id)
     except InputError as error:
-        raise InputError(
-            f"{error}. Jobs of an earlier run of this batch may still be on the cluster: go on "
-            "from a machine that can ask it"
-        ) from None
+        if not take_over:
+            raise InputError(
+                f"{error}. Jobs of an earlier run of this batch may still be on the cluster: go on "
+                "from a machine that can ask it, or with --take-over if there are none"
+            ) from None
     # After that: what ended while it was cancelled is there, too.
-    reports = [report for report in reports_in(nodes) if is_news(report, batch, planned)]
+    news = [report for report in reports_in(nodes) if is_news(report, batch, planned)]
+    reports = reports_with_files(news)
     count = 0
     with storage_errors(journal.directory):
         files = AttemptFiles(journal.directory)
@@ -16217,6 +16243,18 @@ def collect_from_nodes(journal: Journal, planned: Batch, tell: Callable[[str], N
     )
 
 
+GIVEN_UP = "-left"  # ends the name of a driver's folder when nobody waits for its jobs any more
+
+
+def give_up_folders(nodes: str) -> None:
+    """Let jobs that begin only now see that their driver is gone. Raises StorageError."""
+    with storage_errors(nodes):
+        for name in os.listdir(nodes) if os.path.isdir(nodes) else ():
+            if not name.endswith(GIVEN_UP):
+                path = os.path.join(nodes, name)
+                os.rename(path, path + GIVEN_UP)
+
+
 def reports_in(folder: str) -> Iterator[NodeReport]:
     """The copies that nodes have left in the results directory."""
     for place, _, names in os.walk(folder):
@@ -16224,6 +16262,17 @@ def reports_in(folder: str) -> Iterator[NodeReport]:
             report = read_report(os.path.join(place, name)) if name.endswith(".json") else None
             if report:
                 yield report
+
+
+def reports_with_files(reports: Sequence[NodeReport]) -> list[NodeReport]:
+    """Those of them whose job's files are seen here whole, in a while; others tell too little."""
+    import asyncio
+
+    files: dict[str, int] = {}
+    for report in reports:
+        files.update(report.end.files)
+    unseen = asyncio.run(files_unseen(files))
+    return [report for report in reports if report.end.files.keys().isdisjoint(unseen)]
 
 
 def is_news(report: NodeReport, batch: Batch, planned: Batch) -> bool:
@@ -21232,10 +21281,8 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
     # From the directory alone: the recipe may be elsewhere by now.
     if not statuses <= FINAL:
         yield f"go on: batch_tamarin.py resume {where}"
-    # What no prover was started for has no log: its reason says all.
-    failed = [t for t in tasks if t.status is Status.FAILED and not t.plan.unreadable]
-    if failed:
-        log = _telling_log(directory, failed[0].id)
+    log = _log_of_failure(directory, tasks)
+    if log:
         # A user pastes this into a shell, and an id may be what a foreign journal says.
         shown = quoted([printable(log)])
         yield f"why:   less {shown}"
@@ -21345,6 +21392,17 @@ def _saved_seconds(tasks: Sequence[Task], processes: int) -> float:
     loading_s = sum(usage.load_s or 0.0 for usage in usages)
     share_left = min(1.0, processes / len(tasks))
     return loading_s * (1 - share_left)
+
+
+def _log_of_failure(directory: str, tasks: Iterable[Task]) -> str:
+    """The path of the log that tells why one of these tasks failed; "" if there is none."""
+    for task in tasks:
+        if task.status is Status.FAILED:
+            log = _telling_log(directory, task.id)
+            # What no prover was started for has none: its reason says all.
+            if os.path.exists(log):
+                return log
+    return ""
 
 
 def _telling_log(directory: str, job: str) -> str:
@@ -27133,6 +27191,7 @@ _ONE_LEMMA = "-t '*--LEMMA--*' runs the tasks of one lemma"
 _PLAN_ONLY = "`check RECIPE` plans all and proves nothing"
 _TO_A_FILE = "`> FILE` writes what is printed to a file"
 _CORES = "--cores N"
+_OF_A_RUN = "`run`, `resume` and `retry` take it (`launcher` may also stand in a recipe's config)"
 INSTEAD = {
     "--resume": _GO_ON,
     "--continue": _GO_ON,
@@ -27150,6 +27209,9 @@ INSTEAD = {
     "-n": _PLAN_ONLY,
     "-o": _TO_A_FILE,
     "--output": _TO_A_FILE,
+    "--launcher": _OF_A_RUN,
+    "--slurm-args": _OF_A_RUN,
+    "--slurm-jobs": _OF_A_RUN,
     "-j": _CORES,
     "--jobs": _CORES,
     "-r": "`check RECIPE --report` writes what provers say of the theories",
@@ -27163,6 +27225,12 @@ INSTEAD = {
 RAISE_IN_RECIPE = "raise the limit in the recipe; retry doubles it"
 INSTEAD_IN = {
     "retry": {"--timeout": RAISE_IN_RECIPE, "--memory": RAISE_IN_RECIPE},
+    "recheck": {"--launcher": "proofs are checked where their batch ran"},
+    # Of a bundle; that of a recipe takes them.
+    "run": dict.fromkeys(
+        ("--launcher", "--slurm-args", "--slurm-jobs"),
+        "a bundle proves on this machine; after `extract DIR`, `run` of batch_tamarin.py takes it",
+    ),
     "lemmas": {"--prove": "it proves nothing: `init THEORY` writes a recipe for `run`"},
 }
 
@@ -28119,12 +28187,19 @@ def folder_of_outputs() -> Iterator[str]:
         yield folder
 
 
-def with_launcher(options: PlanOptions, args: argparse.Namespace) -> PlanOptions:
-    """These options, with what the command line says of the launcher."""
+def with_launcher(options: PlanOptions, config: Json, args: argparse.Namespace) -> PlanOptions:
+    """These options, with what the command line says of the launcher.
+
+    `config`: the recipe's. Raises InputError for words to Slurm that Slurm would never hear.
+    """
     launcher = Launcher(args.launcher) if args.launcher else options.launcher
     slurm_args = options.slurm_args if args.slurm_args is None else args.slurm_args
     slurm_jobs = args.slurm_jobs or options.slurm_jobs
-    return replace(options, launcher=launcher, slurm_args=slurm_args, slurm_jobs=slurm_jobs)
+    options = replace(options, launcher=launcher, slurm_args=slurm_args, slurm_jobs=slurm_jobs)
+    is_local = wanted_launcher(config, options) is Launcher.LOCAL
+    if is_local and (args.slurm_args or args.slurm_jobs):
+        raise InputError("--slurm-args and --slurm-jobs need --launcher slurm: jobs would run here")
+    return options
 
 
 def recipe_results(recipe: Recipe) -> str:
@@ -28206,7 +28281,11 @@ def command_check(args: argparse.Namespace) -> int:
     if args.fix:
         recipe_file = mend_recipe(args)
     recipe = Recipe(recipe_file)
-    batch = plan_recipe(recipe, asked_options(args))
+    options = asked_options(args)
+    if wanted_launcher(recipe.config, options) is Launcher.SLURM and not find_program("srun"):
+        warn("no 'srun' on PATH: this is checked for a run on this machine (--launcher local)")
+        options = replace(options, launcher=Launcher.LOCAL)
+    batch = plan_recipe(recipe, options)
     with folder_of_outputs() as folder:
         checks = [*self_tests(batch, folder), *theory_loads(batch, folder)]
         jobs = [check for check in checks if not check.notes]
@@ -30099,7 +30178,7 @@ def command_run(args: argparse.Namespace) -> int:
     recipe = Recipe(args.recipe)
     granularity = Granularity(args.granularity) if args.granularity else None
     asked = replace(asked_options(args), scheduler=args.scheduler, granularity=granularity)
-    options = with_launcher(replace(asked, retry=args.retry or 0), args)
+    options = with_launcher(replace(asked, retry=args.retry or 0), recipe.config, args)
     directory = args.output or recipe_results(recipe)
     note_upstream_results(directory, say)
     place = Place.FRESH if args.fresh else Place.NEWEST
@@ -30141,7 +30220,7 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
     # As it was then: the file may say something else today.
     text = json.dumps(header.recipe, indent=2)
     recipe = Recipe(header.recipe_file, text)
-    options = with_launcher(header.options, args)
+    options = with_launcher(header.options, recipe.config, args)
     if args.retry is not None:
         options = replace(options, retry=args.retry)
     return run_recipe(recipe, options, directory, asked, args)
@@ -30370,7 +30449,7 @@ def run_batch(
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:
-        collect_from_nodes(journal, planned, say)
+        collect_from_nodes(journal, planned, say, asked.take_over)
         changes = _changes_to(batch, planned, chosen_ids, asked)
         if not changes.differs:
             journal.close()

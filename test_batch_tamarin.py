@@ -12932,6 +12932,11 @@ class ClusterLab(Lab):
         self.prover(body + VERIFY)
         self.recipe(config={"launcher": "slurm", **(config or {})}, **entry)
 
+    def path_with_srun(self, body):
+        """Put a shell script in the place of srun, which it calls $SRUN; the PATH to use."""
+        self.write("bin/srun", f"#!/bin/sh\nSRUN={shutil.which('srun')}\n{body}\n", 0o755)
+        return f"{self.path / 'bin'}:{os.environ['PATH']}"
+
     def go(self, name="go"):
         """Let provers go on."""
         (self.path / name).touch()
@@ -13183,6 +13188,40 @@ def test_what_nodes_finished_of_an_older_text_is_not_taken_for_todays(cluster):
     assert cluster.only_finish()["attempt"] == 2
 
 
+def test_a_job_that_was_on_its_way_when_its_driver_was_killed_does_not_run_beside_the_next(cluster):
+    cluster.make(1)
+    path = cluster.path_with_srun(
+        "echo on its way >> way\nuntil [ -e on ]; do sleep 0.05; done\n"
+        '$SRUN "$@"\necho there >> way'
+    )
+    process = cluster.start("run", "recipe.json", "--no-cache", env={**os.environ, "PATH": path})
+    wait_for((cluster.path / "way").exists)
+    process.kill()
+    end_of(process)
+    going_on = cluster.start("resume", "results")
+    wait_for(cluster.begun)
+    cluster.go("on")
+    wait_for(lambda: "there" in (cluster.path / "way").read_text())
+    cluster.go()
+    _, told = end_of(going_on)
+    assert going_on.returncode == 0, told
+    assert len(cluster.marks()) == 1
+
+
+def test_a_job_that_was_taken_though_srun_did_not_hear_of_it_does_not_stay(cluster):
+    cluster.make(1, "")
+    path = cluster.path_with_srun(
+        '[ -e taken ] && exec $SRUN "$@"\ntouch taken\n'
+        'for word in "$@"; do case "$word" in --job-name=*) NAME="$word";; esac; done\n'
+        'salloc --no-shell --time=9 --mem=10 "$NAME"\n'
+        'echo "srun: error: Socket timed out on send/recv operation" >&2\nexit 1'
+    )
+    process = cluster.start("run", "recipe.json", "--no-cache", env={**os.environ, "PATH": path})
+    _, told = end_of(process)
+    assert process.returncode == 0, told
+    assert wait_for(lambda: not cluster.queue())
+
+
 def test_in_an_allocation_steps_fill_it(cluster):
     cluster.make(8, WAIT_FOR_FOUR)
     asked = ["salloc", "-N2", "--ntasks=2", "--cpus-per-task=2", "--mem-per-cpu=3000", "--time=9"]
@@ -13361,6 +13400,33 @@ def test_files_that_are_seen_late_are_waited_for(tmp_path, monkeypatch):
     assert asyncio.run(come_late()) == []
 
 
+def test_what_a_killed_driver_was_left_counts_with_all_its_files_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(bt, "FILES_SEEN_S", 0.0)
+    whole = tmp_path / "whole"
+    whole.write_text("12345")
+    torn = tmp_path / "torn"
+    torn.write_text("12")
+    job = bt.NodeJob("a", 1, (), "", {}, bt.NO_LIMITS, "", "", ("a",), (), "")
+    reports = []
+    for path in (whole, torn):
+        end = node_end("completed", 0)
+        reports.append(bt.NodeReport(job, dataclasses.replace(end, files={str(path): 5})))
+    assert bt.reports_with_files(reports) == reports[:1]
+
+
+def test_who_knows_that_nothing_runs_goes_on_without_the_cluster(tmp_path, monkeypatch):
+    def no_answer(batch_id):
+        raise bt.InputError("there is no 'squeue'")
+
+    monkeypatch.setattr(bt, "cancel_left_jobs", no_answer)
+    batch = bt.Batch(bt.Header(cluster="cluster bt"))
+    with contextlib.closing(bt.Journal(str(tmp_path / "batch.jsonl"))) as journal:
+        journal.batch = batch
+        with pytest.raises(bt.InputError, match="--take-over"):
+            bt.collect_from_nodes(journal, batch, pytest.fail)
+        bt.collect_from_nodes(journal, batch, lambda text: None, take_over=True)
+
+
 def test_the_nodes_of_a_cluster_count_once_whatever_partitions_they_are_in():
     told = "n1 2 10000\nn1 2 10000\nn2 64+ 256000+\n\nbroken\n"
     assert bt.cluster_nodes(told) == [(2, 10000), (64, 256000)]
@@ -13436,7 +13502,39 @@ def test_without_slurm_the_launcher_says_what_is_missing(lab, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     done = lab.run("run recipe.json", code=2)
     assert "there is no 'srun' on PATH" in done.stderr
+    assert "--launcher local" in done.stderr
+    assert "for a run on this machine" in lab.run("check recipe.json", code=0).stderr
     lab.run("run recipe.json --launcher local", code=0)
+
+
+@pytest.mark.parametrize("words", ["--slurm-args=-p long", "--slurm-jobs=4"])
+def test_what_is_said_to_slurm_is_never_ignored(lab, words):
+    lab.prover(VERIFY)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", words, code=2)
+    assert "need --launcher slurm" in done.stderr
+    assert not lab.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [("check", "`run`, `resume` and `retry` take it"), ("recheck", "where their batch ran")],
+)
+def test_who_takes_no_launcher_tells_who_does(lab, command, hint):
+    done = lab.run(command, "recipe.json", "--launcher", "slurm", code=2)
+    assert hint in done.stderr
+
+
+def test_who_is_sent_to_a_log_finds_it(lab):
+    lab.write("t.spthy", many_lemmas(2))
+    lab.prover("exit 1\n")
+    lab.recipe()
+    assert "why:   less" in lab.run("run", "recipe.json", "--no-cache", code=3).stdout
+    (first, second) = sorted((lab.results / "logs").glob("*.err"))
+    first.unlink()
+    assert f"less results/logs/{second.name}" in lab.run("status", "results", code=0).stdout
+    shutil.rmtree(lab.results / "logs")
+    assert "why:" not in lab.run("status", "results", code=0).stdout
 
 
 # === Interchange with batch-tamarin ===============================================================
@@ -20797,7 +20895,9 @@ def test_before_any_end_a_forecast_is_what_the_limits_allow(tasks, left_s):
     assert forecast.is_bound
 
 
-def test_a_log_is_named_as_a_shell_takes_it():
+def test_a_log_is_named_as_a_shell_takes_it(lab, monkeypatch):
+    monkeypatch.chdir(lab.path)
+    lab.write("results/logs/a\x1b[31m$(x) b.err", "")
     failed = bt.Result(bt.Status.FAILED)
     task = a_task(bt.Status.FAILED, failed, id="a\x1b[31m$(x) b")
     *_, last = final_table_of(bt.Batch(), "results", [task]).splitlines()
@@ -20868,7 +20968,9 @@ def large_batch():
     return tasks
 
 
-def test_the_final_table_of_many_tasks_has_the_problems_only():
+def test_the_final_table_of_many_tasks_has_the_problems_only(lab, monkeypatch):
+    monkeypatch.chdir(lab.path)
+    lab.write("results/logs/t0.err", "")
     text = final_table_of(bt.Batch(), "results", large_batch())
     assert len(text.splitlines()) < 50
     assert "t100 " not in text
