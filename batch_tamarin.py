@@ -15645,7 +15645,7 @@ class SlurmExecutor:
         try:
             # An srun that had to be killed leaves its job in the queue, and so does one that did
             # not hear that the controller had taken it.
-            if self._stopped is not None or self._remotes or self._told:
+            if self._stopped is not None or self._remotes or self._has_told_of_pause:
                 cancel(self._batch.id)
         except InputError as error:
             name = slurm_name(self._batch.id)
