@@ -27346,6 +27346,7 @@ def open_missing_streams() -> None:
 class Parser(argparse.ArgumentParser):
     """Names the nearest word for a mistyped one, and doesn't bury the error under the usage."""
 
+    example = "run recipe.json"  # of a command
     _words: Sequence[str] = ()  # that are being parsed
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -27391,7 +27392,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if message.endswith("required: COMMAND"):
-            message = "name a command, as in 'run recipe.json'"
+            message = f"name a command, as in '{self.example}'"
         # argparse has put the choices into the message already.
         message += self._hint_at_value(message)
         problem, _, rest = message.partition("(choose from ")
@@ -30719,6 +30720,7 @@ def bundle_parser(bundle: str) -> Parser:
         "-v", "--version", action="version", version=f"batch_tamarin.py {__version__}"
     )
     parser.set_defaults(quiet=False, debug=False, take_over=False)
+    parser.example = "report -f html"
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_command(commands, command_show)
     add_report_command(commands)
@@ -30828,11 +30830,26 @@ def run_command(args: argparse.Namespace) -> int:
             "with it",
             path,
         )
-    code = 0
+    codes: list[int] = []
     with OpenedBundles() as opened:
-        for each in opened.arguments(args):
-            code = max(code, int(each.func(each)))
-    return code
+        each_asked = opened.arguments(args)
+        for each in each_asked:
+            if len(each_asked) > 1 and args.func is command_lemmas and not args.json:
+                print_out(f"\n{theory_with_options(each)}\n")
+            codes.append(int(each.func(each)))
+    return max(codes, default=0)
+
+
+def theory_with_options(args: argparse.Namespace) -> str:
+    """How a theory is read: `t.spthy -D FLAG --diff`, for people."""
+    words = [args.theory]
+    for flag in args.define:
+        words += ["-D", flag]
+    if args.diff:
+        words.append("--diff")
+    if args.auto_sources:
+        words.append("--auto-sources")
+    return printable(quoted(words))
 
 
 def first_path_into_bundle(args: argparse.Namespace) -> str:
@@ -30953,6 +30970,7 @@ class OpenedBundles:
         place = cast(PlaceInBundle, place_in_bundle(args.theory))
         folder = self.open(place.bundle)
         if place.inside:
+            self._refuse_missing(folder, place.inside)
             return [_with(args, theory=os.path.join(folder, place.inside))]
         each_asked: dict[Hashable, argparse.Namespace] = {}
         for results in self.results(folder):
@@ -30964,6 +30982,16 @@ class OpenedBundles:
                     args, theory=theory, define=list(flags), diff=diff, auto_sources=auto_sources
                 )
         return list(each_asked.values())
+
+    def _refuse_missing(self, folder: str, name: str) -> None:
+        """Raise InputError for a file that is not in a bundle, but lies elsewhere in it."""
+        files = self._opened[folder].manifest.files
+        places = [file for file in files if file.endswith("/" + name)]
+        if name not in files and places:
+            raise InputError(
+                f"there is none: did you mean {printable(listed(places, 3))}?",
+                printable(os.path.join(folder, name)),
+            )
 
 
 def told_in_bundles(args: argparse.Namespace, pieces: Iterable[str]) -> Iterable[str]:
@@ -31094,13 +31122,15 @@ def unpack_to(bundle: Bundle, directory: str) -> None:
     if os.path.lexists(directory) and (not os.path.isdir(directory) or os.listdir(directory)):
         raise InputError("is there already: give the name of a new directory", printable(directory))
     temporary = f"{directory}.{os.getpid()}.tmp"
-    bundle.unpack(temporary, directory)
     try:
+        bundle.unpack(temporary, directory)
         os.rename(temporary, directory)
     except OSError as error:
+        if error.filename != temporary:
+            raise
         remove_tree(temporary)
         raise InputError(
-            f"can't be made: {error.strerror}; give the name of a new directory",
+            f"can't be made: {error.strerror}; name a new directory, where you may write",
             printable(directory),
         ) from None
     say(f"unpacked into {directory}")
@@ -31366,7 +31396,8 @@ def refuse_journals_that_lead_out(bundle: Bundle, directory: str) -> None:
     for name in bundle.manifest.files:
         if os.path.basename(name) == JOURNAL:
             batch, _ = load_batch(os.path.join(directory, name), lambda message: None)
-            refuse_files_elsewhere(batch, directory)
+            if batch.has_begun:  # else no command uses it
+                refuse_files_elsewhere(batch, directory)
 
 
 def refuse_files_elsewhere(batch: Batch, directory: str) -> None:

@@ -18144,6 +18144,8 @@ in /home/alice/paper                           : in .
 --with-maude=/opt/maude/bin/maude -I/home/al/i : --with-maude=maude -Ii
 File "/usr/lib/python3/x.py", line 3           : File "x.py", line 3
 file:///home/bob/x and /home/bob, /Users/eve   : x and ~, ~
+file:///srv/lab/a%20b/t.spthy file:///home/al  : t.spthy ~
+%2Fhome%2falice%2Fa "\\u002falice"             : %2Fhome%2f(hidden)%2Fa "\\u002f(hidden)"
 on buildbox.uni.example: buildbox, alice@here  : on (hidden): (hidden), (hidden)@here
 tamarin-alice a/b 1/2 http://x.example/a/b </g> : tamarin-alice a/b 1/2 http://x.example/a/b </g>
 /opt/my tools/tamarin-prover                   : tamarin-prover
@@ -19525,6 +19527,13 @@ def test_a_bundle_does_not_tell_who_made_it(lab):
     assert '"cwd":"/artifact"' in told
 
 
+def test_a_bundle_does_not_tell_when_its_machine_was_started(lab):
+    """Two bundles of one machine are not to be told to be of one."""
+    told = text_in(bundle_of(lab))
+    assert '"boot_id":"(hidden)' in told
+    assert bt.host_id()[1].split()[0] not in told
+
+
 def test_a_bundle_with_names_is_what_there_is(lab):
     told = members(bundle_of(lab, "--names"))
     assert told["paper-results/batch.jsonl"] == lab.journal.read_bytes()
@@ -19817,7 +19826,7 @@ def test_proofs_in_a_bundle_are_rechecked(lab):
 
 def test_checks_that_a_bundle_tells_of_are_made_again(lab):
     found_proofs(lab)
-    recheck(lab, code=0)
+    lab.run("recheck", "results", "--prover", "./trusted.sh", code=0)
     lab.run("bundle", "results", "-o", "paper.pyz", code=0)
     for checks in (2, 0):  # those of an earlier recheck of the bundle hold
         done = lab.run("paper.pyz", "recheck", "--prover", "./trusted.sh", code=0)
@@ -19855,6 +19864,34 @@ def test_commands_tell_the_same_of_a_bundle_as_of_its_results(lab):
     lab.run("paper.pyz report -o page.html", code=0)
     assert (lab.path / "page.html").exists()
     assert "0 findings" in lab.run("audit results --against paper.pyz").stdout
+
+
+def test_lemmas_of_several_theories_in_a_bundle_are_told_apart(lab):
+    lab.write("own.spthy", THEORY)
+    lab.write("models/b.spthy", THEORY)
+    bundle_of(
+        lab,
+        theory_file=["own.spthy", "models/b.spthy"],
+        output_file_prefix="{theory}",
+        lemmas=["*"],
+    )
+    told = lab.run("paper.pyz", "lemmas", code=0).stdout
+    assert "\npaper.pyz/own.spthy\n" in told
+    assert "\npaper.pyz/models/b.spthy\n" in told
+    done = lab.run("paper.pyz", "lemmas", "b.spthy", code=2)
+    assert "did you mean models/b.spthy?" in done.stderr
+
+
+def test_who_names_no_command_for_a_bundle_is_told_one_of_those(lab):
+    bundle_of(lab)
+    assert "as in 'report -f html'" in lab.run("paper.pyz", "--hlp", code=2).stderr
+
+
+def test_where_nothing_can_be_written_a_second_run_says_so(lab):
+    bundle_of(lab)
+    done = second_run(lab, "-o", "nowhere/x", code=2)
+    assert "nowhere/x: can't be made: No such file or directory" in done.stderr
+    assert ".tmp" not in done.stderr
 
 
 def test_other_commands_say_what_to_do_with_a_bundle(lab):
@@ -19974,6 +20011,12 @@ def test_what_lies_below_one_directory_stays_together_in_a_bundle():
     assert places.of("/scratch/results/logs/x.out") == "paper-results/logs/x.out"
     told = places.from_cwd('"/home/bob/x/u.spthy", "/home/alice/paper/scripts/w", "/home/bobby"')
     assert told == '"../outside-1/u.spthy", "w", "/home/bobby"'
+
+
+def test_a_directory_is_hidden_also_where_json_or_a_url_names_it():
+    told = places_of("/home/alice/m\u00fc x").blind()
+    names = ["/home/alice/m\u00fc x", "/home/alice/m\\u00fc x", "/home/alice/m%C3%BC%20x"]
+    assert [told[name] for name in names] == ["/artifact"] * 3
 
 
 def test_what_a_journal_tells_later_is_not_bundled():
@@ -20311,6 +20354,11 @@ def test_a_journal_in_a_bundle_names_no_files_elsewhere(lab, honest_files, chang
     for command in ([], ["audit"], ["status"], ["report"], ["lemmas"]):
         done = lab.run("b.pyz", *command, code=2)
         assert "names a file that is not in it" in done.stderr
+
+
+def test_a_device_has_no_digest():
+    """It might never end."""
+    assert bt.file_state_now(os.devnull).digest == ""
 
 
 def test_an_oracle_may_have_the_name_of_a_module(lab, honest_files):
