@@ -836,7 +836,7 @@ class Stage:
 class Attacker:
     """The attacker of a task's variant, among those that its recipe puts in order."""
 
-    lattice: SharedText  # the same of all tasks that ask the same of attackers in one order
+    lattice: SharedText  # of all tasks that ask the same of attackers in one order, any prover
     # A bit for each thing that the attacker can do beyond the weakest one: the stronger of two can
     # do all that the weaker one can.
     powers: int
@@ -1318,6 +1318,13 @@ def implied_verdict(source: Task, plan: Plan) -> Verdict | None:
     What is verified against an attacker is so against all weaker ones; an attack of a weaker one is
     an attack of all stronger ones.
     """
+    if source.plan.prover != plan.prover:
+        return None
+    return _verdict_by_order(source, plan)
+
+
+def _verdict_by_order(source: Task, plan: Plan) -> Verdict | None:
+    """The same, whoever has proven what is known and whoever is to prove the other one."""
     own = source.plan.attacker
     other = plan.attacker
     if own is None or other is None or own.lattice != other.lattice:
@@ -1330,8 +1337,13 @@ def implied_verdict(source: Task, plan: Plan) -> Verdict | None:
 
 
 def contradicts_order(source: Task, other: Task) -> bool:
-    """Whether two answers say that the attackers are not in the order that the recipe declares."""
-    implied = implied_verdict(source, other.plan)
+    """Whether two answers say that the attackers are not in the order that the recipe declares.
+
+    Two provers that disagree about one attacker say nothing of the order.
+    """
+    if source.plan.attacker == other.plan.attacker and source.plan.prover != other.plan.prover:
+        return False
+    implied = _verdict_by_order(source, other.plan)
     return other.is_answered and implied is not None and implied is not other.verdict
 
 
@@ -1373,8 +1385,11 @@ def attacker_words(plan: Plan, other: Plan) -> str:
 def wrong_order_words(task: Task, other: Task) -> str:
     """That two answers contradict the order of their attackers."""
     attacker = attacker_words(other.plan, task.plan)
+    wrong = "the order in 'implies'"
+    if task.plan.prover != other.plan.prover:
+        wrong += ", or a prover,"
     return (
-        f"the order in 'implies' is wrong: {task.id} is {task.verdict}, but {other.id}, "
+        f"{wrong} is wrong: {task.id} is {task.verdict}, but {other.id}, "
         f"against {attacker}, is {other.verdict}"
     )
 
@@ -9657,7 +9672,7 @@ class _Planner:
             return None
         file = "" if entry.variant.has_own_theory else argument
         own = [choice.item.own.get(key) for key in ("preprocess_flags", "tamarin_options")]
-        question = [entry.name, file, lemma.name, choice.alias, own, of_variant.lattice]
+        question = [entry.name, file, lemma.name, own, of_variant.lattice]
         formula = theory.formulas[lemma.name]
         self._warn_of_other_formula(entry, lemma.name, json.dumps(question), formula)
         lattice = f"{lemma.name} {json_digest([question, formula])[:16]}"
@@ -14294,7 +14309,7 @@ class Settling:
 
 def group_of(plan: Plan) -> str:
     """What tasks that can settle each other have in common; "" of those that can't."""
-    return plan.attacker.lattice if plan.attacker else plan.race
+    return f"{plan.prover} {plan.attacker.lattice}" if plan.attacker else plan.race
 
 
 def _when_ended(task: Task) -> str:
@@ -16988,6 +17003,7 @@ class Closure:
         key = (plan.theory_digest, plan.theory, plan.cwd, plan.flags, plan.prover, plan.assumes)
         known = self._open.get(key)
         if known is None:
+            self._open[key] = ()  # where what follows leads in a circle
             known = self._open[key] = tuple(self._find_open(plan))
         return known
 
@@ -17037,6 +17053,10 @@ class Closure:
                 state = results[lemma].outcome
             chain = _chain(ways, step, lemma)
             yield Assumption(lemma, state, chain)
+            source = self.source(results[lemma]) if lemma in results else None
+            if source:
+                for below in self.open_assumptions(source):
+                    yield below._replace(chain=(*chain, lemma, *below.chain))
 
 
 class Contradiction(NamedTuple):

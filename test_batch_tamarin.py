@@ -6612,7 +6612,7 @@ def orders_of(lab, **options):
     for plan in plans_of(lab, **options):
         if plan.attacker:
             name = f"{plan.lemma} {plan.prover} {plan.variant}"
-            lattices.setdefault(plan.attacker.lattice, []).append((plan.attacker.powers, name))
+            lattices.setdefault(bt.group_of(plan), []).append((plan.attacker.powers, name))
     return sorted([name for _, name in sorted(names)] for names in lattices.values())
 
 
@@ -12301,6 +12301,32 @@ def test_a_proof_that_contradicts_what_was_implied_is_said_loudly(lab):
     assert "contradicted by another result" in page or "contradicted by other results" in page
 
 
+@pytest.mark.parametrize(
+    "weaker, weak, strong, is_wrong",
+    [
+        ("a", "falsified", "verified", True),
+        ("a", "verified", "falsified", False),
+        ("ab", "falsified", "verified", False),  # a disagreement, of which the order knows nothing
+    ],
+)
+def test_two_provers_can_contradict_an_order(weaker, weak, strong, is_wrong):
+    batch = bt.Batch()
+    batch.apply(against(weaker, id="weak", prover="other"))
+    for powers in ("", "ab"):
+        batch.apply(against(powers))
+    batch.apply(ends("weak", weak))
+    batch.apply(ends("ab", strong))
+    batch.apply(ends("none", "timeout"))
+    settling = bt.Settling(batch)
+    # What one prover has said settles nothing of another one's.
+    assert bt.implied_verdict(batch.tasks["weak"], batch.tasks["ab"].plan) is None
+    assert settling.is_open(batch.tasks["none"]) == (is_wrong or strong == "falsified")
+    findings = [each for each in bt.audit({"results": batch}, []) if each.kind == "order"]
+    assert len(findings) == is_wrong
+    for each in findings:
+        assert each.message.startswith("the order in 'implies', or a prover, is wrong: weak is")
+
+
 def test_where_the_order_is_wrong_nothing_more_follows(lab):
     only_none = "if has A || has B; then proven; else attacked; fi\n"
     sweep_of_attackers(lab, only_none, flags="A B", cores=1)
@@ -14318,6 +14344,27 @@ def test_what_is_implied_rests_on_what_its_source_rests_on():
     closure = bt.Closure([weaker, source, false_lemma])
     assert bt.exit_code(bt.rows_of([weaker], closure)) == 1
     assert "resting on a falsified lemma: a" in told_of(weaker, source, false_lemma)
+
+
+def test_who_assumes_what_is_implied_rests_on_what_its_source_rests_on():
+    source = a_verified("b", "a")
+    weaker = following(source, "b", assumes=("a",))
+    false = bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED)
+    false_lemma = a_task(result=false, lemma="a")
+    own = a_verified("c", "b", flags=("W",))
+    told = told_of(own, weaker, source, false_lemma)
+    assert told == "verified, resting on a falsified lemma: a via b"
+
+
+def test_assumptions_that_lead_in_a_circle_by_what_is_implied_end():
+    source = a_verified("b", "c", id="source")
+    follows = following(source, "b", assumes=("c",))
+    other = a_verified("c", "b", id="other", flags=("W",))
+    back = following(other, "c", assumes=("b",))
+    back.plan = dataclasses.replace(back.plan, id="back", flags=())
+    other.settles = ("back",)
+    told = told_of(other, follows, source, back)
+    assert told.startswith("verified, assuming b (implied verified)")
 
 
 @pytest.mark.parametrize(
