@@ -18101,10 +18101,10 @@ def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
 def _all_answers(
     batches: Mapping[str, Batch], verdict: Verdict
 ) -> Iterator[tuple[Question, Located]]:
-    """All results with this verdict, each with what it answers."""
+    """All results with this verdict, proven or implied, each with what it answers."""
     for answer in located_tasks(batches):
         task = answer.task
-        if task.verdict is verdict:
+        if task.conclusion is verdict:
             # Of what has nothing but the theory's name in common people must look which are of
             # one text.
             model = _model_anywhere(task.plan)
@@ -18123,7 +18123,8 @@ def _wrong_orders(batches: Mapping[str, Batch]) -> Iterator[Finding]:
 def _disagreement(verified: Located, falsified: Located) -> Finding:
     """A finding only if both are known to be of one text."""
     task = verified.task
-    message = f"verified by {told_by(task.plan)}, falsified by {told_by(falsified.task.plan)}"
+    other = falsified.task
+    message = f"{task.outcome} by {told_by(task.plan)}, {other.outcome} by {told_by(other.plan)}"
     if verified.place != falsified.place:
         message += f" (in {verified.place} and in {falsified.place})"
     is_one_batch = verified.source == falsified.source and not stands_in_a_file(task)

@@ -12327,6 +12327,15 @@ def test_two_provers_can_contradict_an_order(weaker, weak, strong, is_wrong):
         assert each.message.startswith("the order in 'implies', or a prover, is wrong: weak is")
 
 
+def test_what_is_implied_here_and_proven_to_be_false_there_is_found(lab):
+    wrong = "if has A; then proven; else attacked; fi\n"
+    sweep_of_attackers(lab, wrong, flags="A")
+    lab.run("run", "recipe.json", "-o", "implied", "-t", "*--A", code=0)
+    lab.run("run", "recipe.json", "-o", "proven", "-t", "*--none", "--no-cache", code=0)
+    told = lab.run("audit", "implied", "proven", code=1).stdout
+    assert "implied verified by fake none, falsified by fake none (in implied and in" in told
+
+
 def test_where_the_order_is_wrong_nothing_more_follows(lab):
     only_none = "if has A || has B; then proven; else attacked; fi\n"
     sweep_of_attackers(lab, only_none, flags="A B", cores=1)
