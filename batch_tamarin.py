@@ -14235,7 +14235,7 @@ class Settling:
                 self._groups.setdefault(group, []).append(task)
         # Lattices in which answers contradict each other.
         against = answers_against_order(batch.tasks.values())
-        self._broken = {group_of(task.plan) for task in against.values()}
+        self._broken = {group_of(batch.tasks[task_id].plan) for task_id in against}
         self._anew: frozenset[str] | None = None  # ids of what is proven again, whatever holds
         self.proves_implied = False  # what follows from other answers is proven all the same
 
@@ -16983,7 +16983,8 @@ class Closure:
         self._against_order = answers_against_order(known)
         # What verdicts are implied by, by id; orders that answers contradict.
         self._sources = {task.id: task for task in known if task.settles}
-        self._wrong_orders = {group_of(task.plan) for task in self._against_order.values()}
+        contradicted = [task for task in known if task.id in self._against_order]
+        self._wrong_orders = {group_of(task.plan) for task in contradicted}
         self._ways: dict[Model, Ways] = {}  # of a model once it is asked for
         # By the model and what is assumed: neighbours assume the same.
         self._open: dict[Hashable, tuple[Assumption, ...]] = {}

@@ -12327,6 +12327,21 @@ def test_two_provers_can_contradict_an_order(weaker, weak, strong, is_wrong):
         assert each.message.startswith("the order in 'implies', or a prover, is wrong: weak is")
 
 
+def test_nothing_follows_from_any_of_the_provers_that_contradict_an_order():
+    batch = bt.Batch()
+    for prover in "pq":
+        for powers in ("a", "ab", "ac"):
+            batch.apply(against(powers, id=prover + powers, prover=prover))
+    for task_id, verdict in (("pa", "falsified"), ("pab", "verified"), ("qa", "falsified")):
+        batch.apply(ends(task_id, verdict))
+    batch.apply(implied("qac", by="qa", verdict="falsified"))
+    closure = bt.Closure(batch.tasks.values())
+    assert closure.against(batch.tasks["qac"])
+    settling = bt.Settling(batch)
+    assert settling.is_open(batch.tasks["qab"])
+    assert settling.is_open(batch.tasks["pac"])
+
+
 def test_what_is_implied_here_and_proven_to_be_false_there_is_found(lab):
     wrong = "if has A; then proven; else attacked; fi\n"
     sweep_of_attackers(lab, wrong, flags="A")
