@@ -14228,11 +14228,14 @@ class Settling:
     """
 
     def __init__(self, batch: Batch) -> None:
-        self._groups: dict[str, list[Task]] = {}  # by race or lattice
+        self._groups: dict[str, list[Task]] = {}  # by race, or prover and lattice
+        self._in_order: dict[str, list[Task]] = {}  # by lattice
         for task in batch.tasks.values():
             group = group_of(task.plan)
             if group:
                 self._groups.setdefault(group, []).append(task)
+            if task.plan.attacker:
+                self._in_order.setdefault(task.plan.attacker.lattice, []).append(task)
         # Lattices in which answers contradict each other.
         against = answers_against_order(batch.tasks.values())
         self._broken = {group_of(batch.tasks[task_id].plan) for task_id in against}
@@ -14298,11 +14301,11 @@ class Settling:
 
         None where that is known already.
         """
-        lattice = group_of(task.plan)
-        if task.is_answered and task.plan.attacker and lattice not in self._broken:
-            for other in self.beside(task):
+        group = group_of(task.plan)
+        if task.is_answered and task.plan.attacker and group not in self._broken:
+            for other in self._in_order[task.plan.attacker.lattice]:
                 if contradicts_order(task, other):
-                    self._broken.add(lattice)
+                    self._broken |= {group, group_of(other.plan)}
                     return other
         return None
 

@@ -12342,6 +12342,21 @@ def test_nothing_follows_from_any_of_the_provers_that_contradict_an_order():
     assert settling.is_open(batch.tasks["pac"])
 
 
+def test_an_answer_that_contradicts_that_of_another_prover_is_seen_at_once():
+    batch = bt.Batch()
+    for prover in "pq":
+        for powers in ("", "a", "ab"):
+            batch.apply(against(powers, id=prover + powers, prover=prover))
+    settling = bt.Settling(batch)
+    batch.apply(ends("pab", "verified"))
+    assert settling.contradiction(batch.tasks["pab"]) is None
+    assert not settling.is_open(batch.tasks["p"])
+    batch.apply(ends("qa", "falsified"))
+    assert settling.contradiction(batch.tasks["qa"]).id == "pab"
+    assert settling.is_open(batch.tasks["p"])
+    assert settling.is_open(batch.tasks["qab"])
+
+
 def test_what_is_implied_here_and_proven_to_be_false_there_is_found(lab):
     wrong = "if has A; then proven; else attacked; fi\n"
     sweep_of_attackers(lab, wrong, flags="A")
