@@ -879,7 +879,7 @@ class Stage:
 class Attacker:
     """The attacker of a task's variant, among those that its recipe puts in order."""
 
-    lattice: SharedText  # the same of all tasks that ask the same of attackers in one order
+    lattice: SharedText  # of all tasks that ask the same of attackers in one order, any prover
     # A bit for each thing that the attacker can do beyond the weakest one: the stronger of two can
     # do all that the weaker one can.
     powers: int
@@ -1369,6 +1369,13 @@ def implied_verdict(source: Task, plan: Plan) -> Verdict | None:
     What is verified against an attacker is so against all weaker ones; an attack of a weaker one is
     an attack of all stronger ones.
     """
+    if source.plan.prover != plan.prover:
+        return None
+    return _verdict_by_order(source, plan)
+
+
+def _verdict_by_order(source: Task, plan: Plan) -> Verdict | None:
+    """The same, whoever has proven what is known and whoever is to prove the other one."""
     own = source.plan.attacker
     other = plan.attacker
     if own is None or other is None or own.lattice != other.lattice:
@@ -1381,8 +1388,13 @@ def implied_verdict(source: Task, plan: Plan) -> Verdict | None:
 
 
 def contradicts_order(source: Task, other: Task) -> bool:
-    """Whether two answers say that the attackers are not in the order that the recipe declares."""
-    implied = implied_verdict(source, other.plan)
+    """Whether two answers say that the attackers are not in the order that the recipe declares.
+
+    Two provers that disagree about one attacker say nothing of the order.
+    """
+    if source.plan.attacker == other.plan.attacker and source.plan.prover != other.plan.prover:
+        return False
+    implied = _verdict_by_order(source, other.plan)
     return other.is_answered and implied is not None and implied is not other.verdict
 
 
@@ -1424,8 +1436,11 @@ def attacker_words(plan: Plan, other: Plan) -> str:
 def wrong_order_words(task: Task, other: Task) -> str:
     """That two answers contradict the order of their attackers."""
     attacker = attacker_words(other.plan, task.plan)
+    wrong = "the order in 'implies'"
+    if task.plan.prover != other.plan.prover:
+        wrong += ", or a prover,"
     return (
-        f"the order in 'implies' is wrong: {task.id} is {task.verdict}, but {other.id}, "
+        f"{wrong} is wrong: {task.id} is {task.verdict}, but {other.id}, "
         f"against {attacker}, is {other.verdict}"
     )
 
@@ -9765,7 +9780,7 @@ class _Planner:
             return None
         file = "" if entry.variant.has_own_theory else argument
         own = [choice.item.own.get(key) for key in ("preprocess_flags", "tamarin_options")]
-        question = [entry.name, file, lemma.name, choice.alias, own, of_variant.lattice]
+        question = [entry.name, file, lemma.name, own, of_variant.lattice]
         formula = theory.formulas[lemma.name]
         self._warn_of_other_formula(entry, lemma.name, json.dumps(question), formula)
         lattice = f"{lemma.name} {json_digest([question, formula])[:16]}"
@@ -14378,14 +14393,17 @@ class Settling:
     """
 
     def __init__(self, batch: Batch) -> None:
-        self._groups: dict[str, list[Task]] = {}  # by race or lattice
+        self._groups: dict[str, list[Task]] = {}  # by race, or prover and lattice
+        self._in_order: dict[str, list[Task]] = {}  # by lattice
         for task in batch.tasks.values():
             group = group_of(task.plan)
             if group:
                 self._groups.setdefault(group, []).append(task)
+            if task.plan.attacker:
+                self._in_order.setdefault(task.plan.attacker.lattice, []).append(task)
         # Lattices in which answers contradict each other.
         against = answers_against_order(batch.tasks.values())
-        self._broken = {group_of(task.plan) for task in against.values()}
+        self._broken = {group_of(batch.tasks[task_id].plan) for task_id in against}
         self._entered: frozenset[str] = frozenset()  # ids of what is to run
         self._anew = False  # whether that is proven again, whatever holds
         self.proves_implied = False  # what follows from other answers is proven all the same
@@ -14475,18 +14493,18 @@ class Settling:
 
         None where that is known already.
         """
-        lattice = group_of(task.plan)
-        if task.is_answered and task.plan.attacker and lattice not in self._broken:
-            for other in self.beside(task):
+        group = group_of(task.plan)
+        if task.is_answered and task.plan.attacker and group not in self._broken:
+            for other in self._in_order[task.plan.attacker.lattice]:
                 if contradicts_order(task, other):
-                    self._broken.add(lattice)
+                    self._broken |= {group, group_of(other.plan)}
                     return other
         return None
 
 
 def group_of(plan: Plan) -> str:
     """What tasks that can settle each other have in common; "" of those that can't."""
-    return plan.attacker.lattice if plan.attacker else plan.race
+    return f"{plan.prover} {plan.attacker.lattice}" if plan.attacker else plan.race
 
 
 def _when_ended(task: Task) -> str:
@@ -17235,7 +17253,8 @@ class Closure:
         self._against_order = answers_against_order(known)
         # What verdicts are implied by, by id; orders that answers contradict.
         self._sources = {task.id: task for task in known if task.settles}
-        self._wrong_orders = {group_of(task.plan) for task in self._against_order.values()}
+        contradicted = [task for task in known if task.id in self._against_order]
+        self._wrong_orders = {group_of(task.plan) for task in contradicted}
         self._ways: dict[Model, Ways] = {}  # of a model once it is asked for
         # By the model and what is assumed: neighbours assume the same.
         self._open: dict[Hashable, tuple[Assumption, ...]] = {}
@@ -17255,6 +17274,7 @@ class Closure:
         key = (plan.theory_digest, plan.theory, plan.cwd, plan.flags, plan.prover, plan.assumes)
         known = self._open.get(key)
         if known is None:
+            self._open[key] = ()  # where what follows leads in a circle
             known = self._open[key] = tuple(self._find_open(plan))
         return known
 
@@ -17304,6 +17324,10 @@ class Closure:
                 state = results[lemma].outcome
             chain = _chain(ways, step, lemma)
             yield Assumption(lemma, state, chain)
+            source = self.source(results[lemma]) if lemma in results else None
+            if source:
+                for below in self.open_assumptions(source):
+                    yield below._replace(chain=(*chain, lemma, *below.chain))
 
 
 class Contradiction(NamedTuple):
@@ -18350,10 +18374,10 @@ def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
 def _all_answers(
     batches: Mapping[str, Batch], verdict: Verdict
 ) -> Iterator[tuple[Question, Located]]:
-    """All results with this verdict, each with what it answers."""
+    """All results with this verdict, proven or implied, each with what it answers."""
     for answer in located_tasks(batches):
         task = answer.task
-        if task.verdict is verdict:
+        if task.conclusion is verdict:
             # Of what has nothing but the theory's name in common people must look which are of
             # one text.
             model = _model_anywhere(task.plan)
@@ -18372,7 +18396,8 @@ def _wrong_orders(batches: Mapping[str, Batch]) -> Iterator[Finding]:
 def _disagreement(verified: Located, falsified: Located) -> Finding:
     """A finding only if both are known to be of one text."""
     task = verified.task
-    message = f"verified by {told_by(task.plan)}, falsified by {told_by(falsified.task.plan)}"
+    other = falsified.task
+    message = f"{task.outcome} by {told_by(task.plan)}, {other.outcome} by {told_by(other.plan)}"
     if verified.place != falsified.place:
         message += f" (in {verified.place} and in {falsified.place})"
     is_one_batch = verified.source == falsified.source and not stands_in_a_file(task)
@@ -26296,7 +26321,7 @@ def reproductions(paper: Batch, own: Batch, ids: Iterable[str]) -> list[Reproduc
 def _who_answers(batch: Batch, task_id: str) -> Task | None:
     """A task, or the one that has won its race."""
     task = batch.tasks.get(task_id)
-    if task and task.result and task.is_settled_by_another:
+    if task and task.result and task.is_superseded:
         return batch.tasks.get(task.result.settled_by, task)
     return task
 

@@ -6682,7 +6682,7 @@ def orders_of(lab, **options):
     for plan in plans_of(lab, **options):
         if plan.attacker:
             name = f"{plan.lemma} {plan.prover} {plan.variant}"
-            lattices.setdefault(plan.attacker.lattice, []).append((plan.attacker.powers, name))
+            lattices.setdefault(bt.group_of(plan), []).append((plan.attacker.powers, name))
     return sorted([name for _, name in sorted(names)] for names in lattices.values())
 
 
@@ -12482,6 +12482,71 @@ def test_a_proof_that_contradicts_what_was_implied_is_said_loudly(lab):
     assert "contradicted by another result" in page or "contradicted by other results" in page
 
 
+@pytest.mark.parametrize(
+    "weaker, weak, strong, is_wrong",
+    [
+        ("a", "falsified", "verified", True),
+        ("a", "verified", "falsified", False),
+        ("ab", "falsified", "verified", False),  # a disagreement, of which the order knows nothing
+    ],
+)
+def test_two_provers_can_contradict_an_order(weaker, weak, strong, is_wrong):
+    batch = bt.Batch()
+    batch.apply(against(weaker, id="weak", prover="other"))
+    for powers in ("", "ab"):
+        batch.apply(against(powers))
+    batch.apply(ends("weak", weak))
+    batch.apply(ends("ab", strong))
+    batch.apply(ends("none", "timeout"))
+    settling = bt.Settling(batch)
+    # What one prover has said settles nothing of another one's.
+    assert bt.implied_verdict(batch.tasks["weak"], batch.tasks["ab"].plan) is None
+    assert settling.is_open(batch.tasks["none"]) == (is_wrong or strong == "falsified")
+    findings = [each for each in bt.audit({"results": batch}, []) if each.kind == "order"]
+    assert len(findings) == is_wrong
+    for each in findings:
+        assert each.message.startswith("the order in 'implies', or a prover, is wrong: weak is")
+
+
+def test_nothing_follows_from_any_of_the_provers_that_contradict_an_order():
+    batch = bt.Batch()
+    for prover in "pq":
+        for powers in ("a", "ab", "ac"):
+            batch.apply(against(powers, id=prover + powers, prover=prover))
+    for task_id, verdict in (("pa", "falsified"), ("pab", "verified"), ("qa", "falsified")):
+        batch.apply(ends(task_id, verdict))
+    batch.apply(implied("qac", by="qa", verdict="falsified"))
+    closure = bt.Closure(batch.tasks.values())
+    assert closure.against(batch.tasks["qac"])
+    settling = bt.Settling(batch)
+    assert settling.is_open(batch.tasks["qab"])
+    assert settling.is_open(batch.tasks["pac"])
+
+
+def test_an_answer_that_contradicts_that_of_another_prover_is_seen_at_once():
+    batch = bt.Batch()
+    for prover in "pq":
+        for powers in ("", "a", "ab"):
+            batch.apply(against(powers, id=prover + powers, prover=prover))
+    settling = bt.Settling(batch)
+    batch.apply(ends("pab", "verified"))
+    assert settling.contradiction(batch.tasks["pab"]) is None
+    assert not settling.is_open(batch.tasks["p"])
+    batch.apply(ends("qa", "falsified"))
+    assert settling.contradiction(batch.tasks["qa"]).id == "pab"
+    assert settling.is_open(batch.tasks["p"])
+    assert settling.is_open(batch.tasks["qab"])
+
+
+def test_what_is_implied_here_and_proven_to_be_false_there_is_found(lab):
+    wrong = "if has A; then proven; else attacked; fi\n"
+    sweep_of_attackers(lab, wrong, flags="A")
+    lab.run("run", "recipe.json", "-o", "implied", "-t", "*--A", code=0)
+    lab.run("run", "recipe.json", "-o", "proven", "-t", "*--none", "--no-cache", code=0)
+    told = lab.run("audit", "implied", "proven", code=1).stdout
+    assert "implied verified by fake none, falsified by fake none (in implied and in" in told
+
+
 def test_where_the_order_is_wrong_nothing_more_follows(lab):
     only_none = "if has A || has B; then proven; else attacked; fi\n"
     sweep_of_attackers(lab, only_none, flags="A B", cores=1)
@@ -14639,6 +14704,27 @@ def test_what_is_implied_rests_on_what_its_source_rests_on():
     closure = bt.Closure([weaker, source, false_lemma])
     assert bt.exit_code(bt.rows_of([weaker], closure)) == 1
     assert "resting on a falsified lemma: a" in told_of(weaker, source, false_lemma)
+
+
+def test_who_assumes_what_is_implied_rests_on_what_its_source_rests_on():
+    source = a_verified("b", "a")
+    weaker = following(source, "b", assumes=("a",))
+    false = bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED)
+    false_lemma = a_task(result=false, lemma="a")
+    own = a_verified("c", "b", flags=("W",))
+    told = told_of(own, weaker, source, false_lemma)
+    assert told == "verified, resting on a falsified lemma: a via b"
+
+
+def test_assumptions_that_lead_in_a_circle_by_what_is_implied_end():
+    source = a_verified("b", "c", id="source")
+    follows = following(source, "b", assumes=("c",))
+    other = a_verified("c", "b", id="other", flags=("W",))
+    back = following(other, "c", assumes=("b",))
+    back.plan = dataclasses.replace(back.plan, id="back", flags=())
+    other.settles = ("back",)
+    told = told_of(other, follows, source, back)
+    assert told.startswith("verified, assuming b (implied verified)")
 
 
 @pytest.mark.parametrize(
