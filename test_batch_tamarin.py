@@ -990,7 +990,8 @@ def told_story():
     # Two recipe entries, three timeouts.
     for number, entry in enumerate("abababab"):
         limits = bt.Limits(1, 1, 60 + number % 3)
-        plan = a_plan(id=str(number), entry=entry, limits=limits)
+        race = "r" if number in (3, 4, 5) else ""
+        plan = a_plan(id=str(number), entry=entry, limits=limits, race=race)
         batch.apply(plan)
     tally = bt.Tally(batch, batch.tasks.values())
 
