@@ -437,12 +437,12 @@ pytest_plugins = [__name__]
 
 FORK = multiprocessing.get_context("fork")
 WORTH_SHARING = 50  # so many tests are worth workers
-WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+WORKERS = 2 * bt.available_cores()  # many tests wait for a process
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session):
-    """Run the tests of a session with a forked worker per core; pytest reports as ever.
+    """Run the tests of a session in forked workers; pytest reports as ever.
 
     `--pdb`, `-s`, `--collect-only`, few tests and `-n` of pytest-xdist are left to pytest.
     """
