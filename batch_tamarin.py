@@ -13630,9 +13630,9 @@ class Runner:
         self.settling = Settling(self.batch)
         self.races = LiveRaces(self.batch)
         self.lattices = LiveLattices(self.settling)
-        self._at_work: set[str] = set()  # ids of what runs, or waits in a cluster's queue for that
+        # Ids of tasks, from where an attempt may begin until its end is recorded.
+        self._under_way: set[str] = set()
         self._stopped_for: dict[str, Settled] = {}  # by the ids of those that are being ended
-        self.proves_anew = False  # whatever is stored
         self.fails_fast = fails_fast
         self.failed_id = ""  # of the task whose failure has stopped the others
         self.cached: CachedResults | None = None
@@ -13679,7 +13679,6 @@ class Runner:
         tasks = list(tasks)
         self.settling.begin(tasks, again)
         missing = await self._fail_unreadable(tasks)
-        self.proves_anew = again
         # A driver may have died when others had been settled by an answer.
         await self._settle(self.settling.settled_among(missing))
         missing = list(filter(self.batch.needs_run, missing))
@@ -13853,7 +13852,7 @@ class Runner:
         if settled and result.status is settled.status:
             result = settled.result_of(result)
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
-        self._at_work.discard(task.id)
+        self._under_way.discard(task.id)
         kept = self.cached.keep(run, result) if self.cached else None
         await self._settle_after(task)
         self._let_rivals_join(race)
@@ -13868,7 +13867,7 @@ class Runner:
 
         With other options it may have been answered before.
         """
-        if not self.cached or self.proves_anew:
+        if not self.cached or self.settling.proves_anew:
             self.scheduler.add([self._proving(task)])
             return
         missing, loads = await self._ask_cache(self.cached, [task])
@@ -13876,10 +13875,10 @@ class Runner:
         self.scheduler.add(self._waiting(missing))
 
     def _may_begin(self, task: Task) -> bool:
-        """Whether a task needs an answer of its own; if it does it is at work from now on."""
+        """Whether a task needs an answer of its own; if so its attempt is under way from now on."""
         is_open = self.settling.is_open(task)
         if is_open:
-            self._at_work.add(task.id)
+            self._under_way.add(task.id)
         return is_open
 
     async def _settle_after(self, task: Task) -> None:
@@ -13899,7 +13898,7 @@ class Runner:
 
         waiting: list[Settled] = []
         for each in settled:
-            if each.task.id in self._at_work:
+            if each.task.id in self._under_way:
                 self._stopped_for.setdefault(each.task.id, each)  # it ends for the first cause
                 self.executor.stop(each.task.id, each.reason, status=each.status)
             else:
@@ -14405,13 +14404,13 @@ class Settling:
         against = answers_against_order(batch.tasks.values())
         self._broken = {group_of(batch.tasks[task_id].plan) for task_id in against}
         self._entered: frozenset[str] = frozenset()  # ids of what is to run
-        self._anew = False  # whether that is proven again, whatever holds
+        self.proves_anew = False  # that, whatever holds or is stored
         self.proves_implied = False  # what follows from other answers is proven all the same
 
     def begin(self, tasks: Iterable[Task], anew: bool) -> None:
         """These are to run. `anew`: what others have come to doesn't settle them."""
         self._entered = frozenset(task.id for task in tasks)
-        self._anew = anew
+        self.proves_anew = anew
 
     def beside(self, task: Task) -> Sequence[Task]:
         """The tasks of the same race or lattice, itself among them; none of what is in none."""
@@ -14452,7 +14451,7 @@ class Settling:
 
     def _settles(self, source: Task, task: Task) -> bool:
         """Whether the answer of one task settles another one."""
-        is_new = not self._anew or source.id in self._entered
+        is_new = not self.proves_anew or source.id in self._entered
         if source is task or not source.is_answered or not is_new:
             return False
         if task.plan.race:
