@@ -455,7 +455,7 @@ def pytest_runtestloop(session):
         or session.config.pluginmanager.has_plugin("dsession")
         or hasattr(session.config, "workerinput")
     )
-    if left_to_pytest or WORKERS < 2 or len(session.items) < WORTH_SHARING:
+    if left_to_pytest or len(session.items) < WORTH_SHARING:
         return None
     with tempfile.TemporaryDirectory() as folder:
         share_tests(session, folder)
@@ -471,12 +471,13 @@ def share_tests(session, folder):
     Raises:
         session.Failed: enough tests failed (`-x`), or workers ended before their tests had
     """
-    taken = FORK.Value("i", 0)
+    tests = spread(session.items)
+    taken = FORK.Value("i", 0)  # how many of them
     workers = {}
     compiled_script()  # once for all of them; this process removes it
     for _ in range(WORKERS):
         receiver, sender = FORK.Pipe(duplex=False)
-        process = FORK.Process(target=work, args=(session, taken, sender, folder))
+        process = FORK.Process(target=work, args=(session.config, tests, taken, sender, folder))
         process.start()
         sender.close()
         workers[receiver] = process
@@ -536,17 +537,16 @@ class Sender:
         self.pipe.send(("pytest_runtest_logfinish", where))
 
 
-def work(session, taken, pipe, folder):
+def work(config, tests, taken, pipe, folder):
     """A worker: runs tests that nobody has taken, one after the other, and sends their reports."""
-    plugins = session.config.pluginmanager
-    plugins.register(Sender(session.config, pipe))
+    plugins = config.pluginmanager
+    plugins.register(Sender(config, pipe))
     # Else all workers would capture into one file, and pytest would tell all of it twice.
     capture = plugins.getplugin("capturemanager")
     capture.stop_global_capturing()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     capture.start_global_capturing()
     os.environ["PYTEST_DEBUG_TEMPROOT"] = folder
-    tests = spread(session.items)
     item = take(tests, taken)
     while item:
         following = take(tests, taken)
