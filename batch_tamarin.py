@@ -27288,7 +27288,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         args = parse_command_line(words)
         end_in_order_when_stopped()
-        code = run_command(args)
+        code = int(args.func(args))
         print_out("")  # what can't be written must be known here
         return code
     except KeyboardInterrupt:
@@ -27642,9 +27642,12 @@ def add_entry_arguments(parser: Parser) -> None:
     )
 
 
-def add_status_command(commands: argparse._SubParsersAction[Parser]) -> None:
+def add_status_command(commands: argparse._SubParsersAction[Parser], bundle: str = "") -> None:
     parser = add_command(commands, command_status, "results", "results --follow", "results --json")
-    add_results_argument(parser)
+    if bundle:
+        parser.add_argument("results", metavar="RESULTS", nargs="?", default=bundle, help=IN_BUNDLE)
+    else:
+        parser.add_argument("results", metavar="RESULTS", help="the results directory")
     parser.add_argument(
         "-f",
         "--follow",
@@ -27657,7 +27660,7 @@ def add_status_command(commands: argparse._SubParsersAction[Parser]) -> None:
     add_progress_argument(parser)
 
 
-def add_report_command(commands: argparse._SubParsersAction[Parser]) -> None:
+def add_report_command(commands: argparse._SubParsersAction[Parser], bundle: str = "") -> None:
     parser = add_command(
         commands,
         command_report,
@@ -27666,12 +27669,24 @@ def add_report_command(commands: argparse._SubParsersAction[Parser]) -> None:
         "results old-results -f html -o both",
         "results --rebuild",
     )
-    parser.add_argument(
-        "results",
-        metavar="RESULTS",
-        nargs="+",
-        help="the results directory; several make one report",
-    )
+    if bundle:
+        parser.add_argument(
+            "results", metavar="RESULTS", nargs="*", default=[bundle], help=IN_BUNDLE
+        )
+        parser.add_argument(
+            "--run",
+            metavar="DIR",
+            default="",
+            help="how the results of `run`, in this directory, compare with those of the paper",
+        )
+    else:
+        parser.set_defaults(run="")
+        parser.add_argument(
+            "results",
+            metavar="RESULTS",
+            nargs="+",
+            help="the results directory; several make one report",
+        )
     add_repeatable_argument(
         parser,
         "-f",
@@ -27720,7 +27735,7 @@ def add_page_arguments(parser: Parser) -> None:
     )
 
 
-def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
+def add_audit_command(commands: argparse._SubParsersAction[Parser], bundle: str = "") -> None:
     parser = add_command(
         commands,
         command_audit,
@@ -27729,12 +27744,16 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
         "results --expect pinned.csv",
         "new --against old --tolerance 1.5 --format junit",
     )
+    about = (
+        "results directories (ours, batch-tamarin's), analyzed theories, prover logs, folders of "
+        "these, and the theories themselves"
+    )
     parser.add_argument(
         "paths",
         metavar="PATH",
         nargs="*",
-        help="results directories (ours, batch-tamarin's), analyzed theories, prover logs, folders "
-        "of these, and the theories themselves",
+        default=[bundle] if bundle else [],
+        help=IN_BUNDLE if bundle else about,
     )
     parser.add_argument(
         "--expect",
@@ -27803,7 +27822,11 @@ def add_bundle_command(commands: argparse._SubParsersAction[Parser]) -> None:
         "results-may results-june -o paper.pyz --no-logs",
     )
     parser.add_argument(
-        "results", metavar="RESULTS", nargs="+", help="results directories, also batch-tamarin's"
+        "results",
+        metavar="RESULTS",
+        nargs="+",
+        type=no_bundle,
+        help="results directories, also batch-tamarin's",
     )
     parser.add_argument(
         "-o", "--output", metavar="FILE", required=True, help="the file, such as paper.pyz"
@@ -27827,11 +27850,21 @@ def add_bundle_command(commands: argparse._SubParsersAction[Parser]) -> None:
     )
 
 
-def add_lemmas_command(commands: argparse._SubParsersAction[Parser]) -> None:
+def add_lemmas_command(commands: argparse._SubParsersAction[Parser], bundle: str = "") -> None:
     parser = add_command(
         commands, command_lemmas, "theory.spthy", "theory.spthy -D WITH_REVEAL --json"
     )
-    parser.add_argument("theory", metavar="THEORY", help="a .spthy file")
+    if bundle:
+        parser.add_argument(
+            "theory",
+            metavar="THEORY",
+            nargs="?",
+            default="",
+            type=functools.partial(os.path.join, bundle),
+            help="a theory (default: all that are in this file)",
+        )
+    else:
+        parser.add_argument("theory", metavar="THEORY", help="a .spthy file")
     add_repeatable_argument(
         parser, "-D", "--define", metavar="FLAG", help="a preprocessor flag (repeatable)"
     )
@@ -27888,7 +27921,7 @@ def add_command(
 
 
 def add_recipe_argument(parser: Parser) -> None:
-    parser.add_argument("recipe", metavar="RECIPE", help="the recipe, a JSON file")
+    parser.add_argument("recipe", metavar="RECIPE", type=no_bundle, help="the recipe, a JSON file")
 
 
 def add_force_argument(parser: Parser) -> None:
@@ -27896,7 +27929,7 @@ def add_force_argument(parser: Parser) -> None:
 
 
 def add_results_argument(parser: Parser) -> None:
-    parser.add_argument("results", metavar="RESULTS", help="the results directory")
+    parser.add_argument("results", metavar="RESULTS", type=no_bundle, help="the results directory")
 
 
 def add_plan_arguments(parser: Parser) -> None:
@@ -28140,6 +28173,18 @@ def seconds_argument(text: str) -> float:
     if hint:
         raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds{hint}")
     return number_argument(text)
+
+
+def no_bundle(path: str) -> str:
+    """A path of what a command works on. Raises InputError for a bundle, which has its own ones."""
+    if place_in_bundle(path):
+        name = printable(path)
+        raise InputError(
+            f"this is a bundle: `batch_tamarin.py {quoted([name])} --help` tells what can be done "
+            "with it",
+            name,
+        )
+    return path
 
 
 class LemmaWish(NamedTuple):
@@ -29662,7 +29707,15 @@ def command_status(args: argparse.Namespace) -> int:
 
     What runs, what is done, what is left and for how long; of a batch that has ended, its results.
     """
-    directory = own_results(args.results)
+    with places_of([args.results]) as places:
+        for results in places.results([args.results]):
+            show_status(results, args)
+    return 0
+
+
+def show_status(results: str, args: argparse.Namespace) -> None:
+    """Tell what the batch in a results directory does now. Raises InputError."""
+    directory = own_results(results)
     path = os.path.join(directory, JOURNAL)
     with open_file(path) as file:
         batch = Batch()
@@ -29672,15 +29725,14 @@ def command_status(args: argparse.Namespace) -> int:
             journal.look()  # at all that is there by now
         if args.json:
             print_status_json(journal, args.follow)
-            return 0
+            return
         state = follow_batch(journal) if args.follow else journal.look()
-    heading = f"batch {batch.id} in {args.results}: {state.sentence}"
+    heading = f"batch {batch.id} in {results}: {state.sentence}"
     print_out(printable(heading) + "\n")
     now = sources_now(batch)
     note_rechecks(batch, directory, warn)
     warn_of_news(batch, directory, now)
-    print_coloured(status_text(progress, state, args.results, now.older))
-    return 0
+    print_coloured(status_text(progress, state, results, now.older))
 
 
 def warn_of_news(batch: Batch, directory: str, now: SourcesNow) -> None:
@@ -29835,27 +29887,35 @@ def command_audit(args: argparse.Namespace) -> int:
         raise InputError("what is to be audited? Give results directories, theories, logs, folders")
     if args.tolerance is not None and not args.against:
         raise InputError("--tolerance says how far results may be from those of --against")
+    with places_of([*args.paths, *args.against]) as places:
+        return audit_at(places, args)
+
+
+def audit_at(places: Places, args: argparse.Namespace) -> int:
+    """Print what the results at these places establish; the exit code. Raises InputError."""
+    expected = places.file(args.expect or "")
     accepted: list[str] = []
-    if args.expect:
-        accepted = read_accepted(args.expect)
-    evidence = read_evidence(args.paths, warn)
+    if expected:
+        accepted = read_accepted(expected)
+    evidence = read_evidence(places.results(args.paths), warn)
     batches = evidence.batches
     problems = KnownProblems(batches, evidence.rechecks, evidence.texts, accepted, evidence.proven)
     rows = list(audit_rows(batches, problems))
     findings = [*audit(batches, rows), *evidence.findings]
     findings += findings_of_known_problems(batches, problems)
     tasks = list(located_tasks(batches))
-    if args.expect:
-        findings += check_expectations(tasks, args.expect)
+    if expected:
+        findings += check_expectations(tasks, expected)
     if args.against:
-        findings += compare_with_baseline(tasks, args.against, args.tolerance)
+        baseline = places.results(args.against)
+        findings += compare_with_baseline(tasks, baseline, args.tolerance)
         findings = without_repeats(findings)
     kinds = list(ADVICE)
     findings.sort(key=lambda finding: (finding.rank, kinds.index(finding.kind)))
     code = audit_code(tasks, findings, args.strict)
     found = Audit(code == 0, rows, findings, problems.not_judged)
     text = audit_report(args.format, found, args.details)
-    _print_audit("".join(told_in_bundles(args, [text])), args.format)
+    _print_audit("".join(places.told([text])), args.format)
     return code
 
 
@@ -29912,12 +29972,19 @@ def command_report(args: argparse.Namespace) -> int:
 
     Also of a batch that has not finished, and of what batch-tamarin left.
     """
-    if args.rebuild and getattr(args, "unpacked", ""):
-        raise InputError("--rebuild writes into a results directory, not into a bundle")
-    if getattr(args, "run", ""):  # of a bundle
+    if args.run:
         return report_run(args)
+    with places_of(args.results) as places:
+        report_at(places, args)
+    return 0
+
+
+def report_at(places: Places, args: argparse.Namespace) -> None:
+    """Write reports of the results at these places. Raises InputError."""
+    if args.rebuild and places.are_in_bundles:
+        raise InputError("--rebuild writes into a results directory, not into a bundle")
     batches: dict[str, Batch] = {}
-    for path in args.results:
+    for path in places.results(args.results):
         if path in REPORTS and not os.path.lexists(path):
             raise InputError(
                 f"there is no such results directory (did you mean '-f {path}'?)", path
@@ -29926,7 +29993,7 @@ def command_report(args: argparse.Namespace) -> int:
         batches[directory] = load_results(directory, warn)
         note_rechecks(batches[directory], directory, warn)
         warn_of_news(batches[directory], directory, sources_now(batches[directory]))
-    files = report_files(args)
+    files = report_files(args, places.file(args.output))
     if args.grid:
         refuse_grid(args.grid, files, list(rows_of_batches(batches)))
     asked = Asked(args.names, args.fragment, args.grid)
@@ -29935,20 +30002,19 @@ def command_report(args: argparse.Namespace) -> int:
             for directory, batch in batches.items():
                 rebuild(batch, directory)
         for form, path in files.items():
-            write_report(batches, form, path, asked, functools.partial(told_in_bundles, args))
+            write_report(batches, form, path, asked, places.told)
     except OSError as error:
         raise InputError(
             f"the report can't be written: {error.strerror}{way_out(error)}", error.filename or ""
         ) from None
-    return 0
 
 
-def report_files(args: argparse.Namespace) -> dict[str, str]:
-    """Where to write which formats; "" is stdout. Raises InputError.
+def report_files(args: argparse.Namespace, output: str) -> dict[str, str]:
+    """Where to write which formats; "" is stdout. `output`: the file asked for. Raises InputError.
 
     None where derived files are to be made again and no more is asked for.
     """
-    if args.output in ("", "-", "/dev/stdout"):
+    if output in ("", "-", "/dev/stdout"):
         formats = args.format
         if not formats and not args.rebuild:
             formats = [form_to_print()]
@@ -29956,15 +30022,15 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
         if args.fragment:
             refuse_no_pages(formats, "--fragment")
         return dict.fromkeys(formats, "")
-    stem, ending = os.path.splitext(args.output)
+    stem, ending = os.path.splitext(output)
     forms = {report_ending(form): form for form in REPORTS}
-    if not os.path.basename(args.output) or os.path.isdir(args.output):
-        raise InputError("is a directory: name a file in it", args.output)
-    if os.path.exists(args.output) and not os.path.isfile(args.output):
-        raise InputError("is no regular file: `> FILE` writes there what is printed", args.output)
+    if not os.path.basename(output) or os.path.isdir(output):
+        raise InputError("is a directory: name a file in it", output)
+    if os.path.exists(output) and not os.path.isfile(output):
+        raise InputError("is no regular file: `> FILE` writes there what is printed", output)
     if ending and ending not in forms:
         endings = ", ".join(forms)
-        raise InputError(f"'{ending}' is no format of a report: use {endings}", args.output)
+        raise InputError(f"'{ending}' is no format of a report: use {endings}", output)
     formats = args.format or [forms.get(ending, "md")]
     if "table" in formats:
         raise InputError("a table is for the terminal: leave out -o, or give another format")
@@ -30072,21 +30138,45 @@ def rebuild(batch: Batch, directory: str) -> None:
 
 def command_lemmas(args: argparse.Namespace) -> int:
     """List what Tamarin would list in a theory, and what each lemma takes for granted."""
-    flags = [flag.lstrip("=") for flag in args.define]
+    flags = tuple(flag.lstrip("=") for flag in args.define)
     if os.path.isdir(args.theory):
         first = theories_below(args.theory)[:1]
         such_as = ""
         if first:
             such_as = f", such as {quoted(first)}"
         raise InputError(f"is a folder: name a theory (.spthy) in it{such_as}", args.theory)
-    theory = load_theory(args.theory, flags, args.diff, args.auto_sources)
-    if args.json:
+    asked = _View(args.theory, ReadingOptions(flags, args.diff, args.auto_sources))
+    with places_of([args.theory]) as places:
+        views = places.theories(asked)
+        for view in views:
+            if len(views) > 1 and not args.json:
+                print_out(f"\n{theory_with_options(view)}\n")
+            list_lemmas(view, args.json)
+    return 0
+
+
+def theory_with_options(view: _View) -> str:
+    """How a theory is read: `t.spthy -D FLAG --diff`, for people."""
+    flags, diff, auto_sources = view.options
+    words = [view.path]
+    for flag in flags:
+        words += ["-D", flag]
+    if diff:
+        words.append("--diff")
+    if auto_sources:
+        words.append("--auto-sources")
+    return printable(quoted(words))
+
+
+def list_lemmas(view: _View, as_json: bool) -> None:
+    """Print the lemmas of a theory that is read so. Raises InputError."""
+    theory = view.load()
+    if as_json:
         lemmas = list(map(lemma_json, theory.lemmas))
-        print_out(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2) + "\n")
+        print_out(json.dumps({"theory": view.path, "lemmas": lemmas}, indent=2) + "\n")
     else:
         print_out(lemma_table(theory.lemmas, columns_to_fill()) + "\n")
-    say_what_flags_do(theory, flags)
-    return 0
+    say_what_flags_do(theory, view.options.flags)
 
 
 def say_what_flags_do(theory: Theory, flags: Sequence[str]) -> None:
@@ -30264,22 +30354,23 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
 
 def command_recheck(args: argparse.Namespace) -> int:
     """Let another prover check stored proofs, without a search: it must reach the same verdicts."""
-    return recheck_results(args)
+    return recheck_results(args.results, args.prover, args)
 
 
-def recheck_results(args: argparse.Namespace, place: str = "") -> int:
+def recheck_results(results: str, asked: str, args: argparse.Namespace, place: str = "") -> int:
     """Check the stored proofs of results; the exit code. Raises InputError.
 
-    `place`: the directory where the checks are kept, if not that of the results.
+    `asked`: the prover; "" for that of the recipe. `place`: the directory where the checks are
+    kept, if not that of the results.
     """
-    directory = own_results(args.results)
+    directory = own_results(results)
     journal_path = os.path.join(directory, JOURNAL)
     batch = load_results(directory, warn)
     if batch.header.recheck_of:
         raise InputError("this is itself a recheck", journal_path)
     text = json.dumps(batch.header.recipe)
     recipe = Recipe(batch.header.recipe_file, text)
-    asked = args.prover or recipe.config.get("recheck_with", "")
+    asked = asked or recipe.config.get("recheck_with", "")
     prover = _checking_prover(recipe, asked)
     recipe.raise_problems()
     run_unless_stopped(ask_versions([prover]))
@@ -30292,7 +30383,7 @@ def recheck_results(args: argparse.Namespace, place: str = "") -> int:
     recheck = Recheck(batch, directory, prover, place)
     planned = recheck.plan(warn)
     if not planned.tasks:
-        raise InputError("no proof of these results can be checked", printable(args.results))
+        raise InputError("no proof of these results can be checked", printable(results))
     answered = sum(task.is_answered for task in batch.tasks.values())
     if len(planned.tasks) < answered:
         say(f"{len(planned.tasks):,} of {plural(answered, 'proof')} can be checked")
@@ -30692,6 +30783,7 @@ def bundle_source(results: str) -> BundleSource:
 
 # --- What is in a bundle --------------------------------------------------------------------------
 
+IN_BUNDLE = "default: what is in this file"
 BUNDLE_EXAMPLES = """\
 examples:
   look at it, and audit it:  python3 {0}
@@ -30723,11 +30815,7 @@ def parse_command_line(words: Sequence[str]) -> argparse.Namespace:
         words = words[1:]
     if not bundle:
         return command_line_parser().parse_args(words)
-    args = bundle_parser(bundle).parse_args(words or ["show"])
-    args.bundle = bundle
-    if args.func is command_lemmas and args.theory != bundle:
-        args.theory = os.path.join(bundle, args.theory)
-    return args
+    return bundle_parser(bundle).parse_args(words or ["show"])
 
 
 def bundle_parser(bundle: str) -> Parser:
@@ -30743,47 +30831,20 @@ def bundle_parser(bundle: str) -> Parser:
     parser.add_argument(
         "-v", "--version", action="version", version=f"batch_tamarin.py {__version__}"
     )
-    parser.set_defaults(quiet=False, debug=False, take_over=False)
+    parser.set_defaults(quiet=False, debug=False, take_over=False, bundle=bundle)
     parser.example = "report -f html"
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_command(commands, command_show)
-    add_report_command(commands)
-    commands.choices["report"].add_argument(
-        "--run",
-        metavar="DIR",
-        default="",
-        help="how the results of `run`, in this directory, compare with those of the paper",
-    )
-    add_audit_command(commands)
-    add_status_command(commands)
-    add_lemmas_command(commands)
-    for word in ("report", "audit", "status", "lemmas"):
-        _take_from_bundle(commands.choices[word], bundle)
+    add_report_command(commands, bundle)
+    add_audit_command(commands, bundle)
+    add_status_command(commands, bundle)
+    add_lemmas_command(commands, bundle)
     add_run_bundle_command(commands)
     add_extract_command(commands)
     add_recheck_bundle_command(commands)
     for command in commands.choices.values():
         command.epilog = None  # its examples are of the command outside of bundles
     return parser
-
-
-def _take_from_bundle(parser: Parser, bundle: str) -> None:
-    """Let a command read what is in the bundle, where nothing else is named."""
-    for action in parser._actions:
-        if action.dest in ("results", "paths") and not action.option_strings:
-            if action.nargs in ("+", "*"):
-                action.nargs = "*"
-                action.default = [bundle]
-            else:
-                action.nargs = "?"
-                action.default = bundle
-            action.required = False
-            action.help = "default: what is in this file"
-        if action.dest == "theory":
-            action.nargs = "?"
-            action.default = bundle
-            action.required = False
-            action.help = "a theory (default: all that are in this file)"
 
 
 def add_run_bundle_command(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -30839,52 +30900,42 @@ def add_provers_argument(parser: Parser) -> None:
     )
 
 
-# Commands that read results or theories, also from bundles.
-READERS = ("paths", "results", "against", "theory")
+class Places:
+    """Where a command that reads finds what a user names, and how it tells of it: as it is named.
+
+    What is in bundles is elsewhere: see `OpenedBundles`.
+    """
+
+    are_in_bundles = False
+
+    def results(self, paths: Iterable[str]) -> list[str]:
+        """The results, or whatever else an audit is of, that these paths mean."""
+        return list(paths)
+
+    def theories(self, asked: _View) -> list[_View]:
+        """The theories, and how to read them, that one path means."""
+        return [asked]
+
+    def file(self, path: str) -> str:
+        """A file beside them, to be read or written; "" and "-" stay what they are."""
+        return path
+
+    def told(self, pieces: Iterable[str]) -> Iterable[str]:
+        """A report of them as it is to be told."""
+        return pieces
 
 
-def run_command(args: argparse.Namespace) -> int:
-    """Run a command; what it reads from bundles is unpacked meanwhile. The exit code."""
-    path = printable(first_path_into_bundle(args))
-    if not path:
-        return int(args.func(args))
-    if args.func not in (command_audit, command_report, command_status, command_lemmas):
-        raise InputError(
-            f"this is a bundle: `batch_tamarin.py {quoted([path])} --help` tells what can be done "
-            "with it",
-            path,
-        )
-    codes: list[int] = []
-    with OpenedBundles() as opened:
-        each_asked = opened.arguments(args)
-        for each in each_asked:
-            if len(each_asked) > 1 and args.func is command_lemmas and not args.json:
-                print_out(f"\n{theory_with_options(each)}\n")
-            codes.append(int(each.func(each)))
-    return max(codes, default=0)
+@contextmanager
+def places_of(paths: Iterable[str]) -> Iterator[Places]:
+    """Where a command finds what it is to read; what is in bundles is unpacked meanwhile.
 
-
-def theory_with_options(args: argparse.Namespace) -> str:
-    """How a theory is read: `t.spthy -D FLAG --diff`, for people."""
-    words = [args.theory]
-    for flag in args.define:
-        words += ["-D", flag]
-    if args.diff:
-        words.append("--diff")
-    if args.auto_sources:
-        words.append("--auto-sources")
-    return printable(quoted(words))
-
-
-def first_path_into_bundle(args: argparse.Namespace) -> str:
-    """The first path among a command's arguments that leads into a bundle, or ""."""
-    for name in (*READERS, "recipe"):
-        value = getattr(args, name, None)
-        paths = value if isinstance(value, list) else [value]
-        for path in paths:
-            if path and place_in_bundle(str(path)):
-                return str(path)
-    return ""
+    `paths`: all that the user has named for that. Raises InputError.
+    """
+    if any(map(place_in_bundle, paths)):
+        with OpenedBundles() as opened:
+            yield opened
+    else:
+        yield Places()
 
 
 class PlaceInBundle(NamedTuple):
@@ -30907,28 +30958,31 @@ def place_in_bundle(path: str) -> PlaceInBundle | None:
     return None
 
 
-class OpenedBundles:
+class OpenedBundles(Places):
     """Bundles, unpacked in a private folder, which goes when they are closed.
 
     It is the working directory meanwhile: what is read there is called as it is in the bundle.
     """
 
+    are_in_bundles = True
+
     def __init__(self) -> None:
-        self.folder = ""  # absolute
+        self._folder = ""  # absolute
         self._opened: dict[str, Bundle] = {}  # by the names of their folders
-        self._before = os.getcwd()
+        self._before = os.getcwd()  # where the user is
 
     def __enter__(self) -> OpenedBundles:
-        self.folder = private_folder()
+        self._folder = private_folder()
+        os.chdir(self._folder)
         return self
 
     def __exit__(self, *_: object) -> None:
         os.chdir(self._before)
-        remove_tree(self.folder)
+        remove_tree(self._folder)
 
     def open(self, path: str) -> str:
         """Unpack a bundle; the name of its folder. Raises InputError."""
-        real = os.path.realpath(path)
+        real = os.path.realpath(self._for_user(path))
         for folder, bundle in self._opened.items():
             if bundle.path == real:
                 return folder
@@ -30938,8 +30992,8 @@ class OpenedBundles:
             folder += "_"
         bundle = open_bundle(real)
         # No command reads these, and they may be large.
-        bundle.unpack(os.path.join(self.folder, folder), without=("logs", "earlier"))
-        refuse_journals_that_lead_out(bundle, os.path.join(self.folder, folder))
+        bundle.unpack(folder, without=("logs", "earlier"))
+        refuse_journals_that_lead_out(bundle, folder)
         self._opened[folder] = bundle
         return folder
 
@@ -30947,65 +31001,37 @@ class OpenedBundles:
         """What was unpacked there."""
         return self._opened[folder]
 
-    def results(self, folder: str) -> list[str]:
-        """The results directories of a bundle."""
+    def results(self, paths: Iterable[str]) -> list[str]:
+        """The results directories that these paths mean: of a bundle all that it has."""
+        found: list[str] = []
+        for path in paths:
+            place = place_in_bundle(self._for_user(path))
+            if place is None:
+                found.append(self._for_user(path))
+                continue
+            folder = self.open(place.bundle)
+            if place.inside:
+                found.append(os.path.join(folder, place.inside))
+            else:
+                found += self._all_results(folder)
+        return found
+
+    def _all_results(self, folder: str) -> list[str]:
         batches = self._opened[folder].manifest.batches
         return [os.path.join(folder, batch.results) for batch in batches]
 
-    def enter(self) -> None:
-        """Make it the working directory."""
-        os.chdir(self.folder)
-
-    def arguments(self, args: argparse.Namespace) -> list[argparse.Namespace]:
-        """What to call a command with; several times where it takes one of several things."""
-        asked = _with(args, unpacked=self.folder)
-        for name in ("paths", "results", "against"):
-            value = getattr(args, name, None)
-            if isinstance(value, list):
-                found: list[str] = []
-                for path in value:
-                    found += self._results_at(path)
-                setattr(asked, name, found)
-        for name in ("output", "expect", "run"):
-            value = getattr(args, name, None)
-            if value and value not in ("-", "/dev/stdout"):
-                setattr(asked, name, os.path.abspath(value))
-        each_asked = [asked]
-        if isinstance(getattr(args, "results", None), str):
-            each_asked = [_with(asked, results=each) for each in self._results_at(args.results)]
-        elif hasattr(args, "theory"):
-            each_asked = self._each_theory(asked)
-        # At last: until here paths are from where the user is.
-        self.enter()
-        return each_asked
-
-    def _results_at(self, path: str) -> list[str]:
-        """The results that a path means; one that leads into no bundle is absolute then."""
-        place = place_in_bundle(path)
-        if place is None:
-            return [os.path.abspath(path)]
-        folder = self.open(place.bundle)
-        if place.inside:
-            return [os.path.join(folder, place.inside)]
-        return self.results(folder)
-
-    def _each_theory(self, args: argparse.Namespace) -> list[argparse.Namespace]:
-        """What to call `lemmas` with."""
-        place = cast(PlaceInBundle, place_in_bundle(args.theory))
+    def theories(self, asked: _View) -> list[_View]:
+        """The theory that a path means; or all of a bundle, as they were proven."""
+        place = cast(PlaceInBundle, place_in_bundle(self._for_user(asked.path)))
         folder = self.open(place.bundle)
         if place.inside:
             self._refuse_missing(folder, place.inside)
-            return [_with(args, theory=os.path.join(folder, place.inside))]
-        each_asked: dict[Hashable, argparse.Namespace] = {}
-        for results in self.results(folder):
-            batch = load_results(os.path.join(self.folder, results), warn)
-            for view in _views_of(batch):
-                theory = os.path.relpath(view.path, self.folder)
-                flags, diff, auto_sources = view.options
-                each_asked[view] = _with(
-                    args, theory=theory, define=list(flags), diff=diff, auto_sources=auto_sources
-                )
-        return list(each_asked.values())
+            return [asked._replace(path=os.path.join(folder, place.inside))]
+        views: dict[_View, None] = {}
+        for results in self._all_results(folder):
+            for view in _views_of(load_results(results, warn)):
+                views[view._replace(path=os.path.relpath(view.path))] = None
+        return list(views)
 
     def _refuse_missing(self, folder: str, name: str) -> None:
         """Raise InputError for a file that is not in a bundle, but lies elsewhere in it."""
@@ -31017,18 +31043,17 @@ class OpenedBundles:
                 printable(os.path.join(folder, name)),
             )
 
+    def file(self, path: str) -> str:
+        """A file where the user is."""
+        return path if path in ("", "-") else self._for_user(path)
 
-def told_in_bundles(args: argparse.Namespace, pieces: Iterable[str]) -> Iterable[str]:
-    """What a report tells: where bundles were unpacked for a moment means nothing to anybody."""
-    folder = getattr(args, "unpacked", "")
-    if not folder:
-        return pieces
-    return (piece.replace(folder + os.sep, "") for piece in pieces)
+    def _for_user(self, path: str) -> str:
+        """What a path means to the user: absolute."""
+        return os.path.normpath(os.path.join(self._before, path))
 
-
-def _with(args: argparse.Namespace, **changes: Any) -> argparse.Namespace:
-    """The same arguments, but for some."""
-    return argparse.Namespace(**{**vars(args), **changes})
+    def told(self, pieces: Iterable[str]) -> Iterable[str]:
+        """A report without the folder: that it was there for a moment means nothing to anybody."""
+        return (piece.replace(self._folder + os.sep, "") for piece in pieces)
 
 
 def private_folder() -> str:
@@ -31047,10 +31072,8 @@ def command_show(args: argparse.Namespace) -> int:
     """Show what this file is, its results, what they establish, and whether every digest holds."""
     with OpenedBundles() as opened:
         folder = opened.open(args.bundle)
-        opened.enter()
         print_out(bundle_text(opened.bundle(folder)))
-        paths = opened.results(folder)
-        for path in paths:
+        for path in opened.results([args.bundle]):
             batch = load_results(path, warn)
             print_out(f"\n{printable(path)}\n\n")
             note_rechecks(batch, path, warn)
@@ -31058,8 +31081,7 @@ def command_show(args: argparse.Namespace) -> int:
             lines = table_of_results(path, rows, stdout_columns())
             print_coloured("\n".join(lines) + "\n")
         print_out("\nAudit: ")
-        asked = command_line_parser().parse_args(["audit", *paths])
-        code = command_audit(_with(asked, unpacked=opened.folder))
+        code = audit_at(opened, command_line_parser().parse_args(["audit", "--", args.bundle]))
     name = printable(quoted([os.path.basename(args.bundle)]))
     print_out(f"`python3 {name} --help` tells what else can be done with it\n")
     return code
@@ -31506,7 +31528,7 @@ def command_recheck_bundle(args: argparse.Namespace) -> int:
         refuse_checks_that_lead_out(results, directory)
         # Checks that the bundle tells of are the word of who made it.
         place = place_of_ours(manifest, directory, os.path.join(batch.cwd, OWN_CHECKS))
-        code = recheck_results(_with(args, prover=program, results=results), place)
+        code = recheck_results(results, program, args, place)
         if was_signalled(code):
             return code
         codes.append(code)
@@ -31528,7 +31550,7 @@ def report_run(args: argparse.Namespace) -> int:
             )
         own = load_results(own_results(results), warn)
         compared += reproductions(each.paper, own, dict.fromkeys((*each.paper.tasks, *own.tasks)))
-    for form, path in report_files(args).items():
+    for form, path in report_files(args, args.output).items():
         pieces = reproduction_report(form, compared)
         if form in REPORTS:
             pieces = marked(form, pieces)
