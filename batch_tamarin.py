@@ -4702,6 +4702,9 @@ def _unwrapped(formula: str) -> str:
 # Files that include each other twice would be read 2^n times.
 _MAX_INCLUDES = 10_000
 
+# Folders (absolute) with files of a stranger: what lies in one includes nothing outside of it.
+closed_folders: list[str] = []
+
 
 class SourceFiles:
     """The files of a theory while they are read: limits on all together, and no circles."""
@@ -4718,6 +4721,8 @@ class SourceFiles:
         """The text of a file. Raises InputError where Tamarin would refuse it, or it is no text."""
         path = include.path
         try:
+            if _leads_out(include):
+                raise ValueError("it is outside of the bundle")
             data = self._read(path)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
@@ -4754,6 +4759,17 @@ class SourceFiles:
         self._reads += 1
         self._bytes += len(data)
         return data
+
+
+def _leads_out(include: Include) -> bool:
+    """Whether a file in a closed folder includes one that is not in it."""
+    asked_by = os.path.abspath(include.asked_by)
+    path = os.path.abspath(include.path)
+    for folder in closed_folders:
+        inside = folder + os.sep
+        if asked_by.startswith(inside) and not path.startswith(inside):
+            return True
+    return False
 
 
 def _decoded(data: bytes, path: str) -> str:
@@ -30783,6 +30799,10 @@ def bundle_source(results: str) -> BundleSource:
 
 # --- What is in a bundle --------------------------------------------------------------------------
 
+# All that reads results takes paths: of journals, theories, what these include, proofs. So a bundle
+# that is looked at is unpacked into a private folder, which goes with the command; nothing of it
+# ever stands where the user is, and what is told names files as they stand in the bundle.
+
 IN_BUNDLE = "default: what is in this file"
 BUNDLE_EXAMPLES = """\
 examples:
@@ -30973,11 +30993,13 @@ class OpenedBundles(Places):
 
     def __enter__(self) -> OpenedBundles:
         self._folder = private_folder()
+        closed_folders.append(self._folder)
         os.chdir(self._folder)
         return self
 
     def __exit__(self, *_: object) -> None:
         os.chdir(self._before)
+        closed_folders.remove(self._folder)
         remove_tree(self._folder)
 
     def open(self, path: str) -> str:

@@ -20443,6 +20443,23 @@ def test_a_journal_in_a_bundle_names_no_files_elsewhere(lab, honest_files, chang
         assert "names a file that is not in it" in done.stderr
 
 
+@pytest.mark.parametrize("way", ["../../../secret.spthy", "{0}/secret.spthy"])
+def test_a_theory_in_a_bundle_includes_nothing_elsewhere(lab, honest_files, way, monkeypatch):
+    lab.write("tmp/x", "")
+    monkeypatch.setenv("TMPDIR", str(lab.path / "tmp"))
+    lab.write("secret.spthy", 'lemma secret: "T"\n')
+    include = f'#include "{way.format(lab.path)}"\nend'.encode()
+    files = dict(honest_files)
+    files["own.spthy"] = files["own.spthy"].replace(b"end", include)
+    packed(lab.path / "b.pyz", list(files.items()))
+    done = lab.run("lemmas b.pyz/own.spthy", code=2)
+    assert "it is outside of the bundle" in done.stderr
+    assert "secret" not in done.stdout
+    # What lies beside a bundle is read as ever.
+    lab.write("mine/t.spthy", 'theory M begin\n#include "../secret.spthy"\nend')
+    assert "mine/t.spthy: secret" in lab.run("audit mine b.pyz -d").stdout
+
+
 def test_a_device_has_no_digest():
     """It might never end."""
     assert bt.file_state_now(os.devnull).digest == ""
