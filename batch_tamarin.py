@@ -25715,7 +25715,7 @@ class _BundlePart:
         self.inputs = list(_find_inputs(source, self.notes.append))
         self.places = _BundlePlaces(folder, source, self.inputs)
         # Digests of files that are told otherwise, and what they are then.
-        self._digests: dict[bytes, bytes] = {}
+        self._digests: dict[str, str] = {}
         # Of a batch that runs: what its journals tell now is on disk, and no more is told.
         self._journals: dict[str, int] = {}
         for name in self._result_names():
@@ -25802,7 +25802,7 @@ class _BundlePart:
             data = self._told_code(each.path, file.read())
             executable = bool(os.fstat(file.fileno()).st_mode & 0o111)
         digest = writer.add(self.places.of(each.path), [data], executable)
-        self._digests[each.digest.encode()] = digest.encode()
+        self._digests[each.digest] = digest
         copy = os.path.join(self.places.results, "inputs", digest)
         if self.source.batch.header.inputs and copy not in writer.files:
             writer.add(copy, [data], executable)
@@ -25839,25 +25839,33 @@ class _BundlePart:
                 return
             data = file.read()
         told = writer.add(place, [self._told_code(name, data)], size=size)
-        self._digests[sha256(data).encode()] = told.encode()
+        self._digests[sha256(data)] = told
 
     def _write_journal(self, writer: BundleWriter, name: str, size: int) -> None:
-        """Its first `size` bytes; digests in it are those of the files as the bundle has them."""
-
-        def told(found: re.Match[bytes]) -> bytes:
-            return self._digests.get(found[0], found[0])
-
+        """Its first `size` bytes."""
         with open_file(self._path(name)) as file:
-            whole = _lines_within(file, size)
-            lines = (_DIGEST.sub(told, line) for line in self._told_lines(whole))
+            lines = map(self._told_event, _lines_within(file, size))
             writer.add(os.path.join(self.places.results, name), lines, size=size)
+
+    def _told_event(self, line: bytes) -> bytes:
+        """What is told of a line of a journal."""
+        told = _changed_line(line, lambda event: _with_texts(event, self._told_text))
+        # What no reader takes for an event is a text.
+        return b"".join(self._told_lines([line])) if told is None else told
+
+    def _told_text(self, text: str) -> str:
+        """What is told of a text in a journal. Digests are of files as the bundle has them."""
+        return _DIGEST.sub(self._told_digest, self.seen(text))
+
+    def _told_digest(self, found: re.Match[str]) -> str:
+        return self._digests.get(found[0], found[0])
 
 
 # Of a results directory: written as they are told in the bundle, and made again by each recheck.
 _LEFT_OUT = ("inputs", "recheck", "recheck~proofs")
-_DIGEST = re.compile(rb"\b[0-9a-f]{64}\b")
+_DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 # What a machine calls itself, and what its kernel does since it has been on.
-_HOST = re.compile(rb'"(?:host|boot_id)": ?"([^"\\ ]+)')
+_HOST_NAMES = ("host", "node", "boot_id")
 
 
 def _lines_within(file: BinaryIO, size: int) -> Iterator[bytes]:
@@ -25874,9 +25882,57 @@ def _hosts_in(journal: str) -> set[str]:
     hosts: set[str] = set()
     with open_file(journal) as file:
         for line in file:
-            for host in _HOST.findall(line):
-                hosts.add(host.decode("utf-8", "replace"))
+            event = _event_of(line) or {}
+            for name in _HOST_NAMES:
+                told = event.get(name)
+                if isinstance(told, str):
+                    hosts.update(told.split()[:1])
     return hosts
+
+
+# A journal is changed where a bundle is made (what it tells of people and places) and where it is
+# unpacked (the directories are others there). Not as a Batch, which keeps no more than this version
+# of the program knows of: as JSON, so that all of it stays but the texts that are to be others.
+
+
+def _event_of(line: bytes) -> Json | None:
+    """The JSON object in a line of a journal; None if there is none, whatever stands there."""
+    try:
+        event = _json_of_line(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def _changed_line(line: bytes, change: Callable[[Json], Json]) -> bytes | None:
+    """The line of a journal with another event; None where no event can be read in it."""
+    event = _event_of(line)
+    if event is None:
+        return None
+    try:
+        changed = change(event)
+        if changed == event:
+            return line
+        text = LINE_JSON.encode(changed)
+    except RecursionError:  # of a stranger, who has nested it a thousand deep
+        return None
+    ending = b"\n" if line.endswith(b"\n") else b""
+    return text.encode("utf-8", "backslashreplace") + ending
+
+
+def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value with other texts. Names of members are words of ours, but for paths."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_with_texts(item, change) for item in value]
+    if not isinstance(value, dict):
+        return value
+    members: Json = {}
+    for name, member in value.items():
+        shown = change(name) if os.sep in name else name
+        members[shown] = _with_texts(member, change)
+    return members
 
 
 _SCRIPT_COMMENT = re.compile(r"^([ \t]*#(?!!))(.*)$", re.MULTILINE)
@@ -25994,19 +26050,36 @@ class Bundle:
 
 def _journal_there(pieces: Iterable[bytes], batch: BundledBatch, target: str) -> Iterator[bytes]:
     """A journal in which directories are where the bundle is unpacked."""
-    moves: list[tuple[bytes, bytes]] = []
+    places: dict[str, str] = {}
     for root in sorted(batch.roots, key=len, reverse=True):
-        place = os.path.join(target, batch.roots[root]).rstrip(os.sep)
-        moves.append((_begin_of_json(root), _begin_of_json(place)))
+        places[root] = os.path.join(target, batch.roots[root]).rstrip(os.sep)
+
+    def there(text: str) -> str:
+        for root, place in places.items():
+            if text == root or text.startswith(root + os.sep):
+                return place + text[len(root) :]
+        return text
+
+    def event_there(event: Json) -> Json:
+        return _with_theory_from_cwd(_with_texts(event, there))
+
     for line in _lines_of(pieces):
-        for before, now in moves:
-            line = line.replace(before + b"/", now + b"/").replace(before + b'"', now + b'"')
-        yield _THEORY_ELSEWHERE.sub(_theory_from_cwd, line)
+        moved = _changed_line(line, event_there)
+        yield line if moved is None else moved
 
 
-def _begin_of_json(path: str) -> bytes:
-    """How a path begins in JSON, from its quote on."""
-    return json.dumps(path, ensure_ascii=False)[:-1].encode("utf-8", "backslashreplace")
+def _with_theory_from_cwd(event: Json) -> Json:
+    """A plan in which a theory is told from its working directory, also where it is not below it.
+
+    Where the bundle is unpacked means nothing: it may be there for a moment only.
+    """
+    theory = event.get("theory")
+    cwd = event.get("cwd")
+    if not (isinstance(theory, str) and isinstance(cwd, str)):
+        return event
+    if not (os.path.isabs(theory) and os.path.isabs(cwd)):
+        return event
+    return {**event, "theory": os.path.relpath(theory, cwd)}
 
 
 def _lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -26019,17 +26092,6 @@ def _lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
             begun = []
         begun.append(last)
     yield b"".join(begun)
-
-
-_THEORY_ELSEWHERE = re.compile(rb'("theory":")(/[^"\\]+)(".*"cwd":"(/[^"\\]+)")')
-
-
-def _theory_from_cwd(found: re.Match[bytes]) -> bytes:
-    """In a plan, the way to a theory that is not below its working directory.
-
-    Where the bundle is unpacked means nothing: it may be there for a moment only.
-    """
-    return found[1] + os.path.relpath(found[2], found[4]) + found[3]
 
 
 def is_bundle(path: str) -> bool:

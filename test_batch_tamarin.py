@@ -19627,6 +19627,36 @@ def test_a_bundle_with_names_is_what_there_is(lab):
     assert "0 findings" in lab.run("paper.pyz", code=0).stdout
 
 
+def test_a_journal_in_a_bundle_has_all_that_a_newer_version_wrote(lab):
+    bundle_of(lab)
+    deep = "[" * 100_000
+    later = {"event": "later", "where": [f"{lab.path}/x", {f"{lab.path}/y": [1.5, None, "z"]}]}
+    with lab.journal.open("a") as journal:
+        journal.write(f"{json.dumps(later)}\nno JSON in {lab.path}\n{deep}\n")
+    lab.run("bundle results -o paper.pyz", code=0)
+    *_, told, broken, nested = members(lab.path / "paper.pyz")[
+        "paper-results/batch.jsonl"
+    ].splitlines()
+    where = ["/artifact/x", {"/artifact/y": [1.5, None, "z"]}]
+    assert json.loads(told) == {"event": "later", "where": where}
+    assert broken == b"no JSON in /artifact"
+    assert nested == deep.encode()
+    lab.run("paper.pyz extract there", code=0)
+    *_, told, broken, _ = lab.read("there/paper-results/batch.jsonl").splitlines()
+    there = f"{lab.path}/there"
+    assert json.loads(told)["where"] == [f"{there}/x", {f"{there}/y": [1.5, None, "z"]}]
+    assert broken == "no JSON in /artifact"
+
+
+def test_a_host_may_be_called_as_a_member_of_the_journal(lab):
+    bundle_of(lab)
+    own = json.dumps(os.uname().nodename)
+    lab.journal.write_text(lab.journal.read_text().replace(f'"host":{own}', '"host":"event"'))
+    lab.run("bundle results -o paper.pyz", code=0)
+    assert "1 verified, 1 falsified" in lab.run("paper.pyz", code=0).stdout
+    assert '"host":"event"' not in text_in(lab.path / "paper.pyz")
+
+
 def test_what_theories_say_of_who_wrote_them_goes_only_where_it_is_no_code(lab):
     host = os.uname().nodename
     lab.write(
