@@ -15573,46 +15573,23 @@ class NodeReport:
     end: NodeEnd
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True)
 class RemoteJob:
-    """A job that was given to Slurm. `started` and `rss_mb` are for the live view."""
+    """A job that is given to Slurm."""
 
     job: Job
     folder: str  # where srun's words and the node's copy go
-    begun: NodeStart | None = None
-    started: float = 0.0  # when we heard of that (monotonic)
-    cause: Cause | None = None  # why we end it
-    was_seen: bool = False  # in Slurm's queue
-    unseen: int = 0  # how often in succession it was not there after that
-
-    rss_mb = None  # what a node measures is told in the end
 
     @property
-    def slurm_id(self) -> str:
-        """What Slurm calls it, once it has begun."""
-        if self.begun is None:
-            return ""
-        return f"{self.begun.slurm_job}.{self.begun.slurm_step}"
+    def comment(self) -> str:
+        """What its job tells of itself to who looks at Slurm's queue."""
+        if self.job.task_ids:
+            return self.job.task_ids[0]
+        return os.path.basename(self.job.id)
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether Slurm knows nothing of it any more. One look may come between two states."""
-        return self.unseen > 1
-
-    def look_for(self, ids: Collection[str]) -> None:
-        """Take note of whether it is in Slurm's queue, or runs."""
-        if self.slurm_job() in ids:
-            self.was_seen = True
-            self.unseen = 0
-        elif self.was_seen:  # what was never there may be in the queue of another cluster
-            self.unseen += 1
-
-    def slurm_job(self) -> str:
-        """The number of its job, as far as Slurm has told."""
-        if self.begun:
-            return self.begun.slurm_job
-        told = re.findall(r"job (\d+) (?:queued|has been)", "\n".join(ends_of(self.complained)))
-        return told[-1] if told else ""
+    def complaint(self) -> str:
+        """What srun said, its beginning and its end. Raises OSError."""
+        return "\n".join(ends_of(self.complained))
 
     @property
     def said(self) -> str:
@@ -15656,6 +15633,43 @@ class RemoteJob:
         )
 
 
+class OnNode(NamedTuple):
+    """A job that has begun on a node, as we have heard of that."""
+
+    job: Job
+    start: NodeStart
+    started: float  # when we heard of it (monotonic): for the live view
+
+    @property
+    def rss_mb(self) -> float | None:
+        """Unknown: what a node measures is told in the end."""
+        return None
+
+    @property
+    def slurm_step(self) -> str:
+        """What Slurm calls it."""
+        return f"{self.start.slurm_job}.{self.start.slurm_step}"
+
+
+class QueueLooks:
+    """Finds what Slurm has lost: what was in its queue, or ran, and is gone while srun waits."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()  # the others may be in the queue of another cluster
+        self._missed: set[str] = set()  # at the last look
+
+    def lost(self, jobs: Iterable[str], queue: Collection[str]) -> set[str]:
+        """Those of our jobs that are not there twice running: a look may come between two states.
+
+        `queue`: the jobs that Slurm has now.
+        """
+        missed = self._seen.intersection(jobs).difference(queue)
+        lost = missed & self._missed
+        self._missed = missed
+        self._seen.update(queue)
+        return lost
+
+
 class SlurmExecutor:
     """Runs every job through `srun`, as a context manager around a batch.
 
@@ -15667,7 +15681,7 @@ class SlurmExecutor:
 
     def __init__(self, batch: Batch, directory: str, local: Supervisor) -> None:
         """`local`: runs Slurm's commands."""
-        self.live: dict[str, RemoteJob] = {}  # what runs on a node, by id
+        self.live: dict[str, OnNode] = {}  # what runs on a node, by id
         self._batch = batch
         self._local = local
         # A copy that comes late is of an earlier driver, and in its folder.
@@ -15675,10 +15689,12 @@ class SlurmExecutor:
         self._folder = os.path.join(self._nodes, os.urandom(6).hex())
         self._environment = environment_of_srun(os.environ)
         self._remotes: dict[str, RemoteJob] = {}  # also what waits in the queue
+        self._causes: dict[str, Cause] = {}  # why we end those that we end, by id
         self._stopped: str | None = None  # why nothing more is started
         self._canceller: asyncio.Future[None] | None = None
         self._seeker: asyncio.Future[None] | None = None
         self._has_told_of_pause = False  # that Slurm takes no job now
+        self._may_leave_jobs = False  # srun ended, and no node told of its job
 
     def __enter__(self) -> SlurmExecutor:
         with storage_errors(self._nodes):
@@ -15689,7 +15705,7 @@ class SlurmExecutor:
         try:
             # An srun that had to be killed leaves its job in the queue, and so does one that did
             # not hear that the controller had taken it.
-            if self._stopped is not None or self._remotes or self._has_told_of_pause:
+            if self._stopped is not None or self._remotes or self._may_leave_jobs:
                 cancel(self._batch.id)
         except InputError as error:
             name = slurm_name(self._batch.id)
@@ -15713,6 +15729,7 @@ class SlurmExecutor:
         finally:
             del self._remotes[job.id]
             self.live.pop(job.id, None)
+            self._causes.pop(job.id, None)
 
     def stop(
         self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED
@@ -15720,11 +15737,11 @@ class SlurmExecutor:
         """End one job, in the queue or on its node: its outcome gets this status and reason."""
         import asyncio
 
-        remote = self._remotes.get(job_id)
-        if remote is None:
+        if job_id not in self._remotes:
             return
-        remote.cause = remote.cause or Cause(status, reason)
-        if remote.begun is None or at_once:
+        if not self._is_to_end(job_id):
+            self._causes[job_id] = Cause(status, reason)
+        if job_id not in self.live or at_once:
             # In the queue srun takes its job out of it; of what runs it has the node kill all.
             self._local.stop(job_id, reason)
         elif self._canceller is None:
@@ -15748,7 +15765,7 @@ class SlurmExecutor:
 
         began = time.monotonic()
         for attempt in itertools.count(1):
-            ids = [remote.slurm_id for remote in self.live.values() if remote.cause]
+            ids = [live.slurm_step for job_id, live in self.live.items() if job_id in self._causes]
             if not ids:
                 break
             gently = time.monotonic() - began < NODE_ENDS_S
@@ -15760,20 +15777,33 @@ class SlurmExecutor:
         """End each srun that waits for ever, as the controller has lost its job (a crash)."""
         import asyncio
 
-        command = squeue_command(self._batch.id)
+        looks = QueueLooks()
         for attempt in itertools.count(1):
             await asyncio.sleep(LOST_LOOK_S)
-            name = f"~queue{attempt}"
-            outcome = await self._call(name, command)
-            log = os.path.join(self._folder, name)
-            ids = set("\n".join(ends_of(log)).split())
-            remove_file(log)
-            if outcome.exit != ExitStatus(0):
+            queue = await self._ask(f"~queue{attempt}", jobs_command(self._batch.id))
+            if queue is None:
                 continue
-            for remote in self._remotes.values():
-                remote.look_for(ids)
-                if remote.is_lost:
-                    self._local.stop(remote.job.id, "its job is lost")
+            numbers = {job_id: self._slurm_job(remote) for job_id, remote in self._remotes.items()}
+            lost = looks.lost(numbers.values(), queue)
+            for job_id, number in numbers.items():
+                if number in lost:
+                    self._causes.setdefault(job_id, LOST)
+                    self._local.stop(job_id, LOST.reason)
+
+    def _slurm_job(self, remote: RemoteJob) -> str:
+        """The number of a job, as far as Slurm has told; or ""."""
+        live = self.live.get(remote.job.id)
+        if live:
+            return live.start.slurm_job
+        return slurm_ids_told(remote.complaint()).job
+
+    async def _ask(self, name: str, command: tuple[str, ...]) -> list[str] | None:
+        """The lines that one of Slurm's commands prints; None where it can't tell."""
+        outcome = await self._call(name, command)
+        log = os.path.join(self._folder, name)
+        lines = [line.strip() for line in ends_of(log)]
+        remove_file(log)
+        return lines if outcome.exit == ExitStatus(0) else None
 
     async def _call(self, name: str, command: tuple[str, ...]) -> Outcome:
         """Run one of Slurm's commands here."""
@@ -15797,33 +15827,104 @@ class SlurmExecutor:
         pause_s, longest_s = RETRY_S
         while True:
             srun = await self._submit(remote, on_start)
-            complaint = "\n".join(await asyncio.to_thread(ends_of, remote.complained))
+            complaint = await asyncio.to_thread(remote.complaint)
             end = await asyncio.to_thread(node_end, remote)
             if end:
-                outcome = outcome_told(end, remote.cause, complaint)
-                # What isn't seen here yet would be read as what the prover did not say.
-                unseen = await files_unseen(end.files)
-                if unseen and outcome.status is not Status.INTERRUPTED:
-                    reason = f"what node {end.node} wrote is not seen here: {listed(unseen)}"
-                    return outcome._replace(status=Status.INTERRUPTED, reason=reason)
-                return outcome
-            others_wait = len(self._remotes) > 1
-            may_go_on = remote.is_lost or may_submit_again(complaint, others_wait)
-            if remote.begun or remote.cause or not may_go_on:
-                return outcome_untold(remote, srun, complaint)
-            if not self._has_told_of_pause:
-                self._has_told_of_pause = True
-                say(f"Slurm takes no job now, and is asked again: {errors_told(complaint)}")
-            await self._pause(remote, pause_s)
+                return await self._told(remote, end, complaint)
+            self._may_leave_jobs = True
+            if not self._may_submit_again(remote.job.id, complaint):
+                return self._untold(remote, srun, complaint)
+            self._tell_of_pause(complaint)
+            await self._pause(remote.job.id, pause_s)
             pause_s = min(longest_s, 2 * pause_s)
+            if not await self._has_ended(remote, complaint):
+                return self._untold(remote, srun, complaint)
 
-    async def _pause(self, remote: RemoteJob, seconds: float) -> None:
+    async def _told(self, remote: RemoteJob, end: NodeEnd, complaint: str) -> Outcome:
+        """How a job ended of which its node has told."""
+        outcome = outcome_told(end, self._causes.get(remote.job.id), complaint)
+        # What isn't seen here yet would be read as what the prover did not say.
+        unseen = await files_unseen(end.files)
+        if unseen and outcome.status is not Status.INTERRUPTED:
+            reason = f"what node {end.node} wrote is not seen here: {listed(unseen)}"
+            return outcome._replace(status=Status.INTERRUPTED, reason=reason)
+        return outcome
+
+    def _untold(self, remote: RemoteJob, srun: Outcome, complaint: str) -> Outcome:
+        """How a job ended of which no node has told."""
+        live = self.live.get(remote.job.id)
+        node = live.start.node if live else ""
+        return outcome_untold(self._causes.get(remote.job.id), srun, complaint, node)
+
+    def _may_submit_again(self, job_id: str, complaint: str) -> bool:
+        """Whether a job that did not begin may begin if Slurm is asked once more."""
+        if job_id in self.live or self._is_to_end(job_id):
+            return False
+        if self._causes.get(job_id) is LOST:
+            return True
+        return may_submit_again(complaint, others_wait=len(self._remotes) > 1)
+
+    def _is_to_end(self, job_id: str) -> bool:
+        """Whether somebody wants a job to end. What Slurm has lost may begin anew."""
+        return self._causes.get(job_id, LOST) is not LOST
+
+    def _tell_of_pause(self, complaint: str) -> None:
+        if not self._has_told_of_pause:
+            self._has_told_of_pause = True
+            say(f"Slurm takes no job now, and is asked again: {errors_told(complaint)}")
+
+    async def _pause(self, job_id: str, seconds: float) -> None:
         """Wait, but not for a job that is to be ended."""
         import asyncio
 
         until = time.monotonic() + seconds
-        while time.monotonic() < until and remote.cause is None:
+        while time.monotonic() < until and not self._is_to_end(job_id):
             await asyncio.sleep(0.2)
+
+    async def _has_ended(self, remote: RemoteJob, complaint: str) -> bool:
+        """Let Slurm end what srun may have left of a job; whether it knows nothing of that now.
+
+        What srun could not launch may have begun on its node all the same: a second one would run
+        beside it, and write to the same files. False too where the job is to end.
+        """
+        job_id = remote.job.id
+        pause_s, longest_s = RETRY_S
+        gently_until = until = math.inf
+        while not self._is_to_end(job_id):
+            left = await self._left_of(remote, complaint)
+            if left is not None and not left:
+                self._causes.pop(job_id, None)  # it was lost
+                return True
+            now = time.monotonic()
+            if left and until == math.inf:
+                gently_until, until = now + NODE_ENDS_S, now + CANCELLED_S
+            if now > until:
+                reason = f"Slurm does not end what was submitted first: {listed(left or ())}"
+                self._causes[job_id] = Cause(Status.INTERRUPTED, reason)
+            if left:
+                is_step = "." in left[0]
+                command = scancel_command(left, gently=is_step and now < gently_until)
+                await self._call(f"~end-{os.path.basename(job_id)}", command)
+            await self._pause(job_id, pause_s)
+            pause_s = min(longest_s, 2 * pause_s)
+        return False
+
+    async def _left_of(self, remote: RemoteJob, complaint: str) -> list[str] | None:
+        """The jobs or steps that Slurm has of a job of ours; None where it can't tell."""
+        name = f"~left-{os.path.basename(remote.job.id)}"
+        told = slurm_ids_told(complaint)
+        if not self._batch.header.most_jobs:  # in an allocation srun names what it launches
+            steps = await self._ask(name, squeue_command("--steps", "--format=%i"))
+            return None if steps is None else [step for step in steps if step == told.step]
+        lines = await self._ask(name, jobs_command(self._batch.id, "%i %k"))
+        if lines is None:
+            return None
+        jobs: list[str] = []
+        for line in lines:
+            number, _, comment = line.partition(" ")
+            if number == told.job or comment.strip() == remote.comment:
+                jobs.append(number)
+        return jobs
 
     async def _submit(self, remote: RemoteJob, on_start: OnStart) -> Outcome:
         """Call srun for a job; how that ended."""
@@ -15831,8 +15932,6 @@ class SlurmExecutor:
 
         for path in (remote.said, remote.complained, remote.report):
             remove_file(path)
-        remote.was_seen = False
-        remote.unseen = 0
         job = remote.job
         srun = Job(
             id=job.id,
@@ -15857,7 +15956,6 @@ class SlurmExecutor:
         """The command line that runs a job on a node."""
         job = remote.job
         limits = job.limits
-        task = job.task_ids[0] if job.task_ids else os.path.basename(job.id)
         spec = json.dumps(encode(remote.as_node_job(self._environment)))
         pieces = range(0, len(spec), ARGUMENT_CHARS)
         words = [
@@ -15883,7 +15981,7 @@ class SlurmExecutor:
             *shlex.split(self._batch.header.options.slurm_args),
             # By this name we find it: nothing else may be said of it.
             f"--job-name={slurm_name(self._batch.id)}",
-            f"--comment={task}",
+            f"--comment={remote.comment}",
             *own_command(),
             SUPERVISE,
             *(spec[start : start + ARGUMENT_CHARS] for start in pieces),
@@ -15900,18 +15998,34 @@ class SlurmExecutor:
 
     def _note_start(self, remote: RemoteJob, on_start: OnStart) -> bool:
         """Take note of a job's begin, once; whether it has begun."""
-        if remote.begun:
+        job_id = remote.job.id
+        if job_id in self.live:
             return True
-        remote.begun = told_by_node(NodeStart, remote.said)
-        if remote.begun is None:
+        start = told_by_node(NodeStart, remote.said)
+        if start is None:
             return False
-        remote.started = time.monotonic()
-        self.live[remote.job.id] = remote
-        begun = remote.begun
-        on_start(begun.pid, begun.started, begun.node, begun.boot_id)
-        if remote.cause:  # it was to be ended while it waited in the queue
-            self.stop(remote.job.id, remote.cause.reason)
+        self.live[job_id] = OnNode(remote.job, start, time.monotonic())
+        on_start(start.pid, start.started, start.node, start.boot_id)
+        cause = self._causes.get(job_id)
+        if cause:  # it was to be ended while it waited in the queue
+            self.stop(job_id, cause.reason)
         return True
+
+
+class SlurmIds(NamedTuple):
+    """What Slurm calls a job, and the step in which srun runs it; "" as far as it hasn't told."""
+
+    job: str
+    step: str
+
+
+def slurm_ids_told(complaint: str) -> SlurmIds:
+    """The job and the step that srun's words name."""
+    steps = re.findall(r"StepId=(\d+\.\d+)", complaint)
+    if steps:
+        return SlurmIds(steps[-1].partition(".")[0], steps[-1])
+    jobs = re.findall(r"job (\d+) (?:queued|has been)", complaint)
+    return SlurmIds(jobs[-1] if jobs else "", "")
 
 
 def own_command() -> tuple[str, ...]:
@@ -16082,13 +16196,16 @@ def outcome_told(end: NodeEnd, ours: Cause | None, complaint: str) -> Outcome:
     return outcome._replace(status=cause.status, reason=cause.reason)
 
 
-def outcome_untold(remote: RemoteJob, srun: Outcome, complaint: str) -> Outcome:
-    """How a job ended of which no node has told."""
-    node = remote.begun.node if remote.begun else ""
-    cause = remote.cause
-    if cause is None and remote.is_lost:
-        cause = Cause(Status.INTERRUPTED, "Slurm knows nothing of its job any more")
-    cause = cause or slurm_cause(complaint)
+# Its job was in the queue, or ran, and is not known any more.
+LOST = Cause(Status.INTERRUPTED, "Slurm knows nothing of its job any more")
+
+
+def outcome_untold(ours: Cause | None, srun: Outcome, complaint: str, node: str) -> Outcome:
+    """How a job ended of which no node has told.
+
+    `ours`: why we wanted it to end. `node`: where it began, "" if it didn't.
+    """
+    cause = ours or slurm_cause(complaint)
     if cause is None and srun.status is Status.FAILED:
         cause = Cause(Status.FAILED, srun.reason)
     if cause is None:
@@ -16175,19 +16292,21 @@ def own_node() -> str:
 # --- What an earlier run has left on a cluster ----------------------------------------------------
 
 
-SQUEUE = ("squeue", "--noheader")
+def squeue_command(*words: str) -> tuple[str, ...]:
+    """The command that lists what we have in Slurm's queue, or running."""
+    return ("squeue", "--noheader", f"--user={os.getuid()}", *words)
 
 
-def squeue_command(batch_id: str) -> tuple[str, ...]:
-    """The command that lists the numbers of a batch's jobs."""
-    return (*SQUEUE, f"--user={os.getuid()}", f"--name={slurm_name(batch_id)}", "--format=%i")
+def jobs_command(batch_id: str, form: str = "%i") -> tuple[str, ...]:
+    """The command that lists a batch's jobs: their numbers, or more in one of squeue's formats."""
+    return squeue_command(f"--name={slurm_name(batch_id)}", f"--format={form}")
 
 
 def slurm_ids(batch_id: str) -> list[str]:
     """The jobs and steps of a batch that are in the queue or run. Raises InputError."""
-    ids = ask_slurm(*squeue_command(batch_id)).split()
+    ids = ask_slurm(*jobs_command(batch_id)).split()
     # In an allocation they are steps of a job that has another name, and is not ours to cancel.
-    steps = ask_slurm(*SQUEUE, f"--user={os.getuid()}", "--steps", "--format=%i %j")
+    steps = ask_slurm(*squeue_command("--steps", "--format=%i %j"))
     for line in steps.splitlines():
         step_id, _, step_name = line.strip().partition(" ")
         if step_name.strip() == slurm_name(batch_id) and step_id.partition(".")[0] not in ids:

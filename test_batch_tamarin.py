@@ -13326,6 +13326,33 @@ def test_a_job_that_was_taken_though_srun_did_not_hear_of_it_does_not_stay(clust
     assert wait_for(lambda: not cluster.queue())
 
 
+# In the place of srun: the first job begins on its node, and its driver is told that it did not.
+UNHEARD = """
+[ -e unheard ] && exec $SRUN "$@"
+while case "$1" in --*) true;; *) false;; esac; do OPTIONS="$OPTIONS $1"; shift; done
+printf '#!/bin/sh\\nexec "$@"\\n' > batch.sh
+JOB=$(sbatch --parsable --output=/dev/null $OPTIONS batch.sh "$@")
+touch unheard
+until [ -e marks ]; do sleep 0.05; done
+echo "srun: error: Task launch for StepId=$JOB.0 failed on node n1: Socket timed out" >&2
+exit 1
+"""
+
+
+def test_what_srun_could_not_launch_has_ended_before_it_is_submitted_again(cluster):
+    cluster.make(1)
+    path = cluster.path_with_srun(UNHEARD)
+    process = cluster.start("run", "recipe.json", "--no-cache", env={**os.environ, "PATH": path})
+    wait_for(lambda: len(cluster.marks()) == 2)
+    assert len(cluster.queue()) == 1
+    cluster.go()
+    _, told = end_of(process)
+    assert process.returncode == 0, told
+    assert "is asked again: Task launch" in told
+    assert cluster.verdicts() == all_verified(1)
+    assert not (cluster.path / "twice").exists()
+
+
 def test_in_an_allocation_steps_fill_it(cluster):
     cluster.make(8, WAIT_FOR_FOUR)
     asked = ["salloc", "-N2", "--ntasks=2", "--cpus-per-task=2", "--mem-per-cpu=3000", "--time=9"]
@@ -13449,19 +13476,56 @@ def test_why_slurm_ended_a_job(words, status, reason):
         assert cause.status == status and reason in cause.reason
 
 
-def test_a_job_is_lost_that_was_in_the_queue_and_is_not_twice(tmp_path):
+def test_a_job_is_lost_that_was_in_the_queue_and_is_not_twice():
     """A controller has crashed: srun waits for ever. Some jobs are in the queue of elsewhere."""
-    job = bt.Job("a", 1, (), "", {}, bt.NO_LIMITS, "", "")
-    lost = bt.RemoteJob(job, str(tmp_path))
-    (tmp_path / "a.err").write_text("srun: job 17 queued and waiting for resources\n")
-    for _ in range(3):
-        lost.look_for({"16"})
-    assert not lost.is_lost
-    lost.look_for({"16", "17"})
-    lost.look_for({"16"})
-    assert not lost.is_lost
-    lost.look_for(set())
-    assert lost.is_lost
+    looks = bt.QueueLooks()
+    ours = ["17", "18", ""]
+    assert looks.lost(ours, {"16"}) == set()
+    assert looks.lost(ours, {"16"}) == set()
+    assert looks.lost(ours, {"16", "17"}) == set()
+    assert looks.lost(ours, {"16"}) == set()
+    assert looks.lost(ours, {"17"}) == set()
+    assert looks.lost(ours, ()) == set()
+    assert looks.lost(ours, ()) == {"17"}
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        ("srun: job 17 queued and waiting for resources", ("17", "")),
+        ("srun: job 17 has been allocated resources\nsrun: error: Task launch for StepId=17.3 "
+         "failed on node n1: Socket timed out on send/recv operation", ("17", "17.3")),
+        ("srun: error: Unable to allocate resources", ("", "")),
+    ],
+)  # fmt: skip
+def test_what_srun_calls_its_job(words, ids):
+    assert bt.slurm_ids_told(words) == ids
+
+
+@pytest.mark.parametrize(
+    ("most_jobs", "listing", "complaint", "left"),
+    [
+        (9, ["12 a--l--p", "13 b--l--p", "14 (null)"], "", ["12"]),
+        (9, ["12 (null)", "13 b--l--p"], "srun: job 12 queued and waiting", ["12"]),
+        (9, [], "srun: job 12 queued and waiting", []),
+        (0, ["7.1", "7.2"], "Task launch for StepId=7.2 failed", ["7.2"]),
+        (0, ["7.1", "7.2"], "Unable to create step for job 7: Socket timed out", []),
+        (0, None, "Task launch for StepId=7.2 failed", None),
+    ],
+    ids=["by comment", "by number", "gone", "step", "no step", "no answer"],
+)
+def test_what_slurm_may_have_of_a_job_that_srun_gave_up(
+    tmp_path, monkeypatch, most_jobs, listing, complaint, left
+):
+    async def ask(name, command):
+        return listing
+
+    batch = bt.Batch(bt.Header(most_jobs=most_jobs))
+    executor = bt.SlurmExecutor(batch, str(tmp_path), None)
+    monkeypatch.setattr(executor, "_ask", ask)
+    job = bt.Job("a--l--p", 1, (), "", {}, bt.NO_LIMITS, "", "", ("a--l--p",))
+    remote = bt.RemoteJob(job, str(tmp_path))
+    assert asyncio.run(executor._left_of(remote, complaint)) == left
 
 
 def node_end(status, code=None, by="", reason="stopped by SIGTERM"):
