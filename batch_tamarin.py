@@ -15889,24 +15889,22 @@ class SlurmExecutor:
         """
         job_id = remote.job.id
         pause_s, longest_s = RETRY_S
-        gently_until = until = math.inf
-        while not self._is_to_end(job_id):
+        until = math.inf  # by then it has ended: counted from when Slurm tells that it is there
+        while not self._is_to_end(job_id) and time.monotonic() < until:
             left = await self._left_of(remote, complaint)
             if left is not None and not left:
                 self._causes.pop(job_id, None)  # it was lost
                 return True
-            now = time.monotonic()
-            if left and until == math.inf:
-                gently_until, until = now + NODE_ENDS_S, now + CANCELLED_S
-            if now > until:
-                reason = f"Slurm does not end what was submitted first: {listed(left or ())}"
-                self._causes[job_id] = Cause(Status.INTERRUPTED, reason)
             if left:
-                is_step = "." in left[0]
-                command = scancel_command(left, gently=is_step and now < gently_until)
+                until = min(until, time.monotonic() + CANCELLED_S)
+                is_early = time.monotonic() < until - CANCELLED_S + NODE_ENDS_S
+                command = scancel_command(left, gently=is_early and "." in left[0])
                 await self._call(f"~end-{os.path.basename(job_id)}", command)
             await self._pause(job_id, pause_s)
             pause_s = min(longest_s, 2 * pause_s)
+        if not self._is_to_end(job_id):
+            reason = "Slurm does not end what was submitted first, and may have begun"
+            self._causes[job_id] = Cause(Status.INTERRUPTED, reason)
         return False
 
     async def _left_of(self, remote: RemoteJob, complaint: str) -> list[str] | None:
