@@ -28874,6 +28874,30 @@ def write_check_report(check: CheckJob) -> None:
 JSON_COLUMNS = 100  # of a line in a recipe that `init` writes
 
 
+class InitAsked(NamedTuple):
+    """What is asked of a recipe that is to be written."""
+
+    recipe_file: str  # where to
+    yes: bool  # nobody is to be asked: what stands here counts, else defaults
+    provers: Sequence[str]  # PROGRAM or ALIAS=PROGRAM
+    lemmas: Sequence[LemmaWish]
+    flags: Sequence[str]
+    options: Sequence[str]  # of provers
+    resources: Json  # of a job, as in a recipe
+    # Of the recipe's `config`: "" and 0 leave it to the results that it is made from, or to us.
+    cores: int | str
+    memory: float | str  # GB, "max" or "50%"
+    timeout_s: float
+    results: str  # the directory
+
+    def config(self) -> Json:
+        """What is asked for a recipe's `config`."""
+        asked = {"global_max_cores": self.cores, "global_max_memory": self.memory}
+        asked["default_timeout"] = self.timeout_s
+        asked["output_directory"] = self.results
+        return {key: value for key, value in asked.items() if value}
+
+
 def command_init(args: argparse.Namespace) -> int:
     """Write a recipe for some theories; or, --from results, one with limits that were measured.
 
@@ -28891,38 +28915,48 @@ def command_init(args: argparse.Namespace) -> int:
             "default"
         )
     refuse_existing(args.output, args.force)
+    asked = init_asked(args)
     room = own_machine()
     if args.measured:
-        data = measured_recipe(args.measured, args.output, asked_config(args))
+        data = measured_recipe(args.measured, asked.recipe_file, asked.config())
     else:
-        data = recipe_of_theories(args, paths, room)
-    write_recipe(args, data, room)
+        data = recipe_of_theories(asked, paths, room)
+    write_recipe(asked, data, room)
     return 0
 
 
-def asked_config(args: argparse.Namespace) -> Json:
-    """What the command line says for a recipe's `config`."""
-    asked = {"global_max_cores": args.cores, "global_max_memory": args.memory}
-    asked["default_timeout"] = args.timeout
-    asked["output_directory"] = args.results
-    return {key: value for key, value in asked.items() if value}
+def init_asked(args: argparse.Namespace) -> InitAsked:
+    """What the command line asks of a recipe."""
+    return InitAsked(
+        recipe_file=args.output,
+        yes=args.yes,
+        provers=args.prover,
+        lemmas=args.lemma,
+        flags=args.define,
+        options=args.option,
+        resources=args.limits,
+        cores=args.cores or "",
+        memory=args.memory or "",
+        timeout_s=args.timeout,
+        results=args.results,
+    )
 
 
-def recipe_of_theories(args: argparse.Namespace, paths: Sequence[str], room: Limits) -> Json:
+def recipe_of_theories(asked: InitAsked, paths: Sequence[str], room: Limits) -> Json:
     """A recipe for the theories among some files. Raises InputError."""
-    provers = ask_provers(args)
-    sources = sources_to_prove(args, paths, provers)
-    config = ask_limits(args, room)
+    provers = ask_provers(asked)
+    sources = sources_to_prove(asked, paths, provers)
+    config = ask_limits(asked, room)
     resources = default_resources(config, room)
     names = names_apart([source.path for source in sources])
     tasks: Json = {}
     for source in sources:
         name = names[source.path]
-        tasks[name] = ask_task(args, source, name, provers, resources)
-    config["output_directory"] = ask(args, "directory for the results", args.results, str)
-    versions = recipe_versions(provers, args.output)
+        tasks[name] = ask_task(asked, source, name, provers, resources)
+    config["output_directory"] = ask(asked, "directory for the results", asked.results, str)
+    versions = recipe_versions(provers, asked.recipe_file)
     data = {"config": config, "tamarin_versions": versions, "tasks": tasks}
-    leave_out_refused(args.output, data, provers, room)
+    leave_out_refused(asked.recipe_file, data, provers, room)
     return data
 
 
@@ -28976,19 +29010,19 @@ def leave_out_prover(tasks: Json, entry: str, alias: str) -> None:
         tasks.pop(entry, None)
 
 
-def write_recipe(args: argparse.Namespace, data: Json, room: Limits) -> None:
+def write_recipe(asked: InitAsked, data: Json, room: Limits) -> None:
     """Show a recipe, and write it unless the user says no. Raises InputError."""
-    recipe = Recipe(args.output, json_lines(data) + "\n")
+    recipe = Recipe(asked.recipe_file, json_lines(data) + "\n")
     # What can't be planned is refused here, before it is written.
     planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
     raise_unreadable(planned.tasks.values())
     print_out(recipe.text)
-    answer = ask(args, f"write this to {args.output}?", "yes", str)
+    answer = ask(asked, f"write this to {asked.recipe_file}?", "yes", str)
     if answer.lower() not in ("y", "yes"):
         raise InputError("nothing was written")
-    write_file(args.output, recipe.text)
+    write_file(asked.recipe_file, recipe.text)
     count = plural(len(planned.tasks), "task")
-    say(f"{count}; next: batch_tamarin.py check {quoted([args.output])}")
+    say(f"{count}; next: batch_tamarin.py check {quoted([asked.recipe_file])}")
 
 
 def json_lines(value: Any, indent: str = "") -> str:
@@ -29007,13 +29041,13 @@ def json_lines(value: Any, indent: str = "") -> str:
     return f"{opening}\n{body}\n{indent}{closing}"
 
 
-def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[str], T]) -> T:
+def ask(asked: InitAsked, question: str, default: Any, check: Callable[[str], T]) -> T:
     """The answer that a user gives on the terminal; with --yes the default.
 
     `check` makes a value of the text, or raises InputError or ArgumentTypeError: then the question
     is asked again. Enter takes the default. Raises InputError at the end of the input.
     """
-    if args.yes:
+    if asked.yes:
         return check(str(default))
     prompt = printable(f"{question} [{default}]: ")
     while True:
@@ -29028,18 +29062,20 @@ def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[
             say(f"error: {error}")
 
 
-def ask_provers(args: argparse.Namespace) -> dict[str, Prover]:
+def ask_provers(asked: InitAsked) -> dict[str, Prover]:
     """The provers to use, by alias; those on PATH are shown with their versions."""
     found = [name for name in ("tamarin-prover", "tamarin-rs") if find_program(name)]
     # Who is asked should know what there is to choose from.
-    if found and not args.yes:
+    if found and not asked.yes:
         for prover in provers_named(" ".join(found)).values():
             program = find_program(prover.command[0])
             version = prover.version or "unknown"
             say(f"found {program}, version {version}")
     # Quoted: there may be blanks in a path.
-    default = quoted(args.prover or found[:1])
-    return ask(args, "provers (commands or files; ALIAS=PROGRAM names one)", default, provers_named)
+    default = quoted(asked.provers or found[:1])
+    return ask(
+        asked, "provers (commands or files; ALIAS=PROGRAM names one)", default, provers_named
+    )
 
 
 def provers_named(text: str) -> dict[str, Prover]:
@@ -29101,15 +29137,15 @@ def aliases_of_programs(provers: Sequence[Prover]) -> list[str]:
     return [prover.alias for prover in provers]
 
 
-def ask_limits(args: argparse.Namespace, room: Limits) -> Json:
+def ask_limits(asked: InitAsked, room: Limits) -> Json:
     """The recipe's `config`: what all jobs together may use, and the time of one."""
     room_gb = room.memory_mb / 1024
     question = f"cores for all jobs together (here: {room.cores})"
-    cores = ask(args, question, args.cores or "max", cores_argument)
+    cores = ask(asked, question, asked.cores or "max", cores_argument)
     question = f"GB for all jobs together (here: {room_gb:.3g})"
-    memory = ask(args, question, args.memory or "max", memory_argument)
-    default_s = args.timeout or DEFAULT_TIMEOUT_S
-    timeout_s = ask(args, "seconds for one lemma", default_s, seconds_argument)
+    memory = ask(asked, question, asked.memory or "max", memory_argument)
+    default_s = asked.timeout_s or DEFAULT_TIMEOUT_S
+    timeout_s = ask(asked, "seconds for one lemma", default_s, seconds_argument)
     return {
         "global_max_cores": cores,
         "global_max_memory": memory,
@@ -29195,14 +29231,14 @@ def theories_below(folder: str) -> list[str]:
 
 
 def sources_to_prove(
-    args: argparse.Namespace, paths: Iterable[str], provers: Mapping[str, Prover]
+    asked: InitAsked, paths: Iterable[str], provers: Mapping[str, Prover]
 ) -> list[SourceTheory]:
     """The theories among some files that can be proven; the others are named.
 
     Raises InputError when there is none.
     """
     left_out: dict[str, InputError] = {}  # by path
-    sources = read_sources(args, paths, left_out)
+    sources = read_sources(asked, paths, left_out)
     includers: dict[str, str] = {}  # by real path of what they include
     for source in sources:
         includers.update(dict.fromkeys(source.includes, source.path))
@@ -29212,7 +29248,7 @@ def sources_to_prove(
             left_out[path] = InputError(f"is included by {includer}", path)
     for source in sources:
         try:
-            refuse_unprovable(args, source, provers)
+            refuse_unprovable(asked, source, provers)
         except InputError as error:
             left_out.setdefault(source.path, error)
     left = [source for source in sources if source.path not in left_out]
@@ -29220,13 +29256,13 @@ def sources_to_prove(
         raise InputError("\n".join(map(str, left_out.values())))
     for reason in left_out.values():
         say(f"left out: {reason}")
-    refuse_left_out_words(args, left)
+    refuse_left_out_words(asked, left)
     say_notes(left)
     return left
 
 
 def read_sources(
-    args: argparse.Namespace, paths: Iterable[str], left_out: dict[str, InputError]
+    asked: InitAsked, paths: Iterable[str], left_out: dict[str, InputError]
 ) -> list[SourceTheory]:
     """The theories among some files that can be read and are no results; the others are noted.
 
@@ -29236,7 +29272,7 @@ def read_sources(
     unreadable: list[InputError] = []
     for path in paths:
         try:
-            source = read_source(path, args.define)
+            source = read_source(path, asked.flags)
         except InputError as error:
             left_out[path] = error
             unreadable.append(error)
@@ -29248,7 +29284,7 @@ def read_sources(
             left_out[path] = error
     messages: list[str] = []
     if sources:
-        messages += idle_words(args, sources)
+        messages += idle_words(asked, sources)
     if messages:
         # A word may mean something in what can't be read.
         raise InputError("\n".join([*messages, *map(str, unreadable)]))
@@ -29315,33 +29351,33 @@ def among(flags: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
 
 
 def refuse_unprovable(
-    args: argparse.Namespace, source: SourceTheory, provers: Mapping[str, Prover]
+    asked: InitAsked, source: SourceTheory, provers: Mapping[str, Prover]
 ) -> None:
     """Raise InputError where no lemma could be proven: `check` would refuse the recipe."""
-    wishes = wishes_for(args, source)
-    if not wishes and args.lemma:
-        lemma_items(args.lemma, source)  # tells what is wrong with the first
+    wishes = wishes_for(asked, source)
+    if not wishes and asked.lemmas:
+        lemma_items(asked.lemmas, source)  # tells what is wrong with the first
     if not source.theory.lemmas and not wishes:
         needs = hidden_words(source)
         # On a terminal we ask for them.
-        if args.yes or not needs:
+        if asked.yes or not needs:
             raise InputError(needs or "has no lemmas: nothing to prove", source.path)
     if source.theory.diff:
         provers_with_diff(provers, source.path)
     for prover in provers.values():
         environment = prover_environment(prover)
-        for oracle in used_oracles(source.theory, args.option, os.getcwd()):
+        for oracle in used_oracles(source.theory, asked.options, os.getcwd()):
             problem = oracle_problem(oracle, environment)
             if problem:
                 raise InputError(f"its oracle {oracle} {problem}", source.path)
 
 
-def idle_words(args: argparse.Namespace, sources: Sequence[SourceTheory]) -> Iterator[str]:
+def idle_words(asked: InitAsked, sources: Sequence[SourceTheory]) -> Iterator[str]:
     """What to say of each flag and lemma of the command line that no theory knows."""
     known_flags = flags_of_all(sources)
-    for flag in unknown_flags(args, sources):
+    for flag in unknown_flags(asked, sources):
         yield idle_flag(flag, "theory", known_flags)
-    for wish in wishes_in_vain(args, sources):
+    for wish in wishes_in_vain(asked, sources):
         yield no_lemma_anywhere(wish, sources)
 
 
@@ -29353,25 +29389,25 @@ def flags_of_all(sources: Iterable[SourceTheory]) -> set[str]:
     return known
 
 
-def unknown_flags(args: argparse.Namespace, sources: Iterable[SourceTheory]) -> list[str]:
+def unknown_flags(asked: InitAsked, sources: Iterable[SourceTheory]) -> list[str]:
     """The flags of the command line that none of these theories asks for."""
     known = flags_of_all(sources)
-    return [flag for flag in dict.fromkeys(args.define) if flag not in known]
+    return [flag for flag in dict.fromkeys(asked.flags) if flag not in known]
 
 
-def wishes_in_vain(args: argparse.Namespace, sources: Iterable[SourceTheory]) -> list[LemmaWish]:
+def wishes_in_vain(asked: InitAsked, sources: Iterable[SourceTheory]) -> list[LemmaWish]:
     """What of the --lemma options selects nothing of these theories."""
-    in_vain: list[LemmaWish] = list(args.lemma)
+    in_vain: list[LemmaWish] = list(asked.lemmas)
     for source in sources:
         in_vain = [wish for wish in in_vain if not selects_something(wish, source)]
     return in_vain
 
 
-def refuse_left_out_words(args: argparse.Namespace, left: Sequence[SourceTheory]) -> None:
+def refuse_left_out_words(asked: InitAsked, left: Sequence[SourceTheory]) -> None:
     """Raise InputError for a lemma that only theories have that are left out; warn of a flag."""
-    for flag in unknown_flags(args, left):
+    for flag in unknown_flags(asked, left):
         warn(f"-D {flag}: only theories that are left out ask for this flag")
-    for wish in wishes_in_vain(args, left):
+    for wish in wishes_in_vain(asked, left):
         message = f"--lemma '{wish.text}': only theories that are left out have such a lemma"
         raise InputError(message)
 
@@ -29401,9 +29437,9 @@ def say_notes(sources: Iterable[SourceTheory]) -> None:
         )
 
 
-def wishes_for(args: argparse.Namespace, source: SourceTheory) -> list[LemmaWish]:
+def wishes_for(asked: InitAsked, source: SourceTheory) -> list[LemmaWish]:
     """What of the --lemma options selects something of a theory."""
-    return [wish for wish in args.lemma if selects_something(wish, source)]
+    return [wish for wish in asked.lemmas if selects_something(wish, source)]
 
 
 def selects_something(wish: LemmaWish, source: SourceTheory) -> bool:
@@ -29471,7 +29507,7 @@ def safe_name(path: str, depth: int = 1) -> str:
 
 
 def ask_task(
-    args: argparse.Namespace,
+    asked: InitAsked,
     source: SourceTheory,
     name: str,
     provers: Mapping[str, Prover],
@@ -29480,23 +29516,23 @@ def ask_task(
     """The recipe's entry for one theory; `resources`: its limits by default. Raises InputError."""
     file = source.path
     if source.known_flags:
-        source = ask_flags(args, source)
+        source = ask_flags(asked, source)
     entry: Json = {
-        "theory_file": recipe_path(file, args.output),
-        "tamarin_versions": ask_aliases(args, source, provers),
+        "theory_file": recipe_path(file, asked.recipe_file),
+        "tamarin_versions": ask_aliases(asked, source, provers),
         "output_file_prefix": name,
     }
-    options = ask_options(args, source)
+    options = ask_options(asked, source)
     if options:
         entry["tamarin_options"] = options
     if source.flags:
         entry["preprocess_flags"] = list(source.flags)
-    entry["lemmas"] = ask_lemmas(args, source, options)
-    entry["resources"] = ask_resources(args, file, resources)
+    entry["lemmas"] = ask_lemmas(asked, source, options)
+    entry["resources"] = ask_resources(asked, file, resources)
     return entry
 
 
-def ask_flags(args: argparse.Namespace, source: SourceTheory) -> SourceTheory:
+def ask_flags(asked: InitAsked, source: SourceTheory) -> SourceTheory:
     """A theory with the flags that the user wants for it."""
     known = ", ".join(source.known_flags)
     question = f"flags of {source.path} (it asks for {known})"
@@ -29509,11 +29545,11 @@ def ask_flags(args: argparse.Namespace, source: SourceTheory) -> SourceTheory:
         wanted = source
         if tuple(flags) != source.flags:
             wanted = read_source(source.path, flags)
-        if not wanted.theory.lemmas and not wishes_for(args, wanted):
+        if not wanted.theory.lemmas and not wishes_for(asked, wanted):
             raise InputError(f"with these flags there is no lemma: {hidden_words(wanted)}")
         return wanted
 
-    return ask(args, question, " ".join(source.flags) or NONE, check)
+    return ask(asked, question, " ".join(source.flags) or NONE, check)
 
 
 # The answer that an empty list is.
@@ -29531,9 +29567,7 @@ def list_answer(text: str) -> list[str]:
     return [] if words == [NONE] else words
 
 
-def ask_aliases(
-    args: argparse.Namespace, source: SourceTheory, provers: Mapping[str, Prover]
-) -> list[str]:
+def ask_aliases(asked: InitAsked, source: SourceTheory, provers: Mapping[str, Prover]) -> list[str]:
     """The aliases of the provers that prove a theory. Raises InputError when none can."""
     aliases = list(provers)
     if source.theory.diff:
@@ -29551,7 +29585,7 @@ def ask_aliases(
             raise InputError("at least one")
         return chosen
 
-    return ask(args, f"provers for {source.path}", quoted(aliases), check)
+    return ask(asked, f"provers for {source.path}", quoted(aliases), check)
 
 
 def provers_with_diff(provers: Mapping[str, Prover], file: str) -> list[str]:
@@ -29562,7 +29596,7 @@ def provers_with_diff(provers: Mapping[str, Prover], file: str) -> list[str]:
     return aliases
 
 
-def ask_options(args: argparse.Namespace, source: SourceTheory) -> list[str]:
+def ask_options(asked: InitAsked, source: SourceTheory) -> list[str]:
     """The options of the provers for a theory."""
     needed = [DIFF.name] if source.theory.diff else []
 
@@ -29572,26 +29606,24 @@ def ask_options(args: argparse.Namespace, source: SourceTheory) -> list[str]:
             raise InputError(problem.message)
         return options
 
-    default = [option for option in args.option if option not in needed]
+    default = [option for option in asked.options if option not in needed]
     question = f"options of the provers for {source.path}"
-    return [*needed, *ask(args, question, quoted(default) or NONE, check)]
+    return [*needed, *ask(asked, question, quoted(default) or NONE, check)]
 
 
-def ask_lemmas(
-    args: argparse.Namespace, source: SourceTheory, options: Sequence[str]
-) -> list[Json]:
+def ask_lemmas(asked: InitAsked, source: SourceTheory, options: Sequence[str]) -> list[Json]:
     """The `lemmas` of a recipe's task that has these options."""
 
     def check(text: str) -> list[Json]:
         wishes = [lemma_argument(word) for word in text.split()]
         return lemma_items(wishes, source, options)
 
-    if not args.yes:
+    if not asked.yes:
         listing = ", ".join(lemmas_by_name(source.theory))
         say(f"lemmas of {source.path}: {listing or 'none'}")
-    default = " ".join(wish.text for wish in wishes_for(args, source)) or "*"
+    default = " ".join(wish.text for wish in wishes_for(asked, source)) or "*"
     question = "lemmas (names or patterns; '!pattern' takes away; 'NAME:timeout=60,memory=8')"
-    return ask(args, question, default, check)
+    return ask(asked, question, default, check)
 
 
 def lemma_items(
@@ -29638,16 +29670,16 @@ def no_lemma_anywhere(wish: LemmaWish, sources: Sequence[SourceTheory]) -> str:
     return f"--lemma '{wish.text}': no theory has such a lemma{did_you_mean(pattern, names)}"
 
 
-def ask_resources(args: argparse.Namespace, file: str, resources: Json) -> Json:
+def ask_resources(asked: InitAsked, file: str, resources: Json) -> Json:
     """The `resources` of a recipe's task, `resources` by default."""
-    wanted = {**resources, **args.limits}
+    wanted = {**resources, **asked.resources}
     words = [f"{key.removeprefix('max_')}={value}" for key, value in wanted.items()]
     question = f"limits of one job of {file} (timeout=SECONDS too)"
 
     def check(text: str) -> Json:
         return {**resources, **resources_argument(text)}
 
-    return ask(args, question, ",".join(words), check)
+    return ask(asked, question, ",".join(words), check)
 
 
 # --- init --from: a recipe of results -------------------------------------------------------------
