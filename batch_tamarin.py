@@ -29701,6 +29701,11 @@ class Measured(NamedTuple):
         return self.result.verdict
 
     @property
+    def is_implied(self) -> bool:
+        """Whether it only follows from another one's result."""
+        return self.result is not None and self.result.status is Status.IMPLIED
+
+    @property
     def rank(self) -> tuple[bool, bool, float]:
         """The smaller the better: answers first, then other verdicts, of these the fastest."""
         wall_s = math.inf
@@ -29726,6 +29731,7 @@ class MeasuredLemma(NamedTuple):
     lemma: str
     prover: str
     flags: tuple[str, ...]
+    attacker: str  # the variant, where 'implies' puts these in order: none stands for another
 
 
 def measured_recipe(results: str, recipe_file: str, asked: Json) -> Json:
@@ -29748,6 +29754,7 @@ def measured_recipe(results: str, recipe_file: str, asked: Json) -> Json:
         aliases[plan.prover] = None
     if not groups:
         raise InputError("holds no results of lemmas that are there now", printable(directory))
+    before = recipe_of(batch)
     uses = Counter(entry.name for entry in groups)
     names = TaskIds()
     tasks: Json = {}
@@ -29756,13 +29763,20 @@ def measured_recipe(results: str, recipe_file: str, asked: Json) -> Json:
         # A pattern of theories is as many entries.
         if uses[name] > 1:
             name = names.new(group[0].prefix)
-        tasks[name] = measured_entry(batch, group, recipe_file)
+        tasks[name] = measured_entry(batch, before, group, recipe_file)
     config = measured_config(batch.header, asked)
     checker = str(config.get("recheck_with", ""))
     if checker in batch.provers:
         aliases[checker] = None
     versions = {alias: measured_prover(batch, alias, recipe_file) for alias in aliases}
     return {"config": config, "tamarin_versions": versions, "tasks": tasks}
+
+
+def recipe_of(batch: Batch) -> Recipe | None:
+    """The recipe of results; None where they keep none, or none that can be read."""
+    with suppress(InputError):
+        return Recipe(batch.header.recipe_file, json.dumps(batch.header.recipe))
+    return None
 
 
 def winners(batch: Batch) -> list[Measured]:
@@ -29785,41 +29799,127 @@ def winners(batch: Batch) -> list[Measured]:
         words = filter(None, (plan.lemma, plan.prover, plan.variant))
         prefix = task.id.removesuffix("--" + "--".join(words)).partition("--")[0]
         measured = Measured(plan, prefix, task.result)
-        lemma = MeasuredLemma(plan.entry, plan.theory, plan.lemma, plan.prover, plan.flags)
+        attacker = plan.variant if plan.attacker else ""
+        lemma = MeasuredLemma(
+            plan.entry, plan.theory, plan.lemma, plan.prover, plan.flags, attacker
+        )
         if lemma not in best or measured.rank < best[lemma].rank:
             best[lemma] = measured
     if gone:
         say(f"left out, as no such lemma is there now, or no prover reads it: {listed(gone, 10)}")
-    open_ids = [each.plan.id for each in best.values() if each.verdict is None]
+    open_ids = [
+        each.plan.id for each in best.values() if each.verdict is None and not each.is_implied
+    ]
     if open_ids:
         say(f"without a verdict, so that they keep their limits: {listed(open_ids, 10)}")
     return list(best.values())
 
 
-def measured_entry(batch: Batch, group: Sequence[Measured], recipe_file: str) -> Json:
-    """An entry of the recipe, for the lemmas of one theory."""
+def measured_entry(
+    batch: Batch, before: Recipe | None, group: Sequence[Measured], recipe_file: str
+) -> Json:
+    """An entry of the recipe, for the lemmas of one theory. `before`: that of the results."""
     plan = group[0].plan
     entry: Json = {
         "theory_file": recipe_path(os.path.join(plan.cwd, plan.theory), recipe_file),
         "tamarin_versions": list(dict.fromkeys(each.plan.prover for each in group)),
         "output_file_prefix": group[0].prefix,
     }
-    variants: dict[str, list[Measured]] = {}
-    for each in group:
-        variants.setdefault(each.plan.variant, []).append(each)
-    # Those of a race were ways to an answer, of which one is left.
-    has_variants = all(variants) and not plan.race
-    if not has_variants:
-        entry.update(measured_settings(plan))
     if plan.cwd != batch.header.cwd:
         entry["cwd"] = path_from(plan.cwd, batch.header.cwd)
     if not plan.prove:
         entry["prove"] = False
-    if has_variants:
+    attackers = attackers_entry(before, group) if before else {}
+    if attackers:
+        return {**entry, **attackers, **measured_attackers(group)}
+    variants: dict[str, list[Measured]] = {}
+    for each in group:
+        variants.setdefault(each.plan.variant, []).append(each)
+    # Those of a race were ways to an answer, of which one is left.
+    if all(variants) and not plan.race:
         entry["variants"] = {name: measured_variant(of, entry) for name, of in variants.items()}
-    else:
-        entry["lemmas"] = [measured_item(each, entry, plan) for each in group]
+        return entry
+    entry.update(measured_settings(plan))
+    entry["lemmas"] = [measured_item(each, entry, plan) for each in group]
     return entry
+
+
+# What says which attackers there are, in which order, and what is so for all of them.
+_OF_ATTACKERS = (
+    *("matrix", "exclude", "implies", "tamarin_options", "preprocess_flags", "granularity"),
+    "priority",
+)
+# What has been measured takes the place of these.
+_MEASURED = ("resources", "expect")
+
+
+def attackers_entry(recipe: Recipe, group: Sequence[Measured]) -> Json:
+    """What the recipe of the results said of attackers in order, to be said again.
+
+    Nothing where there are none, or where single lemmas or attackers have more of their own than
+    limits and expectations: then each attacker becomes a variant.
+    """
+    said: Json = recipe.data["tasks"].get(group[0].plan.entry, {})
+    is_one_theory = len({each.prefix for each in group}) == 1
+    if "implies" not in said or "on_limit" in said or not is_one_theory:
+        return {}
+    for item in said.get("lemmas", ()):
+        if not item.keys() <= {"name", *_MEASURED}:
+            return {}
+    kept = {key: said[key] for key in _OF_ATTACKERS if key in said}
+    kept["matrix"] = {}
+    for dimension, values in said["matrix"].items():
+        if is_power_set(values):
+            kept["matrix"][dimension] = values
+            continue
+        attackers: Json = {}
+        for name, overrides in values.items():
+            if "lemmas" in overrides:
+                return {}
+            attackers[name] = {key: overrides[key] for key in overrides if key not in _MEASURED}
+        kept["matrix"][dimension] = attackers
+    return kept
+
+
+def measured_attackers(group: Sequence[Measured]) -> Json:
+    """Lemmas with the limits that the most demanding attacker needs, and what came of each."""
+    by_lemma: dict[str, list[Measured]] = {}
+    for each in group:
+        by_lemma.setdefault(each.plan.lemma, []).append(each)
+    items: list[Json] = []
+    rules: list[Json] = []
+    for lemma, members in by_lemma.items():
+        items.append({"name": lemma, "resources": largest_resources(members)})
+        rules += verdict_rules(lemma, members)
+    entry: Json = {"lemmas": items}
+    if rules:
+        entry["expect"] = rules
+    return entry
+
+
+def largest_resources(members: Iterable[Measured]) -> Json:
+    """The largest limits that any of them should have; of what is implied nothing is known."""
+    largest: Json = {}
+    for each in members:
+        if not each.is_implied:
+            for key, number in measured_resources(each.plan.limits, each.result).items():
+                largest[key] = max(number, largest.get(key, 0))
+    return largest
+
+
+def verdict_rules(lemma: str, members: Sequence[Measured]) -> Iterator[Json]:
+    """What is expected of a lemma, as rules of a recipe: what was found, by attacker."""
+    found: dict[str, set[Verdict]] = {}  # by attacker: two provers may disagree
+    for each in members:
+        if each.verdict:
+            found.setdefault(each.plan.variant, set()).add(each.verdict)
+    attackers = {each.plan.variant for each in members}
+    for verdict in Verdict:
+        where = [attacker for attacker, verdicts in found.items() if verdicts == {verdict}]
+        if len(where) == len(attackers):
+            yield {"lemma": lemma, "verdict": verdict}
+        elif where:
+            yield {"lemma": lemma, "when": {"variant": where}, "verdict": verdict}
 
 
 def measured_settings(plan: Plan) -> Json:

@@ -23072,6 +23072,55 @@ def test_a_recipe_of_results_keeps_the_names_of_variants(lab):
     assert all(event["cached"] for event in lab.events("finish", "new"))
 
 
+def test_a_recipe_of_results_keeps_attackers_and_their_order(lab):
+    sweep_of_attackers(lab)
+    lab.run("run recipe.json", code=0)
+    done = lab.run("init --from results --yes -o new.json --results new", code=0)
+    before = written_recipe(lab)["tasks"]["task"]
+    entry = written_recipe(lab, "new.json")["tasks"]["task"]
+    assert [entry[key] for key in ("matrix", "implies")] == [before["matrix"], before["implies"]]
+    measured = {"max_cores": 1, "max_memory": 1, "timeout": 60}
+    assert entry["lemmas"] == [{"name": "one", "resources": measured}]
+    assert "without a verdict" not in done.stderr
+    # What only follows is not expected.
+    verified, falsified = entry["expect"]
+    assert verified == {"lemma": "one", "when": {"variant": ["A", "B"]}, "verdict": "verified"}
+    assert falsified["when"]["variant"] == ["C", "A+B", "A+B+C"]
+    lab.run("run new.json", code=0)
+    assert outcomes_of(lab, "new") == outcomes_of(lab)
+    assert all(event["cached"] for event in lab.events("finish", "new") if event["verdict"])
+
+
+def test_attackers_whose_lemmas_differ_become_variants(lab):
+    sweep_of_attackers(lab)
+    change_recipe(lab, 'tasks.task.lemmas = [{"name": "one", "tamarin_options": ["--bound=7"]}]')
+    lab.run("run recipe.json", code=0)
+    lab.run("init --from results --yes -o new.json --results new", code=0)
+    entry = written_recipe(lab, "new.json")["tasks"]["task"]
+    assert "matrix" not in entry
+    assert sorted(entry["variants"]) == sorted(A_B_C_FOUND)
+
+
+@pytest.mark.parametrize(
+    ("told", "rules"),
+    [
+        ("a verified, b verified", [{"lemma": "l", "verdict": "verified"}]),
+        ("a verified, b -", [{"lemma": "l", "when": {"variant": ["a"]}, "verdict": "verified"}]),
+        ("a verified, a falsified", []),
+        ("a -", []),
+    ],
+)
+def test_what_is_expected_of_attackers_is_what_was_found(told, rules):
+    members = []
+    for words in told.split(", "):
+        variant, verdict = words.split()
+        result = bt.Result(bt.Status.FAILED)
+        if verdict != "-":
+            result = bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict))
+        members.append(bt.Measured(a_plan(variant=variant), "p", result))
+    assert list(bt.verdict_rules("l", members)) == rules
+
+
 def test_what_the_lemmas_of_a_variant_have_in_common_is_said_once(lab):
     lab.prover(VERIFY)
     lab.recipe(lemmas="one three", variants={"leak": {"preprocess_flags": ["L"]}})
