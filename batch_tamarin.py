@@ -29860,8 +29860,11 @@ def attackers_entry(recipe: Recipe, group: Sequence[Measured]) -> Json:
     limits and expectations: then each attacker becomes a variant.
     """
     said: Json = recipe.data["tasks"].get(group[0].plan.entry, {})
-    is_one_theory = len({each.prefix for each in group}) == 1
-    if "implies" not in said or "on_limit" in said or not is_one_theory:
+    if "implies" not in said or "on_limit" in said:
+        return {}
+    # One that is named by its attacker, or ids that are.
+    has_own_theories = any(map(_PLACEHOLDER.search, as_list(said["theory_file"])))
+    if has_own_theories or len({each.prefix for each in group}) > 1:
         return {}
     for item in said.get("lemmas", ()):
         if not item.keys() <= {"name", *_MEASURED}:

@@ -23091,14 +23091,26 @@ def test_a_recipe_of_results_keeps_attackers_and_their_order(lab):
     assert all(event["cached"] for event in lab.events("finish", "new") if event["verdict"])
 
 
-def test_attackers_whose_lemmas_differ_become_variants(lab):
-    sweep_of_attackers(lab)
-    change_recipe(lab, 'tasks.task.lemmas = [{"name": "one", "tamarin_options": ["--bound=7"]}]')
+@pytest.mark.parametrize(
+    "change",
+    [
+        'tasks.task.lemmas = [{"name": "one", "tamarin_options": ["--bound=7"]}]',
+        'tasks.task.output_file_prefix = "{can}"',
+        'tasks.task.theory_file = "{can}.spthy"',
+    ],
+    ids=["lemmas", "ids", "theories"],
+)
+def test_attackers_that_differ_in_more_become_variants(lab, change):
+    sweep_of_attackers(lab, flags="A B")
+    for name in ("none", "A", "B", "A+B"):
+        lab.write(f"{name}.spthy", THEORY)
+    change_recipe(lab, change)
     lab.run("run recipe.json", code=0)
     lab.run("init --from results --yes -o new.json --results new", code=0)
-    entry = written_recipe(lab, "new.json")["tasks"]["task"]
-    assert "matrix" not in entry
-    assert sorted(entry["variants"]) == sorted(A_B_C_FOUND)
+    entries = written_recipe(lab, "new.json")["tasks"].values()
+    assert not any("matrix" in entry for entry in entries)
+    attackers = [name for entry in entries for name in entry["variants"]]
+    assert sorted(attackers) == ["A", "A+B", "B", "none"]
 
 
 @pytest.mark.parametrize(
