@@ -17720,15 +17720,28 @@ class Row(NamedTuple):
         return self.is_failure or not self.task.is_settled
 
     @property
-    def standing(self) -> str:
-        """As what it counts: its outcome, unless that is an answer which must not be taken so."""
+    def flaw(self) -> str:
+        """Why it must not be taken as it is, in few words; "" where it may."""
         if self.rests_on_false:
             return RESTING_ON_FALSE
         if self.against:
             return CONTRADICTED
-        if self.task.conclusion in ANSWERS and self.task.misses_expectation:
+        if self.task.misses_expectation:
             return NOT_AS_EXPECTED
-        return self.outcome
+        return ""
+
+    @property
+    def standing(self) -> str:
+        """As what it counts: its outcome, unless that is an answer which must not be taken so."""
+        is_answer = self.task.conclusion in ANSWERS
+        if self.flaw == NOT_AS_EXPECTED and not is_answer:
+            return self.outcome
+        return self.flaw or self.outcome
+
+    @property
+    def told_briefly(self) -> str:
+        """The outcome and its flaw, without the names of what makes it one."""
+        return f"{self.outcome}, {self.flaw}" if self.flaw else self.outcome
 
     @property
     def is_asked(self) -> bool:
@@ -19111,6 +19124,71 @@ def without_repeats(findings: Sequence[Finding]) -> list[Finding]:
     return [each for each in findings if each not in told]
 
 
+# --- Reports of ours, known by a mark -------------------------------------------------------------
+
+# `report` writes over no other file, and an audit of a folder passes over them.
+
+
+class Mark(NamedTuple):
+    """How a report is known as ours: no other file is written over."""
+
+    comment: str  # its end; "" in formats without comments
+    beginnings: tuple[str, ...] = ()  # of those formats
+
+    def is_on(self, ends: _Ends) -> bool:
+        """Whether a file with these ends has it."""
+        if self.comment:
+            return ends.last.endswith(self.comment)
+        return ends.first.startswith(self.beginnings)
+
+
+class _Ends(NamedTuple):
+    """The first and the last characters of a file, enough of them for any mark."""
+
+    first: str
+    last: str
+
+
+REPORT_SIGN = "made by batch_tamarin.py"
+REPORT_MARKS: dict[str, Mark] = {
+    "md": Mark(f"<!-- {REPORT_SIGN} -->\n"),
+    "html": Mark(f"<!-- {REPORT_SIGN} -->\n"),
+    "tex": Mark(f"% {REPORT_SIGN}\n"),
+    "typ": Mark(f"// {REPORT_SIGN}\n"),
+    "csv": Mark("", ("id,name,theory,lemma,", "directory,id,name,theory,lemma,")),
+    "junit": Mark(f"<!-- {REPORT_SIGN} -->\n"),
+    "json": Mark(
+        "",
+        (
+            '{"batch": {"event": "batch",',
+            '{"batches": [\n{"directory": ',
+            '{\n "reproduction": {',
+        ),
+    ),
+}
+
+
+def _ends(path: str) -> _Ends:
+    with open_file(path) as file:
+        first = file.read(100)
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 100))
+        last = file.read()
+    return _Ends(first.decode("utf-8", "replace"), last.decode("utf-8", "replace"))
+
+
+def is_report(path: str, form: str) -> bool:
+    """Whether a file is a report of ours in this format, or is empty. Raises OSError."""
+    ends = _ends(path)
+    return not ends.first or REPORT_MARKS[form].is_on(ends)
+
+
+def is_any_report(path: str) -> bool:
+    """Whether a file is a report of ours in any format. Raises OSError."""
+    ends = _ends(path)
+    return any(mark.is_on(ends) for mark in REPORT_MARKS.values())
+
+
 # --- What is to be audited ------------------------------------------------------------------------
 
 # What a file is its content tells: a theory begins with its name, and a prover's words with these.
@@ -19272,66 +19350,6 @@ class EvidenceFile(NamedTuple):
     refusal: str = ""  # the parse error of the theory that the talk ends with
     is_empty: bool = False
     is_pasted: bool = False  # a summary stands in a comment, or behind what no prover printed
-
-
-class Mark(NamedTuple):
-    """How a report is known as ours: no other file is written over."""
-
-    comment: str  # its end; "" in formats without comments
-    beginnings: tuple[str, ...] = ()  # of those formats
-
-    def is_on(self, ends: _Ends) -> bool:
-        """Whether a file with these ends has it."""
-        if self.comment:
-            return ends.last.endswith(self.comment)
-        return ends.first.startswith(self.beginnings)
-
-
-class _Ends(NamedTuple):
-    """The first and the last characters of a file, enough of them for any mark."""
-
-    first: str
-    last: str
-
-
-REPORT_SIGN = "made by batch_tamarin.py"
-REPORT_MARKS: dict[str, Mark] = {
-    "md": Mark(f"<!-- {REPORT_SIGN} -->\n"),
-    "html": Mark(f"<!-- {REPORT_SIGN} -->\n"),
-    "tex": Mark(f"% {REPORT_SIGN}\n"),
-    "typ": Mark(f"// {REPORT_SIGN}\n"),
-    "csv": Mark("", ("id,name,theory,lemma,", "directory,id,name,theory,lemma,")),
-    "junit": Mark(f"<!-- {REPORT_SIGN} -->\n"),
-    "json": Mark(
-        "",
-        (
-            '{"batch": {"event": "batch",',
-            '{"batches": [\n{"directory": ',
-            '{\n "reproduction": {',
-        ),
-    ),
-}
-
-
-def _ends(path: str) -> _Ends:
-    with open_file(path) as file:
-        first = file.read(100)
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - 100))
-        last = file.read()
-    return _Ends(first.decode("utf-8", "replace"), last.decode("utf-8", "replace"))
-
-
-def is_report(path: str, form: str) -> bool:
-    """Whether a file is a report of ours in this format, or is empty. Raises OSError."""
-    ends = _ends(path)
-    return not ends.first or REPORT_MARKS[form].is_on(ends)
-
-
-def is_any_report(path: str) -> bool:
-    """Whether a file is a report of ours in any format. Raises OSError."""
-    ends = _ends(path)
-    return any(mark.is_on(ends) for mark in REPORT_MARKS.values())
 
 
 class EvidenceReader:
@@ -22661,7 +22679,7 @@ def _comparison_table(batch: Batch, rows: Sequence[Row]) -> Table:
     for line in lines:
         cells = [_told_of_all(aspect, line.values()) for aspect in aspects]
         for alias in provers:
-            cells += _compared_cells(line.get(alias))
+            cells += _cells_of_prover(line.get(alias))
         table.add_row(*cells)
     empty = [""] * (len(aspects) - 1)
     table.add_row(*empty, *_sums_where_all_answered(provers, lines), tone=Tone.SUM)
@@ -22700,15 +22718,12 @@ def _by_lemma(rows: Iterable[Row]) -> list[dict[str, Row]]:
     return list(lemmas.values())
 
 
-def _compared_cells(row: Row | None) -> list[str]:
-    """What one prover came to, with time and memory."""
+def _cells_of_prover(row: Row | None) -> list[str]:
+    """What one prover came to beside others, with time and memory; empty where it was not asked."""
     if not row:
         return ["", "", ""]
-    told = row.told
-    if row.against:
-        told = f"{row.outcome}, {CONTRADICTED}"
-    elif row.task.misses_expectation:
-        told = f"{row.outcome}, {NOT_AS_EXPECTED}"
+    # Who contradicts it stands beside it, and what is expected in the table of results.
+    told = row.told if row.rests_on_false or not row.flaw else row.told_briefly
     if row.sharing:
         told += f", {row.sharing}"
     return [told, _told_seconds(row), _told_memory(row)]
@@ -22894,7 +22909,7 @@ def _in_order(places: Collection[_Place]) -> list[_Place]:
 
 def _grid_cell(rows: Sequence[Row]) -> str:
     """`verified (0.31)`; of several results what they came to, and the sum of their times."""
-    counts = Counter(map(_told_compactly, rows))
+    counts = Counter(map(_told_in_cell, rows))
     told = "; ".join(counts)
     if len(rows) > 1:
         told = told_counts(counts, "; ")
@@ -22904,19 +22919,12 @@ def _grid_cell(rows: Sequence[Row]) -> str:
     return told
 
 
-def _told_compactly(row: Row) -> str:
-    """The outcome, and in few words what of it must not be taken as it is."""
-    if row.rests_on_false:
-        told = f"{row.outcome}, {RESTING_ON_FALSE}"
-    elif row.against:
-        told = f"{row.outcome}, {CONTRADICTED}"
-    elif row.task.misses_expectation:
-        told = f"{row.outcome}, {NOT_AS_EXPECTED}"
-    elif row.assuming:
+def _told_in_cell(row: Row) -> str:
+    """What a result came to, as a cell of a grid has room for it."""
+    told = row.told_briefly
+    if row.assuming and not row.flaw:
         lemmas = listed((each.lemma for each in row.assuming), 2)
-        told = f"{row.outcome}, assuming {lemmas}"
-    else:
-        told = row.outcome
+        told += f", assuming {lemmas}"
     if row.on_older_text:
         told += ", on an older text"
     return told
@@ -22940,7 +22948,7 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
         "These results hold if the lemmas that their proofs assume hold; one that rests on a "
         "falsified lemma says nothing."
     )
-    aspects = [Aspect("result", _told_shortly, Kind.OUTCOME), LEMMA]
+    aspects = [Aspect("result", _told_beside_assumptions, Kind.OUTCOME), LEMMA]
     aspects += _differing(_some(_settings(rows), "theory", "prover", *VARIANTS), rows)
     assuming = list(filter(_assumes, rows))
     verified = Aspect("verified here", _verified_assumptions)
@@ -22956,15 +22964,11 @@ def _assumes(row: Row) -> bool:
     return bool(row.assuming) or (can_rest and bool(row.plan.assumes))
 
 
-def _told_shortly(row: Row) -> str:
-    """The outcome, and whether it rests on something else; on what stands beside it."""
-    if row.rests_on_false:
-        return f"{row.outcome}, {RESTING_ON_FALSE}"
-    if row.against:
-        return f"{row.outcome}, {CONTRADICTED}"
-    if row.assuming:
+def _told_beside_assumptions(row: Row) -> str:
+    """What a result came to, where the lemmas that it assumes stand in the same line."""
+    if row.assuming and not row.is_doubtful:
         return f"{row.outcome}, if what is open holds"
-    return row.outcome
+    return row.told_briefly
 
 
 def _verified_assumptions(row: Row) -> str:
