@@ -79,6 +79,7 @@ import enum
 import errno
 import fnmatch
 import functools
+import gc
 import itertools
 import json
 import math
@@ -120,6 +121,9 @@ if TYPE_CHECKING:
     import zipfile
     from typing import BinaryIO, NoReturn, TextIO
 
+# All that is made while this file loads stays: to look for garbage took a fifteenth of the time.
+gc.disable()
+
 __version__ = "0.1.0"
 
 T = TypeVar("T")
@@ -129,6 +133,25 @@ Json = dict[str, Any]  # a JSON object
 # === Words and errors =============================================================================
 
 MB = 2**20
+
+if TYPE_CHECKING:
+    regex = re.compile
+else:
+
+    class regex:  # noqa: N801
+        """`re.compile` to who checks types; when it runs, compiled when it is first used.
+
+        No command uses them all: to compile them took a tenth of the start.
+        """
+
+        def __init__(self, *pattern_and_flags: Any) -> None:
+            self._pattern_and_flags = pattern_and_flags
+
+        def __getattr__(self, name: str) -> Any:
+            compiled = re.compile(*self._pattern_and_flags)
+            # From then on it is found in the object, and this is called no more.
+            setattr(self, name, getattr(compiled, name))
+            return getattr(self, name)
 
 
 class InputError(Exception):
@@ -267,7 +290,7 @@ _COLOURS = {
     "error:": 31,
     "warning:": 33,
 }
-_COLOURED = re.compile(
+_COLOURED = regex(
     r"(^|^\[ *\d+/\d+\] |(?<=\d ))"  # where an outcome stands: first, behind a counter or a count
     rf"({'|'.join(_COLOURS)})(?=[ ,]|$)"
     r"|expected \w+!|resting on a falsified lemma",
@@ -492,8 +515,6 @@ def collect_garbage_seldom() -> None:
 
     In an audit of 100,000 results it took a tenth of the time.
     """
-    import gc
-
     gc.set_threshold(10_000)
 
 
@@ -515,8 +536,6 @@ def making_what_stays() -> Iterator[None]:
     Nothing of it is cyclic. To look for that takes an eighth of the time, and to look through the
     batch again and again half as long again.
     """
-    import gc
-
     gc.disable()
     try:
         yield
@@ -2212,7 +2231,7 @@ class Theory:
         return SplitDigests(sha256("".join(rest).encode()), lemmas)
 
 
-_PLAIN_STATEMENT = re.compile(
+_PLAIN_STATEMENT = regex(
     r'lemma ?(?:\(modulo E\) ?)?\w+ ?(?:\[(?:[\w ,=.]|"[^"]*"|\{[\w ]*\})*\] ?)?: ?'
     r'(?:(?:all-traces|exists-trace) ?)?"[^"]*"\s*'
 )
@@ -2279,7 +2298,7 @@ def load_in_its_mode(
 
 
 # The formula of an #ifdef, and what in it is no flag.
-_IFDEF = re.compile(r"#ifdef\s((?:[\s(¬]|not\b)*\w+(?:[\s)]*[&|∧∨](?:[\s(¬]|not\b)*\w+)*)")
+_IFDEF = regex(r"#ifdef\s((?:[\s(¬]|not\b)*\w+(?:[\s)]*[&|∧∨](?:[\s(¬]|not\b)*\w+)*)")
 _MOST_READINGS = 64
 
 
@@ -2913,8 +2932,8 @@ def _event_pattern() -> re.Pattern[str]:
     return re.compile("|".join(patterns))
 
 
-_STRING_LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
-_COMMENT_START = re.compile(r"//|/\*")
+_STRING_LITERAL = regex(r'"((?:[^"\\\n]|\\.)*)"')
+_COMMENT_START = regex(r"//|/\*")
 
 
 def scan_file(include: Include, reading: TheoryReading) -> Iterator[Include]:
@@ -3120,9 +3139,9 @@ def _read_heuristic(cursor: Cursor, reading: TheoryReading, start: int) -> None:
 _ATTRIBUTES = ("diff_reuse", "left", "reuse", "right", "sources", "typing", "use_induction")
 # Signature.hs, goalRanking: an oracle with or without a name, a {tactic}, letters. Only spaces may
 # stand between: what follows on the same line goes on with the letters.
-_RANKING = re.compile(r'([oO]) *(?:"([^"\n\r]+)")? *|\{[^"\n\r{}]+\} *|([^\W\d_]+) *')
+_RANKING = regex(r'([oO]) *(?:"([^"\n\r]+)")? *|\{[^"\n\r{}]+\} *|([^\W\d_]+) *')
 # Proof.hs: how the proof of a lemma or diffLemma may begin.
-_PROOF_WORD = re.compile(
+_PROOF_WORD = regex(
     rf"(?:{'|'.join(PROOF_ENDS)}|backward|by|contradiction|"
     r"induction|rule(?=-equivalence)|simplify|solve|step)(?!\w)"
 )
@@ -3275,11 +3294,11 @@ def _begin_proof(cursor: Cursor, lemma: str) -> StoredProof | None:
 
 # Blanks may stand behind the first quote, as behind any symbol. tamarin-prover 1.11 takes letters,
 # digits, dots and slashes only (Token.hs, filePath), tamarin-rs any string.
-_INCLUDED_NAME = re.compile(r'"\s*([^"\s](?:[^"\n]*[^"\s])?)[^\S\n]*"')
+_INCLUDED_NAME = regex(r'"\s*([^"\s](?:[^"\n]*[^"\s])?)[^\S\n]*"')
 # In a disabled branch Tamarin takes `#` for a symbol of its own: blanks may follow.
-_BRANCH_END = re.compile(r"#\s*(else|endif)")
+_BRANCH_END = regex(r"#\s*(else|endif)")
 # What counts there for tamarin-rs.
-_COUNTED = re.compile(r"//|/\*|#(ifdef|else|endif)(?![A-Za-z])")
+_COUNTED = regex(r"//|/\*|#(ifdef|else|endif)(?![A-Za-z])")
 _NO_ENDIF = "this #ifdef has no #endif"
 
 
@@ -3495,11 +3514,11 @@ class FlagFormula:
 
 # --- Strings, constants and formulas --------------------------------------------------------------
 
-_FORMULA_EVENT = re.compile(_EVERYWHERE)
-_CONSTANT_REST = re.compile(r"[^'\n]+'")
+_FORMULA_EVENT = regex(_EVERYWHERE)
+_CONSTANT_REST = regex(r"[^'\n]+'")
 # Inside of `text{* *}` star and backslash must be escaped.
-_FORMAL_COMMENT_EDGE = re.compile(r"\\[\\*]?|\*\}?")
-_EXPORT_EDGE = re.compile(r'\\[\\"]|"')
+_FORMAL_COMMENT_EDGE = regex(r"\\[\\*]?|\*\}?")
+_EXPORT_EDGE = regex(r'\\[\\"]|"')
 
 
 def pass_formula(cursor: Cursor, reading: TheoryReading, start: int) -> None:
@@ -3596,11 +3615,11 @@ def _pass_escaped(
 
 # --- A place in the text of a file ----------------------------------------------------------------
 
-_BLANKS = re.compile(r"[^\S\u2028\u2029\x85\x1c-\x1f]+")  # what Haskell takes for blanks
-COMMENT_EDGE = re.compile(r"/\*|\*/")
+_BLANKS = regex(r"[^\S\u2028\u2029\x85\x1c-\x1f]+")  # what Haskell takes for blanks
+COMMENT_EDGE = regex(r"/\*|\*/")
 # Tamarin takes these four words for no name.
-_IDENTIFIER = re.compile(r"(?!(?:in|let|rule|diff)(?!\w))[^\W_]\w*")
-_NO_WORD = re.compile(r"\W")
+_IDENTIFIER = regex(r"(?!(?:in|let|rule|diff)(?!\w))[^\W_]\w*")
+_NO_WORD = regex(r"\W")
 
 
 class EndOfFile(Exception):  # noqa: N818 - no error
@@ -3758,7 +3777,7 @@ class Cursor(SourceText):
 
 # A blank is idle beside a bracket or comma, unless an operator stands there: `] ->` is not `]->`.
 # All three kinds begin with the blank: `re` then looks at nothing but blanks.
-_IDLE_BLANK = re.compile(
+_IDLE_BLANK = regex(
     r' (?:(?<=[,;()\[\]] )(?=[\w"~$,;()\[\]]|$)'
     r'|(?<=[\w",;()\[\]] )(?=[,;()\[\]])'
     r"|(?<=^ )(?=[,;()\[\]]))"
@@ -3847,16 +3866,16 @@ def _tidy(piece: _Piece) -> str:
 # Older words, by the newer ones.
 _NEWER_WORDS = {"axiom": "restriction", "function": "functions", "predicate": "predicates"}
 # `lemma(modulo E)NAME[attributes]:`, in token text.
-_ITEM_HEAD = re.compile(
+_ITEM_HEAD = regex(
     r"\w+ ?(?:\(modulo \w+\) ?)?(?P<name>\w+) ?"
     r"(?:\[(?P<attributes>(?:[^\[\]\"']|\"[^\"]*\"|'[^']*'|\[[^\[\]]*\])*)\] ?)?:"
 )
-_CONSTANT = re.compile(r"'[^'\n]*'")
-_QUOTED = re.compile(r"'[^'\n]*'|\"[^\"]*\"")
-_BRACKET_OR_COMMA = re.compile(r"[\[\](){},]")
-_PAIR_OR_COMMA = re.compile(r"[\[\](){}<>,]")  # where `<` begins a pair and compares nothing
-_LET_BLOCK = re.compile(r" ?let(?!\w)(.*?)(?<!\w)in(?!\w)", re.DOTALL)
-_PREDICATE_HEAD = re.compile(r"(?<!\w)\w+ ?\([^()]*\) ?(?:<=>|⇔)")
+_CONSTANT = regex(r"'[^'\n]*'")
+_QUOTED = regex(r"'[^'\n]*'|\"[^\"]*\"")
+_BRACKET_OR_COMMA = regex(r"[\[\](){},]")
+_PAIR_OR_COMMA = regex(r"[\[\](){}<>,]")  # where `<` begins a pair and compares nothing
+_LET_BLOCK = regex(r" ?let(?!\w)(.*?)(?<!\w)in(?!\w)", re.DOTALL)
+_PREDICATE_HEAD = regex(r"(?<!\w)\w+ ?\([^()]*\) ?(?:<=>|⇔)")
 
 
 class Item(NamedTuple):
@@ -4057,7 +4076,7 @@ def _statement(item: Item) -> Statement:
 # For who looks for certain operators: terms are rows of tokens, and no more is known of them than
 # that shows. Sorts, arities and what operators mean is for provers to know.
 
-_TOKEN = re.compile(r"'[^'\n]*'|[#~$%]?\w+(?:\.\d+)?|<=>|==>|<<|\+\+|%\+|\S")
+_TOKEN = regex(r"'[^'\n]*'|[#~$%]?\w+(?:\.\d+)?|<=>|==>|<<|\+\+|%\+|\S")
 # Tamarin prints the signs (Theory/Model/Formula.hs); people mostly write the words.
 _WORD_OF_SIGN = {
     "⇔": "<=>",
@@ -4240,7 +4259,7 @@ class RuleFact(NamedTuple):
     arguments: tuple[Tokens, ...]
 
 
-_FACT_HEAD = re.compile(r"(!?) ?(\w+) ?\(")
+_FACT_HEAD = regex(r"(!?) ?(\w+) ?\(")
 
 
 def facts_of(rule: RuleText, texts: Iterable[str]) -> Iterator[RuleFact]:
@@ -4295,7 +4314,7 @@ class ProcessLet:
         return len(self.pattern) > 1 and self.pattern[1] != ":"
 
 
-_PROCESS_HEAD = re.compile(r"process ?:|let \w+ ?(?:\([^()]*\))? ?=")
+_PROCESS_HEAD = regex(r"process ?:|let \w+ ?(?:\([^()]*\))? ?=")
 
 
 def process_tokens(items: TheoryItems) -> Iterator[list[str]]:
@@ -4385,19 +4404,19 @@ _OF_INTRUDER = ("KU", "KD", "DED")
 # --auto-sources, and diff mode (getRuleName in Wellformedness.hs), add actions of these names.
 _ADDED_PREFIXES = ("AUTO_", "DiffProto", "DiffIntr")
 # What the translation of a process makes of all but events (actionToFact in Sapic/Facts.hs).
-_OF_TRANSLATION = re.compile(
+_OF_TRANSLATION = regex(
     r"Init|Event|Send|Receive|IsIn|IsNotSet|Insert|Delete|ChannelIn|(?:Unl|L)ock(?:_\w+)?"
     r"|Pred_\w+|Progress(?:From|To)_\w+"
 )
-_FACT = re.compile(r"(!?) ?([^\W_]\w*) ?\((.*)\)", re.DOTALL)
-_ACTIONS_IN_PROCESS = re.compile(r"-- ?\[([^\[\]]*)\] ?->")
-_BRACKET_OF_TERM = re.compile(r"(?P<name>(?:! ?)?(?<!\w)[^\W_]\w*) ?\(|[()<>,]")
-_NOTHING_IN_BRACKETS = re.compile(r"\s*\)")
+_FACT = regex(r"(!?) ?([^\W_]\w*) ?\((.*)\)", re.DOTALL)
+_ACTIONS_IN_PROCESS = regex(r"-- ?\[([^\[\]]*)\] ?->")
+_BRACKET_OF_TERM = regex(r"(?P<name>(?:! ?)?(?<!\w)[^\W_]\w*) ?\(|[()<>,]")
+_NOTHING_IN_BRACKETS = regex(r"\s*\)")
 # What joins the parts of a formula; a quantifier reaches to the end of its bracket.
-_JOINT = re.compile(r"[()&∧|∨⇒⇔∀∃]|==>|<=>|(?<!\w)(?:All|Ex)(?!\w)")
-_UNIVERSAL = re.compile(r"(?:All|∀)(?!\w)[^.]*\.")
-_NO_EXISTENTIAL = re.compile(r"(?:not|¬) ?(?P<bracket>\( ?)?(?:Ex|∃)(?!\w)[^.]*\.")
-_ACTION_ATOM = re.compile(r"(.*\)) ?@ ?#? ?\w+", re.DOTALL)
+_JOINT = regex(r"[()&∧|∨⇒⇔∀∃]|==>|<=>|(?<!\w)(?:All|Ex)(?!\w)")
+_UNIVERSAL = regex(r"(?:All|∀)(?!\w)[^.]*\.")
+_NO_EXISTENTIAL = regex(r"(?:not|¬) ?(?P<bracket>\( ?)?(?:Ex|∃)(?!\w)[^.]*\.")
+_ACTION_ATOM = regex(r"(.*\)) ?@ ?#? ?\w+", re.DOTALL)
 _MOST_PARTS = 100  # of a premise that are looked at
 _MANY_ACTIONS = 1000  # to compare more names takes too long
 
@@ -5115,7 +5134,7 @@ def no_program(name: str, directory: str = "") -> str:
 
 
 # Of a script's first line: what the system calls, or `env` for it.
-_INTERPRETER = re.compile(r"#! *(?:(?:[^ ]*/)?env +(?:(?:-|\w+=)[^ ]* +)*)?([^ \n]+)")
+_INTERPRETER = regex(r"#! *(?:(?:[^ ]*/)?env +(?:(?:-|\w+=)[^ ]* +)*)?([^ \n]+)")
 
 
 def oracle_problem(path: str, environment: Mapping[str, str]) -> str:
@@ -5433,7 +5452,7 @@ def ask_slurm(*command: str) -> str:
 
 # Settings of a batch script that would also be taken for those of each `srun` in it. That of memory
 # by core can't even stand beside our own.
-_OF_SCRIPT = re.compile(
+_OF_SCRIPT = regex(
     r"SLURM_(?:MEM_PER_\w+|CPUS_PER_TASK|TRES_PER_TASK|NTASKS\w*|NPROCS|NNODES|JOB_NUM_NODES"
     r"|TIMELIMIT|JOB_NAME|DISTRIBUTION|CPU_BIND\w*|MEM_BIND\w*|EXPORT_ENV|GTIDS|PROCID|LOCALID"
     r"|STEP_\w+|STEPID|EXACT|EXCLUSIVE|OVERLAP|WHOLE)"
@@ -6660,7 +6679,7 @@ def prover_environment(prover: Prover) -> dict[str, str]:
     return env
 
 
-_UTF8 = re.compile("utf-?8", re.IGNORECASE)
+_UTF8 = regex("utf-?8", re.IGNORECASE)
 
 
 @functools.cache
@@ -6697,13 +6716,13 @@ COMPLAINT_CHARS = 300
 PARSE_ERROR_LINES = 4
 PARSE_ERROR_CHARS = 600
 
-_SUMMARY = re.compile(
+_SUMMARY = regex(
     r"^  ?(?:(?P<side>LHS|RHS) :  |(?P<diff>DiffLemma):  )?"
     r"(?P<name>\w+) (?:\((?P<trait>all-traces|exists-trace)\))?: "
     r"(?P<verdict>\S.*?)(?: \((?P<steps>\d{1,18}) steps\))?$"
 )
-_WARNING = re.compile(r"^  WARNING: (\d{1,18}) wellformedness checks? failed!")
-_SECONDS = re.compile(r"^  processing time: (\d{1,18}(?:\.\d*)?(?:e-?\d\d?)?)s")
+_WARNING = regex(r"^  WARNING: (\d{1,18}) wellformedness checks? failed!")
+_SECONDS = regex(r"^  processing time: (\d{1,18}(?:\.\d*)?(?:e-?\d\d?)?)s")
 # How the texts of verdicts begin (lib/theory/src/Theory/Proof.hs). Any other is no verdict.
 _VERDICT_TEXTS = {
     "verified": Verdict.VERIFIED,
@@ -6714,27 +6733,27 @@ _VERDICT_TEXTS = {
     "analysis has been invalidated": Verdict.INCOMPLETE,
 }
 # On stderr while it starts; on stdout in what is printed behind the theory.
-_OLD_MAUDE = re.compile(
+_OLD_MAUDE = regex(
     r"returned unsupported version '(?P<at_start>[^']*)'"
     r"|^Maude version (?P<behind>\S+) \(unsupported\)",
     re.MULTILINE,
 )
-_PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
-_COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
+_PARSE_ERROR = regex(r'^"(.*)" \(line (\d+), column (\d+)\):$')
+_COMPLAINT = regex(r"(tamarin-prover|tamarin-rs|error): ")
 # Lines of stderr that say nothing of what went wrong.
-_PROGRESS = re.compile(
+_PROGRESS = regex(
     r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: | checking |diffLemma$|CallStack "
     r"|  error, called at "
 )
-_UNDERLINE = re.compile(r"={3,}$")
-_PHASE = re.compile(
+_UNDERLINE = regex(r"={3,}$")
+_PHASE = regex(
     r"^\[Theory [^]\n]*\] (?P<said>[^\n]+)"
     r"|^\[Saturating Sources\] (?:Step (?P<step>\d+) \(Max (?P<most>\d+)\)|Done)",
     re.MULTILINE,
 )
 
 # The theory is read and translated; the sources are computed (raw ones, then refined ones).
-_LOADED = re.compile(r"\[Theory [^]\n]*\] Theory closed$|\[Saturating Sources\] Done$")
+_LOADED = regex(r"\[Theory [^]\n]*\] Theory closed$|\[Saturating Sources\] Done$")
 PROVING = "proving"  # the phase behind that
 SOURCES_DONE = "[Saturating Sources] Done"
 
@@ -6994,10 +7013,10 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
 
 # So provers mark steps that they can't apply, and cases that they don't have (`checkProof` in
 # Theory/Proof.hs, prettyIncrementalProof).
-_FOREIGN_STEP = re.compile(rb"/\* (?:invalid proof step|unannotated)")
+_FOREIGN_STEP = regex(rb"/\* (?:invalid proof step|unannotated)")
 
 
-_LEMMA_HEAD = re.compile(rb"(?:lemma|diffLemma)\s+(?:\(modulo E\)\s*)?(?P<name>\w+)")
+_LEMMA_HEAD = regex(rb"(?:lemma|diffLemma)\s+(?:\(modulo E\)\s*)?(?P<name>\w+)")
 
 
 def _why_unconfirmed(plan: Plan, proof: str) -> str:
@@ -7134,10 +7153,10 @@ def prover_warnings(plan: Plan, output: ProverOutput, proof: str) -> Iterator[st
 # --- Traces ---------------------------------------------------------------------------------------
 # The trace files hold the graphs of all lemmas of the theory with an attack, stored ones too.
 
-_GRAPH_BEGINS = re.compile(rb'(?:strict )?digraph [^"\n]*(?:"(?P<label>[^"\n]*)")?')
-_TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
+_GRAPH_BEGINS = regex(rb'(?:strict )?digraph [^"\n]*(?:"(?P<label>[^"\n]*)")?')
+_TRACE_LABEL = regex(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
 _JSON_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_JSON_PART = re.compile(
+_JSON_PART = regex(
     rb'"jgLabel"\s*:\s*(?P<label>' + _JSON_STRING + rb")"
     rb'|"graphs"\s*:\s*(?P<graphs>\[)'
     rb"|" + _JSON_STRING + rb"|(?P<opens>[{\[])|(?P<closes>[}\]])",
@@ -7236,9 +7255,9 @@ def graph_lemma(label: str, known: Iterable[str]) -> str:
 
 VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
 # Among other things: tamarin-prover first tells of Maude.
-TAMARIN_VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
+TAMARIN_VERSION = regex(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
 # Of another program that speaks Tamarin's command line, as it must say itself.
-_OTHER_VERSION = re.compile(r"([A-Za-z][\w-]*) v?(\d+(?:\.\d+)+)")
+_OTHER_VERSION = regex(r"([A-Za-z][\w-]*) v?(\d+(?:\.\d+)+)")
 
 
 class VersionAnswer(NamedTuple):
@@ -8677,10 +8696,10 @@ def _json_mistake(text: str, error: json.JSONDecodeError) -> str:
 
 
 # A string that has a colon behind it is a key.
-_JSON_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],]|[^\s{}\[\],"]+')
+_JSON_TOKEN = regex(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],]|[^\s{}\[\],"]+')
 
 # A key, and the string behind it.
-_JSON_MEMBER = re.compile(r'"(?:[^"\\]|\\.)*"\s*:\s*("(?:[^"\\]|\\.)*")')
+_JSON_MEMBER = regex(r'"(?:[^"\\]|\\.)*"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
 def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
@@ -9147,7 +9166,7 @@ def option_problem(option: Any) -> str:
 
 
 # NUL, and halves of characters, which JSON may name.
-_NOT_FOR_COMMANDS = re.compile("[\0\ud800-\udfff]")
+_NOT_FOR_COMMANDS = regex("[\0\ud800-\udfff]")
 
 
 def is_text(value: Any) -> bool:
@@ -10015,7 +10034,7 @@ MOST_TASKS = 100_000  # of a recipe, unless more are meant
 MOST_COMBINATIONS = 1_000_000  # of a matrix; and tasks, however many are meant
 _TOO_MANY = f"if that is meant, --yes allows up to {MOST_COMBINATIONS:,}"
 
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_PLACEHOLDER = regex(r"\{(\w+)\}")
 
 # By dimension some of its values.
 ChosenValues = Mapping[str, frozenset[str]]
@@ -12795,7 +12814,7 @@ def _told_of_going_on(batch: Batch, vanished: Sequence[str]) -> Iterator[str]:
 
 # What stands behind a directory's name in those of its dated siblings. Of those of one second the
 # tenth (`_10`) comes behind the second (`_2`).
-_DATE = re.compile(r"(?P<date>_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(?P<number>\d+))?")
+_DATE = regex(r"(?P<date>_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(?P<number>\d+))?")
 
 
 def dated_siblings(directory: str) -> list[str]:
@@ -12883,8 +12902,8 @@ def _is_there(path: str) -> bool:
 CACHE_GB = 2.0  # unless --cache-size says otherwise
 _ENTRY_FILE = "entry.json"
 # What these don't match is not ours, whatever directory we were given, and is left alone.
-_FOLDER = re.compile(r"[0-9a-f]{32}")
-_ENTRY = re.compile(
+_FOLDER = regex(r"[0-9a-f]{32}")
+_ENTRY = regex(
     r"(?P<key>[0-9a-f]{32})"
     # A limit without those that it was met under is of an older version: it answers nothing.
     r"\.(?P<kind>|[0-9a-f]{32}|limit-[0-9a-f]{16}(?:-[0-9a-f]{16})?|loaded)"
@@ -15139,7 +15158,7 @@ class AttemptFiles:
 
 
 # How the files of an attempt are called. The drawings of a second graph and on are ID~graph2.svg.
-_EVIDENCE = re.compile(r"(?P<stem>.+?)(?P<ending>(?:~graph\d+)?\.(?:out|err|spthy|json|dot|svg))")
+_EVIDENCE = regex(r"(?P<stem>.+?)(?P<ending>(?:~graph\d+)?\.(?:out|err|spthy|json|dot|svg))")
 _FOLDERS = {"out": "logs", "err": "logs", "spthy": "proofs"}  # of others: traces
 
 
@@ -16141,12 +16160,12 @@ _SRUN_ENDS = (
 )
 
 # Whoever asks later is taken, perhaps.
-_CONTROLLER_AWAY = re.compile(
+_CONTROLLER_AWAY = regex(
     r"[Uu]nable to contact slurm controller|Socket timed out|Zero Bytes were transmitted"
     r"|Connection (?:refused|timed out)|[Cc]ommunication connection failure"
     r"|in standby mode|Transport endpoint|temporarily unable"
 )
-_TOO_MANY_JOBS = re.compile(r"job submit limit|MaxSubmitJob|violates accounting")
+_TOO_MANY_JOBS = regex(r"job submit limit|MaxSubmitJob|violates accounting")
 
 
 def may_submit_again(complaint: str, others_wait: bool) -> bool:
@@ -19193,21 +19212,21 @@ def is_any_report(path: str) -> bool:
 # --- What is to be audited ------------------------------------------------------------------------
 
 # What a file is its content tells: a theory begins with its name, and a prover's words with these.
-_BEGINS_THEORY = re.compile(
+_BEGINS_THEORY = regex(
     rb"\s*(?:/[/*].*?)??^[ \t]*theory\s+\w+\s+(?:begin|configuration|/[/*])",
     re.DOTALL | re.MULTILINE,
 )
 # What a prover says while it loads a theory that it prints later: where both go to one file.
-_SAID_BEFORE = re.compile(rb"^(?:\[Theory \w+\] |maude tool: )", re.MULTILINE)
-_PRINTED_THEORY = re.compile(rb"^theory\s+\w+\s+(?:begin|configuration)", re.MULTILINE)
-_OF_A_PROVER = re.compile(
+_SAID_BEFORE = regex(rb"^(?:\[Theory \w+\] |maude tool: )", re.MULTILINE)
+_PRINTED_THEORY = regex(rb"^theory\s+\w+\s+(?:begin|configuration)", re.MULTILINE)
+_OF_A_PROVER = regex(
     rb"^(?:\[Theory \w+\] |tamarin-(?:prover|rs): |summary of summaries:"
     rb"|.*\(line \d+, column \d+\):$)",
     re.MULTILINE,
 )
 _PRINTED = b"\nrule (modulo E) "  # provers print rules so
-_MADE_BY = re.compile(rb"Generated from:\s+Tamarin version ([\w.]+)")
-_BUILT_AT = re.compile(rb"Compiled at: \d+-\d+-\d+ \d+:\d+:\d+(\.\d+)? UTC")
+_MADE_BY = regex(rb"Generated from:\s+Tamarin version ([\w.]+)")
+_BUILT_AT = regex(rb"Compiled at: \d+-\d+-\d+ \d+:\d+:\d+(\.\d+)? UTC")
 CLOCK_S = 2  # by so much times may differ only because files were copied
 NEWER_BY_DATE = "the theory is newer by its date, which says little: so is every copy and checkout"
 
@@ -21710,7 +21729,7 @@ def _lines_below(
 
 
 # Where a line may end: behind a blank, and at the joints of names; not within an option's `--`.
-_MAY_BREAK = re.compile(r"(?<=[\s/_+])|(?<=\w-)(?!-)|(?<=\w--)|(?<=\w)(?=\.[a-z])")
+_MAY_BREAK = regex(r"(?<=[\s/_+])|(?<=\w-)(?!-)|(?<=\w--)|(?<=\w)(?=\.[a-z])")
 
 
 def _wrapped(text: str, columns: int) -> list[str]:
@@ -21998,7 +22017,7 @@ def _ends_of(path: str) -> Iterator[str]:
 # --- A page that doesn't tell who made it ---------------------------------------------------------
 
 # Of a path that isn't known: what may stand before it, and what is in it.
-_PATH = re.compile(
+_PATH = regex(
     r"""
     # `-I/home/x`, too; no `a/b`, no `models/*/b`, no `</g>`
     (?: file:// | (?<![\w./<~*?}\]-]) | (?=/(?:home|Users|root)/) )
@@ -22006,7 +22025,7 @@ _PATH = re.compile(
     """,
     re.VERBOSE,
 )
-_HOME = re.compile(r"/(?:home|Users)/([^/\s]+)")
+_HOME = regex(r"/(?:home|Users)/([^/\s]+)")
 _ESCAPED_SLASH = "(?<=%2[Ff])|(?<=u002[Ff])"  # in a URL, in JSON: a name begins behind it
 
 
@@ -23435,7 +23454,7 @@ END_OF_LINE = "\x01"
 END_IN_WORD = "\x02"
 MARKS = END_OF_LINE + END_IN_WORD
 WHOLE_OPTION = "\x03"  # before an option: no line ends behind its `--`
-OPTION = re.compile(r"(?<![\w-])--?\w{1,24}")  # what is longer may have to be broken
+OPTION = regex(r"(?<![\w-])--?\w{1,24}")  # what is longer may have to be broken
 
 
 def _with_marked_options(text: str) -> str:
@@ -24045,7 +24064,7 @@ def _style_class(standing: str) -> str:
 
 
 # The seconds behind what a cell of a grid tells.
-_GRID_TIME = re.compile(r" \([\d.]+\)$")
+_GRID_TIME = regex(r" \([\d.]+\)$")
 
 
 def _style_of_told(told: str) -> str:
@@ -25985,7 +26004,7 @@ class _BundlePart:
 
 # Of a results directory: written as they are told in the bundle, and made again by each recheck.
 _LEFT_OUT = ("inputs", "recheck", "recheck~proofs")
-_DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
+_DIGEST = regex(r"\b[0-9a-f]{64}\b")
 # What a machine calls itself, and what its kernel does since it has been on.
 _HOST_NAMES = ("host", "node", "boot_id")
 
@@ -26057,8 +26076,8 @@ def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
     return members
 
 
-_SCRIPT_COMMENT = re.compile(r"^([ \t]*#(?!!))(.*)$", re.MULTILINE)
-_CODE_EDGE = re.compile(r"//|/\*|'[^'\n]*'")
+_SCRIPT_COMMENT = regex(r"^([ \t]*#(?!!))(.*)$", re.MULTILINE)
+_CODE_EDGE = regex(r"//|/\*|'[^'\n]*'")
 
 
 def blind_script(text: str, blind: Callable[[str], str]) -> str:
@@ -31660,7 +31679,7 @@ def _program_for(
     return ""
 
 
-_ANY_MAUDE = re.compile(r'"--with-maude=[^"]*"')
+_ANY_MAUDE = regex(r'"--with-maude=[^"]*"')
 
 
 def put_provers(recipe_file: str, found: Mapping[str, Prover]) -> None:
@@ -31903,6 +31922,9 @@ def report_run(args: argparse.Namespace) -> int:
             print_out(pieces)
     return reproduction_code(compared)
 
+
+gc.freeze()
+gc.enable()
 
 if __name__ == "__main__":
     sys.exit(main())
