@@ -576,6 +576,18 @@ def take(tests, taken):
 
 # === Model ========================================================================================
 
+
+def test_every_pattern_compiles_when_it_is_first_used():
+    patterns = [each for each in vars(bt).values() if isinstance(each, bt.regex)]
+    assert len(patterns) > 50
+    assert all(each.groups >= 0 for each in patterns)
+    assert bt.regex("a+", re.IGNORECASE).fullmatch("aA")
+
+
+def test_once_the_program_is_loaded_garbage_is_looked_for():
+    assert gc.isenabled()
+
+
 ROOM = bt.Limits(4, 8192, 0)  # what the batches that are only planned may use
 
 
