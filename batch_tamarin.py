@@ -15601,11 +15601,15 @@ class RemoteJob:
     folder: str  # where srun's words and the node's copy go
 
     @property
+    def name(self) -> str:
+        """What its files are called here."""
+        # A drawing's id is a path.
+        return os.path.basename(self.job.id)
+
+    @property
     def comment(self) -> str:
         """What its job tells of itself to who looks at Slurm's queue."""
-        if self.job.task_ids:
-            return self.job.task_ids[0]
-        return os.path.basename(self.job.id)
+        return self.job.task_ids[0] if self.job.task_ids else self.name
 
     def complaint(self) -> str:
         """What srun said, its beginning and its end. Raises OSError."""
@@ -15627,8 +15631,7 @@ class RemoteJob:
         return self._path("json")
 
     def _path(self, ending: str) -> str:
-        # A drawing's id is a path.
-        return os.path.join(self.folder, f"{os.path.basename(self.job.id)}.{ending}")
+        return os.path.join(self.folder, f"{self.name}.{ending}")
 
     def as_node_job(self, environ: Mapping[str, str]) -> NodeJob:
         """What the node is told. `environ`: what srun hands on."""
@@ -15919,7 +15922,7 @@ class SlurmExecutor:
                 until = min(until, time.monotonic() + CANCELLED_S)
                 is_early = time.monotonic() < until - CANCELLED_S + NODE_ENDS_S
                 command = scancel_command(left, gently=is_early and "." in left[0])
-                await self._call(f"~end-{os.path.basename(job_id)}", command)
+                await self._call(f"~end-{remote.name}", command)
             await self._pause(job_id, pause_s)
             pause_s = min(longest_s, 2 * pause_s)
         if not self._is_to_end(job_id):
@@ -15929,7 +15932,7 @@ class SlurmExecutor:
 
     async def _left_of(self, remote: RemoteJob, complaint: str) -> list[str] | None:
         """The jobs or steps that Slurm has of a job of ours; None where it can't tell."""
-        name = f"~left-{os.path.basename(remote.job.id)}"
+        name = f"~left-{remote.name}"
         told = slurm_ids_told(complaint)
         if not self._batch.header.most_jobs:  # in an allocation srun names what it launches
             steps = await self._ask(name, squeue_command("--steps", "--format=%i"))
@@ -15972,10 +15975,25 @@ class SlurmExecutor:
 
     def _srun(self, remote: RemoteJob) -> tuple[str, ...]:
         """The command line that runs a job on a node."""
-        job = remote.job
-        limits = job.limits
-        spec = json.dumps(encode(remote.as_node_job(self._environment)))
-        pieces = range(0, len(spec), ARGUMENT_CHARS)
+        import shlex
+
+        header = self._batch.header
+        name = slurm_name(self._batch.id)
+        # Under this marker nobody here ends it: it outlives us, if we are killed.
+        marker = f"{MARKER}={name}/{remote.name}/{remote.job.attempt}"
+        words = ["/usr/bin/env", marker, "srun"]
+        words += self._room_asked(remote.job.limits)
+        words += shlex.split(header.options.slurm_args)
+        # By this name we find it: nothing else may be said of it.
+        words += [f"--job-name={name}", f"--comment={remote.comment}"]
+        words += [*own_command(), SUPERVISE]
+        told = json.dumps(encode(remote.as_node_job(self._environment)))
+        for start in range(0, len(told), ARGUMENT_CHARS):
+            words.append(told[start : start + ARGUMENT_CHARS])
+        return tuple(words)
+
+    def _room_asked(self, limits: Limits) -> list[str]:
+        """What srun is told of the cores, memory and time of a job."""
         words = [
             "--nodes=1",
             "--ntasks=1",
@@ -15988,22 +16006,7 @@ class SlurmExecutor:
             words.append(f"--time={minutes}")
         else:  # in an allocation, which has its own time
             words.append("--exact")
-        import shlex
-
-        return (
-            # Under this marker nobody here ends it: it outlives us, if we are killed.
-            "/usr/bin/env",
-            f"{MARKER}={slurm_name(self._batch.id)}/{os.path.basename(job.id)}/{job.attempt}",
-            "srun",
-            *words,
-            *shlex.split(self._batch.header.options.slurm_args),
-            # By this name we find it: nothing else may be said of it.
-            f"--job-name={slurm_name(self._batch.id)}",
-            f"--comment={remote.comment}",
-            *own_command(),
-            SUPERVISE,
-            *(spec[start : start + ARGUMENT_CHARS] for start in pieces),
-        )
+        return words
 
     async def _watch(self, remote: RemoteJob, on_start: OnStart) -> None:
         """Wait until a node tells that a job has begun."""
@@ -25714,16 +25717,15 @@ class _BundlePlaces:
         return told
 
     def from_cwd(self, text: str) -> str:
-        """A text of JSON in which paths lead from the working directory to these places."""
+        """A text in which paths lead from the working directory to these places."""
         here = self.of(self.cwd)
         places = {**self.roots, self.cwd: here}
         for root in sorted(places, key=len, reverse=True):
             way = os.path.relpath(places[root] or ".", here or ".")
-            shown = json.dumps(root, ensure_ascii=False)[1:-1]
             # Behind it there may be more of a path, and no longer name.
-            pattern = re.compile(rf"(?<![\w.-]){re.escape(shown)}(?![\w.-])")
+            pattern = re.compile(rf"(?<![\w.-]){re.escape(root)}(?![\w.-])")
             text = way.join(pattern.split(text))
-        return text.replace('"./', '"')
+        return text.removeprefix("./")
 
 
 def _is_below(path: str, directory: str) -> bool:
@@ -25739,6 +25741,21 @@ def _neighbourhood(path: str) -> str:
     names = path.split(os.sep)
     is_home = names[1] in ("home", "Users")
     return os.sep.join(names[: 3 if is_home else 2]) or os.sep
+
+
+def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value with other texts. Names of members are words of ours, but for paths."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_with_texts(item, change) for item in value]
+    if not isinstance(value, dict):
+        return value
+    members: Json = {}
+    for name, member in value.items():
+        shown = change(name) if os.sep in name else name
+        members[shown] = _with_texts(member, change)
+    return members
 
 
 class _PortableRecipe:
@@ -25767,8 +25784,8 @@ class _PortableRecipe:
             self._name_theories(name, entry)
             if str(entry.get("cwd", "")).startswith(os.pardir):
                 entry["cwd"] = os.path.normpath(os.path.join(self._places.cwd, entry["cwd"]))
-        text = json.dumps(self._recipe, indent=2, ensure_ascii=False) + "\n"
-        return self._places.from_cwd(text)
+        portable = _with_texts(self._recipe, self._places.from_cwd)
+        return json.dumps(portable, indent=2, ensure_ascii=False) + "\n"
 
     def _set_config(self, config: Json) -> None:
         config["output_directory"] = self._own_results(config.get("output_directory", "results"))
@@ -25991,8 +26008,9 @@ class _BundlePart:
     def _told_event(self, line: bytes) -> bytes:
         """What is told of a line of a journal."""
         told = _changed_line(line, lambda event: _with_texts(event, self._told_text))
-        # What no reader takes for an event is a text.
-        return b"".join(self._told_lines([line])) if told is None else told
+        if told is None:  # no reader takes it for more than a text
+            return b"".join(self._told_lines([line]))
+        return told
 
     def _told_text(self, text: str) -> str:
         """What is told of a text in a journal. Digests are of files as the bundle has them."""
@@ -26059,21 +26077,6 @@ def _changed_line(line: bytes, change: Callable[[Json], Json]) -> bytes | None:
         return None
     ending = b"\n" if line.endswith(b"\n") else b""
     return text.encode("utf-8", "backslashreplace") + ending
-
-
-def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
-    """A JSON value with other texts. Names of members are words of ours, but for paths."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, list):
-        return [_with_texts(item, change) for item in value]
-    if not isinstance(value, dict):
-        return value
-    members: Json = {}
-    for name, member in value.items():
-        shown = change(name) if os.sep in name else name
-        members[shown] = _with_texts(member, change)
-    return members
 
 
 _SCRIPT_COMMENT = regex(r"^([ \t]*#(?!!))(.*)$", re.MULTILINE)
@@ -31679,9 +31682,6 @@ def _program_for(
     return ""
 
 
-_ANY_MAUDE = regex(r'"--with-maude=[^"]*"')
-
-
 def put_provers(recipe_file: str, found: Mapping[str, Prover]) -> None:
     """Let an unpacked recipe name the provers of this machine, and its Maude. Raises InputError."""
     recipe = Recipe(recipe_file)
@@ -31690,9 +31690,13 @@ def put_provers(recipe_file: str, found: Mapping[str, Prover]) -> None:
         if entry is not None:
             entry.pop("command", None)
             entry["path"] = prover.command[0]
-    text = json.dumps(recipe.data, indent=2, ensure_ascii=False) + "\n"
-    # The one that provers take without it.
-    write_file(recipe_file, _ANY_MAUDE.sub('"--with-maude=maude"', text))
+    data = _with_texts(recipe.data, _with_own_maude)
+    write_file(recipe_file, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def _with_own_maude(text: str) -> str:
+    """A text of a recipe; instead of a bundle's Maude, the one that provers take without it."""
+    return f"{WITH_MAUDE.name}=maude" if WITH_MAUDE.is_given([text]) else text
 
 
 def run_bundled_batch(

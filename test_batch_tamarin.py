@@ -20202,8 +20202,8 @@ def test_what_lies_below_one_directory_stays_together_in_a_bundle():
         "outside-2/v.spthy",
     ]
     assert places.of("/scratch/results/logs/x.out") == "paper-results/logs/x.out"
-    told = places.from_cwd('"/home/bob/x/u.spthy", "/home/alice/paper/scripts/w", "/home/bobby"')
-    assert told == '"../outside-1/u.spthy", "w", "/home/bobby"'
+    paths = ["/home/bob/x/u.spthy", "/home/alice/paper/scripts/w", "/home/bobby"]
+    assert list(map(places.from_cwd, paths)) == ["../outside-1/u.spthy", "w", "/home/bobby"]
 
 
 def test_a_directory_is_hidden_also_where_json_or_a_url_names_it():
