@@ -29722,6 +29722,13 @@ class Measured(NamedTuple):
     result: Result | None
 
     @property
+    def lemma(self) -> MeasuredLemma:
+        """What was proven."""
+        plan = self.plan
+        attacker = plan.variant if plan.attacker else ""
+        return MeasuredLemma(plan.entry, plan.theory, plan.lemma, plan.prover, plan.flags, attacker)
+
+    @property
     def verdict(self) -> Verdict | None:
         if not self.result:
             return None
@@ -29811,35 +29818,48 @@ def winners(batch: Batch) -> list[Measured]:
     best: dict[MeasuredLemma, Measured] = {}
     gone: list[str] = []
     for task in batch.tasks.values():
-        plan = task.plan
-        if task.record:
-            plan = task.record.plan
-        options = batch.provers[plan.prover].all_options(plan.options)
         if task.is_superseded:  # what was first tells what to do
             continue
-        path = os.path.join(plan.cwd, plan.theory)
-        known = theory_now(path, options, plan.flags).lemmas
-        is_refused = bool(task.result and task.result.refused)
-        if plan.unreadable or is_refused or plan.lemma not in known:
+        measured = measured_task(task)
+        if is_gone(batch, measured):
             gone.append(task.id)
             continue
-        words = filter(None, (plan.lemma, plan.prover, plan.variant))
-        prefix = task.id.removesuffix("--" + "--".join(words)).partition("--")[0]
-        measured = Measured(plan, prefix, task.result)
-        attacker = plan.variant if plan.attacker else ""
-        lemma = MeasuredLemma(
-            plan.entry, plan.theory, plan.lemma, plan.prover, plan.flags, attacker
-        )
-        if lemma not in best or measured.rank < best[lemma].rank:
-            best[lemma] = measured
+        known = best.setdefault(measured.lemma, measured)
+        if measured.rank < known.rank:
+            best[measured.lemma] = measured
     if gone:
         say(f"left out, as no such lemma is there now, or no prover reads it: {listed(gone, 10)}")
-    open_ids = [
-        each.plan.id for each in best.values() if each.verdict is None and not each.is_implied
-    ]
-    if open_ids:
-        say(f"without a verdict, so that they keep their limits: {listed(open_ids, 10)}")
+    say_open(best.values())
     return list(best.values())
+
+
+def measured_task(task: Task) -> Measured:
+    """A task as its result was measured: by other options, perhaps, than are planned now."""
+    plan = task.record.plan if task.record else task.plan
+    words = filter(None, (plan.lemma, plan.prover, plan.variant))
+    ending = "--" + "--".join(words)
+    prefix, _, _ = task.id.removesuffix(ending).partition("--")
+    return Measured(plan, prefix, task.result)
+
+
+def is_gone(batch: Batch, measured: Measured) -> bool:
+    """Whether a recipe can't ask for it any more: the lemma is not there, or can't be read."""
+    plan = measured.plan
+    if plan.unreadable or (measured.result and measured.result.refused):
+        return True
+    options = batch.provers[plan.prover].all_options(plan.options)
+    theory = theory_now(os.path.join(plan.cwd, plan.theory), options, plan.flags)
+    return plan.lemma not in theory.lemmas
+
+
+def say_open(measured: Iterable[Measured]) -> None:
+    """Say what has no verdict, and none that follows from another one's."""
+    ids: list[str] = []
+    for each in measured:
+        if each.verdict is None and not each.is_implied:
+            ids.append(each.plan.id)
+    if ids:
+        say(f"without a verdict, so that they keep their limits: {listed(ids, 10)}")
 
 
 def measured_entry(
@@ -29873,7 +29893,12 @@ def measured_entry(
 
 # What says which attackers there are, in which order, and what is so for all of them.
 _OF_ATTACKERS = (
-    *("matrix", "exclude", "implies", "tamarin_options", "preprocess_flags", "granularity"),
+    "matrix",
+    "exclude",
+    "implies",
+    "tamarin_options",
+    "preprocess_flags",
+    "granularity",
     "priority",
 )
 # What has been measured takes the place of these.
@@ -29881,34 +29906,43 @@ _MEASURED = ("resources", "expect")
 
 
 def attackers_entry(recipe: Recipe, group: Sequence[Measured]) -> Json:
-    """What the recipe of the results said of attackers in order, to be said again.
-
-    Nothing where there are none, or where single lemmas or attackers have more of their own than
-    limits and expectations: then each attacker becomes a variant.
-    """
+    """What the recipe of the results said of attackers in order, to be said again; or nothing."""
     said: Json = recipe.data["tasks"].get(group[0].plan.entry, {})
-    if "implies" not in said or "on_limit" in said:
+    if "implies" not in said or not stays_a_matrix(said, group):
         return {}
-    # One that is named by its attacker, or ids that are.
-    has_own_theories = any(map(_PLACEHOLDER.search, as_list(said["theory_file"])))
-    if has_own_theories or len({each.prefix for each in group}) > 1:
-        return {}
+    kept = {key: said[key] for key in _OF_ATTACKERS if key in said}
+    matrix: Json = {}
+    for dimension, values in said["matrix"].items():
+        matrix[dimension] = values if is_power_set(values) else without_measured(values)
+    return {**kept, "matrix": matrix}
+
+
+def stays_a_matrix(said: Json, group: Iterable[Measured]) -> bool:
+    """Whether lemmas and attackers of an entry have no more of their own than has been measured.
+
+    Else each attacker becomes a variant, which can say it all.
+    """
+    names_theories = any(map(_PLACEHOLDER.search, as_list(said["theory_file"])))
+    names_ids = len({each.prefix for each in group}) > 1
+    if names_theories or names_ids or "on_limit" in said:
+        return False
     for item in said.get("lemmas", ()):
         if not item.keys() <= {"name", *_MEASURED}:
-            return {}
-    kept = {key: said[key] for key in _OF_ATTACKERS if key in said}
-    kept["matrix"] = {}
-    for dimension, values in said["matrix"].items():
+            return False
+    for values in said["matrix"].values():
         if is_power_set(values):
-            kept["matrix"][dimension] = values
             continue
-        attackers: Json = {}
-        for name, overrides in values.items():
-            if "lemmas" in overrides:
-                return {}
-            attackers[name] = {key: overrides[key] for key in overrides if key not in _MEASURED}
-        kept["matrix"][dimension] = attackers
-    return kept
+        if any("lemmas" in overrides for overrides in values.values()):
+            return False
+    return True
+
+
+def without_measured(values: Json) -> Json:
+    """The values of a dimension of a matrix, without limits and expectations."""
+    left: Json = {}
+    for name, overrides in values.items():
+        left[name] = {key: overrides[key] for key in overrides if key not in _MEASURED}
+    return left
 
 
 def measured_attackers(group: Sequence[Measured]) -> Json:
