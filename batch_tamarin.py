@@ -30530,12 +30530,6 @@ def rebuild(batch: Batch, directory: str) -> None:
 def command_lemmas(args: argparse.Namespace) -> int:
     """List what Tamarin would list in a theory, and what each lemma takes for granted."""
     flags = tuple(flag.lstrip("=") for flag in args.define)
-    if os.path.isdir(args.theory):
-        first = theories_below(args.theory)[:1]
-        such_as = ""
-        if first:
-            such_as = f", such as {quoted(first)}"
-        raise InputError(f"is a folder: name a theory (.spthy) in it{such_as}", args.theory)
     asked = _View(args.theory, ReadingOptions(flags, args.diff, args.auto_sources))
     with places_of([args.theory]) as places:
         views = places.theories(asked)
@@ -30561,6 +30555,12 @@ def theory_with_options(view: _View) -> str:
 
 def list_lemmas(view: _View, as_json: bool) -> None:
     """Print the lemmas of a theory that is read so. Raises InputError."""
+    if os.path.isdir(view.path):
+        first = theories_below(view.path)[:1]
+        such_as = ""
+        if first:
+            such_as = f", such as {quoted(first)}"
+        raise InputError(f"is a folder: name a theory (.spthy) in it{such_as}", view.path)
     theory = view.load()
     if as_json:
         lemmas = list(map(lemma_json, theory.lemmas))

@@ -20073,6 +20073,8 @@ def test_lemmas_of_several_theories_in_a_bundle_are_told_apart(lab):
     assert "\npaper.pyz/models/b.spthy\n" in told
     done = lab.run("paper.pyz", "lemmas", "b.spthy", code=2)
     assert "did you mean models/b.spthy?" in done.stderr
+    done = lab.run("paper.pyz", "lemmas", "models", code=2)
+    assert "is a folder: name a theory (.spthy) in it, such as paper.pyz/models/b" in done.stderr
 
 
 def test_who_names_no_command_for_a_bundle_is_told_one_of_those(lab):
