@@ -27891,23 +27891,15 @@ def add_report_command(commands: argparse._SubParsersAction[Parser], bundle: str
         "results old-results -f html -o both",
         "results --rebuild",
     )
+    about = "the results directory; several make one report"
+    add_paths_argument(parser, "results", "RESULTS", about, bundle)
+    parser.set_defaults(run="")
     if bundle:
-        parser.add_argument(
-            "results", metavar="RESULTS", nargs="*", default=[bundle], help=IN_BUNDLE
-        )
         parser.add_argument(
             "--run",
             metavar="DIR",
             default="",
             help="how the results of `run`, in this directory, compare with those of the paper",
-        )
-    else:
-        parser.set_defaults(run="")
-        parser.add_argument(
-            "results",
-            metavar="RESULTS",
-            nargs="+",
-            help="the results directory; several make one report",
         )
     add_repeatable_argument(
         parser,
@@ -27934,6 +27926,17 @@ def add_report_command(commands: argparse._SubParsersAction[Parser], bundle: str
         help="write the derived files of RESULTS again: success/, failed/, execution_report.json, "
         "summary.html",
     )
+
+
+def add_paths_argument(
+    parser: Parser, name: str, metavar: str, about: str, bundle: str, least: int = 1
+) -> None:
+    """The paths of what a command reads; of a bundle what is in it, where none is given."""
+    if bundle:
+        parser.add_argument(name, metavar=metavar, nargs="*", default=[bundle], help=IN_BUNDLE)
+    else:
+        nargs = "+" if least else "*"
+        parser.add_argument(name, metavar=metavar, nargs=nargs, help=about)
 
 
 def add_page_arguments(parser: Parser) -> None:
@@ -27970,13 +27973,8 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser], bundle: str 
         "results directories (ours, batch-tamarin's), analyzed theories, prover logs, folders of "
         "these, and the theories themselves"
     )
-    parser.add_argument(
-        "paths",
-        metavar="PATH",
-        nargs="*",
-        default=[bundle] if bundle else [],
-        help=IN_BUNDLE if bundle else about,
-    )
+    # None is needed where problems of provers are listed.
+    add_paths_argument(parser, "paths", "PATH", about, bundle, least=0)
     parser.add_argument(
         "--expect",
         metavar="FILE",
