@@ -25774,7 +25774,10 @@ class _PortableRecipe:
         for prover in self._recipe.get("tamarin_versions", {}).values():
             _make_prover_portable(prover)
         entries: Json = self._recipe["tasks"]
-        made = [name for name, entry in entries.items() if entry.pop("prepare", None)]
+        made: list[str] = []
+        for name, entry in entries.items():
+            if entry.pop("prepare", None):
+                made.append(name)
         if made:
             self._note(
                 f"the theories of {printable(listed(made))} are in the bundle as they were made, "
@@ -31796,7 +31799,10 @@ def _own_prover(recipe: Recipe, prover: Prover) -> Prover:
     options = entry.get("options", ())
     _refuse_options(options)
     # The others may name programs and files.
-    env = {name: value for name, value in entry.get("env", {}).items() if name in HARMLESS}
+    env: dict[str, str] = {}
+    for name, value in entry.get("env", {}).items():
+        if name in HARMLESS:
+            env[name] = value
     return replace(prover, options=tuple(options), env=env)
 
 
