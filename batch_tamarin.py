@@ -11275,9 +11275,10 @@ class LoadedTheory:
 
 
 # Theories that are kept while a recipe is planned. Neighbours in it read the same; variants that do
-# may stand far from each other. But texts take room.
+# may stand far from each other. But they take room.
 KEPT_THEORIES = 8
-KEPT_CHARACTERS = 4_000_000  # of all their token texts, if they are more than these few
+KEPT_BYTES = 6 * MB  # by `_Load.size`, if they are more than these few
+LEMMA_BYTES = 1_000  # of what is known of a lemma, beside its text
 
 
 @dataclass(eq=False)
@@ -11299,11 +11300,13 @@ class _Load:
         return differing.isdisjoint(self.loaded.theory.asked_flags)
 
     @functools.cached_property
-    def length(self) -> int:
-        """The characters of its text."""
+    def size(self) -> int:
+        """About how many bytes it takes."""
         if isinstance(self.loaded, InputError):
             return 0
-        return sum(len(segment.text) for segment in self.loaded.theory.segments)
+        theory = self.loaded.theory
+        text = sum(len(segment.text) for segment in theory.segments)
+        return text + LEMMA_BYTES * len(theory.lemmas)
 
 
 class TheoryReader:
@@ -11313,7 +11316,7 @@ class TheoryReader:
         self._recipe = recipe
         self._loads: deque[_Load] = deque()  # in the order of their coming
         self._by_path: dict[str, list[_Load]] = {}
-        self._kept = 0  # characters of their texts
+        self._kept = 0  # bytes
 
     def read(self, file: TheoryFile, options: Sequence[str], flags: Sequence[str]) -> LoadedTheory:
         """The theory as a prover with these options and flags will see it.
@@ -11340,11 +11343,11 @@ class TheoryReader:
         load = _Load(path, view, _load_theory(path, *view))
         of_file.append(load)
         self._loads.append(load)
-        self._kept += load.length
-        while len(self._loads) > KEPT_THEORIES and self._kept > KEPT_CHARACTERS:
+        self._kept += load.size
+        while len(self._loads) > KEPT_THEORIES and self._kept > KEPT_BYTES:
             oldest = self._loads.popleft()
             self._by_path[oldest.path].remove(oldest)
-            self._kept -= oldest.length
+            self._kept -= oldest.size
         return load.loaded
 
     def _refuse_unequal(
