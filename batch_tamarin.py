@@ -12969,7 +12969,7 @@ class Cache:
         return max(results, key=_when).usage if results else None
 
     def past_answer(self, plan: Plan, inputs: Dependencies) -> Result | None:
-        """The newest answer that came with a task's options, whatever the text was then."""
+        """The newest answer that came with the options of a stage, whatever the text was then."""
         past = self._past_results(plan, inputs)
         answers = [entry.result for entry in past if is_past_answer(entry.result, entry.plan, plan)]
         return max(answers, key=_when, default=None)
@@ -13158,8 +13158,10 @@ class Cache:
 
 
 def is_past_answer(result: Result, then: Plan, now: Plan) -> bool:
-    """Whether a result of an older plan tells that the options of a task lead to an answer."""
-    return result.verdict in ANSWERS and result.tells_time and then.options == now.options
+    """Whether a result of an older plan tells that a stage of a task leads to an answer."""
+    if result.verdict not in ANSWERS or not result.tells_time:
+        return False
+    return any(then.options == stage.options for stage in (now, *now.stages))
 
 
 def _when(result: Result) -> str:
@@ -13643,7 +13645,7 @@ class Runner:
     async def run(
         self, tasks: Iterable[Task], again: bool = False, proves_implied: bool = False
     ) -> None:
-        """Run these tasks, under the signals that a user or a system sends.
+        """Run those of these tasks that need it, under the signals of a user or a system.
 
         `again`: they are proven anew, whatever is stored. `proves_implied`: also what follows from
         other results. Raises StorageError when results can't be written any more.
@@ -13676,11 +13678,12 @@ class Runner:
         return readable
 
     async def _run(self, tasks: Iterable[Task], again: bool) -> None:
-        tasks = list(tasks)
-        self.settling.begin(tasks, again)
-        missing = await self._fail_unreadable(tasks)
+        chosen = list(tasks)
+        waiting_ones = list(filter(self.batch.needs_run, chosen))
+        self.settling.begin(waiting_ones, again)
+        missing = await self._fail_unreadable(waiting_ones)
         # A driver may have died when others had been settled by an answer.
-        await self._settle(self.settling.settled_among(missing))
+        await self._settle(self.settling.settled_among(chosen))
         missing = list(filter(self.batch.needs_run, missing))
         loads: list[list[TaskHit]] = []
         if self.cached and not again:
@@ -13692,6 +13695,10 @@ class Runner:
         missing = self.races.hold_rivals_of(held, ordered)
         waiting = itertools.chain(map(self._loading, loads), self._waiting(missing))
         await self.scheduler.run(waiting)
+        # What was proven anew and has no answer is settled as before.
+        self.settling.proves_anew = False
+        if not self.scheduler.stopped:
+            await self._settle(self.settling.settled_among(chosen))
 
     async def _look_up_past_wins(self, tasks: Sequence[Task]) -> None:
         """Let what has won a race before have its whole limit: it may need that."""
@@ -14423,7 +14430,12 @@ class Settling:
     def source(self, task: Task) -> Task | None:
         """The first task whose answer settles this one, if one does."""
         sources = [each for each in self.beside(task) if self._settles(each, task)]
+        sources = list(filter(self._counts, sources))
         return min(sources, key=_when_ended, default=None)
+
+    def _counts(self, source: Task) -> bool:
+        """Whether an answer may settle others already."""
+        return not self.proves_anew or source.id in self._entered
 
     def settled_among(self, tasks: Iterable[Task]) -> Iterator[Settled]:
         """Those beside these tasks, or of them, that are open and need not be."""
@@ -14444,15 +14456,14 @@ class Settling:
             source: Task | None = ended
             if task is ended or task.plan.race:
                 source = self.source(task)
-            elif not self._settles(ended, task):
+            elif not self._settles(ended, task) or not self._counts(ended):
                 continue
             if source:
                 yield Settled(task, source)
 
     def _settles(self, source: Task, task: Task) -> bool:
         """Whether the answer of one task settles another one."""
-        is_new = not self.proves_anew or source.id in self._entered
-        if source is task or not source.is_answered or not is_new:
+        if source is task or not source.is_answered:
             return False
         if task.plan.race:
             return True
@@ -14471,9 +14482,10 @@ class Settling:
             return False
         if task.is_settled:
             return task.misses_expectation
-        open_ones = (each for each in self.beside(task) if not each.is_final)
-        may_settle_it = any(self._may_settle(each, task) for each in open_ones)
-        return not may_settle_it and self.source(task) is None
+        beside = self.beside(task)
+        if any(self._settles(each, task) for each in beside):
+            return False
+        return not any(self._may_settle(each, task) for each in beside if not each.is_final)
 
     def _may_settle(self, each: Task, task: Task) -> bool:
         """Whether what is open may come to an answer that settles a task."""
@@ -30516,6 +30528,11 @@ def _changes_to(batch: Batch, planned: Batch, ids: Collection[str], asked: RunAs
     raise_limits(batch, planned, ids, times, asked.again)
     changes = changes_of(batch, planned, ids, asked.again, asked.proves_implied)
     batch.dependencies = planned.dependencies
+    if not changes.differs:
+        settling = Settling(batch)
+        settling.proves_implied = asked.proves_implied
+        chosen = [batch.tasks[task_id] for task_id in ids]
+        changes = changes._replace(differs=any(settling.settled_among(chosen)))
     return changes
 
 
@@ -30552,7 +30569,7 @@ def _run_tasks(
         journal.observers.append(report.note)
         tell = say if args.debug else None
         runner = Runner(directory, journal, executor, asked.cache, tell, asked.fail_fast)
-        work = runner.run(waiting, asked.again, asked.proves_implied)
+        work = runner.run(tasks, asked.again, asked.proves_implied)
         asyncio.run(progress.beside(report.beside(work)))
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by

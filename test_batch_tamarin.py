@@ -11898,6 +11898,74 @@ def test_what_is_asked_for_again_is_proven_whoever_was_first(lab):
     assert ends_of_race(lab) == {"C": "verified", "S": "verified"}
 
 
+def test_who_is_proven_again_without_an_answer_is_superseded_as_before(lab):
+    recipe_of_race(lab, {"C": VERIFY, "S": UNSURE_OF_IT}, cores=1)
+    lab.run("run recipe.json", code=0)
+    lab.run("run recipe.json --again --fail-fast -t t--one--fake--S", code=0)
+    assert starts_of(lab) == ["C", "S"]
+    assert ends_of_race(lab) == {"C": "verified", "S": "superseded by C"}
+    assert "; before: incomplete after" in lab.finishes()["t--one--fake--S"]["reason"]
+    assert "nothing to do" in lab.run("run recipe.json", code=0).stderr
+
+
+# In a second stage: what comes of those that met their limit in the first one.
+SECOND_STAGE = [{"tamarin_options": ["--heuristic=Q"], "resources": {"timeout": 300}}]
+SHORT = {"max_cores": 1, "max_memory": 0.2, "timeout": 0.4}
+
+
+def variants_of(letters):
+    """Variants with these heuristics, called by them."""
+    return {letter: {"tamarin_options": [f"--heuristic={letter}"]} for letter in letters}
+
+
+def test_who_is_proven_again_has_all_its_stages_whoever_has_an_answer(lab):
+    ways = {"C": VERIFY, "S": STUCK, "Q": VERIFY}
+    recipe_of_race(lab, ways, variants=variants_of("CS"), resources=SHORT, on_limit=SECOND_STAGE)
+    change_recipe(lab, 'tasks.task.variants.C.resources = {"timeout": 300}')
+    lab.run("run recipe.json -t *--C", code=0)
+    lab.run("run recipe.json --again -t *--S", code=0)
+    assert ends_of_race(lab) == {"C": "verified", "S": "verified"}
+
+
+def test_a_driver_that_died_before_it_superseded_what_had_ended_leaves_it_to_the_next(lab):
+    recipe_of_race(lab, {"C": UNSURE_OF_IT, "S": VERIFY}, cores=1)
+    lab.run("run recipe.json", code=0)
+    lines = lab.journal.read_text().splitlines(keepends=True)
+    (won,) = [number for number, line in enumerate(lines) if '"verified"' in line]
+    lab.journal.write_text("".join(lines[: won + 1]))
+    lab.run("resume results", code=0)
+    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+
+
+def test_when_an_edit_of_the_winner_is_undone_it_supersedes_the_others_once_more(lab):
+    ways = {"C": UNSURE_OF_IT, "S": VERIFY, "I": UNSURE_OF_IT}
+    recipe_of_race(lab, ways, lemmas="one two", variants=variants_of("CS"), cores=1)
+    lab.run("run recipe.json", code=0)
+    recipe = lab.read("recipe.json")
+    change_recipe(lab, 'tasks.task.variants.S = {"tamarin_options": ["--heuristic=I"]}')
+    lab.run("run recipe.json --no-cache", code=3)
+    lab.write("recipe.json", recipe)
+    runs = lab.read("runs")
+    # What is not chosen waits for a run in which it is.
+    lab.run("run recipe.json --no-cache -t t--two*", code=0)
+    lab.run("run recipe.json --no-cache", code=0)
+    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+    assert lab.read("runs") == runs
+    assert "nothing to do" in lab.run("run recipe.json", code=0).stderr
+
+
+def test_who_won_before_in_a_later_stage_starts_first(lab):
+    only_s = 'case "$*" in *=C*) exit 3;; esac\n' + VERIFY
+    ways = {"C": STUCK, "S": STUCK, "Q": only_s}
+    recipe_of_race(lab, ways, cores=1, variants=variants_of("CS"), resources=SHORT)
+    change_recipe(lab, f"tasks.task.on_limit = {json.dumps(SECOND_STAGE)}")
+    lab.run("run recipe.json", code=0)
+    edit_theory(lab, "rule A", "rule B")
+    before = len(lab.events("start"))
+    lab.run("run recipe.json --no-cache", code=0)
+    assert starts_of(lab)[before] == "S"
+
+
 def test_what_won_before_starts_first(lab):
     recipe_of_race(lab, {"C": STUCK, "S": VERIFY})
     lab.run("run recipe.json", code=0)
@@ -12607,6 +12675,15 @@ def test_what_is_asked_for_again_is_proven_whatever_it_follows_from(lab):
     lab.run("run recipe.json", code=0)
     lab.run("run recipe.json --again -t t--one--fake--A+C", code=0)
     assert outcomes_of(lab) == {**A_B_C_FOUND, "A+C": "falsified"}
+
+
+def test_who_is_proven_again_without_an_answer_is_implied_as_before(lab):
+    sweep_of_attackers(lab, f"has A C && [ -e later ] && {{\n{UNSURE_OF_IT}exit; }}\n{A_B_OR_C}")
+    lab.run("run recipe.json", code=0)
+    lab.write("later", "")
+    lab.run("run recipe.json --again -t t--one--fake--A+C", code=0)
+    assert outcomes_of(lab) == A_B_C_FOUND
+    assert "; before: incomplete after" in lab.finishes()["t--one--fake--A+C"]["reason"]
 
 
 def test_exists_trace_lemmas_are_always_proven(lab):
@@ -24180,7 +24257,6 @@ class RaceWalk:
         }
         self.known = {}  # answers of the journal by (task, all that they depend on)
         self.proven = set()  # what has had an answer: (lemma, variant, heuristic, text)
-        self.was_again = False
         self.history = []
 
     # --- What the world is ---
@@ -24287,7 +24363,6 @@ class RaceWalk:
         self.history.append((self.text(), self.letters, self.stages, self.config, args, number))
         runs = len(self.runs())
         self.is_again = again
-        self.was_again = self.was_again or again
         if again:
             self.known = {
                 key: told for key, told in self.known.items() if not key[0].startswith(chosen)
@@ -24384,8 +24459,7 @@ class RaceWalk:
     def look_at_race(self, rivals, ran, stopped_early):
         told = ([(task.id, task.outcome) for task in rivals], self.said, self.history)
         is_won = any(task.is_answered for task in rivals)
-        # What was proven anew beside an answer keeps what it came to.
-        if is_won and not stopped_early and not self.was_again and ran:
+        if is_won and not stopped_early and ran:
             assert all(task.is_settled for task in ran), told
         if stopped_early:
             return
