@@ -13161,7 +13161,7 @@ def is_past_answer(result: Result, then: Plan, now: Plan) -> bool:
     """Whether a result of an older plan tells that a stage of a task leads to an answer."""
     if result.verdict not in ANSWERS or not result.tells_time:
         return False
-    return any(then.options == stage.options for stage in (now, *now.stages))
+    return then.options == now.options or any(then.options == stage.options for stage in now.stages)
 
 
 def _when(result: Result) -> str:
@@ -13592,22 +13592,21 @@ def _journalled_usage(task: Task) -> Usage | None:
 
 
 # --- From waiting to finished ---------------------------------------------------------------------
-
-
-class TaskHit(NamedTuple):
-    """A task, and the stored result that holds for it at one of its stages."""
-
-    task: Task
-    hit: Hit
-    plan: Plan  # of that stage
-
-    def after_load(self, load: Result) -> TaskHit:
-        """The same when the prover has loaded the text."""
-        return self._replace(hit=self.hit.after_load(load))
+#
+# The way of a task: it is in the cache (`CachedResults.take`), or it waits for room (`Jobs.wait`).
+# In that room it is proven: in a process of its own (`Jobs._prove`), or in one that it shares
+# (`Jobs._share`). What came of it is recorded, and has its consequences (`Endings`): others are
+# settled by its answer, or it is tried once more. Then its room is free (`Jobs._in_room`).
+#
+# Words: an answer is `verified` or `falsified`. A task is settled when nothing more is asked of it:
+# by its own answer, or by that of another task, its source. In a race the first answer settles all
+# rivals: its task is the winner, and they are `superseded`. Where the recipe puts attackers in
+# order, an answer settles those whose verdict follows from it: they are `implied`. A task that is
+# not settled, and has no source, is open.
 
 
 class Runner:
-    """Brings tasks from waiting to finished: from the cache, or through prover and reader."""
+    """Runs the tasks of a batch, from the first that waits to the last that has ended."""
 
     def __init__(
         self,
@@ -13618,32 +13617,26 @@ class Runner:
         tell: Callable[[str], None] | None = None,
         fails_fast: bool = False,
     ) -> None:
-        """`tell`: wants to know why a task is not in the cache. `fails_fast`: see `_note_end`."""
+        """`tell`: wants to know why a task is not in the cache. `fails_fast`: see `FailFast`."""
         self.directory = directory
         self.batch = journal.batch
         self.executor = executor
-        header = self.batch.header
-        self.scheduler = Scheduler(room_of(header))
+        self.scheduler = Scheduler(room_of(self.batch.header))
         self.signals = StopSignals(self.scheduler, executor)
         self.recorder = Recorder(journal, self._give_up)
-        self.files = AttemptFiles(directory)
-        self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
-        self.past: PastUsages = {}
+        runs = ProverRuns(self.batch, directory, executor, self.recorder)
         self.settling = Settling(self.batch)
-        self.races = LiveRaces(self.batch)
-        self.lattices = LiveLattices(self.settling)
-        # Ids of tasks, from where an attempt may begin until its end is recorded.
-        self._under_way: set[str] = set()
-        self._stopped_for: dict[str, Settled] = {}  # by the ids of those that are being ended
-        self.fails_fast = fails_fast
-        self.failed_id = ""  # of the task whose failure has stopped the others
+        self.fail_fast = FailFast(fails_fast, self.settling, self.scheduler, runs)
+        self.files = AttemptFiles(directory)
+        self.endings = Endings(self.settling, self.recorder, self.files, executor, self.fail_fast)
         self.cached: CachedResults | None = None
         if cache:
-            cache.be_at(header.place)
-            self.cached = CachedResults(cache, self.batch, self.files, self.recorder, tell)
+            cache.be_at(self.batch.header.place)
+            self.cached = CachedResults(cache, self.batch, self.files, self.endings, tell)
+        self.jobs = Jobs(runs, self.scheduler, self.files, self.endings, self.cached, self._give_up)
 
     async def run(
-        self, tasks: Iterable[Task], again: bool = False, proves_implied: bool = False
+        self, tasks: Sequence[Task], again: bool = False, proves_implied: bool = False
     ) -> None:
         """Run those of these tasks that need it, under the signals of a user or a system.
 
@@ -13661,10 +13654,23 @@ class Runner:
         finally:
             await self.recorder.flush()
 
+    async def _run(self, tasks: Sequence[Task], again: bool) -> None:
+        needed = list(filter(self.batch.needs_run, tasks))
+        self.settling.begin(needed, again)
+        # Answers are there that the last driver died before it settled others by, or that are back
+        # as an edit was undone.
+        await self.endings.settle_among(tasks)
+        readable = await self._fail_unreadable(needed)
+        stored = await self.jobs.take_stored(filter(self.batch.needs_run, readable))
+        await self._look_up_past(stored)
+        await self.scheduler.run(self.jobs.first_items(stored))
+        if not self.scheduler.stopped:
+            # What was proven anew and has no answer is settled again by those of before.
+            self.settling.begin((), anew=False)
+            await self.endings.settle_among(tasks)
+
     async def _fail_unreadable(self, tasks: Iterable[Task]) -> list[Task]:
         """Record that these can't run whose theory can't be read; returns the others."""
-        import asyncio
-
         readable: list[Task] = []
         for task in tasks:
             reason = task.plan.unreadable
@@ -13672,91 +13678,70 @@ class Runner:
                 readable.append(task)
                 continue
             result = Result(Status.FAILED, reason=reason, at=timestamp())
-            await asyncio.to_thread(self.files.set_aside, task)  # of an earlier attempt
-            self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
-            self._note_end(task)
+            await self.endings.end_without_job(task, result)
         return readable
 
-    async def _run(self, tasks: Iterable[Task], again: bool) -> None:
-        chosen = list(tasks)
-        waiting_ones = list(filter(self.batch.needs_run, chosen))
-        self.settling.begin(waiting_ones, again)
-        missing = await self._fail_unreadable(waiting_ones)
-        # A driver may have died when others had been settled by an answer.
-        await self._settle(self.settling.settled_among(chosen))
-        missing = list(filter(self.batch.needs_run, missing))
-        loads: list[list[TaskHit]] = []
-        if self.cached and not again:
-            missing, loads = await self._ask_cache(self.cached, missing)
-        held = [each.task for hits in loads for each in hits]
-        self.past = await self._look_up_past([*missing, *held])
-        await self._look_up_past_wins(missing)
-        ordered = in_order(missing, self.batch.header.scheduler, self.past)
-        missing = self.races.hold_rivals_of(held, ordered)
-        waiting = itertools.chain(map(self._loading, loads), self._waiting(missing))
-        await self.scheduler.run(waiting)
-        # What was proven anew and has no answer is settled as before.
-        self.settling.proves_anew = False
-        if not self.scheduler.stopped:
-            await self._settle(self.settling.settled_among(chosen))
-
-    async def _look_up_past_wins(self, tasks: Sequence[Task]) -> None:
-        """Let what has won a race before have its whole limit: it may need that."""
+    async def _look_up_past(self, stored: Stored) -> None:
+        """Find out what tasks took before, and who won their races, where it matters."""
         import asyncio
 
         cache = self.cached.cache if self.cached else None
-        await asyncio.to_thread(self.races.look_up_past, tasks, cache)
-        for win in self.races.past_wins():
-            plan = win.task.plan
-            if plan.is_a_turn and plan.limits.timeout_s < win.usage.wall_s:
-                self.recorder.record(plan.at_stage(1))
-
-    async def _look_up_past(self, tasks: Sequence[Task]) -> PastUsages:
-        """What these tasks took before, of those for which it matters."""
-        import asyncio
-
+        tasks = [*stored.missing, *stored.held_tasks]
         if self.batch.header.scheduler != "history":
             tasks = [task for task in tasks if task.plan.granularity is Granularity.THEORY]
-        cache = self.cached.cache if self.cached else None
-        return await asyncio.to_thread(past_usages, tasks, self.batch, cache)
+        self.jobs.past = await asyncio.to_thread(past_usages, tasks, self.batch, cache)
+        races = self.jobs.races
+        await asyncio.to_thread(races.look_up_past, stored.missing, cache)
+        for plan in races.whole_limits():
+            self.recorder.record(plan)
 
-    async def _ask_cache(
-        self, cached: CachedResults, tasks: Iterable[Task]
-    ) -> tuple[list[Task], list[list[TaskHit]]]:
-        """Restore what counts now; returns what is not stored, and the hits that wait for a load.
+    def _give_up(self, error: Exception) -> None:
+        """What happens can't be recorded any more: end everything, let `run` raise the error."""
+        self.scheduler.fail(error)
+        self.executor.interrupt("the results can't be written any more")
 
-        Those that wait for the same load are one list.
-        """
-        import asyncio
 
-        missing: list[Task] = []
-        restored: list[Task] = []
-        held: dict[TheoryView, list[TaskHit]] = {}
-        waiting = deque(tasks)
-        while waiting:
-            await asyncio.sleep(0)  # for signals, and for the screen
-            if self.scheduler.stopped:
-                break
-            task = waiting.popleft()
-            is_decided = task.plan.race and self.settling.source(task)
-            found = None if is_decided else await cached.find_for(task)
-            if found and not found.hit.counts:
-                held.setdefault(task.plan.view, []).append(found)
-            elif not found or not await cached.restore(found):
-                missing.append(task)
-            elif self._runs_again(task):
-                waiting.appendleft(task)  # larger limits may have been met before, too
-            elif task.plan.race:
-                await self._settle(self.settling.settled_after(task))
-            else:
-                restored.append(task)
-        # A stored proof is worth more than what only follows: these are restored first.
-        for task in restored:
-            self._note_contradiction(task)
-        await self._settle(self.settling.settled_among(restored))
-        return list(filter(self.batch.needs_run, missing)), list(held.values())
+class Jobs:
+    """Lets tasks wait for room, and does in that room what is to be done for them."""
 
-    def _waiting(self, tasks: Sequence[Task]) -> Iterator[Waiting]:
+    def __init__(
+        self,
+        runs: ProverRuns,
+        scheduler: Scheduler,
+        files: AttemptFiles,
+        endings: Endings,
+        cached: CachedResults | None,
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        """`on_error` is called when results can't be written."""
+        self.past: PastUsages = {}
+        self.races = LiveRaces(runs.batch)
+        self._lattices = LiveLattices(endings.settling)
+        self._runs = runs
+        self._scheduler = scheduler
+        self._files = files
+        self._endings = endings
+        self._cached = cached
+        self._on_error = on_error
+
+    async def take_stored(self, tasks: Iterable[Task]) -> Stored:
+        """What the cache has for these tasks, if it may be asked."""
+        if self._cached is None or self._endings.settling.proves_anew:
+            return Stored(list(tasks), [])
+        return await self._cached.take(tasks)
+
+    def first_items(self, stored: Stored) -> Iterator[Waiting]:
+        """What waits for room in the beginning, in the order in which it should start."""
+        ordered = in_order(stored.missing, self._runs.batch.header.scheduler, self.past)
+        missing = self.races.hold_rivals_of(stored.held_tasks, ordered)
+        yield from map(self._loading, stored.held)
+        yield from self._items(missing)
+
+    def wait(self, tasks: Sequence[Task]) -> None:
+        """Let these tasks wait for room, behind what waits already."""
+        self._scheduler.add(self._items(tasks))
+
+    def _items(self, tasks: Sequence[Task]) -> Iterator[Waiting]:
         """The work on these tasks, in their order; those that may share processes wait as one."""
         for group in groups_to_share(self.races.line_up(tasks), self.past):
             if len(group) > 1:
@@ -13764,140 +13749,220 @@ class Runner:
             else:
                 yield self._proving(group[0])
 
-    def _runs_again(self, task: Task) -> bool:
-        """Whether a task that has just ended has another attempt, which is planned then.
-
-        Not when the batch is being stopped: it is raised when the batch goes on.
-        """
-        header = self.batch.header
-        if self.scheduler.stopped:
-            return False
-        plan = next_attempt(header, task, header.options.retry)
-        while plan:
-            self.recorder.record(plan)
-            if self.batch.needs_run(task):
-                return True
-            # It came to that before: its result is back.
-            plan = next_attempt(header, task, header.options.retry)
-        self._note_end(task)
-        return False
-
-    def _note_end(self, task: Task) -> None:
-        """After a failure nothing else starts and what runs is ended, if that is wanted.
-
-        A failure is what by itself keeps the batch from ending with exit code 0.
-        """
-        if not self.fails_fast or self.scheduler.stopped:
-            return
-        # What it has settled is as good as ended, and what it can't settle any more fails now.
-        ended = self.settling.beside(task) or (task,)
-        failed = next(filter(self.settling.has_failed, ended), None)
-        if failed is None:
-            return
-        self.failed_id = failed.id
-        self.scheduler.stop()  # first: a job that ends now must not make room for another
-        jobs = plural(len(self.prover_runs.at_work), "job")
-        say(f"stopping, as {failed.id} came to {failed.outcome}: {jobs} to end")
-        self.prover_runs.stop(f"stopped after the failure of {failed.id}")
-
     def _proving(self, task: Task) -> Waiting:
         plan = task.plan
         if plan.attacker:
-            queue = self.lattices.add(task)
-            return Waiting(plan.limits, lambda: self._work(self._prove_next(queue)), plan.priority)
-        return Waiting(plan.limits, lambda: self._work(self._prove(task)), plan.priority)
+            queue = self._lattices.add(task)
+            work = functools.partial(self._in_room, self._prove_next, queue)
+        else:
+            work = functools.partial(self._in_room, self._prove, task)
+        return Waiting(plan.limits, work, plan.priority)
+
+    def _sharing(self, tasks: Sequence[Task]) -> Waiting:
+        limits = largest_limits({task.plan.limits for task in tasks})
+        priority = max(task.plan.priority for task in tasks)
+        return Waiting(limits, functools.partial(self._in_room, self._share, tasks), priority)
+
+    def _proving_part(self, tasks: Sequence[Task]) -> Waiting:
+        plan = tasks[0].plan
+        work = functools.partial(self._in_room, self._prove_part, tasks)
+        return Waiting(plan.limits, work, plan.priority)
+
+    def _loading(self, hits: Sequence[TaskHit]) -> Waiting:
+        work = functools.partial(self._in_room, self._load, hits)
+        return Waiting(hits[0].task.plan.limits, work, BEFORE_ALL_PROOFS)
+
+    async def _in_room(self, job: Callable[[T], Awaitable[Outcome]], subject: T) -> bool:
+        """Await a job, and all that its outcome brings; whether its room is free again."""
+        try:
+            outcome = await job(subject)
+        except (OSError, StorageError) as error:
+            self._on_error(error)
+            return True
+        return not outcome.unkillable
 
     async def _prove_next(self, queue: Hashable) -> Outcome:
         """One attempt at what may settle most others, of tasks that wait for the same room."""
-        task = self.lattices.next(queue)
+        task = self._lattices.next(queue)
         if task is None:
             return NOT_BEGUN
         return await self._prove(task)
 
-    def _sharing(self, tasks: Sequence[Task]) -> Waiting:
-        plan = tasks[0].plan
-        if plan.prove:
-            return Waiting(plan.limits, lambda: self._work(self._share(tasks)), plan.priority)
-        limits = largest_limits([task.plan.limits for task in tasks])
-        priority = max(task.plan.priority for task in tasks)
-        return Waiting(limits, lambda: self._work(self._prove_part(tasks)), priority)
-
-    def _proving_part(self, tasks: Sequence[Task]) -> Waiting:
-        plan = tasks[0].plan
-        return Waiting(plan.limits, lambda: self._work(self._prove_part(tasks)), plan.priority)
-
-    def _loading(self, hits: list[TaskHit]) -> Waiting:
-        limits = hits[0].task.plan.limits
-        return Waiting(limits, lambda: self._work(self._load(hits)), BEFORE_ALL_PROOFS)
-
-    async def _work(self, job: Awaitable[Outcome]) -> bool:
-        """Await a job, and all that its outcome brings; whether its room is free again."""
-        try:
-            outcome = await job
-        except (OSError, StorageError) as error:
-            self._give_up(error)
-            return True
-        return not outcome.unkillable
-
     async def _prove(self, task: Task) -> Outcome:
-        """One attempt at one task."""
+        """One attempt at one task, in a process of its own."""
         import asyncio
 
-        race = task.plan.race
-        run = self.prover_runs.proving(task)
-        # Logs are appended to: the summary of an earlier attempt must not be taken for this one's.
-        if task.attempts:  # before the first one `settle` has left nothing in its place
-            await asyncio.to_thread(self.files.set_aside, task)
-        alone_s = self.races.seconds_alone(task)
-        if alone_s is not None:
-            asyncio.get_running_loop().call_later(alone_s, self._let_rivals_join, race)
-        outcome = await self.prover_runs.run(run, lambda: self._may_begin(task))
+        run = self._runs.proving(task)
+        await self._files.make_room(task)
+        self._time_rivals_of(task)
+        outcome = await self._runs.run(run, lambda: self._endings.may_begin(task))
         if outcome is NOT_BEGUN:
             return outcome
         result = await asyncio.to_thread(read_result, run, outcome)
-        settled = self._stopped_for.pop(task.id, None)
-        if settled and result.status is settled.status:
-            result = settled.result_of(result)
-        self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
-        self._under_way.discard(task.id)
-        kept = self.cached.keep(run, result) if self.cached else None
-        await self._settle_after(task)
-        self._let_rivals_join(race)
-        if self._runs_again(task):
+        result = self._endings.record(run, result)
+        kept = self._cached.keep(run, result) if self._cached else None
+        is_tried_again = await self._endings.follow_up(task)
+        self._let_rivals_join(task.plan.race)
+        if is_tried_again:
             if kept:
                 await kept  # its files make room for those of the next attempt
-            await self._try_again(task)
+            # With other options it may have been answered before.
+            stored = await self.take_stored([task])
+            self._scheduler.add(map(self._loading, stored.held))
+            self.wait(stored.missing)
         return outcome
 
-    async def _try_again(self, task: Task) -> None:
-        """Let a task wait for its next attempt, behind what waits already.
+    def _time_rivals_of(self, task: Task) -> None:
+        """Let those that are held back for a task join it when it has had its time alone."""
+        import asyncio
 
-        With other options it may have been answered before.
+        alone_s = self.races.seconds_alone(task)
+        if alone_s is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(alone_s, self._let_rivals_join, task.plan.race)
+
+    def _let_rivals_join(self, race: str) -> None:
+        """Those that were held back in a race wait for room from now on."""
+        self._scheduler.add(map(self._proving, self.races.release(race)))
+
+    async def _share(self, tasks: Sequence[Task]) -> Outcome:
+        """Prove tasks in as many processes as there is room for now: in this room, and beside."""
+        limits = tasks[0].plan.limits
+        if not tasks[0].plan.prove:  # one load checks all stored proofs
+            return await self._prove_part(tasks)
+        room = self._runs.batch.header.limits
+        # What would only wait for room is better shared.
+        most_places = Room(room.cores, room.memory_mb).places(limits)
+        places = min(1 + self._scheduler.room.places(limits), max(1, most_places))
+        own, *others = parts_to_share(tasks, places, self.past)
+        self._scheduler.add(map(self._proving_part, others))
+        return await self._prove_part(own)
+
+    async def _prove_part(self, tasks: Sequence[Task]) -> Outcome:
+        """One attempt at tasks in one process; those without an answer run alone after that."""
+        if len(tasks) == 1:
+            return await self._prove(tasks[0])
+        ended = await prove_together(tasks, self._runs, self._files)
+        for run, result in zip(ended.runs, ended.results):
+            self._endings.record(run, result)
+            if self._cached:
+                self._cached.keep(run, result)
+        # What shares a process settles nothing.
+        is_tried_again = self._endings.is_tried_again
+        self.wait([task for task in tasks if task.runs_alone or is_tried_again(task)])
+        return ended.outcome
+
+    async def _load(self, hits: Sequence[TaskHit]) -> Outcome:
+        """Load a theory without proving: if the prover takes its text the hits on it count.
+
+        If it doesn't, or if what was stored is damaged, the lemmas are proven.
         """
-        if not self.cached or self.settling.proves_anew:
-            self.scheduler.add([self._proving(task)])
-            return
-        missing, loads = await self._ask_cache(self.cached, [task])
-        self.scheduler.add(map(self._loading, loads))
-        self.scheduler.add(self._waiting(missing))
+        import asyncio
 
-    def _may_begin(self, task: Task) -> bool:
-        """Whether a task needs an answer of its own; if so its attempt is under way from now on."""
+        cached = cast(CachedResults, self._cached)
+        run = self._runs.loading(hits[0].task)
+        # Of a driver that was killed: logs are appended to.
+        await asyncio.to_thread(remove_outputs, run.outputs)
+        outcome = await self._runs.run(run)
+        load = await asyncio.to_thread(read_load, run, outcome)
+        await asyncio.to_thread(remove_outputs, run.outputs)
+        if load:
+            await cached.keep_load(run, load)
+        missing: list[Task] = []
+        for found in hits:
+            if not self._endings.settling.is_open(found.task):
+                continue
+            is_restored = load and await cached.restore(found.after_load(load))
+            if not is_restored or await self._endings.follow_up(found.task):
+                missing.append(found.task)
+        # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
+        self.wait(missing)
+        for found in hits:
+            self._let_rivals_join(found.task.plan.race)
+        return outcome
+
+
+class Endings:
+    """What the end of a task brings: whom its answer settles, and whether it is tried once more."""
+
+    def __init__(
+        self,
+        settling: Settling,
+        recorder: Recorder,
+        files: AttemptFiles,
+        executor: Executor,
+        fail_fast: FailFast,
+    ) -> None:
+        self.settling = settling
+        self.recorder = recorder
+        self.fail_fast = fail_fast
+        self._batch = recorder.journal.batch
+        self._files = files
+        self._executor = executor
+        # By id, from where an attempt may begin until its end is recorded; and what it is ended
+        # for, once it is.
+        self._under_way: dict[str, Settled | None] = {}
+
+    @property
+    def are_last(self) -> bool:
+        """Whether nothing else starts any more."""
+        return self.fail_fast.scheduler.stopped
+
+    def may_begin(self, task: Task) -> bool:
+        """Whether a task is open; if so its attempt is under way from now on."""
         is_open = self.settling.is_open(task)
         if is_open:
-            self._under_way.add(task.id)
+            self._under_way[task.id] = None
         return is_open
 
-    async def _settle_after(self, task: Task) -> None:
-        """Settle what needs no prover any more, now that a task has ended."""
-        self._note_contradiction(task)
-        await self._settle(self.settling.settled_after(task))
+    def record(self, run: ProverRun, result: Result) -> Result:
+        """Record what came of an attempt; returns it with what has settled the task meanwhile."""
+        settled = self._under_way.pop(run.plan.id, None)
+        if settled and result.status is settled.status:
+            result = settled.result_of(result)
+        self.recorder.record(Finished(run.plan.id, run.job.id, run.job.attempt, result))
+        return result
 
-    def _note_contradiction(self, task: Task) -> None:
+    async def end_without_job(self, task: Task, result: Result) -> None:
+        """Record what is said of a task that doesn't run."""
+        await self._files.make_room(task)
+        if not task.is_settled:  # by another answer, meanwhile
+            self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
+            self.fail_fast.note_end(task)
+
+    async def follow_up(self, task: Task) -> bool:
+        """All that the end of a task brings; whether it is to wait for another attempt."""
+        self.note_contradiction(task)
+        await self._settle(self.settling.settled_after(task))
+        return self.is_tried_again(task)
+
+    def is_tried_again(self, task: Task) -> bool:
+        """Whether a task that has just ended has another attempt, which is planned then.
+
+        Not when the batch is being stopped: it is raised when the batch goes on.
+        """
+        header = self._batch.header
+        if self.are_last:
+            return False
+        plan = next_attempt(header, task, header.options.retry)
+        while plan:
+            self.recorder.record(plan)
+            if self._batch.needs_run(task):
+                return True
+            # It came to that before: its result is back.
+            plan = next_attempt(header, task, header.options.retry)
+        self.fail_fast.note_end(task)
+        return False
+
+    def note_contradiction(self, task: Task) -> None:
         """Say at once if an answer contradicts the order that others follow by."""
         other = self.settling.contradiction(task)
         if other:
             warn(f"{wrong_order_words(task, other)}; nothing more follows by it")
+
+    async def settle_among(self, tasks: Iterable[Task]) -> None:
+        """Settle those of these tasks, and of those beside them, that have a source."""
+        await self._settle(self.settling.settled_among(tasks))
 
     async def _settle(self, settled: Iterable[Settled]) -> None:
         """End what runs of what the answers of others settle, and record the rest."""
@@ -13905,95 +13970,55 @@ class Runner:
 
         waiting: list[Settled] = []
         for each in settled:
-            if each.task.id in self._under_way:
-                self._stopped_for.setdefault(each.task.id, each)  # it ends for the first cause
-                self.executor.stop(each.task.id, each.reason, status=each.status)
-            else:
+            task_id = each.task.id
+            if task_id not in self._under_way:
                 waiting.append(each)
+            elif self._under_way[task_id] is None:  # it ends for the first cause
+                self._under_way[task_id] = each
+                self._executor.stop(task_id, each.reason, status=each.status)
         for each in waiting:
-            task = each.task
-            if task.attempts:  # none can begin any more
-                await asyncio.to_thread(self.files.set_aside, task)
-            if not task.is_settled:  # by another answer, meanwhile
-                self.recorder.record(Finished(task.id, task.id, task.attempts + 1, each.result))
-                self._note_end(task)
+            await self.end_without_job(each.task, each.result)
             await asyncio.sleep(0)  # there may be many
 
-    def _let_rivals_join(self, race: str) -> None:
-        """What won the race before has had its time: those that were held back may start."""
-        self.scheduler.add(map(self._proving, self.races.release(race)))
 
-    async def _share(self, tasks: Sequence[Task]) -> Outcome:
-        """Prove tasks in as many processes as there is room for now: in this room, and beside."""
-        limits = tasks[0].plan.limits
-        room = self.batch.header.limits
-        # What would only wait for room is better shared.
-        most_places = Room(room.cores, room.memory_mb).places(limits)
-        places = min(1 + self.scheduler.room.places(limits), max(1, most_places))
-        own, *others = parts_to_share(tasks, places, self.past)
-        self.scheduler.add(map(self._proving_part, others))
-        return await self._prove_part(own)
+class FailFast:
+    """After the first failure nothing else starts and what runs is ended, if that is wanted.
 
-    async def _prove_part(self, tasks: Sequence[Task]) -> Outcome:
-        """One attempt at tasks in one process; those without an answer run alone after that."""
-        import asyncio
+    A failure is what by itself keeps the batch from ending with exit code 0.
+    """
 
-        if len(tasks) == 1:
-            return await self._prove(tasks[0])
-        shared = self.prover_runs.sharing(tasks)
-        for task in tasks:
-            if task.attempts:
-                await asyncio.to_thread(self.files.set_aside, task)
-        run_all = self.prover_runs.run(shared.runs[0])
-        if tasks[0].plan.prove:
-            run_all = within_budget(self.executor, shared.job, run_all)
-        outcome = await run_all
-        results = await asyncio.to_thread(read_shared_results, shared, outcome)
-        await asyncio.to_thread(self.files.put_away, shared, results)
-        job = shared.job
-        for run, result in zip(shared.runs, results):
-            self.recorder.record(Finished(run.plan.id, job.id, job.attempt, result))
-            if self.cached:
-                self.cached.keep(run, result)
-        unsettled = [task for task in tasks if task.runs_alone or self._runs_again(task)]
-        self.scheduler.add(self._waiting(unsettled))
-        return outcome
+    def __init__(
+        self, is_wanted: bool, settling: Settling, scheduler: Scheduler, runs: ProverRuns
+    ) -> None:
+        self.failed_id = ""  # of the task whose failure has stopped the others
+        self.scheduler = scheduler
+        self._is_wanted = is_wanted
+        self._settling = settling
+        self._runs = runs
 
-    async def _load(self, hits: list[TaskHit]) -> Outcome:
-        """Load a theory without proving: if the prover takes its text the hits on it count.
+    def note_end(self, task: Task) -> None:
+        """A task has ended, and is not tried again."""
+        if not self._is_wanted or self.scheduler.stopped:
+            return
+        # What it has settled is as good as ended, and what it can't settle any more fails now.
+        ended = self._settling.beside(task) or (task,)
+        failed = next(filter(self._has_failed, ended), None)
+        if failed is None:
+            return
+        self.failed_id = failed.id
+        self.scheduler.stop()  # first: a job that ends now must not make room for another
+        jobs = plural(len(self._runs.at_work), "job")
+        say(f"stopping, as {failed.id} came to {failed.outcome}: {jobs} to end")
+        self._runs.stop(f"stopped after the failure of {failed.id}")
 
-        If it doesn't, or if what was stored is damaged, the lemmas are proven.
-        """
-        import asyncio
-
-        cached = cast(CachedResults, self.cached)
-        run = self.prover_runs.loading(hits[0].task)
-        # Of a driver that was killed: logs are appended to.
-        await asyncio.to_thread(remove_outputs, run.outputs)
-        outcome = await self.prover_runs.run(run)
-        load = await asyncio.to_thread(read_load, run, outcome)
-        await asyncio.to_thread(remove_outputs, run.outputs)
-        if load:
-            await cached.keep_load(run, load)
-        missing: list[Task] = []
-        for found in hits:
-            if not self.settling.is_open(found.task):
-                continue
-            if load and await cached.restore(found.after_load(load)):
-                self._note_end(found.task)
-            else:
-                missing.append(found.task)
-            await self._settle_after(found.task)
-        # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
-        self.scheduler.add(self._waiting(missing))
-        for found in hits:
-            self._let_rivals_join(found.task.plan.race)
-        return outcome
-
-    def _give_up(self, error: Exception) -> None:
-        """What happens can't be recorded any more: end everything, let `run` raise the error."""
-        self.scheduler.fail(error)
-        self.executor.interrupt("the results can't be written any more")
+    def _has_failed(self, task: Task) -> bool:
+        """Whether a task that was to run has no good end, whatever else comes."""
+        if not self._settling.is_to_run(task) or not task.is_final:
+            return False
+        if task.is_settled:
+            return task.misses_expectation
+        beside = self._settling.beside(task)
+        return not any(self._settling.may_settle(each, task) for each in beside)
 
 
 def keep_loop_punctual() -> None:
@@ -14272,6 +14297,30 @@ class SharedRun(NamedTuple):
     runs: Sequence[ProverRun]  # of each task, with its own outputs
 
 
+class SharedEnd(NamedTuple):
+    """How a shared process ended, and what came of each of its tasks."""
+
+    outcome: Outcome
+    runs: Sequence[ProverRun]
+    results: Sequence[Result]
+
+
+async def prove_together(tasks: Sequence[Task], runs: ProverRuns, files: AttemptFiles) -> SharedEnd:
+    """One attempt at tasks in one process. Raises OSError on a full disk, StorageError."""
+    import asyncio
+
+    shared = runs.sharing(tasks)
+    for task in tasks:
+        await files.make_room(task)
+    run_all = runs.run(shared.runs[0])
+    if tasks[0].plan.prove:
+        run_all = within_budget(runs.executor, shared.job, run_all)
+    outcome = await run_all
+    results = await asyncio.to_thread(read_shared_results, shared, outcome)
+    await asyncio.to_thread(files.put_away, shared, results)
+    return SharedEnd(outcome, shared.runs, results)
+
+
 def read_shared_results(shared: SharedRun, outcome: Outcome) -> list[Result]:
     """What came of each task of a shared process, the files of each settled and on disk.
 
@@ -14391,14 +14440,16 @@ class Settled(NamedTuple):
 
 
 class Settling:
-    """Which tasks of a batch the answers of others settle.
+    """Which tasks of a batch are settled by the answers of others.
 
-    In a race the first answer settles all others. Where the recipe puts attackers in order, an
-    answer settles those whose verdict follows from it; where two answers contradict that order
-    nothing follows any more.
+    Where two answers contradict an order of attackers nothing follows by it any more.
     """
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, proves_implied: bool = False) -> None:
+        """`proves_implied`: what follows from other answers is proven all the same."""
+        self.proves_implied = proves_implied
+        self.proves_anew = False  # what is to run, whatever others have come to
+        self._to_run: frozenset[str] = frozenset()  # ids
         self._groups: dict[str, list[Task]] = {}  # by race, or prover and lattice
         self._in_order: dict[str, list[Task]] = {}  # by lattice
         for task in batch.tasks.values():
@@ -14410,14 +14461,15 @@ class Settling:
         # Lattices in which answers contradict each other.
         against = answers_against_order(batch.tasks.values())
         self._broken = {group_of(batch.tasks[task_id].plan) for task_id in against}
-        self._entered: frozenset[str] = frozenset()  # ids of what is to run
-        self.proves_anew = False  # that, whatever holds or is stored
-        self.proves_implied = False  # what follows from other answers is proven all the same
 
     def begin(self, tasks: Iterable[Task], anew: bool) -> None:
-        """These are to run. `anew`: what others have come to doesn't settle them."""
-        self._entered = frozenset(task.id for task in tasks)
+        """These are to run. `anew`: only by each other's answers they are settled meanwhile."""
+        self._to_run = frozenset(task.id for task in tasks)
         self.proves_anew = anew
+
+    def is_to_run(self, task: Task) -> bool:
+        """Whether it is one of those that are to run."""
+        return task.id in self._to_run
 
     def beside(self, task: Task) -> Sequence[Task]:
         """The tasks of the same race or lattice, itself among them; none of what is in none."""
@@ -14429,16 +14481,11 @@ class Settling:
 
     def source(self, task: Task) -> Task | None:
         """The first task whose answer settles this one, if one does."""
-        sources = [each for each in self.beside(task) if self._settles(each, task)]
-        sources = list(filter(self._counts, sources))
+        sources = [each for each in self.beside(task) if self._counts_for(each, task)]
         return min(sources, key=_when_ended, default=None)
 
-    def _counts(self, source: Task) -> bool:
-        """Whether an answer may settle others already."""
-        return not self.proves_anew or source.id in self._entered
-
     def settled_among(self, tasks: Iterable[Task]) -> Iterator[Settled]:
-        """Those beside these tasks, or of them, that are open and need not be."""
+        """Those beside these tasks, or of them, that have a source and are not settled yet."""
         for group in dict.fromkeys(group_of(task.plan) for task in tasks):
             beside = self._groups.get(group, [])
             if not any(task.is_answered for task in beside):
@@ -14449,20 +14496,26 @@ class Settling:
                     yield Settled(task, source)
 
     def settled_after(self, ended: Task) -> Iterator[Settled]:
-        """Those beside a task that has just ended, or itself, that are open and need not be."""
+        """The same of those beside a task that has just ended, and of itself."""
         for task in self.beside(ended):
             if task.is_settled:
                 continue
             source: Task | None = ended
             if task is ended or task.plan.race:
                 source = self.source(task)
-            elif not self._settles(ended, task) or not self._counts(ended):
+            # In an order of thousands nothing but its answer is new.
+            elif not self._counts_for(ended, task):
                 continue
             if source:
                 yield Settled(task, source)
 
+    def _counts_for(self, source: Task, task: Task) -> bool:
+        """Whether the answer of one task settles another one now."""
+        is_new = not self.proves_anew or self.is_to_run(source)
+        return is_new and self._settles(source, task)
+
     def _settles(self, source: Task, task: Task) -> bool:
-        """Whether the answer of one task settles another one."""
+        """Whether the answer of one task settles another one, or will in the end."""
         if source is task or not source.is_answered:
             return False
         if task.plan.race:
@@ -14476,21 +14529,13 @@ class Settling:
     def _follows_order(self, task: Task) -> bool:
         return not self.proves_implied and group_of(task.plan) not in self._broken
 
-    def has_failed(self, task: Task) -> bool:
-        """Whether a task that was to run has no good end, whatever else comes."""
-        if task.id not in self._entered or not task.is_final:
-            return False
-        if task.is_settled:
-            return task.misses_expectation
-        beside = self.beside(task)
-        if any(self._settles(each, task) for each in beside):
-            return False
-        return not any(self._may_settle(each, task) for each in beside if not each.is_final)
+    def may_settle(self, each: Task, task: Task) -> bool:
+        """Whether the answer of one of two tasks beside each other settles the other one, or may.
 
-    def _may_settle(self, each: Task, task: Task) -> bool:
-        """Whether what is open may come to an answer that settles a task."""
-        if each.id not in self._entered:
-            return False
+        It may where it is still to come.
+        """
+        if each.is_final or not self.is_to_run(each):
+            return self._settles(each, task)
         if task.plan.race:
             return True
         one = each.plan.attacker
@@ -14500,7 +14545,7 @@ class Settling:
         return one.is_within(other) or other.is_within(one)
 
     def contradiction(self, task: Task) -> Task | None:
-        """Another answer which says that the order is wrong: from now on nothing follows from it.
+        """Another answer which says that the order is wrong: from now on nothing follows by it.
 
         None where that is known already.
         """
@@ -14526,22 +14571,22 @@ def _when_ended(task: Task) -> str:
 
 
 class PastWin(NamedTuple):
-    """Who has won a race before, and what that took."""
+    """Which task was the winner of a race before, and what its answer took."""
 
     task: Task
     usage: Usage
 
 
 class LiveRaces:
-    """Who has won races before, and who is held back at the start because of that."""
+    """Who was the winner of a race before comes first, and its rivals are held back for a while."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
         self._past: dict[str, PastWin] = {}  # by race
-        self._held: dict[str, list[Task]] = {}  # by race: who waits until that time has passed
+        self._held: dict[str, list[Task]] = {}  # by race: who is held back
 
     def look_up_past(self, tasks: Iterable[Task], cache: Cache | None) -> None:
-        """Find out who of these has won a race before, by the journal and the cache."""
+        """Find out which of these were winners before, by the journal and the cache."""
         newest: dict[str, str] = {}
         for task in tasks:
             race = task.plan.race
@@ -14558,15 +14603,18 @@ class LiveRaces:
             return None
         return cache.past_answer(task.plan, self._batch.dependencies[task.plan.view])
 
-    def past_wins(self) -> Iterable[PastWin]:
-        """Who has won before, in each race where that is known."""
-        return self._past.values()
+    def whole_limits(self) -> Iterator[Plan]:
+        """Plans of past winners whose turn is too short for what their answers took."""
+        for win in self._past.values():
+            plan = win.task.plan
+            if plan.is_a_turn and plan.limits.timeout_s < win.usage.wall_s:
+                yield plan.at_stage(1)
 
     def line_up(self, tasks: Collection[Task]) -> list[Task]:
-        """Tasks in their order, those that compete where the first of them is.
+        """Tasks in their order, rivals where the first of them is.
 
-        What had its turn waits until the others had theirs. Where one of them has won before, it
-        comes alone, and the others are held back.
+        What had its turn waits until its rivals had theirs. Of the rivals of a past winner all are
+        held back.
         """
         if not any(task.plan.race for task in tasks):
             return list(tasks)
@@ -14584,9 +14632,9 @@ class LiveRaces:
             lined_up += rivals
         return lined_up
 
-    def hold_rivals_of(self, leaders: Iterable[Task], tasks: Iterable[Task]) -> list[Task]:
-        """Hold back those of the tasks that compete with a leader; returns the others."""
-        races = {task.plan.race for task in leaders if task.plan.race}
+    def hold_rivals_of(self, held: Iterable[Task], tasks: Iterable[Task]) -> list[Task]:
+        """Hold back the rivals of those that wait for a load; returns the other tasks."""
+        races = {task.plan.race for task in held if task.plan.race}
         others: list[Task] = []
         for task in tasks:
             if task.plan.race in races:
@@ -14603,7 +14651,7 @@ class LiveRaces:
         return self._held.pop(race, [])
 
     def seconds_alone(self, task: Task) -> float | None:
-        """For how long a task may run before those that it competes with; None without any held."""
+        """For how long a task may run before its rivals; None without any held back."""
         race = task.plan.race
         if race not in self._held or race not in self._past:
             return None
@@ -14938,6 +14986,30 @@ def _ended_without_error(outcome: Outcome) -> bool:
     return outcome.status is Status.COMPLETED and outcome.exit in good_ends
 
 
+class TaskHit(NamedTuple):
+    """A task, and the stored result that holds for it at one of its stages."""
+
+    task: Task
+    hit: Hit
+    plan: Plan  # of that stage
+
+    def after_load(self, load: Result) -> TaskHit:
+        """The same when the prover has loaded the text."""
+        return self._replace(hit=self.hit.after_load(load))
+
+
+class Stored(NamedTuple):
+    """What the cache has for some tasks, beside what it had of use at once."""
+
+    missing: Sequence[Task]  # they are to be proven
+    held: Sequence[Sequence[TaskHit]]  # hits that count after a load; those of one load are one
+
+    @property
+    def held_tasks(self) -> list[Task]:
+        """The tasks of the hits that count after a load."""
+        return [each.task for hits in self.held for each in hits]
+
+
 class CachedResults:
     """What the cache answers for the tasks of one batch. Its files may be large: threads copy."""
 
@@ -14946,17 +15018,47 @@ class CachedResults:
         cache: Cache,
         batch: Batch,
         files: AttemptFiles,
-        recorder: Recorder,
+        endings: Endings,
         tell: Callable[[str], None] | None,
     ) -> None:
         """`tell`: wants to know why a task is not in the cache."""
         self.cache = cache
         self.batch = batch
         self.files = files
-        self.recorder = recorder
+        self.endings = endings
+        self.recorder = endings.recorder
         self.tell = tell
         # What is stored of the load of each text: looked up once, though many hits rest on it.
         self._loads: dict[TheoryView, Result | None] = {}
+
+    async def take(self, tasks: Iterable[Task]) -> Stored:
+        """Restore what counts now, and settle others by it; what is left to do for the rest."""
+        import asyncio
+
+        missing: list[Task] = []
+        restored: list[Task] = []
+        held: dict[TheoryView, list[TaskHit]] = {}
+        waiting = deque(tasks)
+        while waiting:
+            await asyncio.sleep(0)  # for signals, and for the screen
+            if self.endings.are_last:
+                break
+            task = waiting.popleft()
+            has_source = task.plan.race and self.endings.settling.source(task)
+            found = None if has_source else await self.find_for(task)
+            if found and not found.hit.counts:
+                held.setdefault(task.plan.view, []).append(found)
+            elif not found or not await self.restore(found):
+                missing.append(task)
+            elif self.endings.is_tried_again(task):
+                waiting.appendleft(task)  # larger limits may have been met before, too
+            else:
+                restored.append(task)
+        # A stored proof is worth more than what only follows: these are restored first.
+        for task in restored:
+            self.endings.note_contradiction(task)
+        await self.endings.settle_among(restored)
+        return Stored(list(filter(self.batch.needs_run, missing)), list(held.values()))
 
     async def find_for(self, task: Task) -> TaskHit | None:
         """The stored result that holds for a task; at another of its stages only an answer."""
@@ -15074,6 +15176,16 @@ class AttemptFiles:
                 self._move_away(task.id, task.left_by)
             for ending in endings:
                 os.rename(self._earlier_path(own, ending), self._path(task.id, ending))
+
+    async def make_room(self, task: Task) -> None:
+        """Set aside what earlier attempts at a task have left, beside the event loop.
+
+        Logs are appended to: what an earlier attempt has said must not be taken for this one's.
+        """
+        import asyncio
+
+        if task.attempts:  # before the first one `settle` has left nothing in its place
+            await asyncio.to_thread(self.set_aside, task)
 
     def set_aside(self, task: Task) -> None:
         """Make room for another attempt at a task. Raises OSError."""
@@ -30529,8 +30641,7 @@ def _changes_to(batch: Batch, planned: Batch, ids: Collection[str], asked: RunAs
     changes = changes_of(batch, planned, ids, asked.again, asked.proves_implied)
     batch.dependencies = planned.dependencies
     if not changes.differs:
-        settling = Settling(batch)
-        settling.proves_implied = asked.proves_implied
+        settling = Settling(batch, asked.proves_implied)
         chosen = [batch.tasks[task_id] for task_id in ids]
         changes = changes._replace(differs=any(settling.settled_among(chosen)))
     return changes
@@ -30574,7 +30685,7 @@ def _run_tasks(
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
-    return RunEnd(stopped_by, runner.failed_id)
+    return RunEnd(stopped_by, runner.fail_fast.failed_id)
 
 
 @contextmanager

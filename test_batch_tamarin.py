@@ -12247,8 +12247,7 @@ class Play:
         self.work(proves_implied=True)
 
     def work(self, proves_implied=False):
-        self.settling = bt.Settling(self.batch)
-        self.settling.proves_implied = proves_implied
+        self.settling = bt.Settling(self.batch, proves_implied)
         lattices = bt.LiveLattices(self.settling)
         tasks = list(filter(self.batch.needs_run, self.batch.tasks.values()))
         queues = [lattices.add(task) for task in tasks]
@@ -12655,7 +12654,7 @@ def test_an_edit_of_the_source_opens_what_followed_from_it(lab):
         "C": "pending",
         "A+C": "pending",
         "B+C": "pending",
-        "A+B+C": "pending",
+        "A+B+C": "implied falsified",  # now from A+B
     }
     assert len(calls_of(lab)) == 5
 
