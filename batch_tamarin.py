@@ -27448,10 +27448,28 @@ def end_in_order_when_stopped() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _stop)
+    sys.unraisablehook = _stop_in_a_moment
 
 
 def _stop(number: int, frame: object) -> NoReturn:
     sys.exit(128 + number)
+
+
+def _stop_in_a_moment(lost: sys.UnraisableHookArgs) -> None:
+    """Raise once more what a signal has raised where Python lets no error out.
+
+    A weak reference's callback, or `__del__`, is such a place: the signal would be lost.
+    """
+    error = lost.exc_value
+    if not isinstance(error, (KeyboardInterrupt, SystemExit)):
+        sys.__unraisablehook__(lost)
+        return
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise error
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
 
 
 def flush_or_discard_output() -> None:

@@ -56,6 +56,7 @@ import time
 import traceback
 import typing
 import warnings
+import weakref
 import zipfile
 from collections import Counter
 from html.parser import HTMLParser
@@ -12826,6 +12827,25 @@ def test_what_is_implied_and_not_expected_is_a_failure_that_stops_the_others(lab
 
 
 # --- Signals ---
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_comes_where_python_lets_no_error_out_ends_us_all_the_same(
+    lab, monkeypatch, number
+):
+    class Thing:
+        pass
+
+    def command(args):
+        things = {Thing()}
+        notes = [weakref.ref(thing, lambda _: os.kill(os.getpid(), number)) for thing in things]
+        things.clear()
+        while notes:
+            signal.pause()
+
+    monkeypatch.setattr(bt, "run_command", command)
+    done = lab.run("status results", code=128 + number)
+    assert done.stderr == ""
 
 
 def test_a_second_signal_kills_at_once(lab):
