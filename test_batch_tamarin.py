@@ -23893,50 +23893,6 @@ def living_provers(path):
     return found
 
 
-# --- Sweeps of attackers in order: edits, kills, proofs of what follows ---------------------------
-
-POWERS = ("A", "B", "C")
-
-
-def play_sweeps(steps, numbers):
-    """A sweep that is edited, killed and proven in part at random.
-
-    What it says of an attacker, proven or implied, is true of the theory as it is now.
-    """
-    lab = Lab(Path.cwd())
-    truths = []  # of two versions of the theory: which sets of powers attack
-    for _ in range(2):
-        sizes = [numbers.randint(0, 3) for _ in range(numbers.randint(0, 3))]
-        truths.append([numbers.sample(POWERS, size) for size in sizes])
-    tests = [" || ".join(f"has {' '.join(attack)}" for attack in truth) for truth in truths]
-    body = f"attacks() {{ if grep -q R1: t.spthy; then {tests[1] or 'false'}; else "
-    body += f"{tests[0] or 'false'}; fi; }}\nif attacks; then attacked; else proven; fi\n"
-    for _ in range(steps):
-        version = numbers.choice([0, 1])
-        lab.write("t.spthy", THEORY.replace("rule A:", f"rule R{version}:"))
-        without = numbers.choice([{}, {"exclude": [{"can": numbers.choice(POWERS)}]}])
-        sweep_of_attackers(lab, body, cores=numbers.choice([1, 2]), **without)
-        if numbers.random() < 0.4:
-            stop_at_random(lab, numbers.choice([signal.SIGKILL, signal.SIGTERM]), numbers)
-            wait_for(lambda: lock_is_free(lab.journal), "the watchdog's end")
-            continue
-        args = numbers.sample(["--no-cache", "--prove-implied", "--again"], numbers.randint(0, 2))
-        chosen = numbers.choice([[], ["-t", "t--one--fake--A+*"]])
-        done = lab.run("run recipe.json -q", *args, *chosen, code=0)
-        look_at_sweep(lab, truths[version], bool(chosen), done)
-
-
-def look_at_sweep(lab, truth, may_be_open, done):
-    """Assert that each task says what is true, or is open where that may be."""
-    batch, _ = bt.load_batch(str(lab.journal), complain)
-    for task in batch.tasks.values():
-        is_attacked = any(set(attack) <= set(task.plan.flags) for attack in truth)
-        wanted = "falsified" if is_attacked else "verified"
-        is_open = may_be_open and task.status == "pending"
-        assert is_open or task.conclusion == wanted, (task, truth, done.stderr)
-    assert not bt.answers_against_order(batch.tasks.values())
-
-
 # --- Walks over one results directory: edits, undone edits, limits, kills, other provers ----------
 
 # Its answer is a function of the three versions that it sees: of the rule, the lemma and itself. It
@@ -24510,6 +24466,164 @@ def play_race_walk(steps, numbers):
         walk.step()
 
 
+# --- Walks over attackers in order ----------------------------------------------------------------
+
+# By the version of the lemma and the flags one of WAYS, and of ATTACKED whether it is attacked.
+ATTACKER_WALK_PROVER = r"""
+echo "[Theory T] Theory closed" >&2
+[ "$LEMMA" ] || { echo "theory" > "$OUT"; summary x; exit; }
+FLAGS=""; for word in "$@"; do case "$word" in -D=*) FLAGS="$FLAGS${word#-D=}";; esac; done
+rule=$(sed -n 's/^rule R\([0-9]*\):.*/\1/p' t.spthy)
+lemma=$(sed -n "s/^lemma $LEMMA: .*S\([0-9]*\)(.*/\1/p" t.spthy)
+steps="1$rule$lemma$PROVER"
+case $lemma-$FLAGS in
+    WAYS
+esac
+echo "$LEMMA-$FLAGS" >> runs
+echo "$LEMMA-$FLAGS $steps" > "$OUT"
+case $lemma-$FLAGS in ATTACKED) word="falsified - found trace";; *) word=verified;; esac
+summary "  $LEMMA (all-traces): $word ($steps steps)"
+"""
+# By the versions of lemmas whom they are false for; of 13 the order is wrong.
+ATTACKERS = ["", "A", "B", "AB"]
+FALSE_FOR = {10: [], 11: ["A", "AB"], 12: ["AB"], 13: [""], 14: ATTACKERS}
+ENDS_OF_WAYS = {"hangs": "timeout", "crashes": "failed", "unsure": "incomplete"}
+
+
+class AttackerWalk(RaceWalk):
+    """A recipe with attackers in order, edited at random; a model knows what may come of it."""
+
+    def __init__(self, numbers, folder):
+        super().__init__(numbers, folder)
+        self.left_out = []
+        kinds = ["answers"] * 5 + ["hangs", "crashes", "unsure"]
+        self.ways = {
+            f"{lemma}-{flags}": numbers.choice(kinds) for lemma in FALSE_FOR for flags in ATTACKERS
+        }
+        self.proves_implied = False
+
+    def write(self):
+        lemmas = ""
+        for name, version in self.lemmas.items():
+            lemmas += f'lemma {name}: "All k #i. S{version}(k) @ i ==> F"\n'
+        rule = f"rule R{self.rule}: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]\n"
+        self.lab.write("t.spthy", f"theory T begin\n{rule}{lemmas}end\n")
+        ways = "\n    ".join(f"{key}) {WAYS[way]};;" for key, way in self.ways.items())
+        attacked = "|".join(
+            f"{lemma}-{flags}" for lemma, all_flags in FALSE_FOR.items() for flags in all_flags
+        )
+        script = ATTACKER_WALK_PROVER.replace("WAYS", ways).replace("ATTACKED", attacked)
+        self.lab.prover(f"PROVER={self.prover}\n{script}")
+        without = {"exclude": [{"can": self.left_out}]} if self.left_out else {}
+        self.lab.recipe(
+            resources={"max_cores": 1, "max_memory": 0.2, "timeout": 1.2},
+            matrix={"can": {"subsets": ["A", "B"]}},
+            **without,
+            implies={"order": {"can": "subset"}},
+            granularity=self.granularity,
+            config=self.config,
+        )
+
+    def step(self):
+        edits = [self.edit_lemma, self.edit_rule, self.edit_prover, self.edit_attackers]
+        for edit in self.numbers.sample(edits, self.numbers.choice([0, 0, 1, 1, 2])):
+            edit()
+        self.config = {"global_max_cores": self.numbers.choice([1, 2, 4]), "global_max_memory": 2}
+        self.granularity = self.numbers.choice(["lemma", "theory"])
+        self.write()
+        args = ["run", "recipe.json", "-q"]
+        if self.numbers.random() < 0.3 and self.lab.journal.exists():
+            args = ["resume", "results", "-q"]
+        chosen = self.numbers.choice(["", "", "", "t--l0--fake--A", "t--l1"])
+        if args[0] == "resume" or (chosen.endswith("A") and "A" in self.left_out):
+            chosen = ""
+        if chosen:
+            args += ["-t", chosen]
+        args += self.numbers.choice([[], ["--no-cache"]])
+        again = self.numbers.random() < 0.15
+        args += ["--again"] * again
+        self.proves_implied = self.numbers.random() < 0.15
+        args += ["--prove-implied"] * self.proves_implied
+        args += ["--fail-fast"] * (self.numbers.random() < 0.15)
+        self.play(args, chosen, again)
+
+    def edit_lemma(self):
+        version = self.numbers.choice(list(FALSE_FOR))
+        self.lemmas[self.numbers.choice(list(self.lemmas))] = version
+
+    def edit_attackers(self):
+        self.left_out = self.numbers.choice([[], [], ["none"], ["A"], ["B"], ["A+B"]])
+
+    def look(self, batch, args, chosen, code, runs):
+        assert code in (0, 1, 3), (code, self.said, self.history)
+        proven = self.runs()[runs:]
+        for task in batch.tasks.values():
+            self.look_at(task, batch)
+            text = (task.id, self.text())
+            if task.is_answered:
+                self.known[text] = task.verdict
+        assert self.is_again or len(set(proven)) == len(proven), (proven, self.history)
+        if "--fail-fast" in args:
+            return
+        for task in batch.tasks.values():
+            if task.id.startswith(chosen):
+                self.look_at_chosen(task, batch)
+        mine = [task for task in batch.tasks.values() if task.id.startswith(chosen)]
+        if not any(map(self.is_wrong, mine)):
+            wanted = 0 if all(task.is_settled for task in mine) else 3
+            assert code == wanted, (code, wanted, self.said, self.history)
+
+    def look_at(self, task, batch):
+        told = (task.id, task.status, task.result, self.said, self.history)
+        version = self.lemmas[task.plan.lemma]
+        is_false = "".join(task.plan.flags) in FALSE_FOR[version]
+        truth = "falsified" if is_false else "verified"
+        proof = self.lab.results / "proofs" / f"{task.id}.spthy"
+        if task.is_answered:
+            assert task.verdict == truth, told
+            assert task.result.steps == int(f"1{self.rule}{version}{self.prover}"), told
+            words = f"{task.plan.lemma}-{''.join(task.plan.flags)} {task.result.steps}\n"
+            assert proof.read_text() == words, told
+            return
+        assert (task.id, self.text()) not in self.known, ("a result was lost", told)
+        if task.status == "implied":
+            source = batch.tasks[task.result.settled_by]
+            assert self.follows(task, source) and source.verdict == task.result.implied, told
+            assert self.is_wrong(task) or task.result.implied == truth, told
+            assert not proof.exists(), told
+
+    def look_at_chosen(self, task, batch):
+        """What was to run has come to what it can come to."""
+        told = (task.id, task.status, task.result, self.said, self.history)
+        if task.is_answered:
+            return
+        if task.status != "implied":
+            way = self.ways[f"{self.lemmas[task.plan.lemma]}-{''.join(task.plan.flags)}"]
+            assert task.outcome == ENDS_OF_WAYS.get(way), told
+            others = [each for each in batch.tasks.values() if self.follows(task, each)]
+            assert self.proves_implied or self.is_wrong(task) or not others, ("is open", told)
+        elif self.proves_implied:
+            raise AssertionError(("was to be proven", told))
+
+    def is_wrong(self, task):
+        """Whether attackers are not in order, of a lemma as it is now."""
+        return self.lemmas[task.plan.lemma] == 13
+
+    def follows(self, task, source):
+        """Whether a verdict follows for a task from the answer of another one."""
+        own, other = set(task.plan.flags), set(source.plan.flags)
+        if source is task or source.plan.lemma != task.plan.lemma or not source.is_answered:
+            return False
+        return own <= other if source.verdict == "verified" else own >= other
+
+
+def play_attacker_walk(steps, numbers):
+    """Walk over attackers in order; everything is compared with the model after every step."""
+    walk = AttackerWalk(numbers, Path.cwd())
+    for _ in range(steps):
+        walk.step()
+
+
 # --- Damaged journals -----------------------------------------------------------------------------
 
 # Verifies one, refutes two with a warning, fails on three.
@@ -25054,7 +25168,7 @@ for stop in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
     KINDS[f"kills by {stop.name}"] = Kind(functools.partial(play_kills, stop, 6), 1)
 KINDS["walks over one results directory"] = Kind(functools.partial(play_walk, 5), 1)
 KINDS["walks over races"] = Kind(functools.partial(play_race_walk, 5), 1)
-KINDS["sweeps of attackers"] = Kind(functools.partial(play_sweeps, 4), 1)
+KINDS["walks over attackers in order"] = Kind(functools.partial(play_attacker_walk, 5), 1)
 KINDS["damaged journals"] = Kind(play_damaged_journals, 4)
 KINDS["damaged recipes"] = Kind(play_damaged_recipes, 50)
 KINDS["damaged expectations"] = Kind(play_damaged_expectations, 15)
