@@ -5600,18 +5600,38 @@ def is_ignored(number: signal.Signals) -> bool:
     return signal.getsignal(number) == signal.SIG_IGN
 
 
-def run_unless_stopped(work: Coroutine[Any, Any, T]) -> T:
+def run_in_loop(work: Coroutine[Any, Any, T], listen: Callable[[], None]) -> T:
     """Run an event loop until some work is done; what came of it.
 
-    A signal that stops us cancels the work, and SystemExit is raised when that has ended. Raised
-    where a signal happens to come it would end up in any task, and the loop would complain of it.
+    `listen` gives the loop its answers to the signals that stop us. Until then they wait: raised
+    while the loop is made, what ends us would leave half a loop, of which Python complains.
+    """
+    import asyncio
+
+    async def listening() -> T:
+        listen()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return await work
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)
+    try:
+        return asyncio.run(listening())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def run_unless_stopped(work: Coroutine[Any, Any, T]) -> T:
+    """The same; a signal that stops us cancels the work.
+
+    SystemExit is raised when that has ended. Raised where a signal happens to come it would end up
+    in any task, and the loop would complain of it.
     """
     import asyncio
 
     stopped_by: list[int] = []
 
-    async def stoppable() -> T:
-        task = asyncio.ensure_future(work)
+    def listen() -> None:
+        task = cast("asyncio.Task[T]", asyncio.current_task())
 
         def stop(number: int) -> None:
             stopped_by.append(number)
@@ -5620,11 +5640,10 @@ def run_unless_stopped(work: Coroutine[Any, Any, T]) -> T:
         for number in STOPPING_SIGNALS:
             if not is_ignored(number):
                 asyncio.get_running_loop().add_signal_handler(number, stop, number)
-        return await task
 
     answers = {number: signal.getsignal(number) for number in STOPPING_SIGNALS}
     try:
-        return asyncio.run(stoppable())
+        return run_in_loop(work, listen)
     except asyncio.CancelledError:
         if not stopped_by:
             raise
@@ -13638,13 +13657,12 @@ class Runner:
     async def run(
         self, tasks: Sequence[Task], again: bool = False, proves_implied: bool = False
     ) -> None:
-        """Run those of these tasks that need it, under the signals of a user or a system.
+        """Run those of these tasks that need it.
 
         `again`: they are proven anew, whatever is stored. `proves_implied`: also what follows from
         other results. Raises StorageError when results can't be written any more.
         """
         self.settling.proves_implied = proves_implied
-        self.signals.listen()
         keep_loop_punctual()
         try:
             with storage_errors(self.directory):
@@ -30680,8 +30698,6 @@ def _run_tasks(
     args: argparse.Namespace,
 ) -> RunEnd:
     """Run those of the chosen tasks that need it."""
-    import asyncio
-
     batch = journal.batch
     directory = journal.directory
     waiting = [task for task in tasks if batch.needs_run(task)]
@@ -30699,7 +30715,7 @@ def _run_tasks(
         tell = say if args.debug else None
         runner = Runner(directory, journal, executor, asked.cache, tell, asked.fail_fast)
         work = runner.run(tasks, asked.again, asked.proves_implied)
-        asyncio.run(progress.beside(report.beside(work)))
+        run_in_loop(progress.beside(report.beside(work)), runner.signals.listen)
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))

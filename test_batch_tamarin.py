@@ -12830,6 +12830,29 @@ def test_what_is_implied_and_not_expected_is_a_failure_that_stops_the_others(lab
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("loop", [1, 2])
+def test_a_signal_that_comes_while_an_event_loop_is_made_waits_for_it(
+    one_lemma, monkeypatch, loop, number
+):
+    """The first asks the provers for their versions, the second is that of the batch."""
+    make = asyncio.selector_events.BaseSelectorEventLoop._make_self_pipe
+    loops = []
+
+    def make_and_be_stopped(self):
+        loops.append(1)
+        if len(loops) == loop:
+            os.kill(os.getpid(), number)
+        make(self)
+
+    monkeypatch.setattr(
+        asyncio.selector_events.BaseSelectorEventLoop, "_make_self_pipe", make_and_be_stopped
+    )
+    done = one_lemma.run("run recipe.json", code=128 + number)
+    assert "ignored" not in done.stderr
+    assert one_lemma.events("start") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_comes_where_python_lets_no_error_out_ends_us_all_the_same(
     lab, monkeypatch, number
 ):
