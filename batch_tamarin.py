@@ -13612,10 +13612,10 @@ def _journalled_usage(task: Task) -> Usage | None:
 
 # --- From waiting to finished ---------------------------------------------------------------------
 #
-# The way of a task: it is in the cache (`CachedResults.take`), or it waits for room (`Jobs.wait`).
-# In that room it is proven: in a process of its own (`Jobs._prove`), or in one that it shares
-# (`Jobs._share`). What came of it is recorded, and has its consequences (`Endings`): others are
-# settled by its answer, or it is tried once more. Then its room is free (`Jobs._in_room`).
+# The way of a task: its result is in the cache (`CachedResults.take`), or it waits for room
+# (`Jobs._waiting`). There it is proven in a process of its own (`Jobs._prove`), or in one that it
+# shares (`Jobs._share`). What came of it is recorded (`Endings.record`). Its answer settles others,
+# or it is tried once more (`Endings.follow_up`). Then its room is free (`Jobs._in_room`).
 #
 # Words: an answer is `verified` or `falsified`. A task is settled when nothing more is asked of it:
 # by its own answer, or by that of another task, its source. In a race the first answer settles all
@@ -13644,15 +13644,15 @@ class Runner:
         self.signals = StopSignals(self.scheduler, executor)
         self.recorder = Recorder(journal, self._give_up)
         runs = ProverRuns(self.batch, directory, executor, self.recorder)
+        files = AttemptFiles(directory)
         self.settling = Settling(self.batch)
         self.fail_fast = FailFast(fails_fast, self.settling, self.scheduler, runs)
-        self.files = AttemptFiles(directory)
-        self.endings = Endings(self.settling, self.recorder, self.files, executor, self.fail_fast)
-        self.cached: CachedResults | None = None
+        self.endings = Endings(self.settling, self.recorder, files, executor, self.fail_fast)
+        cached: CachedResults | None = None
         if cache:
             cache.be_at(self.batch.header.place)
-            self.cached = CachedResults(cache, self.batch, self.files, self.endings, tell)
-        self.jobs = Jobs(runs, self.scheduler, self.files, self.endings, self.cached, self._give_up)
+            cached = CachedResults(cache, self.batch, files, self.endings, tell)
+        self.jobs = Jobs(runs, self.scheduler, files, self.endings, cached, self._give_up)
 
     async def run(
         self, tasks: Sequence[Task], again: bool = False, proves_implied: bool = False
@@ -13679,9 +13679,7 @@ class Runner:
         # as an edit was undone.
         await self.endings.settle_among(tasks)
         readable = await self._fail_unreadable(needed)
-        stored = await self.jobs.take_stored(filter(self.batch.needs_run, readable))
-        await self._look_up_past(stored)
-        await self.scheduler.run(self.jobs.first_items(stored))
+        await self.jobs.run(filter(self.batch.needs_run, readable))
         if not self.scheduler.stopped:
             # What was proven anew and has no answer is settled again by those of before.
             self.settling.begin((), anew=False)
@@ -13698,20 +13696,6 @@ class Runner:
             result = Result(Status.FAILED, reason=reason, at=timestamp())
             await self.endings.end_without_job(task, result)
         return readable
-
-    async def _look_up_past(self, stored: Stored) -> None:
-        """Find out what tasks took before, and who won their races, where it matters."""
-        import asyncio
-
-        cache = self.cached.cache if self.cached else None
-        tasks = [*stored.missing, *stored.held_tasks]
-        if self.batch.header.scheduler != "history":
-            tasks = [task for task in tasks if task.plan.granularity is Granularity.THEORY]
-        self.jobs.past = await asyncio.to_thread(past_usages, tasks, self.batch, cache)
-        races = self.jobs.races
-        await asyncio.to_thread(races.look_up_past, stored.missing, cache)
-        for plan in races.whole_limits():
-            self.recorder.record(plan)
 
     def _give_up(self, error: Exception) -> None:
         """What happens can't be recorded any more: end everything, let `run` raise the error."""
@@ -13732,36 +13716,52 @@ class Jobs:
         on_error: Callable[[Exception], None],
     ) -> None:
         """`on_error` is called when results can't be written."""
-        self.past: PastUsages = {}
-        self.races = LiveRaces(runs.batch)
-        self._lattices = LiveLattices(endings.settling)
+        self._batch = runs.batch
         self._runs = runs
         self._scheduler = scheduler
         self._files = files
         self._endings = endings
         self._cached = cached
         self._on_error = on_error
+        self._past: PastUsages = {}
+        self._races = LiveRaces(runs.batch)
+        self._lattices = LiveLattices(endings.settling)
 
-    async def take_stored(self, tasks: Iterable[Task]) -> Stored:
+    async def run(self, tasks: Iterable[Task]) -> None:
+        """Work on these tasks until all have ended. Raises StorageError."""
+        stored = await self._take_stored(tasks)
+        await self._look_up_past(stored)
+        ordered = in_order(stored.missing, self._batch.header.scheduler, self._past)
+        missing = self._races.hold_rivals_of(stored.held_tasks, ordered)
+        loads = map(self._loading, stored.held)
+        await self._scheduler.run(itertools.chain(loads, self._waiting(missing)))
+
+    async def _take_stored(self, tasks: Iterable[Task]) -> Stored:
         """What the cache has for these tasks, if it may be asked."""
         if self._cached is None or self._endings.settling.proves_anew:
             return Stored(list(tasks), [])
         return await self._cached.take(tasks)
 
-    def first_items(self, stored: Stored) -> Iterator[Waiting]:
-        """What waits for room in the beginning, in the order in which it should start."""
-        ordered = in_order(stored.missing, self._runs.batch.header.scheduler, self.past)
-        missing = self.races.hold_rivals_of(stored.held_tasks, ordered)
-        yield from map(self._loading, stored.held)
-        yield from self._items(missing)
+    async def _look_up_past(self, stored: Stored) -> None:
+        """Find out what tasks took before, and who won their races, where it matters."""
+        import asyncio
 
-    def wait(self, tasks: Sequence[Task]) -> None:
+        cache = self._cached.cache if self._cached else None
+        tasks = [*stored.missing, *stored.held_tasks]
+        if self._batch.header.scheduler != "history":
+            tasks = [task for task in tasks if task.plan.granularity is Granularity.THEORY]
+        self._past = await asyncio.to_thread(past_usages, tasks, self._batch, cache)
+        await asyncio.to_thread(self._races.look_up_past, stored.missing, cache)
+        for plan in self._races.whole_limits():
+            self._endings.recorder.record(plan)
+
+    def _wait(self, tasks: Sequence[Task]) -> None:
         """Let these tasks wait for room, behind what waits already."""
-        self._scheduler.add(self._items(tasks))
+        self._scheduler.add(self._waiting(tasks))
 
-    def _items(self, tasks: Sequence[Task]) -> Iterator[Waiting]:
+    def _waiting(self, tasks: Sequence[Task]) -> Iterator[Waiting]:
         """The work on these tasks, in their order; those that may share processes wait as one."""
-        for group in groups_to_share(self.races.line_up(tasks), self.past):
+        for group in groups_to_share(self._races.line_up(tasks), self._past):
             if len(group) > 1:
                 yield self._sharing(group)
             else:
@@ -13819,40 +13819,40 @@ class Jobs:
         result = await asyncio.to_thread(read_result, run, outcome)
         result = self._endings.record(run, result)
         kept = self._cached.keep(run, result) if self._cached else None
-        is_tried_again = await self._endings.follow_up(task)
+        has_next = await self._endings.follow_up(task)
         self._let_rivals_join(task.plan.race)
-        if is_tried_again:
+        if has_next:
             if kept:
                 await kept  # its files make room for those of the next attempt
             # With other options it may have been answered before.
-            stored = await self.take_stored([task])
+            stored = await self._take_stored([task])
             self._scheduler.add(map(self._loading, stored.held))
-            self.wait(stored.missing)
+            self._wait(stored.missing)
         return outcome
 
     def _time_rivals_of(self, task: Task) -> None:
         """Let those that are held back for a task join it when it has had its time alone."""
         import asyncio
 
-        alone_s = self.races.seconds_alone(task)
+        alone_s = self._races.seconds_alone(task)
         if alone_s is not None:
             loop = asyncio.get_running_loop()
             loop.call_later(alone_s, self._let_rivals_join, task.plan.race)
 
     def _let_rivals_join(self, race: str) -> None:
         """Those that were held back in a race wait for room from now on."""
-        self._scheduler.add(map(self._proving, self.races.release(race)))
+        self._scheduler.add(map(self._proving, self._races.release(race)))
 
     async def _share(self, tasks: Sequence[Task]) -> Outcome:
         """Prove tasks in as many processes as there is room for now: in this room, and beside."""
         limits = tasks[0].plan.limits
         if not tasks[0].plan.prove:  # one load checks all stored proofs
             return await self._prove_part(tasks)
-        room = self._runs.batch.header.limits
+        room = self._batch.header.limits
         # What would only wait for room is better shared.
         most_places = Room(room.cores, room.memory_mb).places(limits)
         places = min(1 + self._scheduler.room.places(limits), max(1, most_places))
-        own, *others = parts_to_share(tasks, places, self.past)
+        own, *others = parts_to_share(tasks, places, self._past)
         self._scheduler.add(map(self._proving_part, others))
         return await self._prove_part(own)
 
@@ -13865,9 +13865,9 @@ class Jobs:
             self._endings.record(run, result)
             if self._cached:
                 self._cached.keep(run, result)
-        # What shares a process settles nothing.
-        is_tried_again = self._endings.is_tried_again
-        self.wait([task for task in tasks if task.runs_alone or is_tried_again(task)])
+        # What shares a process settles no other task.
+        has_next = self._endings.plan_next_attempt
+        self._wait([task for task in tasks if task.runs_alone or has_next(task)])
         return ended.outcome
 
     async def _load(self, hits: Sequence[TaskHit]) -> Outcome:
@@ -13894,7 +13894,7 @@ class Jobs:
             if not is_restored or await self._endings.follow_up(found.task):
                 missing.append(found.task)
         # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
-        self.wait(missing)
+        self._wait(missing)
         for found in hits:
             self._let_rivals_join(found.task.plan.race)
         return outcome
@@ -13922,7 +13922,7 @@ class Endings:
         self._under_way: dict[str, Settled | None] = {}
 
     @property
-    def are_last(self) -> bool:
+    def is_stopped(self) -> bool:
         """Whether nothing else starts any more."""
         return self.fail_fast.scheduler.stopped
 
@@ -13952,15 +13952,15 @@ class Endings:
         """All that the end of a task brings; whether it is to wait for another attempt."""
         self.note_contradiction(task)
         await self._settle(self.settling.settled_after(task))
-        return self.is_tried_again(task)
+        return self.plan_next_attempt(task)
 
-    def is_tried_again(self, task: Task) -> bool:
-        """Whether a task that has just ended has another attempt, which is planned then.
+    def plan_next_attempt(self, task: Task) -> bool:
+        """Plan another attempt at a task that has just ended; whether there is one.
 
-        Not when the batch is being stopped: it is raised when the batch goes on.
+        Not when the batch is being stopped: it is planned when the batch goes on.
         """
         header = self._batch.header
-        if self.are_last:
+        if self.is_stopped:
             return False
         plan = next_attempt(header, task, header.options.retry)
         while plan:
@@ -15059,7 +15059,7 @@ class CachedResults:
         waiting = deque(tasks)
         while waiting:
             await asyncio.sleep(0)  # for signals, and for the screen
-            if self.endings.are_last:
+            if self.endings.is_stopped:
                 break
             task = waiting.popleft()
             has_source = task.plan.race and self.endings.settling.source(task)
@@ -15068,7 +15068,7 @@ class CachedResults:
                 held.setdefault(task.plan.view, []).append(found)
             elif not found or not await self.restore(found):
                 missing.append(task)
-            elif self.endings.is_tried_again(task):
+            elif self.endings.plan_next_attempt(task):
                 waiting.appendleft(task)  # larger limits may have been met before, too
             else:
                 restored.append(task)
@@ -15251,7 +15251,7 @@ class AttemptFiles:
                 os.makedirs(self.earlier, exist_ok=True)
                 ending = os.path.basename(path)[len(task_id) :]
                 kept = _free_name(self._earlier_path(f"{task_id}~{attempt}", ending))
-                with suppress(FileNotFoundError):  # moved meanwhile: its race has just been won
+                with suppress(FileNotFoundError):  # moved meanwhile: it has been settled
                     os.rename(path, kept)
 
     def _earlier_path(self, stem: str, ending: str) -> str:
@@ -30676,6 +30676,7 @@ def _changes_to(batch: Batch, planned: Batch, ids: Collection[str], asked: RunAs
     raise_limits(batch, planned, ids, times, asked.again)
     changes = changes_of(batch, planned, ids, asked.again, asked.proves_implied)
     batch.dependencies = planned.dependencies
+    # What an answer has not settled yet is work as well: a driver may have died before that.
     if not changes.differs:
         settling = Settling(batch, asked.proves_implied)
         chosen = [batch.tasks[task_id] for task_id in ids]
