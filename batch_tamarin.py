@@ -20,11 +20,11 @@ changes it, whether the event comes from a live run or from a journal. Everythin
 at the end is a function of the Batch. The events (`Event`) are the lines of the journal: `batch`,
 `task` (a plan), `start` (a job), `finish` (a task), `end`.
 
-From a lemma to its result: `plan_batch` makes a task of it. `Runner` takes what is in the cache,
-lets the rest wait for room, and hands jobs to an executor: the `Supervisor`, or `SlurmExecutor`,
-which has a node of a cluster supervise them (`supervise`). `read_result` makes a `Result` of what
-the prover printed. After a limit `next_attempt` names the stage that comes next; `Settling` finds
-what an answer settles for others, in a race or by the order of attackers.
+From a lemma to its result: `plan_batch` makes a task of it. The `Jobs` of a `Runner` take what is
+in the cache, let the rest wait for room, and hand jobs to an executor: the `Supervisor`, or
+`SlurmExecutor`, which has a node of a cluster supervise them (`supervise`). `read_result` makes a
+`Result` of what the prover printed. After a limit `next_attempt` names the stage that comes next;
+`Settling` finds what an answer settles for others, in a race or by the order of attackers.
 
 Contents (each section uses only those above it)
     Words and errors
@@ -14340,7 +14340,7 @@ async def prove_together(tasks: Sequence[Task], runs: ProverRuns, files: Attempt
 
 
 def read_shared_results(shared: SharedRun, outcome: Outcome) -> list[Result]:
-    """What came of each task of a shared process, the files of each settled and on disk.
+    """What came of each task of a shared process, the files of each in place and on disk.
 
     What has no verdict runs alone, as only a process of its own can tell why; unless the batch was
     stopped, or it is a check of a stored proof, which would come to the same. Raises OSError on a
@@ -14938,7 +14938,7 @@ async def changed_input(plan: Plan, inputs: Dependencies) -> str:
 
 
 def read_result(run: ProverRun, outcome: Outcome) -> Result:
-    """What came of an attempt, its files settled and on disk.
+    """What came of an attempt, its files in place and on disk.
 
     Raises OSError on a full disk, StorageError.
     """
@@ -15162,7 +15162,7 @@ class AttemptFiles:
         self.directory = os.path.abspath(directory)
         self.earlier = os.path.join(self.directory, EARLIER_FOLDER)
 
-    def settle(self, batch: Batch) -> None:
+    def put_in_place(self, batch: Batch) -> None:
         """Bring everything to where it belongs: plans may have changed, a driver may have died.
 
         Raises OSError.
@@ -15202,7 +15202,7 @@ class AttemptFiles:
         """
         import asyncio
 
-        if task.attempts:  # before the first one `settle` has left nothing in its place
+        if task.attempts:  # else `put_in_place` has left nothing there
             await asyncio.to_thread(self.set_aside, task)
 
     def set_aside(self, task: Task) -> None:
@@ -15245,7 +15245,7 @@ class AttemptFiles:
         outputs = result_files(self.directory, task_id)
         # The drawings are found by the name of their DOT file, whether it is still there or not.
         paths = (*outputs, *drawings(outputs.trace_dot))
-        # The logs last: while they stand in their place, so may everything else (see `settle`).
+        # The logs last: where they still are, so may everything else be (see `put_in_place`).
         for path in reversed(paths):
             if os.path.lexists(path):
                 os.makedirs(self.earlier, exist_ok=True)
@@ -30781,7 +30781,7 @@ def show_as_it_is_now(batch: Batch, directory: str, derived: DerivedFiles) -> No
     verdict of an older text as today's.
     """
     with storage_errors(directory):
-        AttemptFiles(directory).settle(batch)
+        AttemptFiles(directory).put_in_place(batch)
     restore_result_files(directory, batch, derived)
     write_reports(batch, directory, derived)
 
