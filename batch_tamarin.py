@@ -16436,12 +16436,10 @@ def reports_in(folder: str) -> Iterator[NodeReport]:
 
 def reports_with_files(reports: Sequence[NodeReport]) -> list[NodeReport]:
     """Those of them whose job's files are seen here whole, in a while; others tell too little."""
-    import asyncio
-
     files: dict[str, int] = {}
     for report in reports:
         files.update(report.end.files)
-    unseen = asyncio.run(files_unseen(files))
+    unseen = run_unless_stopped(files_unseen(files))
     return [report for report in reports if report.end.files.keys().isdisjoint(unseen)]
 
 
