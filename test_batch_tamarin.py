@@ -24581,12 +24581,15 @@ class AttackerWalk(RaceWalk):
     def look(self, batch, args, chosen, code, runs):
         assert code in (0, 1, 3), (code, self.said, self.history)
         proven = self.runs()[runs:]
+        assert len(set(proven)) == len(proven), (proven, self.history)
         for task in batch.tasks.values():
             self.look_at(task, batch)
-            text = (task.id, self.text())
+            is_new = f"{task.plan.lemma}-{''.join(task.plan.flags)}" in proven
+            was_known = (task.id, self.text()) in self.known
+            assert not (is_new and was_known), ("was proven once more", task.id, self.history)
+        for task in batch.tasks.values():
             if task.is_answered:
-                self.known[text] = task.verdict
-        assert self.is_again or len(set(proven)) == len(proven), (proven, self.history)
+                self.known[task.id, self.text()] = task.verdict
         if "--fail-fast" in args:
             return
         for task in batch.tasks.values():
