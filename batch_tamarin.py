@@ -13917,8 +13917,8 @@ class Endings:
         self._batch = recorder.journal.batch
         self._files = files
         self._executor = executor
-        # By id, from where an attempt may begin until its end is recorded; and what it is ended
-        # for, once it is.
+        # By id what is proven, restored or settled now: until its end is recorded nobody else may
+        # touch its files. With it what has settled it meanwhile.
         self._under_way: dict[str, Settled | None] = {}
 
     @property
@@ -13927,11 +13927,21 @@ class Endings:
         return self.fail_fast.scheduler.stopped
 
     def may_begin(self, task: Task) -> bool:
-        """Whether a task is open; if so its attempt is under way from now on."""
-        is_open = self.settling.is_open(task)
-        if is_open:
-            self._under_way[task.id] = None
-        return is_open
+        """Whether an attempt at a task is wanted; if so it is under way from now on."""
+        return self.settling.is_open(task) and self.take_up(task)
+
+    def take_up(self, task: Task) -> bool:
+        """Whether a task is not under way; it is from now on."""
+        if task.id in self._under_way:
+            return False
+        self._under_way[task.id] = None
+        return True
+
+    async def let_go(self, task: Task) -> None:
+        """A task is under way no more; what was to settle it meanwhile does so now."""
+        settled = self._under_way.pop(task.id)
+        if settled:
+            await self.end_without_job(task, settled.result)
 
     def record(self, run: ProverRun, result: Result) -> Result:
         """Record what came of an attempt; returns it with what has settled the task meanwhile."""
@@ -13943,10 +13953,12 @@ class Endings:
 
     async def end_without_job(self, task: Task, result: Result) -> None:
         """Record what is said of a task that doesn't run."""
+        if task.is_settled or not self.take_up(task):
+            return
         await self._files.make_room(task)
-        if not task.is_settled:  # by another answer, meanwhile
-            self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
-            self.fail_fast.note_end(task)
+        self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
+        del self._under_way[task.id]
+        self.fail_fast.note_end(task)
 
     async def follow_up(self, task: Task) -> bool:
         """All that the end of a task brings; whether it is to wait for another attempt."""
@@ -15110,10 +15122,15 @@ class CachedResults:
         return hit.after_load(load) if load else hit
 
     async def restore(self, found: TaskHit) -> bool:
-        """Make a stored result that of a task; False if it is damaged. Raises StorageError."""
+        """Make a stored result that of a task. Raises StorageError.
+
+        False if it is damaged, or if the task is being settled.
+        """
         import asyncio
 
         task = found.task
+        if not self.endings.take_up(task):
+            return False
         restored = await asyncio.to_thread(self._restore_files, task, found.hit)
         if restored:
             if found.plan != task.plan:
@@ -15121,6 +15138,7 @@ class CachedResults:
             result = replace(found.hit.result, at=timestamp())
             # A number of its own: evidence is kept by it.
             self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
+        await self.endings.let_go(task)
         return restored
 
     def _restore_files(self, task: Task, hit: Hit) -> bool:

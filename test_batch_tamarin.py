@@ -24610,6 +24610,7 @@ class AttackerWalk(RaceWalk):
             assert task.verdict == truth, told
             assert task.result.steps == int(f"1{self.rule}{version}{self.prover}"), told
             words = f"{task.plan.lemma}-{''.join(task.plan.flags)} {task.result.steps}\n"
+            assert proof.exists(), told
             assert proof.read_text() == words, told
             return
         assert (task.id, self.text()) not in self.known, ("a result was lost", told)
