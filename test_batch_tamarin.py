@@ -12717,6 +12717,44 @@ def test_nothing_follows_for_a_text_that_the_prover_refuses():
     assert [each.task.id for each in settled] == ["ab"]
 
 
+class EndingsOf(bt.Endings):
+    """Those of a batch without files or processes; which tasks' files were set aside."""
+
+    def __init__(self, batch):
+        settling = bt.Settling(batch)
+        recorder = argparse.Namespace(journal=argparse.Namespace(batch=batch), record=batch.apply)
+        fail_fast = argparse.Namespace(note_end=lambda task: None)
+        executor = argparse.Namespace(stop=lambda task_id, reason, status: None)
+        super().__init__(settling, recorder, self, executor, fail_fast)
+        self.set_aside = []
+
+    async def make_room(self, task):
+        self.set_aside.append(task.id)
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_what_is_being_restored_keeps_its_files_though_its_verdict_follows_meanwhile(is_whole):
+    batch = bt.Batch()
+    for powers in ("", "ab"):
+        batch.apply(against(powers))
+    endings = EndingsOf(batch)
+    weak, strong = batch.tasks["none"], batch.tasks["ab"]
+
+    async def restore():
+        assert endings.take_up(weak)
+        batch.apply(ends("ab", "verified"))
+        await endings.settle_among([strong])
+        assert not endings.take_up(weak)
+        assert (weak.status, endings.set_aside) == ("pending", [])
+        if is_whole:
+            batch.apply(ends("none", "verified"))
+        await endings.let_go(weak)
+
+    asyncio.run(restore())
+    assert weak.status == ("completed" if is_whole else "implied")
+    assert endings.set_aside == ([] if is_whole else ["none"])
+
+
 def test_what_is_cached_is_restored_and_not_implied(lab):
     sweep_of_attackers(lab)
     lab.run("run recipe.json --prove-implied", code=0)
