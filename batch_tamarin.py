@@ -20,11 +20,11 @@ changes it, whether the event comes from a live run or from a journal. Everythin
 at the end is a function of the Batch. The events (`Event`) are the lines of the journal: `batch`,
 `task` (a plan), `start` (a job), `finish` (a task), `end`.
 
-From a lemma to its result: `plan_batch` makes a task of it. `Runner` takes what is in the cache,
-lets the rest wait for room, and hands jobs to an executor: the `Supervisor`, or `SlurmExecutor`,
-which has a node of a cluster supervise them (`supervise`). `read_result` makes a `Result` of what
-the prover printed. After a limit `next_attempt` names the stage that comes next; `Settling` finds
-what an answer settles for others, in a race or by the order of attackers.
+From a lemma to its result: `plan_batch` makes a task of it. The `Jobs` of a `Runner` take what is
+in the cache, let the rest wait for room, and hand jobs to an executor: the `Supervisor`, or
+`SlurmExecutor`, which has a node of a cluster supervise them (`supervise`). `read_result` makes a
+`Result` of what the prover printed. After a limit `next_attempt` names the stage that comes next;
+`Settling` finds what an answer settles for others, in a race or by the order of attackers.
 
 Contents (each section uses only those above it)
     Words and errors
@@ -5636,18 +5636,38 @@ def is_ignored(number: signal.Signals) -> bool:
     return signal.getsignal(number) == signal.SIG_IGN
 
 
-def run_unless_stopped(work: Coroutine[Any, Any, T]) -> T:
+def run_in_loop(work: Coroutine[Any, Any, T], listen: Callable[[], None]) -> T:
     """Run an event loop until some work is done; what came of it.
 
-    A signal that stops us cancels the work, and SystemExit is raised when that has ended. Raised
-    where a signal happens to come it would end up in any task, and the loop would complain of it.
+    `listen` gives the loop its answers to the signals that stop us. Until then they wait: raised
+    while the loop is made, what ends us would leave half a loop, of which Python complains.
+    """
+    import asyncio
+
+    async def listening() -> T:
+        listen()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return await work
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)
+    try:
+        return asyncio.run(listening())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def run_unless_stopped(work: Coroutine[Any, Any, T]) -> T:
+    """The same; a signal that stops us cancels the work.
+
+    SystemExit is raised when that has ended. Raised where a signal happens to come it would end up
+    in any task, and the loop would complain of it.
     """
     import asyncio
 
     stopped_by: list[int] = []
 
-    async def stoppable() -> T:
-        task = asyncio.ensure_future(work)
+    def listen() -> None:
+        task = cast("asyncio.Task[T]", asyncio.current_task())
 
         def stop(number: int) -> None:
             stopped_by.append(number)
@@ -5656,11 +5676,10 @@ def run_unless_stopped(work: Coroutine[Any, Any, T]) -> T:
         for number in STOPPING_SIGNALS:
             if not is_ignored(number):
                 asyncio.get_running_loop().add_signal_handler(number, stop, number)
-        return await task
 
     answers = {number: signal.getsignal(number) for number in STOPPING_SIGNALS}
     try:
-        return asyncio.run(stoppable())
+        return run_in_loop(work, listen)
     except asyncio.CancelledError:
         if not stopped_by:
             raise
@@ -13008,7 +13027,7 @@ class Cache:
         return max(results, key=_when).usage if results else None
 
     def past_answer(self, plan: Plan, inputs: Dependencies) -> Result | None:
-        """The newest answer that came with a task's options, whatever the text was then."""
+        """The newest answer that came with the options of a stage, whatever the text was then."""
         past = self._past_results(plan, inputs)
         answers = [entry.result for entry in past if is_past_answer(entry.result, entry.plan, plan)]
         return max(answers, key=_when, default=None)
@@ -13197,8 +13216,10 @@ class Cache:
 
 
 def is_past_answer(result: Result, then: Plan, now: Plan) -> bool:
-    """Whether a result of an older plan tells that the options of a task lead to an answer."""
-    return result.verdict in ANSWERS and result.tells_time and then.options == now.options
+    """Whether a result of an older plan tells that a stage of a task leads to an answer."""
+    if result.verdict not in ANSWERS or not result.tells_time:
+        return False
+    return then.options == now.options or any(then.options == stage.options for stage in now.stages)
 
 
 def _when(result: Result) -> str:
@@ -13629,22 +13650,21 @@ def _journalled_usage(task: Task) -> Usage | None:
 
 
 # --- From waiting to finished ---------------------------------------------------------------------
-
-
-class TaskHit(NamedTuple):
-    """A task, and the stored result that holds for it at one of its stages."""
-
-    task: Task
-    hit: Hit
-    plan: Plan  # of that stage
-
-    def after_load(self, load: Result) -> TaskHit:
-        """The same when the prover has loaded the text."""
-        return self._replace(hit=self.hit.after_load(load))
+#
+# The way of a task: its result is in the cache (`CachedResults.take`), or it waits for room
+# (`Jobs._waiting`). There it is proven in a process of its own (`Jobs._prove`), or in one that it
+# shares (`Jobs._share`). What came of it is recorded (`Endings.record`). Its answer settles others,
+# or it is tried once more (`Endings.follow_up`). Then its room is free (`Jobs._in_room`).
+#
+# Words: an answer is `verified` or `falsified`. A task is settled when nothing more is asked of it:
+# by its own answer, or by that of another task, its source. In a race the first answer settles all
+# rivals: its task is the winner, and they are `superseded`. Where the recipe puts attackers in
+# order, an answer settles those whose verdict follows from it: they are `implied`. A task that is
+# not settled, and has no source, is open.
 
 
 class Runner:
-    """Brings tasks from waiting to finished: from the cache, or through prover and reader."""
+    """Runs the tasks of a batch, from the first that waits to the last that has ended."""
 
     def __init__(
         self,
@@ -13655,40 +13675,33 @@ class Runner:
         tell: Callable[[str], None] | None = None,
         fails_fast: bool = False,
     ) -> None:
-        """`tell`: wants to know why a task is not in the cache. `fails_fast`: see `_note_end`."""
+        """`tell`: wants to know why a task is not in the cache. `fails_fast`: see `FailFast`."""
         self.directory = directory
         self.batch = journal.batch
         self.executor = executor
-        header = self.batch.header
-        self.scheduler = Scheduler(room_of(header))
+        self.scheduler = Scheduler(room_of(self.batch.header))
         self.signals = StopSignals(self.scheduler, executor)
         self.recorder = Recorder(journal, self._give_up)
-        self.files = AttemptFiles(directory)
-        self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
-        self.past: PastUsages = {}
+        runs = ProverRuns(self.batch, directory, executor, self.recorder)
+        files = AttemptFiles(directory)
         self.settling = Settling(self.batch)
-        self.races = LiveRaces(self.batch)
-        self.lattices = LiveLattices(self.settling)
-        # Ids of tasks, from where an attempt may begin until its end is recorded.
-        self._under_way: set[str] = set()
-        self._stopped_for: dict[str, Settled] = {}  # by the ids of those that are being ended
-        self.fails_fast = fails_fast
-        self.failed_id = ""  # of the task whose failure has stopped the others
-        self.cached: CachedResults | None = None
+        self.fail_fast = FailFast(fails_fast, self.settling, self.scheduler, runs)
+        self.endings = Endings(self.settling, self.recorder, files, executor, self.fail_fast)
+        cached: CachedResults | None = None
         if cache:
-            cache.be_at(header.place)
-            self.cached = CachedResults(cache, self.batch, self.files, self.recorder, tell)
+            cache.be_at(self.batch.header.place)
+            cached = CachedResults(cache, self.batch, files, self.endings, tell)
+        self.jobs = Jobs(runs, self.scheduler, files, self.endings, cached, self._give_up)
 
     async def run(
-        self, tasks: Iterable[Task], again: bool = False, proves_implied: bool = False
+        self, tasks: Sequence[Task], again: bool = False, proves_implied: bool = False
     ) -> None:
-        """Run these tasks, under the signals that a user or a system sends.
+        """Run those of these tasks that need it.
 
         `again`: they are proven anew, whatever is stored. `proves_implied`: also what follows from
         other results. Raises StorageError when results can't be written any more.
         """
         self.settling.proves_implied = proves_implied
-        self.signals.listen()
         keep_loop_punctual()
         try:
             with storage_errors(self.directory):
@@ -13698,10 +13711,21 @@ class Runner:
         finally:
             await self.recorder.flush()
 
+    async def _run(self, tasks: Sequence[Task], again: bool) -> None:
+        needed = list(filter(self.batch.needs_run, tasks))
+        self.settling.begin(needed, again)
+        # Answers are there that the last driver died before it settled others by, or that are back
+        # as an edit was undone.
+        await self.endings.settle_among(tasks)
+        readable = await self._fail_unreadable(needed)
+        await self.jobs.run(filter(self.batch.needs_run, readable))
+        if not self.scheduler.stopped:
+            # What was proven anew and has no answer is settled again by those of before.
+            self.settling.begin((), anew=False)
+            await self.endings.settle_among(tasks)
+
     async def _fail_unreadable(self, tasks: Iterable[Task]) -> list[Task]:
         """Record that these can't run whose theory can't be read; returns the others."""
-        import asyncio
-
         readable: list[Task] = []
         for task in tasks:
             reason = task.plan.unreadable
@@ -13709,227 +13733,305 @@ class Runner:
                 readable.append(task)
                 continue
             result = Result(Status.FAILED, reason=reason, at=timestamp())
-            await asyncio.to_thread(self.files.set_aside, task)  # of an earlier attempt
-            self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
-            self._note_end(task)
+            await self.endings.end_without_job(task, result)
         return readable
 
-    async def _run(self, tasks: Iterable[Task], again: bool) -> None:
-        tasks = list(tasks)
-        self.settling.begin(tasks, again)
-        missing = await self._fail_unreadable(tasks)
-        # A driver may have died when others had been settled by an answer.
-        await self._settle(self.settling.settled_among(missing))
-        missing = list(filter(self.batch.needs_run, missing))
-        loads: list[list[TaskHit]] = []
-        if self.cached and not again:
-            missing, loads = await self._ask_cache(self.cached, missing)
-        held = [each.task for hits in loads for each in hits]
-        self.past = await self._look_up_past([*missing, *held])
-        await self._look_up_past_wins(missing)
-        ordered = in_order(missing, self.batch.header.scheduler, self.past)
-        missing = self.races.hold_rivals_of(held, ordered)
-        waiting = itertools.chain(map(self._loading, loads), self._waiting(missing))
-        await self.scheduler.run(waiting)
+    def _give_up(self, error: Exception) -> None:
+        """What happens can't be recorded any more: end everything, let `run` raise the error."""
+        self.scheduler.fail(error)
+        self.executor.interrupt("the results can't be written any more")
 
-    async def _look_up_past_wins(self, tasks: Sequence[Task]) -> None:
-        """Let what has won a race before have its whole limit: it may need that."""
+
+class Jobs:
+    """Lets tasks wait for room, and does in that room what is to be done for them."""
+
+    def __init__(
+        self,
+        runs: ProverRuns,
+        scheduler: Scheduler,
+        files: AttemptFiles,
+        endings: Endings,
+        cached: CachedResults | None,
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        """`on_error` is called when results can't be written."""
+        self._batch = runs.batch
+        self._runs = runs
+        self._scheduler = scheduler
+        self._files = files
+        self._endings = endings
+        self._cached = cached
+        self._on_error = on_error
+        self._past: PastUsages = {}
+        self._races = LiveRaces(runs.batch)
+        self._lattices = LiveLattices(endings.settling)
+
+    async def run(self, tasks: Iterable[Task]) -> None:
+        """Work on these tasks until all have ended. Raises StorageError."""
+        stored = await self._take_stored(tasks)
+        await self._look_up_past(stored)
+        ordered = in_order(stored.missing, self._batch.header.scheduler, self._past)
+        missing = self._races.hold_rivals_of(stored.held_tasks, ordered)
+        loads = map(self._loading, stored.held)
+        await self._scheduler.run(itertools.chain(loads, self._waiting(missing)))
+
+    async def _take_stored(self, tasks: Iterable[Task]) -> Stored:
+        """What the cache has for these tasks, if it may be asked."""
+        if self._cached is None or self._endings.settling.proves_anew:
+            return Stored(list(tasks), [])
+        return await self._cached.take(tasks)
+
+    async def _look_up_past(self, stored: Stored) -> None:
+        """Find out what tasks took before, and who won their races, where it matters."""
         import asyncio
 
-        cache = self.cached.cache if self.cached else None
-        await asyncio.to_thread(self.races.look_up_past, tasks, cache)
-        for win in self.races.past_wins():
-            plan = win.task.plan
-            if plan.is_a_turn and plan.limits.timeout_s < win.usage.wall_s:
-                self.recorder.record(plan.at_stage(1))
-
-    async def _look_up_past(self, tasks: Sequence[Task]) -> PastUsages:
-        """What these tasks took before, of those for which it matters."""
-        import asyncio
-
-        if self.batch.header.scheduler != "history":
+        cache = self._cached.cache if self._cached else None
+        tasks = [*stored.missing, *stored.held_tasks]
+        if self._batch.header.scheduler != "history":
             tasks = [task for task in tasks if task.plan.granularity is Granularity.THEORY]
-        cache = self.cached.cache if self.cached else None
-        return await asyncio.to_thread(past_usages, tasks, self.batch, cache)
+        self._past = await asyncio.to_thread(past_usages, tasks, self._batch, cache)
+        await asyncio.to_thread(self._races.look_up_past, stored.missing, cache)
+        for plan in self._races.whole_limits():
+            self._endings.recorder.record(plan)
 
-    async def _ask_cache(
-        self, cached: CachedResults, tasks: Iterable[Task]
-    ) -> tuple[list[Task], list[list[TaskHit]]]:
-        """Restore what counts now; returns what is not stored, and the hits that wait for a load.
-
-        Those that wait for the same load are one list.
-        """
-        import asyncio
-
-        missing: list[Task] = []
-        restored: list[Task] = []
-        held: dict[TheoryView, list[TaskHit]] = {}
-        waiting = deque(tasks)
-        while waiting:
-            await asyncio.sleep(0)  # for signals, and for the screen
-            if self.scheduler.stopped:
-                break
-            task = waiting.popleft()
-            is_decided = task.plan.race and self.settling.source(task)
-            found = None if is_decided else await cached.find_for(task)
-            if found and not found.hit.counts:
-                held.setdefault(task.plan.view, []).append(found)
-            elif not found or not await cached.restore(found):
-                missing.append(task)
-            elif self._runs_again(task):
-                waiting.appendleft(task)  # larger limits may have been met before, too
-            elif task.plan.race:
-                await self._settle(self.settling.settled_after(task))
-            else:
-                restored.append(task)
-        # A stored proof is worth more than what only follows: these are restored first.
-        for task in restored:
-            self._note_contradiction(task)
-        await self._settle(self.settling.settled_among(restored))
-        return list(filter(self.batch.needs_run, missing)), list(held.values())
+    def _wait(self, tasks: Sequence[Task]) -> None:
+        """Let these tasks wait for room, behind what waits already."""
+        self._scheduler.add(self._waiting(tasks))
 
     def _waiting(self, tasks: Sequence[Task]) -> Iterator[Waiting]:
         """The work on these tasks, in their order; those that may share processes wait as one."""
-        for group in groups_to_share(self.races.line_up(tasks), self.past):
+        for group in groups_to_share(self._races.line_up(tasks), self._past):
             if len(group) > 1:
                 yield self._sharing(group)
             else:
                 yield self._proving(group[0])
 
-    def _runs_again(self, task: Task) -> bool:
-        """Whether a task that has just ended has another attempt, which is planned then.
-
-        Not when the batch is being stopped: it is raised when the batch goes on.
-        """
-        header = self.batch.header
-        if self.scheduler.stopped:
-            return False
-        plan = next_attempt(header, task, header.options.retry)
-        while plan:
-            self.recorder.record(plan)
-            if self.batch.needs_run(task):
-                return True
-            # It came to that before: its result is back.
-            plan = next_attempt(header, task, header.options.retry)
-        self._note_end(task)
-        return False
-
-    def _note_end(self, task: Task) -> None:
-        """After a failure nothing else starts and what runs is ended, if that is wanted.
-
-        A failure is what by itself keeps the batch from ending with exit code 0.
-        """
-        if not self.fails_fast or self.scheduler.stopped:
-            return
-        # What it has settled is as good as ended, and what it can't settle any more fails now.
-        ended = self.settling.beside(task) or (task,)
-        failed = next(filter(self.settling.has_failed, ended), None)
-        if failed is None:
-            return
-        self.failed_id = failed.id
-        self.scheduler.stop()  # first: a job that ends now must not make room for another
-        jobs = plural(len(self.prover_runs.at_work), "job")
-        say(f"stopping, as {failed.id} came to {failed.outcome}: {jobs} to end")
-        self.prover_runs.stop(f"stopped after the failure of {failed.id}")
-
     def _proving(self, task: Task) -> Waiting:
         plan = task.plan
         if plan.attacker:
-            queue = self.lattices.add(task)
-            return Waiting(plan.limits, lambda: self._work(self._prove_next(queue)), plan.priority)
-        return Waiting(plan.limits, lambda: self._work(self._prove(task)), plan.priority)
+            queue = self._lattices.add(task)
+            work = functools.partial(self._in_room, self._prove_next, queue)
+        else:
+            work = functools.partial(self._in_room, self._prove, task)
+        return Waiting(plan.limits, work, plan.priority)
+
+    def _sharing(self, tasks: Sequence[Task]) -> Waiting:
+        limits = largest_limits({task.plan.limits for task in tasks})
+        priority = max(task.plan.priority for task in tasks)
+        return Waiting(limits, functools.partial(self._in_room, self._share, tasks), priority)
+
+    def _proving_part(self, tasks: Sequence[Task]) -> Waiting:
+        plan = tasks[0].plan
+        work = functools.partial(self._in_room, self._prove_part, tasks)
+        return Waiting(plan.limits, work, plan.priority)
+
+    def _loading(self, hits: Sequence[TaskHit]) -> Waiting:
+        work = functools.partial(self._in_room, self._load, hits)
+        return Waiting(hits[0].task.plan.limits, work, BEFORE_ALL_PROOFS)
+
+    async def _in_room(self, job: Callable[[T], Awaitable[Outcome]], subject: T) -> bool:
+        """Await a job, and all that its outcome brings; whether its room is free again."""
+        try:
+            outcome = await job(subject)
+        except (OSError, StorageError) as error:
+            self._on_error(error)
+            return True
+        return not outcome.unkillable
 
     async def _prove_next(self, queue: Hashable) -> Outcome:
         """One attempt at what may settle most others, of tasks that wait for the same room."""
-        task = self.lattices.next(queue)
+        task = self._lattices.next(queue)
         if task is None:
             return NOT_BEGUN
         return await self._prove(task)
 
-    def _sharing(self, tasks: Sequence[Task]) -> Waiting:
-        plan = tasks[0].plan
-        if plan.prove:
-            return Waiting(plan.limits, lambda: self._work(self._share(tasks)), plan.priority)
-        limits = largest_limits([task.plan.limits for task in tasks])
-        priority = max(task.plan.priority for task in tasks)
-        return Waiting(limits, lambda: self._work(self._prove_part(tasks)), priority)
-
-    def _proving_part(self, tasks: Sequence[Task]) -> Waiting:
-        plan = tasks[0].plan
-        return Waiting(plan.limits, lambda: self._work(self._prove_part(tasks)), plan.priority)
-
-    def _loading(self, hits: list[TaskHit]) -> Waiting:
-        limits = hits[0].task.plan.limits
-        return Waiting(limits, lambda: self._work(self._load(hits)), BEFORE_ALL_PROOFS)
-
-    async def _work(self, job: Awaitable[Outcome]) -> bool:
-        """Await a job, and all that its outcome brings; whether its room is free again."""
-        try:
-            outcome = await job
-        except (OSError, StorageError) as error:
-            self._give_up(error)
-            return True
-        return not outcome.unkillable
-
     async def _prove(self, task: Task) -> Outcome:
-        """One attempt at one task."""
+        """One attempt at one task, in a process of its own."""
         import asyncio
 
-        race = task.plan.race
-        run = self.prover_runs.proving(task)
-        # Logs are appended to: the summary of an earlier attempt must not be taken for this one's.
-        if task.attempts:  # before the first one `settle` has left nothing in its place
-            await asyncio.to_thread(self.files.set_aside, task)
-        alone_s = self.races.seconds_alone(task)
-        if alone_s is not None:
-            asyncio.get_running_loop().call_later(alone_s, self._let_rivals_join, race)
-        outcome = await self.prover_runs.run(run, lambda: self._may_begin(task))
+        run = self._runs.proving(task)
+        await self._files.make_room(task)
+        self._time_rivals_of(task)
+        outcome = await self._runs.run(run, lambda: self._endings.may_begin(task))
         if outcome is NOT_BEGUN:
             return outcome
         result = await asyncio.to_thread(read_result, run, outcome)
-        settled = self._stopped_for.pop(task.id, None)
-        if settled and result.status is settled.status:
-            result = settled.result_of(result)
-        self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
-        self._under_way.discard(task.id)
-        kept = self.cached.keep(run, result) if self.cached else None
-        await self._settle_after(task)
-        self._let_rivals_join(race)
-        if self._runs_again(task):
+        result = self._endings.record(run, result)
+        kept = self._cached.keep(run, result) if self._cached else None
+        has_next = await self._endings.follow_up(task)
+        self._let_rivals_join(task.plan.race)
+        if has_next:
             if kept:
                 await kept  # its files make room for those of the next attempt
-            await self._try_again(task)
+            # With other options it may have been answered before.
+            stored = await self._take_stored([task])
+            self._scheduler.add(map(self._loading, stored.held))
+            self._wait(stored.missing)
         return outcome
 
-    async def _try_again(self, task: Task) -> None:
-        """Let a task wait for its next attempt, behind what waits already.
+    def _time_rivals_of(self, task: Task) -> None:
+        """Let those that are held back for a task join it when it has had its time alone."""
+        import asyncio
 
-        With other options it may have been answered before.
+        alone_s = self._races.seconds_alone(task)
+        if alone_s is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(alone_s, self._let_rivals_join, task.plan.race)
+
+    def _let_rivals_join(self, race: str) -> None:
+        """Those that were held back in a race wait for room from now on."""
+        self._scheduler.add(map(self._proving, self._races.release(race)))
+
+    async def _share(self, tasks: Sequence[Task]) -> Outcome:
+        """Prove tasks in as many processes as there is room for now: in this room, and beside."""
+        limits = tasks[0].plan.limits
+        if not tasks[0].plan.prove:  # one load checks all stored proofs
+            return await self._prove_part(tasks)
+        room = self._batch.header.limits
+        # What would only wait for room is better shared.
+        most_places = Room(room.cores, room.memory_mb).places(limits)
+        places = min(1 + self._scheduler.room.places(limits), max(1, most_places))
+        own, *others = parts_to_share(tasks, places, self._past)
+        self._scheduler.add(map(self._proving_part, others))
+        return await self._prove_part(own)
+
+    async def _prove_part(self, tasks: Sequence[Task]) -> Outcome:
+        """One attempt at tasks in one process; those without an answer run alone after that."""
+        if len(tasks) == 1:
+            return await self._prove(tasks[0])
+        ended = await prove_together(tasks, self._runs, self._files)
+        for run, result in zip(ended.runs, ended.results):
+            self._endings.record(run, result)
+            if self._cached:
+                self._cached.keep(run, result)
+        # What shares a process settles no other task.
+        has_next = self._endings.plan_next_attempt
+        self._wait([task for task in tasks if task.runs_alone or has_next(task)])
+        return ended.outcome
+
+    async def _load(self, hits: Sequence[TaskHit]) -> Outcome:
+        """Load a theory without proving: if the prover takes its text the hits on it count.
+
+        If it doesn't, or if what was stored is damaged, the lemmas are proven.
         """
-        if not self.cached or self.settling.proves_anew:
-            self.scheduler.add([self._proving(task)])
+        import asyncio
+
+        cached = cast(CachedResults, self._cached)
+        run = self._runs.loading(hits[0].task)
+        # Of a driver that was killed: logs are appended to.
+        await asyncio.to_thread(remove_outputs, run.outputs)
+        outcome = await self._runs.run(run)
+        load = await asyncio.to_thread(read_load, run, outcome)
+        await asyncio.to_thread(remove_outputs, run.outputs)
+        if load:
+            await cached.keep_load(run, load)
+        missing: list[Task] = []
+        for found in hits:
+            if not self._endings.settling.is_open(found.task):
+                continue
+            is_restored = load and await cached.restore(found.after_load(load))
+            if not is_restored or await self._endings.follow_up(found.task):
+                missing.append(found.task)
+        # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
+        self._wait(missing)
+        for found in hits:
+            self._let_rivals_join(found.task.plan.race)
+        return outcome
+
+
+class Endings:
+    """What the end of a task brings: whom its answer settles, and whether it is tried once more."""
+
+    def __init__(
+        self,
+        settling: Settling,
+        recorder: Recorder,
+        files: AttemptFiles,
+        executor: Executor,
+        fail_fast: FailFast,
+    ) -> None:
+        self.settling = settling
+        self.recorder = recorder
+        self.fail_fast = fail_fast
+        self._batch = recorder.journal.batch
+        self._files = files
+        self._executor = executor
+        # By id what is proven, restored or settled now: until its end is recorded nobody else may
+        # touch its files. With it what has settled it meanwhile.
+        self._under_way: dict[str, Settled | None] = {}
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing else starts any more."""
+        return self.fail_fast.scheduler.stopped
+
+    def may_begin(self, task: Task) -> bool:
+        """Whether an attempt at a task is wanted; if so it is under way from now on."""
+        return self.settling.is_open(task) and self.take_up(task)
+
+    def take_up(self, task: Task) -> bool:
+        """Whether a task is not under way; it is from now on."""
+        if task.id in self._under_way:
+            return False
+        self._under_way[task.id] = None
+        return True
+
+    async def let_go(self, task: Task) -> None:
+        """A task is under way no more; what was to settle it meanwhile does so now."""
+        settled = self._under_way.pop(task.id)
+        if settled:
+            await self.end_without_job(task, settled.result)
+
+    def record(self, run: ProverRun, result: Result) -> Result:
+        """Record what came of an attempt; returns it with what has settled the task meanwhile."""
+        settled = self._under_way.pop(run.plan.id, None)
+        if settled and result.status is settled.status:
+            result = settled.result_of(result)
+        self.recorder.record(Finished(run.plan.id, run.job.id, run.job.attempt, result))
+        return result
+
+    async def end_without_job(self, task: Task, result: Result) -> None:
+        """Record what is said of a task that doesn't run."""
+        if task.is_settled or not self.take_up(task):
             return
-        missing, loads = await self._ask_cache(self.cached, [task])
-        self.scheduler.add(map(self._loading, loads))
-        self.scheduler.add(self._waiting(missing))
+        await self._files.make_room(task)
+        self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
+        del self._under_way[task.id]
+        self.fail_fast.note_end(task)
 
-    def _may_begin(self, task: Task) -> bool:
-        """Whether a task needs an answer of its own; if so its attempt is under way from now on."""
-        is_open = self.settling.is_open(task)
-        if is_open:
-            self._under_way.add(task.id)
-        return is_open
-
-    async def _settle_after(self, task: Task) -> None:
-        """Settle what needs no prover any more, now that a task has ended."""
-        self._note_contradiction(task)
+    async def follow_up(self, task: Task) -> bool:
+        """All that the end of a task brings; whether it is to wait for another attempt."""
+        self.note_contradiction(task)
         await self._settle(self.settling.settled_after(task))
+        return self.plan_next_attempt(task)
 
-    def _note_contradiction(self, task: Task) -> None:
+    def plan_next_attempt(self, task: Task) -> bool:
+        """Plan another attempt at a task that has just ended; whether there is one.
+
+        Not when the batch is being stopped: it is planned when the batch goes on.
+        """
+        header = self._batch.header
+        if self.is_stopped:
+            return False
+        plan = next_attempt(header, task, header.options.retry)
+        while plan:
+            self.recorder.record(plan)
+            if self._batch.needs_run(task):
+                return True
+            # It came to that before: its result is back.
+            plan = next_attempt(header, task, header.options.retry)
+        self.fail_fast.note_end(task)
+        return False
+
+    def note_contradiction(self, task: Task) -> None:
         """Say at once if an answer contradicts the order that others follow by."""
         other = self.settling.contradiction(task)
         if other:
             warn(f"{wrong_order_words(task, other)}; nothing more follows by it")
+
+    async def settle_among(self, tasks: Iterable[Task]) -> None:
+        """Settle those of these tasks, and of those beside them, that have a source."""
+        await self._settle(self.settling.settled_among(tasks))
 
     async def _settle(self, settled: Iterable[Settled]) -> None:
         """End what runs of what the answers of others settle, and record the rest."""
@@ -13937,95 +14039,55 @@ class Runner:
 
         waiting: list[Settled] = []
         for each in settled:
-            if each.task.id in self._under_way:
-                self._stopped_for.setdefault(each.task.id, each)  # it ends for the first cause
-                self.executor.stop(each.task.id, each.reason, status=each.status)
-            else:
+            task_id = each.task.id
+            if task_id not in self._under_way:
                 waiting.append(each)
+            elif self._under_way[task_id] is None:  # it ends for the first cause
+                self._under_way[task_id] = each
+                self._executor.stop(task_id, each.reason, status=each.status)
         for each in waiting:
-            task = each.task
-            if task.attempts:  # none can begin any more
-                await asyncio.to_thread(self.files.set_aside, task)
-            if not task.is_settled:  # by another answer, meanwhile
-                self.recorder.record(Finished(task.id, task.id, task.attempts + 1, each.result))
-                self._note_end(task)
+            await self.end_without_job(each.task, each.result)
             await asyncio.sleep(0)  # there may be many
 
-    def _let_rivals_join(self, race: str) -> None:
-        """What won the race before has had its time: those that were held back may start."""
-        self.scheduler.add(map(self._proving, self.races.release(race)))
 
-    async def _share(self, tasks: Sequence[Task]) -> Outcome:
-        """Prove tasks in as many processes as there is room for now: in this room, and beside."""
-        limits = tasks[0].plan.limits
-        room = self.batch.header.limits
-        # What would only wait for room is better shared.
-        most_places = Room(room.cores, room.memory_mb).places(limits)
-        places = min(1 + self.scheduler.room.places(limits), max(1, most_places))
-        own, *others = parts_to_share(tasks, places, self.past)
-        self.scheduler.add(map(self._proving_part, others))
-        return await self._prove_part(own)
+class FailFast:
+    """After the first failure nothing else starts and what runs is ended, if that is wanted.
 
-    async def _prove_part(self, tasks: Sequence[Task]) -> Outcome:
-        """One attempt at tasks in one process; those without an answer run alone after that."""
-        import asyncio
+    A failure is what by itself keeps the batch from ending with exit code 0.
+    """
 
-        if len(tasks) == 1:
-            return await self._prove(tasks[0])
-        shared = self.prover_runs.sharing(tasks)
-        for task in tasks:
-            if task.attempts:
-                await asyncio.to_thread(self.files.set_aside, task)
-        run_all = self.prover_runs.run(shared.runs[0])
-        if tasks[0].plan.prove:
-            run_all = within_budget(self.executor, shared.job, run_all)
-        outcome = await run_all
-        results = await asyncio.to_thread(read_shared_results, shared, outcome)
-        await asyncio.to_thread(self.files.put_away, shared, results)
-        job = shared.job
-        for run, result in zip(shared.runs, results):
-            self.recorder.record(Finished(run.plan.id, job.id, job.attempt, result))
-            if self.cached:
-                self.cached.keep(run, result)
-        unsettled = [task for task in tasks if task.runs_alone or self._runs_again(task)]
-        self.scheduler.add(self._waiting(unsettled))
-        return outcome
+    def __init__(
+        self, is_wanted: bool, settling: Settling, scheduler: Scheduler, runs: ProverRuns
+    ) -> None:
+        self.failed_id = ""  # of the task whose failure has stopped the others
+        self.scheduler = scheduler
+        self._is_wanted = is_wanted
+        self._settling = settling
+        self._runs = runs
 
-    async def _load(self, hits: list[TaskHit]) -> Outcome:
-        """Load a theory without proving: if the prover takes its text the hits on it count.
+    def note_end(self, task: Task) -> None:
+        """A task has ended, and is not tried again."""
+        if not self._is_wanted or self.scheduler.stopped:
+            return
+        # What it has settled is as good as ended, and what it can't settle any more fails now.
+        ended = self._settling.beside(task) or (task,)
+        failed = next(filter(self._has_failed, ended), None)
+        if failed is None:
+            return
+        self.failed_id = failed.id
+        self.scheduler.stop()  # first: a job that ends now must not make room for another
+        jobs = plural(len(self._runs.at_work), "job")
+        say(f"stopping, as {failed.id} came to {failed.outcome}: {jobs} to end")
+        self._runs.stop(f"stopped after the failure of {failed.id}")
 
-        If it doesn't, or if what was stored is damaged, the lemmas are proven.
-        """
-        import asyncio
-
-        cached = cast(CachedResults, self.cached)
-        run = self.prover_runs.loading(hits[0].task)
-        # Of a driver that was killed: logs are appended to.
-        await asyncio.to_thread(remove_outputs, run.outputs)
-        outcome = await self.prover_runs.run(run)
-        load = await asyncio.to_thread(read_load, run, outcome)
-        await asyncio.to_thread(remove_outputs, run.outputs)
-        if load:
-            await cached.keep_load(run, load)
-        missing: list[Task] = []
-        for found in hits:
-            if not self.settling.is_open(found.task):
-                continue
-            if load and await cached.restore(found.after_load(load)):
-                self._note_end(found.task)
-            else:
-                missing.append(found.task)
-            await self._settle_after(found.task)
-        # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
-        self.scheduler.add(self._waiting(missing))
-        for found in hits:
-            self._let_rivals_join(found.task.plan.race)
-        return outcome
-
-    def _give_up(self, error: Exception) -> None:
-        """What happens can't be recorded any more: end everything, let `run` raise the error."""
-        self.scheduler.fail(error)
-        self.executor.interrupt("the results can't be written any more")
+    def _has_failed(self, task: Task) -> bool:
+        """Whether a task that was to run has no good end, whatever else comes."""
+        if not self._settling.is_to_run(task) or not task.is_final:
+            return False
+        if task.is_settled:
+            return task.misses_expectation
+        beside = self._settling.beside(task)
+        return not any(self._settling.may_settle(each, task) for each in beside)
 
 
 def keep_loop_punctual() -> None:
@@ -14304,8 +14366,32 @@ class SharedRun(NamedTuple):
     runs: Sequence[ProverRun]  # of each task, with its own outputs
 
 
+class SharedEnd(NamedTuple):
+    """How a shared process ended, and what came of each of its tasks."""
+
+    outcome: Outcome
+    runs: Sequence[ProverRun]
+    results: Sequence[Result]
+
+
+async def prove_together(tasks: Sequence[Task], runs: ProverRuns, files: AttemptFiles) -> SharedEnd:
+    """One attempt at tasks in one process. Raises OSError on a full disk, StorageError."""
+    import asyncio
+
+    shared = runs.sharing(tasks)
+    for task in tasks:
+        await files.make_room(task)
+    run_all = runs.run(shared.runs[0])
+    if tasks[0].plan.prove:
+        run_all = within_budget(runs.executor, shared.job, run_all)
+    outcome = await run_all
+    results = await asyncio.to_thread(read_shared_results, shared, outcome)
+    await asyncio.to_thread(files.put_away, shared, results)
+    return SharedEnd(outcome, shared.runs, results)
+
+
 def read_shared_results(shared: SharedRun, outcome: Outcome) -> list[Result]:
-    """What came of each task of a shared process, the files of each settled and on disk.
+    """What came of each task of a shared process, the files of each in place and on disk.
 
     What has no verdict runs alone, as only a process of its own can tell why; unless the batch was
     stopped, or it is a check of a stored proof, which would come to the same. Raises OSError on a
@@ -14423,14 +14509,16 @@ class Settled(NamedTuple):
 
 
 class Settling:
-    """Which tasks of a batch the answers of others settle.
+    """Which tasks of a batch are settled by the answers of others.
 
-    In a race the first answer settles all others. Where the recipe puts attackers in order, an
-    answer settles those whose verdict follows from it; where two answers contradict that order
-    nothing follows any more.
+    Where two answers contradict an order of attackers nothing follows by it any more.
     """
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, proves_implied: bool = False) -> None:
+        """`proves_implied`: what follows from other answers is proven all the same."""
+        self.proves_implied = proves_implied
+        self.proves_anew = False  # what is to run, whatever others have come to
+        self._to_run: frozenset[str] = frozenset()  # ids
         self._groups: dict[str, list[Task]] = {}  # by race, or prover and lattice
         self._in_order: dict[str, list[Task]] = {}  # by lattice
         for task in batch.tasks.values():
@@ -14442,14 +14530,15 @@ class Settling:
         # Lattices in which answers contradict each other.
         against = answers_against_order(batch.tasks.values())
         self._broken = {group_of(batch.tasks[task_id].plan) for task_id in against}
-        self._entered: frozenset[str] = frozenset()  # ids of what is to run
-        self.proves_anew = False  # that, whatever holds or is stored
-        self.proves_implied = False  # what follows from other answers is proven all the same
 
     def begin(self, tasks: Iterable[Task], anew: bool) -> None:
-        """These are to run. `anew`: what others have come to doesn't settle them."""
-        self._entered = frozenset(task.id for task in tasks)
+        """These are to run. `anew`: only by each other's answers they are settled meanwhile."""
+        self._to_run = frozenset(task.id for task in tasks)
         self.proves_anew = anew
+
+    def is_to_run(self, task: Task) -> bool:
+        """Whether it is one of those that are to run."""
+        return task.id in self._to_run
 
     def beside(self, task: Task) -> Sequence[Task]:
         """The tasks of the same race or lattice, itself among them; none of what is in none."""
@@ -14461,11 +14550,11 @@ class Settling:
 
     def source(self, task: Task) -> Task | None:
         """The first task whose answer settles this one, if one does."""
-        sources = [each for each in self.beside(task) if self._settles(each, task)]
+        sources = [each for each in self.beside(task) if self._counts_for(each, task)]
         return min(sources, key=_when_ended, default=None)
 
     def settled_among(self, tasks: Iterable[Task]) -> Iterator[Settled]:
-        """Those beside these tasks, or of them, that are open and need not be."""
+        """Those beside these tasks, or of them, that have a source and are not settled yet."""
         for group in dict.fromkeys(group_of(task.plan) for task in tasks):
             beside = self._groups.get(group, [])
             if not any(task.is_answered for task in beside):
@@ -14476,22 +14565,27 @@ class Settling:
                     yield Settled(task, source)
 
     def settled_after(self, ended: Task) -> Iterator[Settled]:
-        """Those beside a task that has just ended, or itself, that are open and need not be."""
+        """The same of those beside a task that has just ended, and of itself."""
         for task in self.beside(ended):
             if task.is_settled:
                 continue
             source: Task | None = ended
             if task is ended or task.plan.race:
                 source = self.source(task)
-            elif not self._settles(ended, task):
+            # In an order of thousands nothing but its answer is new.
+            elif not self._counts_for(ended, task):
                 continue
             if source:
                 yield Settled(task, source)
 
+    def _counts_for(self, source: Task, task: Task) -> bool:
+        """Whether the answer of one task settles another one now."""
+        is_new = not self.proves_anew or self.is_to_run(source)
+        return is_new and self._settles(source, task)
+
     def _settles(self, source: Task, task: Task) -> bool:
-        """Whether the answer of one task settles another one."""
-        is_new = not self.proves_anew or source.id in self._entered
-        if source is task or not source.is_answered or not is_new:
+        """Whether the answer of one task settles another one, or will in the end."""
+        if source is task or not source.is_answered:
             return False
         if task.plan.race:
             return True
@@ -14504,20 +14598,13 @@ class Settling:
     def _follows_order(self, task: Task) -> bool:
         return not self.proves_implied and group_of(task.plan) not in self._broken
 
-    def has_failed(self, task: Task) -> bool:
-        """Whether a task that was to run has no good end, whatever else comes."""
-        if task.id not in self._entered or not task.is_final:
-            return False
-        if task.is_settled:
-            return task.misses_expectation
-        open_ones = (each for each in self.beside(task) if not each.is_final)
-        may_settle_it = any(self._may_settle(each, task) for each in open_ones)
-        return not may_settle_it and self.source(task) is None
+    def may_settle(self, each: Task, task: Task) -> bool:
+        """Whether the answer of one of two tasks beside each other settles the other one, or may.
 
-    def _may_settle(self, each: Task, task: Task) -> bool:
-        """Whether what is open may come to an answer that settles a task."""
-        if each.id not in self._entered:
-            return False
+        It may where it is still to come.
+        """
+        if each.is_final or not self.is_to_run(each):
+            return self._settles(each, task)
         if task.plan.race:
             return True
         one = each.plan.attacker
@@ -14527,7 +14614,7 @@ class Settling:
         return one.is_within(other) or other.is_within(one)
 
     def contradiction(self, task: Task) -> Task | None:
-        """Another answer which says that the order is wrong: from now on nothing follows from it.
+        """Another answer which says that the order is wrong: from now on nothing follows by it.
 
         None where that is known already.
         """
@@ -14553,22 +14640,22 @@ def _when_ended(task: Task) -> str:
 
 
 class PastWin(NamedTuple):
-    """Who has won a race before, and what that took."""
+    """Which task was the winner of a race before, and what its answer took."""
 
     task: Task
     usage: Usage
 
 
 class LiveRaces:
-    """Who has won races before, and who is held back at the start because of that."""
+    """Who was the winner of a race before comes first, and its rivals are held back for a while."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
         self._past: dict[str, PastWin] = {}  # by race
-        self._held: dict[str, list[Task]] = {}  # by race: who waits until that time has passed
+        self._held: dict[str, list[Task]] = {}  # by race: who is held back
 
     def look_up_past(self, tasks: Iterable[Task], cache: Cache | None) -> None:
-        """Find out who of these has won a race before, by the journal and the cache."""
+        """Find out which of these were winners before, by the journal and the cache."""
         newest: dict[str, str] = {}
         for task in tasks:
             race = task.plan.race
@@ -14585,15 +14672,18 @@ class LiveRaces:
             return None
         return cache.past_answer(task.plan, self._batch.dependencies[task.plan.view])
 
-    def past_wins(self) -> Iterable[PastWin]:
-        """Who has won before, in each race where that is known."""
-        return self._past.values()
+    def whole_limits(self) -> Iterator[Plan]:
+        """Plans of past winners whose turn is too short for what their answers took."""
+        for win in self._past.values():
+            plan = win.task.plan
+            if plan.is_a_turn and plan.limits.timeout_s < win.usage.wall_s:
+                yield plan.at_stage(1)
 
     def line_up(self, tasks: Collection[Task]) -> list[Task]:
-        """Tasks in their order, those that compete where the first of them is.
+        """Tasks in their order, rivals where the first of them is.
 
-        What had its turn waits until the others had theirs. Where one of them has won before, it
-        comes alone, and the others are held back.
+        What had its turn waits until its rivals had theirs. Of the rivals of a past winner all are
+        held back.
         """
         if not any(task.plan.race for task in tasks):
             return list(tasks)
@@ -14611,9 +14701,9 @@ class LiveRaces:
             lined_up += rivals
         return lined_up
 
-    def hold_rivals_of(self, leaders: Iterable[Task], tasks: Iterable[Task]) -> list[Task]:
-        """Hold back those of the tasks that compete with a leader; returns the others."""
-        races = {task.plan.race for task in leaders if task.plan.race}
+    def hold_rivals_of(self, held: Iterable[Task], tasks: Iterable[Task]) -> list[Task]:
+        """Hold back the rivals of those that wait for a load; returns the other tasks."""
+        races = {task.plan.race for task in held if task.plan.race}
         others: list[Task] = []
         for task in tasks:
             if task.plan.race in races:
@@ -14630,7 +14720,7 @@ class LiveRaces:
         return self._held.pop(race, [])
 
     def seconds_alone(self, task: Task) -> float | None:
-        """For how long a task may run before those that it competes with; None without any held."""
+        """For how long a task may run before its rivals; None without any held back."""
         race = task.plan.race
         if race not in self._held or race not in self._past:
             return None
@@ -14899,7 +14989,7 @@ async def changed_input(plan: Plan, inputs: Dependencies) -> str:
 
 
 def read_result(run: ProverRun, outcome: Outcome) -> Result:
-    """What came of an attempt, its files settled and on disk.
+    """What came of an attempt, its files in place and on disk.
 
     Raises OSError on a full disk, StorageError.
     """
@@ -14965,6 +15055,30 @@ def _ended_without_error(outcome: Outcome) -> bool:
     return outcome.status is Status.COMPLETED and outcome.exit in good_ends
 
 
+class TaskHit(NamedTuple):
+    """A task, and the stored result that holds for it at one of its stages."""
+
+    task: Task
+    hit: Hit
+    plan: Plan  # of that stage
+
+    def after_load(self, load: Result) -> TaskHit:
+        """The same when the prover has loaded the text."""
+        return self._replace(hit=self.hit.after_load(load))
+
+
+class Stored(NamedTuple):
+    """What the cache has for some tasks, beside what it had of use at once."""
+
+    missing: Sequence[Task]  # they are to be proven
+    held: Sequence[Sequence[TaskHit]]  # hits that count after a load; those of one load are one
+
+    @property
+    def held_tasks(self) -> list[Task]:
+        """The tasks of the hits that count after a load."""
+        return [each.task for hits in self.held for each in hits]
+
+
 class CachedResults:
     """What the cache answers for the tasks of one batch. Its files may be large: threads copy."""
 
@@ -14973,17 +15087,47 @@ class CachedResults:
         cache: Cache,
         batch: Batch,
         files: AttemptFiles,
-        recorder: Recorder,
+        endings: Endings,
         tell: Callable[[str], None] | None,
     ) -> None:
         """`tell`: wants to know why a task is not in the cache."""
         self.cache = cache
         self.batch = batch
         self.files = files
-        self.recorder = recorder
+        self.endings = endings
+        self.recorder = endings.recorder
         self.tell = tell
         # What is stored of the load of each text: looked up once, though many hits rest on it.
         self._loads: dict[TheoryView, Result | None] = {}
+
+    async def take(self, tasks: Iterable[Task]) -> Stored:
+        """Restore what counts now, and settle others by it; what is left to do for the rest."""
+        import asyncio
+
+        missing: list[Task] = []
+        restored: list[Task] = []
+        held: dict[TheoryView, list[TaskHit]] = {}
+        waiting = deque(tasks)
+        while waiting:
+            await asyncio.sleep(0)  # for signals, and for the screen
+            if self.endings.is_stopped:
+                break
+            task = waiting.popleft()
+            has_source = task.plan.race and self.endings.settling.source(task)
+            found = None if has_source else await self.find_for(task)
+            if found and not found.hit.counts:
+                held.setdefault(task.plan.view, []).append(found)
+            elif not found or not await self.restore(found):
+                missing.append(task)
+            elif self.endings.plan_next_attempt(task):
+                waiting.appendleft(task)  # larger limits may have been met before, too
+            else:
+                restored.append(task)
+        # A stored proof is worth more than what only follows: these are restored first.
+        for task in restored:
+            self.endings.note_contradiction(task)
+        await self.endings.settle_among(restored)
+        return Stored(list(filter(self.batch.needs_run, missing)), list(held.values()))
 
     async def find_for(self, task: Task) -> TaskHit | None:
         """The stored result that holds for a task; at another of its stages only an answer."""
@@ -15017,10 +15161,15 @@ class CachedResults:
         return hit.after_load(load) if load else hit
 
     async def restore(self, found: TaskHit) -> bool:
-        """Make a stored result that of a task; False if it is damaged. Raises StorageError."""
+        """Make a stored result that of a task. Raises StorageError.
+
+        False if it is damaged, or if the task is being settled.
+        """
         import asyncio
 
         task = found.task
+        if not self.endings.take_up(task):
+            return False
         restored = await asyncio.to_thread(self._restore_files, task, found.hit)
         if restored:
             if found.plan != task.plan:
@@ -15028,6 +15177,7 @@ class CachedResults:
             result = replace(found.hit.result, at=timestamp())
             # A number of its own: evidence is kept by it.
             self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
+        await self.endings.let_go(task)
         return restored
 
     def _restore_files(self, task: Task, hit: Hit) -> bool:
@@ -15069,7 +15219,7 @@ class AttemptFiles:
         self.directory = os.path.abspath(directory)
         self.earlier = os.path.join(self.directory, EARLIER_FOLDER)
 
-    def settle(self, batch: Batch) -> None:
+    def put_in_place(self, batch: Batch) -> None:
         """Bring everything to where it belongs: plans may have changed, a driver may have died.
 
         Raises OSError.
@@ -15101,6 +15251,16 @@ class AttemptFiles:
                 self._move_away(task.id, task.left_by)
             for ending in endings:
                 os.rename(self._earlier_path(own, ending), self._path(task.id, ending))
+
+    async def make_room(self, task: Task) -> None:
+        """Set aside what earlier attempts at a task have left, beside the event loop.
+
+        Logs are appended to: what an earlier attempt has said must not be taken for this one's.
+        """
+        import asyncio
+
+        if task.attempts:  # else `put_in_place` has left nothing there
+            await asyncio.to_thread(self.set_aside, task)
 
     def set_aside(self, task: Task) -> None:
         """Make room for another attempt at a task. Raises OSError."""
@@ -15142,13 +15302,13 @@ class AttemptFiles:
         outputs = result_files(self.directory, task_id)
         # The drawings are found by the name of their DOT file, whether it is still there or not.
         paths = (*outputs, *drawings(outputs.trace_dot))
-        # The logs last: while they stand in their place, so may everything else (see `settle`).
+        # The logs last: where they still are, so may everything else be (see `put_in_place`).
         for path in reversed(paths):
             if os.path.lexists(path):
                 os.makedirs(self.earlier, exist_ok=True)
                 ending = os.path.basename(path)[len(task_id) :]
                 kept = _free_name(self._earlier_path(f"{task_id}~{attempt}", ending))
-                with suppress(FileNotFoundError):  # moved meanwhile: its race has just been won
+                with suppress(FileNotFoundError):  # moved meanwhile: it has been settled
                     os.rename(path, kept)
 
     def _earlier_path(self, stem: str, ending: str) -> str:
@@ -16453,12 +16613,10 @@ def reports_in(folder: str) -> Iterator[NodeReport]:
 
 def reports_with_files(reports: Sequence[NodeReport]) -> list[NodeReport]:
     """Those of them whose job's files are seen here whole, in a while; others tell too little."""
-    import asyncio
-
     files: dict[str, int] = {}
     for report in reports:
         files.update(report.end.files)
-    unseen = asyncio.run(files_unseen(files))
+    unseen = run_unless_stopped(files_unseen(files))
     return [report for report in reports if report.end.files.keys().isdisjoint(unseen)]
 
 
@@ -27552,10 +27710,28 @@ def end_in_order_when_stopped() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _stop)
+    sys.unraisablehook = _stop_in_a_moment
 
 
 def _stop(number: int, frame: object) -> NoReturn:
     sys.exit(128 + number)
+
+
+def _stop_in_a_moment(lost: sys.UnraisableHookArgs) -> None:
+    """Raise once more what a signal has raised where Python lets no error out.
+
+    A weak reference's callback, or `__del__`, is such a place: the signal would be lost.
+    """
+    error = lost.exc_value
+    if not isinstance(error, (KeyboardInterrupt, SystemExit)):
+        sys.__unraisablehook__(lost)
+        return
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise error
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
 
 
 def flush_or_discard_output() -> None:
@@ -31002,6 +31178,11 @@ def _changes_to(batch: Batch, planned: Batch, ids: Collection[str], asked: RunAs
     raise_limits(batch, planned, ids, times, asked.again)
     changes = changes_of(batch, planned, ids, asked.again, asked.proves_implied)
     batch.dependencies = planned.dependencies
+    # What an answer has not settled yet is work as well: a driver may have died before that.
+    if not changes.differs:
+        settling = Settling(batch, asked.proves_implied)
+        chosen = [batch.tasks[task_id] for task_id in ids]
+        changes = changes._replace(differs=any(settling.settled_among(chosen)))
     return changes
 
 
@@ -31020,8 +31201,6 @@ def _run_tasks(
     args: argparse.Namespace,
 ) -> RunEnd:
     """Run those of the chosen tasks that need it."""
-    import asyncio
-
     batch = journal.batch
     directory = journal.directory
     waiting = [task for task in tasks if batch.needs_run(task)]
@@ -31038,12 +31217,12 @@ def _run_tasks(
         journal.observers.append(report.note)
         tell = say if args.debug else None
         runner = Runner(directory, journal, executor, asked.cache, tell, asked.fail_fast)
-        work = runner.run(waiting, asked.again, asked.proves_implied)
-        asyncio.run(progress.beside(report.beside(work)))
+        work = runner.run(tasks, asked.again, asked.proves_implied)
+        run_in_loop(progress.beside(report.beside(work)), runner.signals.listen)
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
-    return RunEnd(stopped_by, runner.failed_id)
+    return RunEnd(stopped_by, runner.fail_fast.failed_id)
 
 
 @contextmanager
@@ -31104,7 +31283,7 @@ def show_as_it_is_now(batch: Batch, directory: str, derived: DerivedFiles) -> No
     verdict of an older text as today's.
     """
     with storage_errors(directory):
-        AttemptFiles(directory).settle(batch)
+        AttemptFiles(directory).put_in_place(batch)
     restore_result_files(directory, batch, derived)
     write_reports(batch, directory, derived)
 

@@ -56,6 +56,7 @@ import time
 import traceback
 import typing
 import warnings
+import weakref
 import zipfile
 from collections import Counter
 from html.parser import HTMLParser
@@ -11910,6 +11911,74 @@ def test_what_is_asked_for_again_is_proven_whoever_was_first(lab):
     assert ends_of_race(lab) == {"C": "verified", "S": "verified"}
 
 
+def test_who_is_proven_again_without_an_answer_is_superseded_as_before(lab):
+    recipe_of_race(lab, {"C": VERIFY, "S": UNSURE_OF_IT}, cores=1)
+    lab.run("run recipe.json", code=0)
+    lab.run("run recipe.json --again --fail-fast -t t--one--fake--S", code=0)
+    assert starts_of(lab) == ["C", "S"]
+    assert ends_of_race(lab) == {"C": "verified", "S": "superseded by C"}
+    assert "; before: incomplete after" in lab.finishes()["t--one--fake--S"]["reason"]
+    assert "nothing to do" in lab.run("run recipe.json", code=0).stderr
+
+
+# In a second stage: what comes of those that met their limit in the first one.
+SECOND_STAGE = [{"tamarin_options": ["--heuristic=Q"], "resources": {"timeout": 300}}]
+SHORT = {"max_cores": 1, "max_memory": 0.2, "timeout": 0.4}
+
+
+def variants_of(letters):
+    """Variants with these heuristics, called by them."""
+    return {letter: {"tamarin_options": [f"--heuristic={letter}"]} for letter in letters}
+
+
+def test_who_is_proven_again_has_all_its_stages_whoever_has_an_answer(lab):
+    ways = {"C": VERIFY, "S": STUCK, "Q": VERIFY}
+    recipe_of_race(lab, ways, variants=variants_of("CS"), resources=SHORT, on_limit=SECOND_STAGE)
+    change_recipe(lab, 'tasks.task.variants.C.resources = {"timeout": 300}')
+    lab.run("run recipe.json -t *--C", code=0)
+    lab.run("run recipe.json --again -t *--S", code=0)
+    assert ends_of_race(lab) == {"C": "verified", "S": "verified"}
+
+
+def test_a_driver_that_died_before_it_superseded_what_had_ended_leaves_it_to_the_next(lab):
+    recipe_of_race(lab, {"C": UNSURE_OF_IT, "S": VERIFY}, cores=1)
+    lab.run("run recipe.json", code=0)
+    lines = lab.journal.read_text().splitlines(keepends=True)
+    (won,) = [number for number, line in enumerate(lines) if '"verified"' in line]
+    lab.journal.write_text("".join(lines[: won + 1]))
+    lab.run("resume results", code=0)
+    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+
+
+def test_when_an_edit_of_the_winner_is_undone_it_supersedes_the_others_once_more(lab):
+    ways = {"C": UNSURE_OF_IT, "S": VERIFY, "I": UNSURE_OF_IT}
+    recipe_of_race(lab, ways, lemmas="one two", variants=variants_of("CS"), cores=1)
+    lab.run("run recipe.json", code=0)
+    recipe = lab.read("recipe.json")
+    change_recipe(lab, 'tasks.task.variants.S = {"tamarin_options": ["--heuristic=I"]}')
+    lab.run("run recipe.json --no-cache", code=3)
+    lab.write("recipe.json", recipe)
+    runs = lab.read("runs")
+    # What is not chosen waits for a run in which it is.
+    lab.run("run recipe.json --no-cache -t t--two*", code=0)
+    lab.run("run recipe.json --no-cache", code=0)
+    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+    assert lab.read("runs") == runs
+    assert "nothing to do" in lab.run("run recipe.json", code=0).stderr
+
+
+def test_who_won_before_in_a_later_stage_starts_first(lab):
+    only_s = 'case "$*" in *=C*) exit 3;; esac\n' + VERIFY
+    ways = {"C": STUCK, "S": STUCK, "Q": only_s}
+    recipe_of_race(lab, ways, cores=1, variants=variants_of("CS"), resources=SHORT)
+    change_recipe(lab, f"tasks.task.on_limit = {json.dumps(SECOND_STAGE)}")
+    lab.run("run recipe.json", code=0)
+    edit_theory(lab, "rule A", "rule B")
+    before = len(lab.events("start"))
+    lab.run("run recipe.json --no-cache", code=0)
+    assert starts_of(lab)[before] == "S"
+
+
 def test_what_won_before_starts_first(lab):
     recipe_of_race(lab, {"C": STUCK, "S": VERIFY})
     lab.run("run recipe.json", code=0)
@@ -12191,8 +12260,7 @@ class Play:
         self.work(proves_implied=True)
 
     def work(self, proves_implied=False):
-        self.settling = bt.Settling(self.batch)
-        self.settling.proves_implied = proves_implied
+        self.settling = bt.Settling(self.batch, proves_implied)
         lattices = bt.LiveLattices(self.settling)
         tasks = list(filter(self.batch.needs_run, self.batch.tasks.values()))
         queues = [lattices.add(task) for task in tasks]
@@ -12599,7 +12667,7 @@ def test_an_edit_of_the_source_opens_what_followed_from_it(lab):
         "C": "pending",
         "A+C": "pending",
         "B+C": "pending",
-        "A+B+C": "pending",
+        "A+B+C": "implied falsified",  # now from A+B
     }
     assert len(calls_of(lab)) == 5
 
@@ -12619,6 +12687,15 @@ def test_what_is_asked_for_again_is_proven_whatever_it_follows_from(lab):
     lab.run("run recipe.json", code=0)
     lab.run("run recipe.json --again -t t--one--fake--A+C", code=0)
     assert outcomes_of(lab) == {**A_B_C_FOUND, "A+C": "falsified"}
+
+
+def test_who_is_proven_again_without_an_answer_is_implied_as_before(lab):
+    sweep_of_attackers(lab, f"has A C && [ -e later ] && {{\n{UNSURE_OF_IT}exit; }}\n{A_B_OR_C}")
+    lab.run("run recipe.json", code=0)
+    lab.write("later", "")
+    lab.run("run recipe.json --again -t t--one--fake--A+C", code=0)
+    assert outcomes_of(lab) == A_B_C_FOUND
+    assert "; before: incomplete after" in lab.finishes()["t--one--fake--A+C"]["reason"]
 
 
 def test_exists_trace_lemmas_are_always_proven(lab):
@@ -12650,6 +12727,44 @@ def test_nothing_follows_for_a_text_that_the_prover_refuses():
     batch.apply(ends("none", "falsified"))
     settled = bt.Settling(batch).settled_after(batch.tasks["none"])
     assert [each.task.id for each in settled] == ["ab"]
+
+
+class EndingsOf(bt.Endings):
+    """Those of a batch without files or processes; which tasks' files were set aside."""
+
+    def __init__(self, batch):
+        settling = bt.Settling(batch)
+        recorder = argparse.Namespace(journal=argparse.Namespace(batch=batch), record=batch.apply)
+        fail_fast = argparse.Namespace(note_end=lambda task: None)
+        executor = argparse.Namespace(stop=lambda task_id, reason, status: None)
+        super().__init__(settling, recorder, self, executor, fail_fast)
+        self.set_aside = []
+
+    async def make_room(self, task):
+        self.set_aside.append(task.id)
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_what_is_being_restored_keeps_its_files_though_its_verdict_follows_meanwhile(is_whole):
+    batch = bt.Batch()
+    for powers in ("", "ab"):
+        batch.apply(against(powers))
+    endings = EndingsOf(batch)
+    weak, strong = batch.tasks["none"], batch.tasks["ab"]
+
+    async def restore():
+        assert endings.take_up(weak)
+        batch.apply(ends("ab", "verified"))
+        await endings.settle_among([strong])
+        assert not endings.take_up(weak)
+        assert (weak.status, endings.set_aside) == ("pending", [])
+        if is_whole:
+            batch.apply(ends("none", "verified"))
+        await endings.let_go(weak)
+
+    asyncio.run(restore())
+    assert weak.status == ("completed" if is_whole else "implied")
+    assert endings.set_aside == ([] if is_whole else ["none"])
 
 
 def test_what_is_cached_is_restored_and_not_implied(lab):
@@ -12762,6 +12877,49 @@ def test_what_is_implied_and_not_expected_is_a_failure_that_stops_the_others(lab
 
 
 # --- Signals ---
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("loop", [1, 2])
+def test_a_signal_that_comes_while_an_event_loop_is_made_waits_for_it(
+    one_lemma, monkeypatch, loop, number
+):
+    """The first asks the provers for their versions, the second is that of the batch."""
+    make = asyncio.selector_events.BaseSelectorEventLoop._make_self_pipe
+    loops = []
+
+    def make_and_be_stopped(self):
+        loops.append(1)
+        if len(loops) == loop:
+            os.kill(os.getpid(), number)
+        make(self)
+        one_lemma.write("made", f"{len(loops)}")
+
+    monkeypatch.setattr(
+        asyncio.selector_events.BaseSelectorEventLoop, "_make_self_pipe", make_and_be_stopped
+    )
+    one_lemma.run("run recipe.json", code=128 + number)
+    assert one_lemma.read("made") == f"{loop}"
+    assert one_lemma.events("start") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_comes_where_python_lets_no_error_out_ends_us_all_the_same(
+    lab, monkeypatch, number
+):
+    class Thing:
+        pass
+
+    def command(args):
+        things = {Thing()}
+        notes = [weakref.ref(thing, lambda _: os.kill(os.getpid(), number)) for thing in things]
+        things.clear()
+        while notes:
+            signal.pause()
+
+    monkeypatch.setattr(bt, "run_command", command)
+    done = lab.run("status results", code=128 + number)
+    assert done.stderr == ""
 
 
 def test_a_second_signal_kills_at_once(lab):
@@ -23983,50 +24141,6 @@ def living_provers(path):
     return found
 
 
-# --- Sweeps of attackers in order: edits, kills, proofs of what follows ---------------------------
-
-POWERS = ("A", "B", "C")
-
-
-def play_sweeps(steps, numbers):
-    """A sweep that is edited, killed and proven in part at random.
-
-    What it says of an attacker, proven or implied, is true of the theory as it is now.
-    """
-    lab = Lab(Path.cwd())
-    truths = []  # of two versions of the theory: which sets of powers attack
-    for _ in range(2):
-        sizes = [numbers.randint(0, 3) for _ in range(numbers.randint(0, 3))]
-        truths.append([numbers.sample(POWERS, size) for size in sizes])
-    tests = [" || ".join(f"has {' '.join(attack)}" for attack in truth) for truth in truths]
-    body = f"attacks() {{ if grep -q R1: t.spthy; then {tests[1] or 'false'}; else "
-    body += f"{tests[0] or 'false'}; fi; }}\nif attacks; then attacked; else proven; fi\n"
-    for _ in range(steps):
-        version = numbers.choice([0, 1])
-        lab.write("t.spthy", THEORY.replace("rule A:", f"rule R{version}:"))
-        without = numbers.choice([{}, {"exclude": [{"can": numbers.choice(POWERS)}]}])
-        sweep_of_attackers(lab, body, cores=numbers.choice([1, 2]), **without)
-        if numbers.random() < 0.4:
-            stop_at_random(lab, numbers.choice([signal.SIGKILL, signal.SIGTERM]), numbers)
-            wait_for(lambda: lock_is_free(lab.journal), "the watchdog's end")
-            continue
-        args = numbers.sample(["--no-cache", "--prove-implied", "--again"], numbers.randint(0, 2))
-        chosen = numbers.choice([[], ["-t", "t--one--fake--A+*"]])
-        done = lab.run("run recipe.json -q", *args, *chosen, code=0)
-        look_at_sweep(lab, truths[version], bool(chosen), done)
-
-
-def look_at_sweep(lab, truth, may_be_open, done):
-    """Assert that each task says what is true, or is open where that may be."""
-    batch, _ = bt.load_batch(str(lab.journal), complain)
-    for task in batch.tasks.values():
-        is_attacked = any(set(attack) <= set(task.plan.flags) for attack in truth)
-        wanted = "falsified" if is_attacked else "verified"
-        is_open = may_be_open and task.status == "pending"
-        assert is_open or task.conclusion == wanted, (task, truth, done.stderr)
-    assert not bt.answers_against_order(batch.tasks.values())
-
-
 # --- Walks over one results directory: edits, undone edits, limits, kills, other provers ----------
 
 # Its answer is a function of the three versions that it sees: of the rule, the lemma and itself. It
@@ -24366,7 +24480,6 @@ class RaceWalk:
         }
         self.known = {}  # answers of the journal by (task, all that they depend on)
         self.proven = set()  # what has had an answer: (lemma, variant, heuristic, text)
-        self.was_again = False
         self.history = []
 
     # --- What the world is ---
@@ -24473,7 +24586,6 @@ class RaceWalk:
         self.history.append((self.text(), self.letters, self.stages, self.config, args, number))
         runs = len(self.runs())
         self.is_again = again
-        self.was_again = self.was_again or again
         if again:
             self.known = {
                 key: told for key, told in self.known.items() if not key[0].startswith(chosen)
@@ -24570,8 +24682,7 @@ class RaceWalk:
     def look_at_race(self, rivals, ran, stopped_early):
         told = ([(task.id, task.outcome) for task in rivals], self.said, self.history)
         is_won = any(task.is_answered for task in rivals)
-        # What was proven anew beside an answer keeps what it came to.
-        if is_won and not stopped_early and not self.was_again and ran:
+        if is_won and not stopped_early and ran:
             assert all(task.is_settled for task in ran), told
         if stopped_early:
             return
@@ -24599,6 +24710,168 @@ class RaceWalk:
 def play_race_walk(steps, numbers):
     """Walk over races; everything is compared with the model after every step."""
     walk = RaceWalk(numbers, Path.cwd())
+    for _ in range(steps):
+        walk.step()
+
+
+# --- Walks over attackers in order ----------------------------------------------------------------
+
+# By the version of the lemma and the flags one of WAYS, and of ATTACKED whether it is attacked.
+ATTACKER_WALK_PROVER = r"""
+echo "[Theory T] Theory closed" >&2
+[ "$LEMMA" ] || { echo "theory" > "$OUT"; summary x; exit; }
+FLAGS=""; for word in "$@"; do case "$word" in -D=*) FLAGS="$FLAGS${word#-D=}";; esac; done
+rule=$(sed -n 's/^rule R\([0-9]*\):.*/\1/p' t.spthy)
+lemma=$(sed -n "s/^lemma $LEMMA: .*S\([0-9]*\)(.*/\1/p" t.spthy)
+steps="1$rule$lemma$PROVER"
+case $lemma-$FLAGS in
+    WAYS
+esac
+echo "$LEMMA-$FLAGS" >> runs
+echo "$LEMMA-$FLAGS $steps" > "$OUT"
+case $lemma-$FLAGS in ATTACKED) word="falsified - found trace";; *) word=verified;; esac
+summary "  $LEMMA (all-traces): $word ($steps steps)"
+"""
+# By the versions of lemmas whom they are false for; of 13 the order is wrong.
+ATTACKERS = ["", "A", "B", "AB"]
+FALSE_FOR = {10: [], 11: ["A", "AB"], 12: ["AB"], 13: [""], 14: ATTACKERS}
+ENDS_OF_WAYS = {"hangs": "timeout", "crashes": "failed", "unsure": "incomplete"}
+
+
+class AttackerWalk(RaceWalk):
+    """A recipe with attackers in order, edited at random; a model knows what may come of it."""
+
+    def __init__(self, numbers, folder):
+        super().__init__(numbers, folder)
+        self.left_out = []
+        kinds = ["answers"] * 5 + ["hangs", "crashes", "unsure"]
+        self.ways = {
+            f"{lemma}-{flags}": numbers.choice(kinds) for lemma in FALSE_FOR for flags in ATTACKERS
+        }
+        self.proves_implied = False
+
+    def write(self):
+        lemmas = ""
+        for name, version in self.lemmas.items():
+            lemmas += f'lemma {name}: "All k #i. S{version}(k) @ i ==> F"\n'
+        rule = f"rule R{self.rule}: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]\n"
+        self.lab.write("t.spthy", f"theory T begin\n{rule}{lemmas}end\n")
+        ways = "\n    ".join(f"{key}) {WAYS[way]};;" for key, way in self.ways.items())
+        attacked = "|".join(
+            f"{lemma}-{flags}" for lemma, all_flags in FALSE_FOR.items() for flags in all_flags
+        )
+        script = ATTACKER_WALK_PROVER.replace("WAYS", ways).replace("ATTACKED", attacked)
+        self.lab.prover(f"PROVER={self.prover}\n{script}")
+        without = {"exclude": [{"can": self.left_out}]} if self.left_out else {}
+        self.lab.recipe(
+            resources={"max_cores": 1, "max_memory": 0.2, "timeout": 1.2},
+            matrix={"can": {"subsets": ["A", "B"]}},
+            **without,
+            implies={"order": {"can": "subset"}},
+            granularity=self.granularity,
+            config=self.config,
+        )
+
+    def step(self):
+        edits = [self.edit_lemma, self.edit_rule, self.edit_prover, self.edit_attackers]
+        for edit in self.numbers.sample(edits, self.numbers.choice([0, 0, 1, 1, 2])):
+            edit()
+        self.config = {"global_max_cores": self.numbers.choice([1, 2, 4]), "global_max_memory": 2}
+        self.granularity = self.numbers.choice(["lemma", "theory"])
+        self.write()
+        args = ["run", "recipe.json", "-q"]
+        if self.numbers.random() < 0.3 and self.lab.journal.exists():
+            args = ["resume", "results", "-q"]
+        chosen = self.numbers.choice(["", "", "", "t--l0--fake--A", "t--l1"])
+        if args[0] == "resume" or (chosen.endswith("A") and "A" in self.left_out):
+            chosen = ""
+        if chosen:
+            args += ["-t", chosen]
+        args += self.numbers.choice([[], ["--no-cache"]])
+        again = self.numbers.random() < 0.15
+        args += ["--again"] * again
+        self.proves_implied = self.numbers.random() < 0.15
+        args += ["--prove-implied"] * self.proves_implied
+        args += ["--fail-fast"] * (self.numbers.random() < 0.15)
+        self.play(args, chosen, again)
+
+    def edit_lemma(self):
+        version = self.numbers.choice(list(FALSE_FOR))
+        self.lemmas[self.numbers.choice(list(self.lemmas))] = version
+
+    def edit_attackers(self):
+        self.left_out = self.numbers.choice([[], [], ["none"], ["A"], ["B"], ["A+B"]])
+
+    def look(self, batch, args, chosen, code, runs):
+        assert code in (0, 1, 3), (code, self.said, self.history)
+        proven = self.runs()[runs:]
+        assert len(set(proven)) == len(proven), (proven, self.history)
+        for task in batch.tasks.values():
+            self.look_at(task, batch)
+            is_new = f"{task.plan.lemma}-{''.join(task.plan.flags)}" in proven
+            was_known = (task.id, self.text()) in self.known
+            assert not (is_new and was_known), ("was proven once more", task.id, self.history)
+        for task in batch.tasks.values():
+            if task.is_answered:
+                self.known[task.id, self.text()] = task.verdict
+        if "--fail-fast" in args:
+            return
+        for task in batch.tasks.values():
+            if task.id.startswith(chosen):
+                self.look_at_chosen(task, batch)
+        mine = [task for task in batch.tasks.values() if task.id.startswith(chosen)]
+        if not any(map(self.is_wrong, mine)):
+            wanted = 0 if all(task.is_settled for task in mine) else 3
+            assert code == wanted, (code, wanted, self.said, self.history)
+
+    def look_at(self, task, batch):
+        told = (task.id, task.status, task.result, self.said, self.history)
+        version = self.lemmas[task.plan.lemma]
+        is_false = "".join(task.plan.flags) in FALSE_FOR[version]
+        truth = "falsified" if is_false else "verified"
+        proof = self.lab.results / "proofs" / f"{task.id}.spthy"
+        if task.is_answered:
+            assert task.verdict == truth, told
+            assert task.result.steps == int(f"1{self.rule}{version}{self.prover}"), told
+            words = f"{task.plan.lemma}-{''.join(task.plan.flags)} {task.result.steps}\n"
+            assert proof.exists(), told
+            assert proof.read_text() == words, told
+            return
+        assert (task.id, self.text()) not in self.known, ("a result was lost", told)
+        if task.status == "implied":
+            source = batch.tasks[task.result.settled_by]
+            assert self.follows(task, source) and source.verdict == task.result.implied, told
+            assert self.is_wrong(task) or task.result.implied == truth, told
+            assert not proof.exists(), told
+
+    def look_at_chosen(self, task, batch):
+        """What was to run has come to what it can come to."""
+        told = (task.id, task.status, task.result, self.said, self.history)
+        if task.is_answered:
+            return
+        if task.status != "implied":
+            way = self.ways[f"{self.lemmas[task.plan.lemma]}-{''.join(task.plan.flags)}"]
+            assert task.outcome == ENDS_OF_WAYS.get(way), told
+            others = [each for each in batch.tasks.values() if self.follows(task, each)]
+            assert self.proves_implied or self.is_wrong(task) or not others, ("is open", told)
+        elif self.proves_implied:
+            raise AssertionError(("was to be proven", told))
+
+    def is_wrong(self, task):
+        """Whether attackers are not in order, of a lemma as it is now."""
+        return self.lemmas[task.plan.lemma] == 13
+
+    def follows(self, task, source):
+        """Whether a verdict follows for a task from the answer of another one."""
+        own, other = set(task.plan.flags), set(source.plan.flags)
+        if source is task or source.plan.lemma != task.plan.lemma or not source.is_answered:
+            return False
+        return own <= other if source.verdict == "verified" else own >= other
+
+
+def play_attacker_walk(steps, numbers):
+    """Walk over attackers in order; everything is compared with the model after every step."""
+    walk = AttackerWalk(numbers, Path.cwd())
     for _ in range(steps):
         walk.step()
 
@@ -25147,7 +25420,7 @@ for stop in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
     KINDS[f"kills by {stop.name}"] = Kind(functools.partial(play_kills, stop, 6), 1)
 KINDS["walks over one results directory"] = Kind(functools.partial(play_walk, 5), 1)
 KINDS["walks over races"] = Kind(functools.partial(play_race_walk, 5), 1)
-KINDS["sweeps of attackers"] = Kind(functools.partial(play_sweeps, 4), 1)
+KINDS["walks over attackers in order"] = Kind(functools.partial(play_attacker_walk, 5), 1)
 KINDS["damaged journals"] = Kind(play_damaged_journals, 4)
 KINDS["damaged recipes"] = Kind(play_damaged_recipes, 50)
 KINDS["damaged expectations"] = Kind(play_damaged_expectations, 15)
