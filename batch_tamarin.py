@@ -1891,7 +1891,9 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
     kinds = typing.get_type_hints(cls, globals(), include_extras=True)
     fields: list[_JsonField] = []
     for each in dataclasses.fields(cls):
-        is_made = each.default_factory is not dataclasses.MISSING
+        make_default: Callable[[], Any] | None = None
+        if each.default_factory is not dataclasses.MISSING:
+            make_default = each.default_factory
         fields.append(
             _JsonField(
                 attribute=each.name,
@@ -1900,7 +1902,7 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
                 sparse="sparse" in each.metadata,
                 not_read="not_read" in each.metadata,
                 default=each.default,
-                make_default=each.default_factory if is_made else None,
+                make_default=make_default,
                 read=_reader(kinds[each.name]),
             )
         )
