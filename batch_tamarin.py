@@ -1629,10 +1629,10 @@ class Batch:
     def _plan(self, plan: Plan) -> None:
         """A plan, or a changed one: an older result under this id counts only if it still holds."""
         # A journal can come from anywhere, and ids name files that we write and remove.
-        has_folder = os.path.basename(plan.id) != plan.id
-        if has_folder or plan.id in ("", ".", "..") or "\0" in plan.id:
+        if plan.id in ("", ".", "..") or "/" in plan.id or "\0" in plan.id:
             raise ValueError(f"'{plan.id}' can't name files")
-        os.fsencode(plan.id)  # half a character can't either
+        if not plan.id.isascii():
+            os.fsencode(plan.id)  # half a character can't either
         # Attempts are counted on even if nothing else holds: their numbers name files.
         task = self.tasks.get(plan.id) or self.withdrawn.pop(plan.id, None)
         if task is None:
@@ -1673,7 +1673,8 @@ class Batch:
         task.record = None
         task.confirmed_by = task.rejected_by = ()
         task.status = Status.PENDING
-        self._reopen_settled(task)
+        if task.settles:  # few do
+            self._reopen_settled(task)
         if record is None:
             return
         task.left_by = record.attempt
@@ -1803,7 +1804,7 @@ def encode(value: Any) -> Any:
     if not fields:
         return value
     members: dict[str, Any] = {}
-    for attribute, name, inline, sparse, _, default, _ in fields:
+    for attribute, name, inline, sparse, _, default, _, _ in fields:
         member = getattr(value, attribute)
         if inline:
             members.update(encode(member))
@@ -1822,12 +1823,9 @@ def decode(cls: type[T], data: Mapping[str, Any]) -> T:
     if not isinstance(data, dict):
         raise TypeError(f"{data!r:.40} is no object")
     known: Any = cls  # `cast` would be a call, of which there were a million
-    members, parts = _read_fields(known)
     try:
-        values = {field: read(data[name]) for field, name, read in members if name in data}
-        for part, read in parts:
-            values[part] = read(data)
-        return cls(**values)
+        made: T = _maker(known)(data)
+        return made
     except (TypeError, ValueError):
         _refuse(cls, data)
         raise
@@ -1839,7 +1837,7 @@ def _refuse(cls: type[Any], data: Mapping[str, Any]) -> None:
         if each.inline or each.not_read:
             continue
         if each.name not in data:
-            if each.default is dataclasses.MISSING:
+            if each.is_required:
                 raise KeyError(each.name)
             continue
         value = data[each.name]
@@ -1849,21 +1847,32 @@ def _refuse(cls: type[Any], data: Mapping[str, Any]) -> None:
             raise TypeError(f"'{each.name}' is {value!r:.40}") from None
 
 
-class _ReadFields(NamedTuple):
-    """What `decode` does for each object of a class: 100,000 tasks are a million members."""
-
-    members: tuple[tuple[str, str, Callable[[Any], Any]], ...]  # field, its name in JSON, reader
-    parts: tuple[tuple[str, Callable[[Any], Any]], ...]  # fields that stand among the members
-
-
 @functools.cache
-def _read_fields(cls: Hashable) -> _ReadFields:
-    """The fields that are read from JSON."""
-    fields = [each for each in _json_fields(cls) if not each.not_read]
-    return _ReadFields(
-        tuple((each.attribute, each.name, each.read) for each in fields if not each.inline),
-        tuple((each.attribute, each.read) for each in fields if each.inline),
-    )
+def _maker(cls: Hashable) -> Callable[[Mapping[str, Any]], Any]:
+    """What makes an object of a dataclass of a JSON object.
+
+    It is compiled, as `dataclass` compiles what makes one of its arguments: 100,000 tasks are five
+    million members, and a loop over them takes twice as long.
+    """
+    known: dict[str, Any] = {"cls": cls}
+    arguments: list[str] = []
+    for each in _json_fields(cls):
+        read, default = f"read_{each.attribute}", f"default_{each.attribute}"
+        known[read] = each.read
+        known[default] = each.default
+        if each.make_default:
+            known[default] = each.make_default
+            default += "()"
+        value = f"{read}(data[{each.name!r}])"
+        if each.inline:
+            value = f"{read}(data)"
+        elif each.not_read:
+            value = default
+        elif not each.is_required:
+            value = f"{value} if {each.name!r} in data else {default}"
+        arguments.append(value)
+    make = f"lambda data: cls({', '.join(arguments)})"
+    return cast(Callable[[Mapping[str, Any]], Any], eval(make, known))
 
 
 def json_names(cls: type[Any]) -> Iterator[str]:
@@ -1883,8 +1892,13 @@ class _JsonField(NamedTuple):
     inline: bool
     sparse: bool
     not_read: bool
-    default: Any  # MISSING: it must be there
+    default: Any  # MISSING: it must be there, or it is made
+    make_default: Callable[[], Any] | None
     read: Callable[[Any], Any]  # what makes its value of what JSON has
+
+    @property
+    def is_required(self) -> bool:
+        return self.default is dataclasses.MISSING and self.make_default is None
 
 
 @functools.cache
@@ -1897,15 +1911,18 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
     kinds = typing.get_type_hints(cls, globals(), include_extras=True)
     fields: list[_JsonField] = []
     for each in dataclasses.fields(cls):
+        make_default: Callable[[], Any] | None = None
+        if each.default_factory is not dataclasses.MISSING:
+            make_default = each.default_factory
         fields.append(
-            # A made default is for the class to make; any value says that there is one.
             _JsonField(
                 attribute=each.name,
                 name=each.metadata.get("name", each.name),
                 inline="inline" in each.metadata,
                 sparse="sparse" in each.metadata,
                 not_read="not_read" in each.metadata,
-                default=each.default if each.default_factory is dataclasses.MISSING else None,
+                default=each.default,
+                make_default=make_default,
                 read=_reader(kinds[each.name]),
             )
         )
@@ -1922,8 +1939,7 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     if origin is Annotated:  # SharedText
         return sys.intern  # it raises TypeError for what is no text
     if origin is Union:  # Optional
-        some = _reader(parts[0])
-        return lambda value: None if value is None else some(value)
+        return _optional_reader(parts[0])
     if origin is tuple:
         return _tuple_reader(parts[0])
     if origin is dict:
@@ -1938,14 +1954,33 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     if kind is str:
         return str.__str__  # it raises TypeError for what is no text
     if kind is bool:
-        return functools.partial(_checked, bool)
+        return _truth
     if kind in (Limits, ExitStatus):
         return _reader_of_few(kind)
     if dataclasses.is_dataclass(kind):
         return functools.partial(decode, cast(Any, kind))
     # A Word; to look it up takes a fifth of the time that the class takes to find it.
-    words = {str(word): word for word in kind}
-    return lambda text: words[text] if text in words else kind(text)
+    return _Words(kind, {}).__getitem__
+
+
+class _Words(dict[Any, Any]):
+    """Words by their texts; `kind` says what others are. Raises ValueError, TypeError."""
+
+    def __init__(self, kind: type[Word], others: Mapping[Any, Any]) -> None:
+        super().__init__({str(word): word for word in kind})
+        self.update(others)
+        self._kind = kind
+
+    def __missing__(self, text: Any) -> Word:
+        return self._kind(text)
+
+
+def _optional_reader(kind: Any) -> Callable[[Any], Any]:
+    """What reads a value of this kind, or None."""
+    if isinstance(kind, type) and issubclass(kind, Word):
+        return _Words(kind, {None: None}).__getitem__
+    some = _reader(kind)
+    return lambda value: None if value is None else some(value)
 
 
 def _reader_of_few(kind: type[Any]) -> Callable[[Any], Any]:
@@ -1977,6 +2012,13 @@ def _checked(kind: type[T], value: Any) -> T:
     if type(value) is not kind:
         raise TypeError
     return value
+
+
+def _truth(value: Any) -> bool:
+    if value is True or value is False:
+        truth: bool = value
+        return truth
+    raise TypeError
 
 
 def _integer(value: Any) -> int:
@@ -2361,17 +2403,17 @@ def _why_not_split(reading: TheoryReading, lemmas: Sequence[Lemma], auto_sources
 
 def _refuse_second_lemmas(lemmas: Iterable[Lemma]) -> None:
     """Raise InputError for a name that comes twice on one side, or twice as a diffLemma."""
-    seen: set[tuple[str, bool, str]] = set()
+    # A diffLemma may have the name of a lemma.
+    names: dict[tuple[str, bool], set[str]] = {}
     for lemma in lemmas:
-        # A diffLemma may have the name of a lemma.
-        key = (lemma.side, lemma.trait == Trait.DIFF, lemma.name)
-        if key in seen:
+        seen = names.setdefault((lemma.side, lemma.trait == Trait.DIFF), set())
+        if lemma.name in seen:
             raise InputError(
                 f"a second lemma '{lemma.name}': Tamarin refuses this, rename one",
                 lemma.file,
                 lemma.line,
             )
-        seen.add(key)
+        seen.add(lemma.name)
 
 
 # --- Which lemmas there are, in the order of the summary ------------------------------------------
@@ -3157,7 +3199,7 @@ def read_lemma(cursor: Cursor, reading: TheoryReading, start: int, word: str) ->
         cursor.refuse(start, "a diffLemma " + _NEEDS_DIFF)
     if cursor.take("(") and not cursor.take_modulo("E"):
         cursor.refuse(start, "expected '(modulo E)'")
-    name = cursor.identifier()
+    name = sys.intern(cursor.identifier())  # plans have it, too
     attributes = _read_attributes(cursor, reading)
     if not name or not cursor.take(":"):
         cursor.refuse(cursor.pos, f"expected '{word} NAME [attributes]:'")
@@ -3784,19 +3826,12 @@ _IDLE_BLANK = regex(
 )
 
 
-class _Piece(NamedTuple):
-    """A stretch of a theory's text."""
-
-    text: str
-    is_code: bool  # else every character of it counts
-
-
 class _Collected(NamedTuple):
     """A segment before it is asked for."""
 
     lemma: str
     kind: str
-    pieces: list[_Piece]
+    pieces: tuple[str, ...]  # code and what counts as it is, in turn: as objects, twice the memory
 
 
 class TokenText:
@@ -3805,15 +3840,15 @@ class TokenText:
     def __init__(self) -> None:
         self.lemma = ""  # whose segment is being collected; "" for what is no lemma
         self._kind = ""  # of that segment
-        self._pieces: list[_Piece] = []  # of that segment
+        self._pieces: list[str] = []  # of that segment, as in `_Collected`
         self._code: list[str] = []  # code behind these
         self._finished: deque[_Collected] = deque()
 
     def begin(self, kind: str = "", lemma: str = "") -> None:
         """A new item, or the proof of a lemma, starts here."""
         self._end_code()
-        if self._pieces:
-            self._finished.append(_Collected(self.lemma, self._kind, self._pieces))
+        if any(self._pieces):
+            self._finished.append(_Collected(self.lemma, self._kind, tuple(self._pieces)))
         self._pieces = []
         self._kind = kind
         self.lemma = lemma
@@ -3830,12 +3865,11 @@ class TokenText:
     def add_verbatim(self, text: str) -> None:
         """Every character of this text counts."""
         self._end_code()
-        self._pieces.append(_Piece(text, is_code=False))
+        self._pieces.append(text)
 
     def _end_code(self) -> None:
-        if self._code:
-            self._pieces.append(_Piece("".join(self._code), is_code=True))
-            self._code = []
+        self._pieces.append("".join(self._code))
+        self._code = []
 
     @functools.cached_property
     def segments(self) -> tuple[Segment, ...]:
@@ -3844,18 +3878,18 @@ class TokenText:
         segments: list[Segment] = []
         while self._finished:  # each gives its room to the text that is made of it
             lemma, kind, pieces = self._finished.popleft()
-            text = "".join(map(_tidy, pieces)).strip(" ")
+            tidy = list(pieces)
+            tidy[::2] = map(_tidy, pieces[::2])
+            text = "".join(tidy).strip(" ")
             if text:
                 segments.append(Segment(lemma, text, kind))
         return tuple(segments)
 
 
-def _tidy(piece: _Piece) -> str:
-    """The text of a piece, without white space that doesn't count."""
-    if not piece.is_code:
-        return piece.text
+def _tidy(code: str) -> str:
+    """Code without white space that doesn't count."""
     # As `_BLANKS.sub(" ", ...)`, in half the time.
-    return _IDLE_BLANK.sub("", " ".join(_BLANKS.split(piece.text)))
+    return _IDLE_BLANK.sub("", " ".join(_BLANKS.split(code)))
 
 
 # --- What the items say ---------------------------------------------------------------------------
@@ -17594,7 +17628,7 @@ class Closure:
             known = self._open[key] = tuple(self._find_open(plan))
         return known
 
-    def against(self, task: Task) -> list[str]:
+    def against(self, task: Task) -> Sequence[str]:
         """What contradicts the verdict: `falsified by rs`, `not confirmed by rs`."""
         source = self.source(task)
         if source:
@@ -17613,7 +17647,7 @@ class Closure:
             if pair:
                 other = pair.against(task)
                 words.insert(0, f"{other.verdict} by {told_by(other.plan)}")
-        return words
+        return words or ()  # one for all, and there are 100,000
 
     def source(self, task: Task) -> Task | None:
         """The task that the verdict of an implied one follows from, if it is here."""
@@ -17621,7 +17655,7 @@ class Closure:
             return None
         return self._sources.get(task.result.settled_by)
 
-    def _against_implied(self, task: Task, source: Task) -> list[str]:
+    def _against_implied(self, task: Task, source: Task) -> Sequence[str]:
         """What contradicts what is implied: whatever does so for its source, or for the order."""
         words = self.against(source)
         if not words and group_of(task.plan) in self._wrong_orders:
@@ -18611,20 +18645,23 @@ def _silent_lemmas(source: str, batch: Batch) -> Iterator[Finding]:
 
 def _vacuous_models(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Models of which something is verified of all traces, and no trace was found."""
-    models: dict[Model, list[Located]] = {}
+    verified: dict[Model, Located] = {}  # of each the first that is, of all traces
+    traces: dict[Model, list[Task]] = {}  # what asks for a trace; every model is here
     # Of what has nothing but the theory's name in common nobody knows whether the trace of one is a
     # trace of the other: nothing is claimed.
-    for answer in located_tasks(batches):
-        model = _model_anywhere(answer.task.plan)
-        models.setdefault(model, []).append(answer)
-    for answers in models.values():
-        # By trait the first that is verified.
-        verified: dict[str, Located] = {}
-        for each in answers:
-            if each.task.verdict is Verdict.VERIFIED:
-                verified.setdefault(each.task.plan.trait, each)
-        if Trait.ALL_TRACES in verified and Trait.EXISTS_TRACE not in verified:
-            yield _vacuity(verified[Trait.ALL_TRACES], answers)
+    for source, batch in batches.items():
+        for task in batch.tasks.values():
+            trait = task.plan.trait
+            model = _model_anywhere(task.plan)
+            of_model = traces.setdefault(model, [])
+            if trait == Trait.EXISTS_TRACE:
+                of_model.append(task)
+            elif trait == Trait.ALL_TRACES and task.verdict is Verdict.VERIFIED:
+                verified.setdefault(model, Located(source, task))
+    for model, of_model in traces.items():
+        has_trace = any(task.verdict is Verdict.VERIFIED for task in of_model)
+        if model in verified and not has_trace:
+            yield _vacuity(verified[model], of_model)
 
 
 def _model_anywhere(plan: Plan) -> Model:
@@ -18632,18 +18669,19 @@ def _model_anywhere(plan: Plan) -> Model:
 
     Logs of one theory may lie in many folders.
     """
-    return model_of(plan)._replace(prover="", cwd="")
+    flags = _model_words(plan.options, plan.flags)
+    return Model(plan.theory_digest or plan.theory, "", flags, "")
 
 
-def _vacuity(verified: Located, answers: Iterable[Located]) -> Finding:
+def _vacuity(verified: Located, traces: Iterable[Task]) -> Finding:
     """That no trace of a model was found, and which lemmas should have had one.
 
-    `verified`: what may be so because nothing can happen.
+    `verified`: what may be so because nothing can happen. `traces`: what asks for a trace.
     """
     # An answer says more than that another prover had none.
     without: dict[str, str] = {}
-    for _, task in answers:
-        if task.plan.trait != Trait.EXISTS_TRACE or task.is_settled_by_another:
+    for task in traces:
+        if task.is_settled_by_another:
             continue
         if task.verdict is Verdict.FALSIFIED:
             without[task.plan.lemma] = "falsified, no trace"
@@ -18704,13 +18742,14 @@ def _all_answers(
     batches: Mapping[str, Batch], verdict: Verdict
 ) -> Iterator[tuple[Question, Located]]:
     """All results with this verdict, proven or implied, each with what it answers."""
-    for answer in located_tasks(batches):
-        task = answer.task
-        if task.conclusion is verdict:
-            # Of what has nothing but the theory's name in common people must look which are of
-            # one text.
-            model = _model_anywhere(task.plan)
-            yield Question(model, task.plan.lemma, task.plan.trait), answer
+    for source, batch in batches.items():
+        for task in batch.tasks.values():
+            if task.conclusion is verdict:
+                # Of what has nothing but the theory's name in common people must look which are of
+                # one text.
+                model = _model_anywhere(task.plan)
+                question = Question(model, task.plan.lemma, task.plan.trait)
+                yield question, Located(source, task)
 
 
 def _wrong_orders(batches: Mapping[str, Batch]) -> Iterator[Finding]:
@@ -20985,9 +21024,12 @@ def _findings_of_view(
     if any(each.rank != HINT for each in stale):
         return
     planned = {task.plan.lemma for task in tasks}
-    for lemma, sides in lemmas_by_name(theory).items():
-        if lemma not in planned and not sides[0].optional:
-            yield Finding("missing", name, lemma, "has no result", NOTE)
+    told: set[str] = set()  # once for both sides of a lemma
+    for lemma in theory.lemmas:
+        if lemma.name not in planned and lemma.name not in told:
+            told.add(lemma.name)
+            if not lemma.optional:
+                yield Finding("missing", name, lemma.name, "has no result", NOTE)
 
 
 def _stale_results(view: _View, tasks: Iterable[Task], digest: str) -> Iterator[Finding]:
@@ -20999,11 +21041,11 @@ def _stale_results(view: _View, tasks: Iterable[Task], digest: str) -> Iterator[
             continue
         if task.plan.theory_digest not in ("", digest):
             yield finding("stale", task, "the theory has changed since")
-            continue
         # A fresh clone has new dates: they count only where nothing better is known.
-        ended = instant(task.result.at)
-        if not task.plan.key and 0 < ended < os.stat(view.path).st_mtime - CLOCK_S:
-            yield finding("stale", task, NEWER_BY_DATE, HINT)
+        elif not task.plan.key:
+            ended = instant(task.result.at)
+            if 0 < ended < os.stat(view.path).st_mtime - CLOCK_S:
+                yield finding("stale", task, NEWER_BY_DATE, HINT)
 
 
 class SourcesNow(NamedTuple):
@@ -22479,6 +22521,10 @@ LEMMA = Aspect("lemma", lambda row: row.plan.lemma)
 ENTRY = Aspect("entry", lambda row: row.plan.entry)
 PROVER = Aspect("prover", lambda row: row.plan.prover)
 VARIANT = Aspect("variant", lambda row: row.plan.variant)
+# Many rows have the same.
+_quoted = functools.lru_cache(maxsize=1024)(quoted)
+OPTIONS = Aspect("options", lambda row: _quoted(row.plan.first_options))
+FLAGS = Aspect("flags", lambda row: " ".join(row.plan.flags))
 
 
 class SharedRemarks(NamedTuple):
@@ -22598,9 +22644,7 @@ def _settings(rows: Sequence[Row]) -> list[Aspect]:
     if len(entries) > len(theories):
         settings.append(ENTRY)
     settings.append(Aspect("trait", lambda row: row.result.trait or row.plan.trait))
-    settings += [PROVER, VARIANT]
-    settings.append(Aspect("options", lambda row: quoted(row.plan.first_options)))
-    settings.append(Aspect("flags", lambda row: " ".join(row.plan.flags)))
+    settings += [PROVER, VARIANT, OPTIONS, FLAGS]
     return settings
 
 
@@ -24879,7 +24923,7 @@ def _theories_table(rows: Sequence[Row]) -> Table:
         groups.setdefault(group, []).append(row)
     table = Table("Theories")
     table.add_columns("theory", "prover")
-    variants = _differing(_some(_settings(rows), "options", "flags"), rows)
+    variants = _differing([OPTIONS, FLAGS], rows)
     table.add_columns(*(variant.title for variant in variants))
     table.add_columns("lemmas", kind=Kind.NUMBER)
     table.add_columns("results", "from")
@@ -30474,16 +30518,15 @@ def audit_at(places: Places, args: argparse.Namespace) -> int:
     rows = list(audit_rows(batches, problems))
     findings = [*audit(batches, rows), *evidence.findings]
     findings += findings_of_known_problems(batches, problems)
-    tasks = list(located_tasks(batches))
     if expected:
-        findings += check_expectations(tasks, expected)
+        findings += check_expectations(located_tasks(batches), expected)
     if args.against:
         baseline = places.results(args.against)
-        findings += compare_with_baseline(tasks, baseline, args.tolerance)
+        findings += compare_with_baseline(located_tasks(batches), baseline, args.tolerance)
         findings = without_repeats(findings)
     kinds = list(ADVICE)
     findings.sort(key=lambda finding: (finding.rank, kinds.index(finding.kind)))
-    code = audit_code(tasks, findings, args.strict)
+    code = audit_code(rows, findings, args.strict)
     found = Audit(code == 0, rows, findings, problems.not_judged)
     text = audit_report(args.format, found, args.details)
     _print_audit("".join(places.told([text])), args.format)
@@ -30516,16 +30559,16 @@ def _print_advisories(args: argparse.Namespace) -> int:
     return 0
 
 
-def audit_code(tasks: Sequence[Located], findings: Iterable[Finding], strict: bool) -> int:
+def audit_code(rows: Sequence[Row], findings: Iterable[Finding], strict: bool) -> int:
     """The exit code of an audit: 1 for a finding, 3 where there is nothing that was proven."""
     if any(finding.counts(strict) for finding in findings):
         return 1
-    if not tasks:  # nothing found in nothing is no success
+    if not rows:  # nothing found in nothing is no success
         return 3
-    # What rests on a false lemma is a finding already: no closure is needed.
-    if any(each.task.misses_expectation for each in tasks):
+    # What rests on a false lemma is a finding already.
+    if any(row.task.misses_expectation for row in rows):
         return 1
-    if all(each.task.is_settled for each in tasks):
+    if all(row.task.is_settled for row in rows):
         return 0
     return 3
 

@@ -947,6 +947,26 @@ def test_a_whole_number_is_one_of_64_bits(number):
         decode_limits(cores=number, memory_mb=1, timeout_s=1)
 
 
+@pytest.mark.parametrize("value", [1, 0, None, "true"])
+def test_what_is_true_or_false_is_no_number(value):
+    with pytest.raises(TypeError, match="'cached'"):
+        bt.decode(bt.Result, {"status": "completed", "cached": value})
+
+
+@pytest.mark.parametrize("verdict", [True, 1, [], "proven", ""])
+def test_a_verdict_is_a_word_for_one_or_none(verdict):
+    assert bt.decode(bt.Result, {"status": "failed", "verdict": None}).verdict is None
+    with pytest.raises(TypeError, match="'verdict'"):
+        bt.decode(bt.Result, {"status": "completed", "verdict": verdict})
+
+
+def test_what_is_made_where_it_is_missing_is_made_for_each():
+    first = bt.decode(bt.Header, {})
+    second = bt.decode(bt.Header, {})
+    assert first == second == bt.Header()
+    assert first.inputs is not second.inputs
+
+
 def test_what_is_missing_is_no_default_where_there_is_none():
     with pytest.raises(KeyError, match="timeout_s"):
         decode_limits(cores=1, memory_mb=1)
