@@ -23142,8 +23142,7 @@ def _grid_cell(rows: Sequence[Row]) -> str:
     if len(rows) > 1:
         told = told_counts(counts, "; ")
     if any(row.is_measured for row in rows):
-        seconds = sum(row.result.usage.wall_s / row.shared_by for row in rows)
-        told += f" ({seconds:.2f})"
+        told += f" ({seconds_of(rows):.2f})"
     return told
 
 
@@ -24263,7 +24262,9 @@ def _lanes(spans: Iterable[Span]) -> list[list[Span]]:
 
 
 def _style_class(standing: str) -> str:
-    """The class that PAGE_STYLE has for one of STANDINGS."""
+    """The class that PAGE_STYLE has for what a result counts as."""
+    if standing not in STANDINGS:  # what stands in a file tells a reason instead, which is any text
+        return "other"
     if standing == RESTING_ON_FALSE:
         return "false"
     if standing in (NOT_AS_EXPECTED, CONTRADICTED):
@@ -24696,7 +24697,7 @@ def _audit_csv(rows: Iterable[Row], findings: Iterable[Finding]) -> Iterator[str
 
 
 def _audit_suite(rows: Sequence[Row], findings: Iterable[Finding]) -> JUnitSuite:
-    """A case for each result: findings are failures, no answer is an error."""
+    """A case for each result: findings are failures; no answer, where one is wanted, is an error."""
     cases: dict[Finding, JUnitCase] = {}
     names = WhoAndHow(rows)
 
@@ -24708,7 +24709,7 @@ def _audit_suite(rows: Sequence[Row], findings: Iterable[Finding]) -> JUnitSuite
 
     for row in rows:
         case = case_of(finding("", row.task, "", source=row.directory))
-        if not row.task.is_answered:
+        if not row.task.is_settled:
             note = JUnitNote("error", row.told)
             case.notes.append(note)
     for each in findings:
@@ -25925,12 +25926,14 @@ class _BundlePlaces:
         """A text in which paths lead from the working directory to these places."""
         here = self.of(self.cwd)
         places = {**self.roots, self.cwd: here}
+        moved = text
         for root in sorted(places, key=len, reverse=True):
             way = os.path.relpath(places[root] or ".", here or ".")
             # Behind it there may be more of a path, and no longer name.
             pattern = re.compile(rf"(?<![\w.-]){re.escape(root)}(?![\w.-])")
-            text = way.join(pattern.split(text))
-        return text.removeprefix("./")
+            moved = way.join(pattern.split(moved))
+        # What was told from there already stays as it is: `./tool` is none on PATH.
+        return text if moved == text else moved.removeprefix("./")
 
 
 def _is_below(path: str, directory: str) -> bool:
@@ -31391,11 +31394,13 @@ def bundle_source(results: str) -> BundleSource:
         warn(f"{printable(results)}: this batch is not finished ({state})")
     if batch.header.recipe:
         recipe_file = os.path.abspath(batch.header.recipe_file)
-        return BundleSource(directory, batch, batch.header.recipe, recipe_file)
+        # A journal can come from anywhere: what is no recipe is refused.
+        recipe = Recipe(batch.header.recipe_file, json.dumps(batch.header.recipe))
+        return BundleSource(directory, batch, recipe.data, recipe_file)
     # batch-tamarin keeps none.
     recipe_file = os.path.join(batch.header.cwd, BUNDLED_RECIPE)
-    recipe = measured_recipe(directory, recipe_file, {"output_directory": "results"})
-    return BundleSource(directory, batch, recipe, recipe_file)
+    measured = measured_recipe(directory, recipe_file, {"output_directory": "results"})
+    return BundleSource(directory, batch, measured, recipe_file)
 
 
 # --- What is in a bundle --------------------------------------------------------------------------

@@ -17427,6 +17427,12 @@ def test_the_cases_of_two_variants_are_two_in_junit(lab, run_here):
     assert names == ["three [fake]", "three [fake -D=LEAK]"]
 
 
+@pytest.mark.parametrize("status, errors", [("not_needed", 0), ("superseded", 0), ("timeout", 1)])
+def test_what_needs_no_answer_is_no_error_in_junit(status, errors):
+    rows = all_rows({"results": batch_with(ended_task("a", status))})
+    assert bt._audit_suite(rows, ()).count("error") == errors
+
+
 @pytest.mark.parametrize("name", ["test_it.py", "README.md"])
 def test_a_program_or_a_paper_that_quotes_a_log_is_no_log(lab, run_here, name):
     write_old(lab, "d/bell.spthy", BELL)
@@ -18341,6 +18347,11 @@ def test_a_grid_has_verdict_and_time_where_rows_and_columns_meet():
     ]
 
 
+def test_a_grid_has_results_of_a_damaged_journal():
+    shared_by_none = ended_task("a", result={"shared_by": 0}, lemma="one", variant="v")
+    assert grid_of([shared_by_none], "lemma x variant")[1:] == ["one | verified (1.00)"]
+
+
 def test_columns_of_several_dimensions_have_a_title_of_several_values():
     head, *_ = grid_of(SWEPT, "lemma x order,attacker")
     assert head == "lemma | first, weak | first, strong | last, weak"
@@ -18725,6 +18736,13 @@ def test_a_timeline_shows_a_shared_process_once():
     page = page_of(shared_task("a"), shared_task("b"), ended_task("c"))
     assert len(page.attributes_of("rect")) == 2
     assert "<title>a: verified, 1.0 s, shared by 2</title>" in page.page
+
+
+def test_a_reason_that_stands_for_a_result_is_no_markup_of_a_timeline():
+    reason = {"reason": '"><b>'}
+    page = page_of(ended_task("x", "failed", reason, limits=bt.NO_LIMITS))
+    assert page.all_of("rect", "class") == ["other"]
+    assert page.all_of("b", "class") == []
 
 
 def test_a_timeline_has_no_results_of_an_earlier_batch():
@@ -19844,6 +19862,16 @@ def test_python_runs_a_bundle_where_nothing_can_be_written(lab):
     assert everything_below(empty) == everything_below(temporary) == []
 
 
+def test_what_is_no_recipe_in_a_journal_is_not_bundled(lab):
+    bundle_of(lab)
+    header, *others = lab.journal.read_text().splitlines()
+    damaged = json.dumps({**json.loads(header), "recipe": {"tasks": []}})
+    lab.journal.write_text("\n".join([damaged, *others]) + "\n")
+    done = lab.run("bundle results -o other.pyz", code=2)
+    assert "recipe.json: tasks: " in done.stderr
+    assert not (lab.path / "other.pyz").exists()
+
+
 def test_a_bundle_exits_as_its_audit(lab):
     bundle_of(lab, lemmas=["one", "open_two"])
     done = lab.run("paper.pyz", code=3)
@@ -20382,8 +20410,9 @@ def test_what_lies_below_one_directory_stays_together_in_a_bundle():
         "outside-2/v.spthy",
     ]
     assert places.of("/scratch/results/logs/x.out") == "paper-results/logs/x.out"
-    paths = ["/home/bob/x/u.spthy", "/home/alice/paper/scripts/w", "/home/bobby"]
-    assert list(map(places.from_cwd, paths)) == ["../outside-1/u.spthy", "w", "/home/bobby"]
+    paths = ["/home/bob/x/u.spthy", "/home/alice/paper/scripts/w", "/home/bobby", "./tool"]
+    told = ["../outside-1/u.spthy", "w", "/home/bobby", "./tool"]
+    assert list(map(places.from_cwd, paths)) == told
 
 
 def test_a_directory_is_hidden_also_where_json_or_a_url_names_it():
