@@ -18042,8 +18042,8 @@ def rows_of(
 def exit_code(rows: Iterable[Row]) -> int:
     """The exit code that these tasks ask for.
 
-    1: an expectation was missed, or a verdict rests on a falsified lemma; 3: some task has neither
-    `verified` nor `falsified`, and should have.
+    1: an expectation was missed, or a verdict rests on a falsified lemma, or is contradicted; 3:
+    some task has neither `verified` nor `falsified`, and should have.
     """
     code = 0
     for row in rows:
@@ -18546,9 +18546,15 @@ def finding(kind: str, task: Task, message: str, rank: int = WRONG, source: str 
     )
 
 
-def audit_rows(batches: Mapping[str, Batch], problems: KnownProblems) -> Iterator[Row]:
-    """All tasks as an audit sees them; `batches` by where they stand."""
-    closures = audit_closures(batches)
+def rows_of_batches(
+    batches: Mapping[str, Batch], problems: KnownProblems | None = None
+) -> Iterator[Row]:
+    """All tasks of some batches as people see them, batch by batch, in the order of the plan.
+
+    `batches`: by where they stand. `problems`: those of the batches, where they are known already.
+    """
+    problems = problems or KnownProblems(batches)
+    closures = closures_of(batches)
     for source, batch in batches.items():
         older = sources_now(batch).older
         tasks = batch.tasks.values()
@@ -18556,7 +18562,7 @@ def audit_rows(batches: Mapping[str, Batch], problems: KnownProblems) -> Iterato
 
 
 def audit(batches: Mapping[str, Batch], rows: Iterable[Row]) -> Iterator[Finding]:
-    """What results say about themselves and about each other; `rows`: all of `audit_rows`."""
+    """What results say about themselves and about each other; `rows`: all of `rows_of_batches`."""
     for row in rows:
         for each in _findings_of_task(row):
             yield _placed(each, row.directory)
@@ -18574,7 +18580,7 @@ def _placed(each: Finding, source: str) -> Finding:
     return each._replace(source=source)
 
 
-def audit_closures(batches: Mapping[str, Batch]) -> dict[str, Closure]:
+def closures_of(batches: Mapping[str, Batch]) -> dict[str, Closure]:
     """What verdicts of each batch rest on.
 
     Logs of one text may lie in several folders. Of batches each stands for itself: one alias may
@@ -21470,16 +21476,6 @@ def marked(form: str, pieces: Iterable[str]) -> Iterator[str]:
     """A report with the mark by which it is known as ours."""
     yield from pieces
     yield REPORT_MARKS[form].comment
-
-
-def rows_of_batches(batches: Batches, problems: KnownProblems | None = None) -> Iterator[Row]:
-    """All tasks of some batches as people see them, batch by batch, in plan order."""
-    problems = problems or KnownProblems(batches)
-    for directory, batch in batches.items():
-        tasks = batch.tasks.values()
-        # What a verdict rests on is looked for in its own batch only: others may be of other texts.
-        older = sources_now(batch).older
-        yield from rows_of(tasks, Closure(tasks), older, problems.within(directory), directory)
 
 
 # --- The final table ------------------------------------------------------------------------------
@@ -24469,8 +24465,8 @@ class JUnitSuite:
 def junit_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iterator[str]:
     """JUnit XML, a suite for each entry of the recipe.
 
-    What is not as expected, or rests on a falsified lemma, is a failure; no answer is an error;
-    what was not run is skipped.
+    An answer that is not as expected, rests on a falsified lemma or is contradicted is a failure;
+    no answer is an error; what was not run, or needs no answer, is skipped.
     """
     return junit_lines(_all_suites(batches))
 
@@ -30001,10 +29997,8 @@ def measured_recipe(results: str, recipe_file: str, asked: Json) -> Json:
     `recipe_file`: where it will be. `asked`: what is to stand in its `config`, whatever the results
     say. Raises InputError.
     """
-    batch = load_results(results, warn)
-    directory = results
-    if os.path.isfile(directory):
-        directory = os.path.dirname(directory)
+    directory = results_directory(results, *RECORDS)
+    batch = load_results(directory, warn)
     warn_of_news(batch, directory, sources_now(batch))
     groups: dict[MeasuredEntry, list[Measured]] = {}
     aliases: dict[str, None] = {}
@@ -30353,11 +30347,16 @@ def show_status(results: str, args: argparse.Namespace) -> None:
     print_coloured(status_text(progress, state, results, now.older))
 
 
-def warn_of_news(batch: Batch, directory: str, now: SourcesNow) -> None:
-    """Say what makes results old: newer ones, or theories that have moved on since."""
+def warn_of_newer(batch: Batch, directory: str) -> None:
+    """Say where newer results of the same recipe are."""
     newer = newer_results(directory, batch.header)
     if newer:
         warn(f"newer results of this recipe are in {printable(path_from(newer, os.getcwd()))}")
+
+
+def warn_of_news(batch: Batch, directory: str, now: SourcesNow) -> None:
+    """Say what makes results old: newer ones, or theories that have moved on since."""
+    warn_of_newer(batch, directory)
     if now.gone:
         warn(f"not there any more, so that nothing can be compared with it: {listed(now.gone)}")
     if now.to_make:
@@ -30518,7 +30517,7 @@ def audit_at(places: Places, args: argparse.Namespace) -> int:
     evidence = read_evidence(places.results(args.paths), warn)
     batches = evidence.batches
     problems = KnownProblems(batches, evidence.rechecks, evidence.texts, accepted, evidence.proven)
-    rows = list(audit_rows(batches, problems))
+    rows = list(rows_of_batches(batches, problems))
     findings = [*audit(batches, rows), *evidence.findings]
     findings += findings_of_known_problems(batches, problems)
     if expected:
@@ -30722,16 +30721,20 @@ def write_report(
     asked: Asked,
     told: Callable[[Iterable[str]], Iterable[str]],
 ) -> None:
-    """Write one report to a file, and say so, or to stdout if `path` is "". Raises OSError.
+    """Write one report to a file, or to stdout if `path` is "". Raises OSError.
 
     `told`: what is written of its pieces.
     """
     folder = os.path.dirname(path) or "."
-    pieces = told(PRINTED[form](batches, folder, asked))
+    write_pieces(form, path, told(PRINTED[form](batches, folder, asked)))
+
+
+def write_pieces(form: str, path: str, pieces: Iterable[str]) -> None:
+    """Write a report that is made to a file, and say so, or to stdout if `path` is ""."""
     if form in REPORTS:
         pieces = marked(form, pieces)
     if path:
-        os.makedirs(folder, exist_ok=True)
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         write_file(path, pieces)
         say(f"wrote {path}")
     else:
@@ -31035,7 +31038,11 @@ def prove_rejected(recheck: Recheck, checks: BatchRun, args: argparse.Namespace)
         return checks.exit_code
     asked = RunAsked(take_over=args.take_over)
     done = run_batch(proofs, recheck.proofs_directory, asked, args)
-    codes = {done.exit_code, exit_code(rows_of(others, Closure(())))}
+    return worst_code([done.exit_code, exit_code(rows_of(others, Closure(())))])
+
+
+def worst_code(codes: Collection[int]) -> int:
+    """The exit code of several runs together."""
     # A wrong result is worse news than any number of missing ones.
     return 1 if 1 in codes else max(codes)
 
@@ -31384,9 +31391,7 @@ def bundle_source(results: str) -> BundleSource:
     batch = load_results(directory, warn)
     if batch.header.recheck_of:
         raise InputError("this is a recheck: name the results that it is of", printable(results))
-    newer = newer_results(directory, batch.header)
-    if newer:
-        warn(f"newer results of this recipe are in {printable(path_from(newer, os.getcwd()))}")
+    warn_of_newer(batch, directory)
     state = "finished"
     if batch.header.recipe:
         state = batch_state(batch, os.path.join(directory, JOURNAL)).word
@@ -32164,10 +32169,7 @@ def command_recheck_bundle(args: argparse.Namespace) -> int:
         if was_signalled(code):
             return code
         codes.append(code)
-    # A proof that is none is worse news than any number that can't be checked.
-    if 1 in codes:
-        return 1
-    return max(codes)
+    return worst_code(codes)
 
 
 def report_run(args: argparse.Namespace) -> int:
@@ -32183,15 +32185,7 @@ def report_run(args: argparse.Namespace) -> int:
         own = load_results(own_results(results), warn)
         compared += reproductions(each.paper, own, dict.fromkeys((*each.paper.tasks, *own.tasks)))
     for form, path in report_files(args, args.output).items():
-        pieces = reproduction_report(form, compared)
-        if form in REPORTS:
-            pieces = marked(form, pieces)
-        if path:
-            write_file(path, pieces)
-            say(f"wrote {path}")
-        else:
-            use_utf8_on_stdout()
-            print_out(pieces)
+        write_pieces(form, path, reproduction_report(form, compared))
     return reproduction_code(compared)
 
 
