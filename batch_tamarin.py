@@ -26399,6 +26399,9 @@ class Bundle:
         os.chmod(path, 0o755 if known.executable else 0o644)
 
 
+_OPTION_WITH_VALUE = regex(r"--[\w-]+=")
+
+
 def _journal_there(pieces: Iterable[bytes], batch: BundledBatch, target: str) -> Iterator[bytes]:
     """A journal in which directories are where the bundle is unpacked."""
     places: dict[str, str] = {}
@@ -26406,9 +26409,13 @@ def _journal_there(pieces: Iterable[bytes], batch: BundledBatch, target: str) ->
         places[root] = os.path.join(target, batch.roots[root]).rstrip(os.sep)
 
     def there(text: str) -> str:
+        # An option may name a file: an oracle.
+        option = _OPTION_WITH_VALUE.match(text)
+        named = option[0] if option else ""
+        path = text[len(named) :]
         for root, place in places.items():
-            if text == root or text.startswith(root + os.sep):
-                return place + text[len(root) :]
+            if path == root or path.startswith(root + os.sep):
+                return named + place + path[len(root) :]
         return text
 
     def event_there(event: Json) -> Json:
@@ -32174,6 +32181,9 @@ def command_recheck_bundle(args: argparse.Namespace) -> int:
 
 def report_run(args: argparse.Namespace) -> int:
     """Write how a run of a bundle, in `args.run`, compares with the results of the paper."""
+    for option in ("--rebuild", "--grid", "--fragment"):
+        if getattr(args, option.removeprefix("--")):
+            raise InputError(f"{option} is of reports of results: --run compares them")
     compared: list[Reproduction] = []
     for each in unpacked_batches(args.run):
         recipe = Recipe(each.recipe_file)

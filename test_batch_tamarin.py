@@ -20233,6 +20233,23 @@ def test_checks_that_a_bundle_tells_of_are_made_again(lab):
         assert done.stdout.count("/2]") + done.stderr.count("/2]") == checks
 
 
+def test_an_oracle_that_an_option_names_by_its_whole_path_is_the_one_in_the_bundle(lab):
+    oracle = lab.write("oracle.py", "#!/bin/sh\n", 0o755)
+    bundle_of(lab, tamarin_options=["--heuristic=o", f"--oraclename={oracle}"])
+    oracle.unlink()
+    recheck = lab.run("paper.pyz recheck --prover ./fake.sh")
+    assert "not in it" not in recheck.stderr
+    plan = lab.events("task", "paper-run/paper-results")[0]
+    assert plan["options"] == ["--heuristic=o", f"--oraclename={lab.path}/paper-run/oracle.py"]
+
+
+@pytest.mark.parametrize("option", ["--rebuild", "--fragment", "--grid=lemma x variant"])
+def test_how_a_run_compares_has_no_other_forms(lab, option):
+    bundle_of(lab)
+    done = lab.run("paper.pyz report --run paper-run", option, code=2)
+    assert "is of reports of results" in done.stderr
+
+
 @pytest.mark.parametrize("option, left_out", [("--no-logs", "logs"), ("--no-proofs", "proofs")])
 def test_logs_and_proofs_can_be_left_out(lab, option, left_out):
     with_all = members(bundle_of(lab))
