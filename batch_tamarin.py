@@ -19506,7 +19506,7 @@ def _touched_texts(index: TextIndex, matches: Iterable[Match]) -> TouchedTexts:
     return touched
 
 
-# Step 1: read each file and each results directory once.
+# --- Reading: each file and each results directory once -------------------------------------------
 
 # The lemmas of a theory as people wrote them: the same for a source, whatever options it is read
 # with, for what a prover printed of it, and for the summary.
@@ -19899,8 +19899,8 @@ def _behind(words: str, lines: Iterable[str]) -> str:
     return ""
 
 
-# Step 2: find the theory texts that a log belongs to.
-#
+# --- The theory texts that a log belongs to -------------------------------------------------------
+
 # There are up to two: what the prover printed, in which flags have had their effect, and the source
 # that people wrote. Each is taken by the strongest evidence that there is for one:
 #   1. The log holds the printed text: one process wrote both (`TextIndex.text_in`).
@@ -20167,7 +20167,7 @@ def unchecked_texts(index: TextIndex, with_results: Collection[str]) -> list[Unc
     return [claim for claim in claims if claim.text.path not in sources]
 
 
-# Step 3: the results in logs, a batch for each folder.
+# --- The results in logs, a batch for each folder -------------------------------------------------
 
 
 class LogResults(NamedTuple):
@@ -20442,7 +20442,7 @@ def not_asked_for(task: Task) -> bool:
     return task.result.steps == len(task.result.lemmas)
 
 
-# Step 4: what proofs claim that nobody is known to have checked.
+# --- What proofs claim that nobody is known to have checked ---------------------------------------
 
 
 class ProofOnFile(NamedTuple):
@@ -20529,7 +20529,7 @@ def stored_claim(lemmas: Iterable[Lemma]) -> Verdict | None:
     return Verdict.VERIFIED
 
 
-# Step 5: what reading showed.
+# --- What rechecks say, and what reading showed ---------------------------------------------------
 
 
 def may_check(checker: Prover, finder: Prover) -> bool:
@@ -20936,7 +20936,10 @@ def _words(stored: Sequence[Lemma]) -> str:
     return f"says {claim}"
 
 
-class _View(NamedTuple):
+# --- Results and their theories as they are now ---------------------------------------------------
+
+
+class TheoryToRead(NamedTuple):
     """A theory file and what of a command line changes how it is read."""
 
     path: str
@@ -20983,10 +20986,10 @@ def _findings_of_batch(directory: str, batch: Batch, proven: ProvenTexts) -> Ite
         yield Finding("stale", theories, "", "is not there any more to compare with", NOTE)
 
 
-def _views_of(batch: Batch) -> dict[_View, list[Task]]:
+def _views_of(batch: Batch) -> dict[TheoryToRead, list[Task]]:
     """What tasks read of theories. One that could not be read then has no results to look at."""
-    views: dict[_View, list[Task]] = {}
-    of_plans: dict[TheoryView, _View] = {}  # few: they are worked out once
+    views: dict[TheoryToRead, list[Task]] = {}
+    of_plans: dict[TheoryView, TheoryToRead] = {}  # few: they are worked out once
     for task in batch.tasks.values():
         plan = task.plan
         # What stands in a file was matched with its text as well as that goes.
@@ -20995,7 +20998,7 @@ def _views_of(batch: Batch) -> dict[_View, list[Task]]:
         view = of_plans.get(plan.view)
         if view is None:
             options = reading_options(_all_options(batch, plan), plan.flags)
-            view = of_plans[plan.view] = _View(_theory_path(plan), options)
+            view = of_plans[plan.view] = TheoryToRead(_theory_path(plan), options)
         views.setdefault(view, []).append(task)
     return views
 
@@ -21013,7 +21016,7 @@ def _theory_path(plan: Plan) -> str:
 
 
 def _findings_of_view(
-    view: _View, tasks: Sequence[Task], copies: Mapping[str, str], proven: ProvenTexts
+    view: TheoryToRead, tasks: Sequence[Task], copies: Mapping[str, str], proven: ProvenTexts
 ) -> Iterator[Finding]:
     """Whether a theory has changed; if not, which of its lemmas have no result."""
     name = tasks[0].plan.theory
@@ -21038,7 +21041,7 @@ def _findings_of_view(
                 yield Finding("missing", name, lemma.name, "has no result", NOTE)
 
 
-def _stale_results(view: _View, tasks: Iterable[Task], digest: str) -> Iterator[Finding]:
+def _stale_results(view: TheoryToRead, tasks: Iterable[Task], digest: str) -> Iterator[Finding]:
     """Results of an older text than that of this digest; only of batch-tamarin's by their dates."""
     for task in tasks:
         if task.outdated:
@@ -29432,7 +29435,7 @@ def recipe_versions(provers: Mapping[str, Prover], recipe_file: str) -> Json:
     return versions
 
 
-# What init makes a recipe of: theories that stand for themselves.
+# --- init: the theories that a recipe is made for -------------------------------------------------
 
 
 class SourceTheory(NamedTuple):
@@ -29760,7 +29763,7 @@ def safe_name(path: str, depth: int = 1) -> str:
     return re.sub(r"[^\w.-]|\.\.", "_", name)
 
 
-# What init asks for each theory.
+# --- init: what is asked for each theory ----------------------------------------------------------
 
 
 def ask_task(
@@ -30766,7 +30769,7 @@ def rebuild(batch: Batch, directory: str) -> None:
 def command_lemmas(args: argparse.Namespace) -> int:
     """List what Tamarin would list in a theory, and what each lemma takes for granted."""
     flags = tuple(flag.lstrip("=") for flag in args.define)
-    asked = _View(args.theory, ReadingOptions(flags, args.diff, args.auto_sources))
+    asked = TheoryToRead(args.theory, ReadingOptions(flags, args.diff, args.auto_sources))
     with places_of([args.theory]) as places:
         views = places.theories(asked)
         for view in views:
@@ -30776,7 +30779,7 @@ def command_lemmas(args: argparse.Namespace) -> int:
     return 0
 
 
-def theory_with_options(view: _View) -> str:
+def theory_with_options(view: TheoryToRead) -> str:
     """How a theory is read: `t.spthy -D FLAG --diff`, for people."""
     flags, diff, auto_sources = view.options
     words = [view.path]
@@ -30789,7 +30792,7 @@ def theory_with_options(view: _View) -> str:
     return printable(quoted(words))
 
 
-def list_lemmas(view: _View, as_json: bool) -> None:
+def list_lemmas(view: TheoryToRead, as_json: bool) -> None:
     """Print the lemmas of a theory that is read so. Raises InputError."""
     if os.path.isdir(view.path):
         first = theories_below(view.path)[:1]
@@ -31550,7 +31553,7 @@ class Places:
         """The results, or whatever else an audit is of, that these paths mean."""
         return list(paths)
 
-    def theories(self, asked: _View) -> list[_View]:
+    def theories(self, asked: TheoryToRead) -> list[TheoryToRead]:
         """The theories, and how to read them, that one path means."""
         return [asked]
 
@@ -31660,14 +31663,14 @@ class OpenedBundles(Places):
         batches = self._opened[folder].manifest.batches
         return [os.path.join(folder, batch.results) for batch in batches]
 
-    def theories(self, asked: _View) -> list[_View]:
+    def theories(self, asked: TheoryToRead) -> list[TheoryToRead]:
         """The theory that a path means; or all of a bundle, as they were proven."""
         place = cast(PlaceInBundle, place_in_bundle(self._for_user(asked.path)))
         folder = self.open(place.bundle)
         if place.inside:
             self._refuse_missing(folder, place.inside)
             return [asked._replace(path=os.path.join(folder, place.inside))]
-        views: dict[_View, None] = {}
+        views: dict[TheoryToRead, None] = {}
         for results in self._all_results(folder):
             for view in _views_of(load_results(results, warn)):
                 views[view._replace(path=os.path.relpath(view.path))] = None
