@@ -19479,7 +19479,9 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
     tasks_of_logs = _told_apart(map(read_results, logs))
     results = _results_that_count(tasks_of_logs)
     for folder, tasks in _by_folder(results).items():
-        batches[folder] = _file_batch(folder, tasks)
+        # Results of ours may stand there as well: a log in their directory must not replace them.
+        place = os.path.join(folder, "") if folder in batches else folder
+        batches[place] = _file_batch(folder, tasks)
     findings += _findings_of_logs(tasks_of_logs, results)
     stored = list(map(_union_of_proofs, _by_model(claims)))
     for proofs in stored:

@@ -15128,6 +15128,13 @@ def test_an_audit_names_what_has_no_verdict(one_failed, audit):
     assert "one: no verdict: failed" in told.notes("missing")
 
 
+def test_a_log_in_a_results_directory_does_not_replace_its_results(one_failed, lab, audit):
+    lab.write("results/x.log", BELL_LOG)
+    told = audit("results results/x.log", code=3)
+    assert told.states["one"] == "failed"
+    assert told.states["calm"] == "verified"
+
+
 def test_with_strict_a_note_is_a_finding(one_failed, run_here):
     told = run_here("audit results --strict", code=1)
     assert "no verdict: failed" in told.out
