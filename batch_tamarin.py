@@ -20370,10 +20370,14 @@ def log_warnings(log: ProverLog, theory: str) -> tuple[str, ...]:
     return tuple(prover_warnings(task.plan, log.said, theory))
 
 
+# Those of tasks that `file_task` makes, and of no others: this very object tells them apart from what
+# a journal, or batch-tamarin, has without limits.
+_LIMITS_IN_A_FILE = replace(NO_LIMITS)
+
+
 def stands_in_a_file(task: Task) -> bool:
     """Whether a task was made by `file_task`, not planned in a batch."""
-    # What batch-tamarin left without a report has no limits either, but an id.
-    return task.plan.limits == NO_LIMITS and "--" not in task.id
+    return task.plan.limits is _LIMITS_IN_A_FILE
 
 
 def file_task(
@@ -20400,7 +20404,7 @@ def file_task(
         prover=prover or "unknown prover",
         options=(),
         flags=(),
-        limits=NO_LIMITS,
+        limits=_LIMITS_IN_A_FILE,
         cwd=os.path.dirname(file),
         prove=True,
         optional=first.optional,

@@ -18747,7 +18747,7 @@ def test_a_timeline_shows_a_shared_process_once():
 
 def test_a_reason_that_stands_for_a_result_is_no_markup_of_a_timeline():
     reason = {"reason": '"><b>'}
-    page = page_of(ended_task("x", "failed", reason, limits=bt.NO_LIMITS))
+    page = page_of(ended_task("x", "failed", reason, limits=bt._LIMITS_IN_A_FILE))
     assert page.all_of("rect", "class") == ["other"]
     assert page.all_of("b", "class") == []
 
