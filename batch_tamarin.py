@@ -1078,6 +1078,7 @@ class Rechecked:
     id: str
     by: str  # who, and how: `trusted`, `trusted (its own proof)`
     confirms: bool  # else it followed the proof, and it is none
+    by_tamarin_prover: bool = False  # for certain: some other program may call itself so
 
 
 @record(frozen=True)
@@ -1551,6 +1552,8 @@ class Batch:
     dependencies: dict[TheoryView, Dependencies] = field(
         default_factory=dict, compare=False, repr=False
     )
+    # Of rechecks: whoever is tamarin-prover, as `Rechecked.by` tells them.
+    tamarin_provers: set[str] = field(default_factory=set)
 
     @property
     def id(self) -> str:
@@ -1593,6 +1596,8 @@ class Batch:
 
     def _note_recheck(self, task: Task, event: Rechecked) -> None:
         """Each word counts once, however often it is read."""
+        if event.by_tamarin_prover:
+            self.tamarin_provers.add(event.by)
         if event.confirms:
             if event.by not in task.confirmed_by:
                 task.confirmed_by = (*task.confirmed_by, event.by)
@@ -18140,14 +18145,13 @@ _NO_OPTIONS = "the options of the prover are not known: "
 class KnownProblems:
     """The advisories that apply to the verdicts of some batches.
 
-    `batches`: by where they stand. `rechecks`: of their proofs. `texts`: of those read from files.
+    `batches`: by where they stand, with what rechecks say. `texts`: of those read from files.
     `accepted`: ids of advisories. `proven`: of batches whose theories have been read already.
     """
 
     def __init__(
         self,
         batches: Mapping[str, Batch],
-        rechecks: Sequence[Batch] = (),
         texts: TouchedTexts | None = None,
         accepted: Collection[str] = (),
         proven: Mapping[str, ProvenTexts] | None = None,
@@ -18158,10 +18162,6 @@ class KnownProblems:
         self._by_tamarin_prover: Collection[_AnswerOf] = ()
         if any(_has_tamarin_rs(batch) for batch in batches.values()):
             self._by_tamarin_prover = _answered_by_tamarin_prover(batches)
-        self._checkers: set[str] = set()  # aliases of tamarin-prover in rechecks
-        for recheck in rechecks:
-            provers = filter(_is_tamarin_prover, recheck.provers.values())
-            self._checkers.update(prover.alias for prover in provers)
         self._applied: dict[str, AppliedAdvisories] = {}
         for source, batch in batches.items():
             names = {*accepted, *_accepted_by_recipe(batch.header)}
@@ -18193,7 +18193,7 @@ class KnownProblems:
             touches = self._touches(alike, tasks, proven)
             relevant = _relevant_to(prover, touches, accepted)
             for task in tasks:
-                applied = self._to_task(task, relevant)
+                applied = self._to_task(batch, task, relevant)
                 if applied:
                     found[task.id] = applied
         return found
@@ -18224,7 +18224,9 @@ class KnownProblems:
             self._leave(_NO_PROCESSES + "sapic-...", tasks)
         return [*text.touches, *without_text]
 
-    def _to_task(self, task: Task, relevant: Mapping[str, list[Applied]]) -> Sequence[Applied]:
+    def _to_task(
+        self, batch: Batch, task: Task, relevant: Mapping[str, list[Applied]]
+    ) -> Sequence[Applied]:
         """What applies to a verdict: of each advisory the heaviest case."""
         plan = task.plan
         found: dict[str, Applied] = {}
@@ -18232,7 +18234,7 @@ class KnownProblems:
             advisory = each.advisory
             if not _can_touch(advisory, task):
                 continue
-            if advisory.flavour == Flavour.TAMARIN_RS and self._is_confirmed(task):
+            if advisory.flavour == Flavour.TAMARIN_RS and self._is_confirmed(batch, task):
                 continue
             known = found.get(advisory.id)
             is_heavier = each.met.weight is Weight.ADVISORY
@@ -18240,10 +18242,9 @@ class KnownProblems:
                 found[advisory.id] = each
         return tuple(found.values())
 
-    def _is_confirmed(self, task: Task) -> bool:
+    def _is_confirmed(self, batch: Batch, task: Task) -> bool:
         """Whether tamarin-prover says the same in these results, or of the proof in a recheck."""
-        checkers = {by.partition(" (")[0] for by in task.confirmed_by}
-        if not checkers.isdisjoint(self._checkers):
+        if not batch.tamarin_provers.isdisjoint(task.confirmed_by):
             return True
         return _answer_of(task) in self._by_tamarin_prover
 
@@ -19445,7 +19446,6 @@ class Evidence(NamedTuple):
 
     batches: dict[str, Batch]  # by where they stand; the logs of a folder are one
     findings: list[Finding]  # what reading showed
-    rechecks: list[Batch]  # of proofs of these
     texts: TouchedTexts  # by digest: of the texts in files what known problems they meet
     proven: Mapping[str, ProvenTexts]  # the theories of results directories
 
@@ -19491,8 +19491,7 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
     findings += _lemmas_without_result(tasks_of_logs, stored)
     findings += _lemmas_of_sources(claims, index)
     findings += _runs_without_summary(files, reader.named)
-    rechecks = list(reader.rechecks.values())
-    return Evidence(batches, findings, rechecks, _touched_texts(index, logs), proven)
+    return Evidence(batches, findings, _touched_texts(index, logs), proven)
 
 
 def _touched_texts(index: TextIndex, matches: Iterable[Match]) -> TouchedTexts:
@@ -20564,9 +20563,11 @@ def hear_rechecks(rechecks: Mapping[str, Batch], batches: Mapping[str, Batch]) -
                 continue
             if not task:
                 findings += _findings_of_lone_check(check, folder)
-            elif may_check(_prover_of(recheck, check), _prover_of(batch, task)):
+                continue
+            checker = _prover_of(recheck, check)
+            if may_check(checker, _prover_of(batch, task)):
                 proof = result_files(results, own_id).proof
-                findings += _hear_check(check, task, batch, proof)
+                findings += _hear_check(check, checker, task, batch, proof)
     return findings
 
 
@@ -20579,7 +20580,9 @@ def _findings_of_lone_check(check: Task, folder: str) -> Iterator[Finding]:
         yield from _finding_of_check(check, check)
 
 
-def _hear_check(check: Task, task: Task, batch: Batch, proof: str) -> list[Finding]:
+def _hear_check(
+    check: Task, checker: Prover, task: Task, batch: Batch, proof: str
+) -> list[Finding]:
     """Note in its batch what a check says of a task, of which `proof` is kept."""
     by = check.plan.prover
     if not _is_of_present_result(check, task, proof):
@@ -20588,7 +20591,7 @@ def _hear_check(check: Task, task: Task, batch: Batch, proof: str) -> list[Findi
     if check.verdict == check.plan.expect:
         if check.plan.prove:
             by += ITS_OWN_PROOF
-        batch.apply(Rechecked(task.id, by, confirms=True))
+        batch.apply(Rechecked(task.id, by, True, _is_tamarin_prover(checker)))
         return []
     if check.outcome == REJECTED:
         batch.apply(Rechecked(task.id, by, confirms=False))
@@ -30532,7 +30535,7 @@ def audit_at(places: Places, args: argparse.Namespace) -> int:
         accepted = read_accepted(expected)
     evidence = read_evidence(places.results(args.paths), warn)
     batches = evidence.batches
-    problems = KnownProblems(batches, evidence.rechecks, evidence.texts, accepted, evidence.proven)
+    problems = KnownProblems(batches, evidence.texts, accepted, evidence.proven)
     rows = list(rows_of_batches(batches, problems))
     findings = [*audit(batches, rows), *evidence.findings]
     findings += findings_of_known_problems(batches, problems)

@@ -17262,25 +17262,43 @@ def a_batch_by(flavour, version, *lemmas):
     return batch
 
 
+@pytest.mark.parametrize("prove", [False, True])
 @pytest.mark.parametrize(
-    "flavour, version, by, is_confirmed",
+    "flavour, version, is_confirmed",
     [
-        ("tamarin-prover", "1.10.0", "p", True),
-        ("tamarin-prover", "1.10.0", "p (its own proof)", True),
-        ("tamarin-prover", "1.10.0", "q", False),
-        ("tamarin-prover", "", "p", False),
-        ("tamarin-rs", "1.13.0", "p", False),
+        ("tamarin-prover", "1.10.0", True),
+        ("tamarin-prover", "", False),
+        ("tamarin-rs", "1.13.0", False),
     ],
 )
 def test_a_recheck_by_tamarin_prover_takes_the_doubt_of_tamarin_rs_away(
-    flavour, version, by, is_confirmed
+    flavour, version, is_confirmed, prove
 ):
     proven = a_batch_by("tamarin-rs", "1.13.0", "a", "b")
-    proven.apply(bt.Rechecked("a", by, confirms=True))
-    checker = a_batch_by(flavour, version)
-    problems = bt.KnownProblems({"results": proven}, [checker])
+    recheck = a_batch_by(flavour, version)
+    recheck.apply(a_plan(id="a~recheck", lemma="a", expect=bt.Verdict.VERIFIED, prove=prove))
+    recheck.apply(ends("a~recheck", "verified"))
+    bt.hear_rechecks({"/results/recheck-p": recheck}, {"/results": proven})
+    assert proven.tasks["a"].confirmed_by
+    problems = bt.KnownProblems({"/results": proven})
     doubtful = {"b"} if is_confirmed else {"a", "b"}
-    assert set(problems.within("results")) == doubtful
+    assert set(problems.within("/results")) == doubtful
+
+
+ONE_IS_VERIFIED = 'summary "  one (all-traces): verified (7 steps)"'
+RS_PROVER = PRELUDE.replace("tamarin-prover 1.11.0", "tamarin-rs 1.13.0")
+
+
+def test_reports_know_as_well_that_tamarin_prover_has_checked_a_proof(lab):
+    lab.prover('echo "theory T begin lemma one: \\"T\\" by solve end" > "$OUT"; ' + ONE_IS_VERIFIED)
+    lab.write("fake.sh", lab.read("fake.sh").replace(PRELUDE, RS_PROVER), 0o755)
+    lab.prover(ONE_IS_VERIFIED, "trusted")
+    lab.recipe(lemmas="one", tamarin_versions=["fake"], config={"recheck_with": "trusted"})
+    lab.run("run recipe.json", code=0)
+    for command in ("status results", "report results", "audit results"):
+        done = lab.run(command, code=0)
+        assert "proven by tamarin-rs only" not in done.stdout
+    assert "proven by tamarin-rs only" not in lab.read("results/summary.html")
 
 
 @pytest.mark.parametrize("form", ["table", "md", "json", "csv", "junit"])
