@@ -23067,7 +23067,7 @@ def usual_grid(rows: Sequence[Row]) -> Grid | None:
         if len(_values(aspects[column], rows)) <= USUAL_GRID_COLUMNS:
             grid = Grid((*more, *lines), (column,))
             # An entry may have several theories.
-            places = {_place_of(row, (*grid.rows, column), aspects) for row in rows}
+            places = {_grid_key(row, (*grid.rows, column), aspects) for row in rows}
             if len(places) < len(rows):
                 return Grid(("theory", *grid.rows), grid.columns)
             return grid
@@ -23075,10 +23075,10 @@ def usual_grid(rows: Sequence[Row]) -> Grid | None:
 
 
 # Where a result stands among the rows, or among the columns, of a grid.
-_Place = tuple[str, ...]
+_GridKey = tuple[str, ...]
 
 
-def _place_of(row: Row, names: Iterable[str], aspects: Mapping[str, Aspect]) -> _Place:
+def _grid_key(row: Row, names: Iterable[str], aspects: Mapping[str, Aspect]) -> _GridKey:
     """Where a result stands; nowhere, `()`, if it has no such dimension."""
     place: list[str] = []
     for name in names:
@@ -23092,13 +23092,13 @@ def _place_of(row: Row, names: Iterable[str], aspects: Mapping[str, Aspect]) -> 
 def _grid_table(rows: Sequence[Row], grid: Grid) -> Table:
     """Verdict and time of each result where it stands in a grid."""
     aspects = _grid_aspects(rows)
-    cells: dict[tuple[_Place, _Place], list[Row]] = {}
-    lines: dict[_Place, None] = {}
-    columns: dict[_Place, None] = {}
+    cells: dict[tuple[_GridKey, _GridKey], list[Row]] = {}
+    lines: dict[_GridKey, None] = {}
+    columns: dict[_GridKey, None] = {}
     outside = 0
     for row in rows:
-        line = _place_of(row, grid.rows, aspects)
-        column = _place_of(row, grid.columns, aspects)
+        line = _grid_key(row, grid.rows, aspects)
+        column = _grid_key(row, grid.columns, aspects)
         if line and column:
             lines[line] = columns[column] = None
             cells.setdefault((line, column), []).append(row)
@@ -23130,14 +23130,14 @@ def _grid_title(grid: Grid) -> str:
     return f"{lines} by {columns}".capitalize()
 
 
-def _in_order(places: Collection[_Place]) -> list[_Place]:
+def _in_order(places: Collection[_GridKey]) -> list[_GridKey]:
     """By the first part, then the second: of the values of a part what came first comes first."""
     ranks: dict[tuple[int, str], int] = {}  # of the values of each part
     for place in places:
         for part in enumerate(place):
             ranks.setdefault(part, len(ranks))
 
-    def rank_of(place: _Place) -> list[int]:
+    def rank_of(place: _GridKey) -> list[int]:
         return [ranks[part] for part in enumerate(place)]
 
     return sorted(places, key=rank_of)
@@ -24370,21 +24370,25 @@ def _csv_cell(value: Any) -> Any:
 
 def json_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iterator[str]:
     """The Batch; of several batches a list of them, each with its directory."""
+    problems = KnownProblems(batches)
     if len(batches) == 1:
         for directory, batch in batches.items():
-            yield from _batch_json(batch, directory, {})
+            yield from _batch_json(batch, directory, problems, {})
         return
     yield '{"batches": ['
     separator = "\n"
     for directory, batch in batches.items():
         yield separator
-        yield from _batch_json(batch, directory, {"directory": directory})
+        yield from _batch_json(batch, directory, problems, {"directory": directory})
         separator = ",\n"
     yield "]}\n"
 
 
-def _batch_json(batch: Batch, directory: str, more: Json) -> Iterator[str]:
-    """What a batch's `batch` and `end` events said, and every task, one a line."""
+def _batch_json(batch: Batch, directory: str, problems: KnownProblems, more: Json) -> Iterator[str]:
+    """What a batch's `batch` and `end` events said, and every task, one a line.
+
+    `problems`: those of all batches. `more`: other members of the object.
+    """
     ended = None
     if batch.ended:
         ended = encode_event(batch.ended)
@@ -24394,7 +24398,7 @@ def _batch_json(batch: Batch, directory: str, more: Json) -> Iterator[str]:
     yield head.removesuffix("}") + ', "tasks": ['
     # One a line: what works by lines, as `grep` does, works here.
     separator = "\n"
-    for row in rows_of_batches({directory: batch}):
+    for row in rows_of_batches({directory: batch}, problems):
         told = json.dumps(_json_object(row))
         yield separator + told
         separator = ",\n"
@@ -24485,8 +24489,9 @@ def junit_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> It
 
 def _all_suites(batches: Batches) -> Iterator[JUnitSuite]:
     """A suite for each entry of each recipe; its name says of which batch if there are several."""
+    problems = KnownProblems(batches)
     for directory, batch in batches.items():
-        rows = {row.task.id: row for row in rows_of_batches({directory: batch})}
+        rows = {row.task.id: row for row in rows_of_batches({directory: batch}, problems)}
         entries = recipe_tasks(batch.tasks.values())
         for name, tasks in entries.items():
             suite = _junit_suite(name, batch.header, [rows[task.id] for task in tasks])
@@ -28429,7 +28434,7 @@ def add_limit_arguments(parser: Parser) -> None:
 
 
 def add_running_arguments(parser: Parser) -> None:
-    """What `run` and `resume` have in common."""
+    """What `run`, `resume` and `retry` have in common."""
     add_batch_arguments(parser)
     parser.add_argument(
         "--fail-fast",
@@ -29153,11 +29158,11 @@ class InitAsked(NamedTuple):
     flags: Sequence[str]
     options: Sequence[str]  # of provers
     resources: Json  # of a job, as in a recipe
-    # Of the recipe's `config`: "" and 0 leave it to the results that it is made from, or to us.
+    results: str  # the recipe's results directory
+    # Of its `config`: "" and 0 leave it to the results that it is made from, or to us.
     cores: int | str
     memory: float | str  # GB, "max" or "50%"
     timeout_s: float
-    results: str  # the directory
 
     def config(self) -> Json:
         """What is asked for a recipe's `config`."""
@@ -29204,10 +29209,10 @@ def init_asked(args: argparse.Namespace) -> InitAsked:
         flags=args.define,
         options=args.option,
         resources=args.limits,
+        results=args.results,
         cores=args.cores or "",
         memory=args.memory or "",
         timeout_s=args.timeout,
-        results=args.results,
     )
 
 

@@ -17285,6 +17285,14 @@ def test_a_recheck_by_tamarin_prover_takes_the_doubt_of_tamarin_rs_away(
     assert set(problems.within("/results")) == doubtful
 
 
+def test_every_report_of_several_batches_knows_what_another_one_has_proven():
+    batches = {"/rs": a_batch_by("tamarin-rs", "1.13.0", "a")}
+    batches["/prover"] = a_batch_by("tamarin-prover", "1.10.0", "a")
+    for form in ("md", "csv", "json", "junit"):
+        told = "".join(bt.REPORTS[form](batches, "/rs"))
+        assert "proven by tamarin-rs only" not in told, form
+
+
 ONE_IS_VERIFIED = 'summary "  one (all-traces): verified (7 steps)"'
 RS_PROVER = PRELUDE.replace("tamarin-prover 1.11.0", "tamarin-rs 1.13.0")
 
