@@ -27570,7 +27570,8 @@ class Screen:
                 ellipsis = glyphs().ellipsis
                 # One column stays free: some terminals wrap a line that fills the last one.
                 for line in self._block(columns, rows):
-                    lines.append(fit(line, columns - 1, ellipsis).rstrip())
+                    # It may be of a journal that comes from anywhere.
+                    lines.append(fit(printable(line), columns - 1, ellipsis).rstrip())
             self._write(lines)
         self._drawn = time.monotonic()
 

@@ -21291,6 +21291,14 @@ def test_a_terminal_that_is_made_narrower_is_wiped_before_it_is_drawn_anew(monke
     assert resized.written_after(1).startswith("\r\x1b[2A#")
 
 
+def test_what_a_journal_names_controls_no_terminal_in_the_live_block(monkeypatch):
+    resized = ResizedScreen(monkeypatch)
+    monkeypatch.setattr(resized.screen, "_block", lambda columns, rows: ["lemma\x1b[31m\x07"])
+    drawn = resized.written_after(1)
+    assert "lemma\N{REPLACEMENT CHARACTER}[31m" in drawn
+    assert "\x07" not in drawn
+
+
 def test_nothing_is_drawn_while_a_terminal_gets_another_width(monkeypatch):
     """tmux wraps all lines at once and tells of it later: rows would be counted wrongly."""
     resized = ResizedScreen(monkeypatch)
