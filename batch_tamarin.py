@@ -569,7 +569,7 @@ def file_stamp(path: str | int) -> tuple[int, ...]:
     """
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a journal may name what can be no file
         return ()
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode
 
@@ -5274,7 +5274,7 @@ def file_state_now(path: str) -> FileState:
             for block in _blocks(file):
                 digest.update(block)
             executable = mode & 0o111
-    except OSError:
+    except (OSError, ValueError):
         return FileState(stamp, "")
     return FileState(stamp, digest.hexdigest(), oct(executable))
 
@@ -29960,6 +29960,7 @@ def ask_resources(asked: InitAsked, file: str, resources: Json) -> Json:
 # --- init --from: a recipe of results -------------------------------------------------------------
 
 MEASURED_MINUTE_S = 60  # limits of time are rounded up to these
+MOST_MEASURED = 1e15  # seconds, MB: a recipe allows less
 
 
 class Measured(NamedTuple):
@@ -30275,9 +30276,11 @@ def measured_resources(limits: Limits, result: Result | None) -> Json:
     memory_gb: float = math.ceil(limits.memory_mb / 1024 * 1000) / 1000
     timeout_s = limits.timeout_s
     if result and result.verdict and result.usage.wall_s:
-        minutes = math.ceil(2 * result.usage.wall_s / MEASURED_MINUTE_S)
-        timeout_s = minutes * MEASURED_MINUTE_S
-        memory_gb = max(1, math.ceil(1.5 * result.usage.peak_mb / 1024))
+        # A damaged journal may tell of any: what no recipe can have is refused there.
+        wall_s = min(result.usage.wall_s, MOST_MEASURED)
+        peak_mb = min(result.usage.peak_mb, MOST_MEASURED)
+        timeout_s = math.ceil(2 * wall_s / MEASURED_MINUTE_S) * MEASURED_MINUTE_S
+        memory_gb = max(1, math.ceil(1.5 * peak_mb / 1024))
     resources: Json = {}
     wanted = {"max_cores": limits.cores, "max_memory": memory_gb, "timeout": timeout_s}
     for key, number in wanted.items():
@@ -30984,9 +30987,10 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
     # The recipe's names mean what they meant when the batch began; the command line's don't.
     try:
         os.chdir(header.cwd)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"the batch's working directory {header.cwd} can't be entered: {error.strerror}"
+            f"the batch's working directory {header.cwd} can't be entered: {reason}"
         ) from None
     # As it was then: the file may say something else today.
     text = json.dumps(header.recipe, indent=2)
@@ -32150,7 +32154,8 @@ def _refuse_elsewhere(paths: Iterable[str], directory: str) -> None:
     """Raise InputError for a path that does not lie in a directory."""
     top = os.path.realpath(directory)
     for path in paths:
-        if os.path.commonpath([top, os.path.realpath(path)]) != top:
+        # With a NUL it is that of no file at all.
+        if "\0" in path or os.path.commonpath([top, os.path.realpath(path)]) != top:
             raise InputError(f"the bundle names a file that is not in it: {printable(path)}")
 
 

@@ -8439,6 +8439,16 @@ def test_an_audit_of_a_journal_that_makes_no_sense_has_an_end(nonsense):
     assert bt.main(["audit", "results"]) in (0, 1, 3)
 
 
+def test_a_journal_may_name_what_can_be_no_file(lab):
+    half_done(lab, "two")
+    header, *others = lab.journal.read_text().splitlines()
+    changed = json.dumps({**json.loads(header), "cwd": "a\0b"})
+    lab.journal.write_text("\n".join([changed, *others]) + "\n")
+    for command in ("status", "report"):
+        lab.run(f"{command} results", code=0)
+    assert "can't be entered" in lab.run("resume results", code=2).stderr
+
+
 def test_a_journal_with_a_torn_line_is_gone_on_with(lab):
     half_done(lab, "two")
     with lab.journal.open("a") as file:
@@ -20793,6 +20803,7 @@ def test_nothing_of_a_bundle_lies_where_results_of_a_second_run_will_be(lab, hon
         {"cwd": "../.."},
         {"inputs": {"/etc/passwd": "0" * 64}},
         {"inputs": {"/dev/zero": "0" * 64}},
+        {"inputs": {"\0": "0" * 64}},
         {"made_from": {"t.spthy": {"../../../x": "0" * 64}}},
         {"recheck_of": "/etc"},
     ],
@@ -23433,6 +23444,15 @@ def test_a_recipe_of_results_leaves_out_what_is_gone(results_to_measure):
     (lab.path / "t.spthy").unlink()
     done = lab.run("init --from results --yes -o newer.json", code=2)
     assert "holds no results of lemmas that are there now" in done.stderr
+
+
+def test_a_recipe_of_results_has_no_limits_without_an_end(results_to_measure):
+    lab = results_to_measure
+    lab.journal.write_text(
+        re.sub('"(wall_s|peak_mb)":[0-9.]+', r'"\1":1e308', lab.journal.read_text())
+    )
+    done = lab.run("init --from results --yes -o new.json", code=2)
+    assert "resources.timeout: must be" in done.stderr
 
 
 def test_a_recipe_of_results_keeps_each_theory_and_prover(lab):
