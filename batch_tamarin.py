@@ -20369,8 +20369,8 @@ def log_warnings(log: ProverLog, theory: str) -> tuple[str, ...]:
     return tuple(prover_warnings(task.plan, log.said, theory))
 
 
-# Those of tasks that `file_task` makes, and of no others: this very object tells them apart from what
-# a journal, or batch-tamarin, has without limits.
+# Those of tasks that `file_task` makes, and of no others: this very object tells them apart from
+# what a journal, or batch-tamarin, has without limits.
 _LIMITS_IN_A_FILE = replace(NO_LIMITS)
 
 
@@ -24710,7 +24710,7 @@ def _audit_csv(rows: Iterable[Row], findings: Iterable[Finding]) -> Iterator[str
 
 
 def _audit_suite(rows: Sequence[Row], findings: Iterable[Finding]) -> JUnitSuite:
-    """A case for each result: findings are failures; no answer, where one is wanted, is an error."""
+    """A case for each result: findings are failures, a wanted answer that is missing an error."""
     cases: dict[Finding, JUnitCase] = {}
     names = WhoAndHow(rows)
 
