@@ -247,9 +247,20 @@ def compiled_script():
     return py_compile.compile(str(SCRIPT), os.path.join(folder, "script.pyc"), doraise=True)
 
 
-# What an earlier test made the program remember in this process. To look for them in each child
-# would touch, and so copy, all that the program has.
+# What the program remembers may be old when a test begins, but for what follows from the arguments
+# alone. To look for all that in each child would touch, and so copy, all that the program has.
+TIMELESS = [
+    bt._digest_of_many,
+    bt._event_pattern,
+    bt._in_words,
+    bt._json_fields,
+    bt._model_words,
+    bt._read_fields,
+    bt._statement,
+    bt.share,
+]
 CACHES = [value for value in vars(bt).values() if hasattr(value, "cache_clear")]
+OF_ITS_TIME = [cache for cache in CACHES if cache not in TIMELESS]
 
 
 def fork_program(args, cwd):
@@ -289,7 +300,7 @@ def be_the_program(args, cwd, out, err):
     sys.argv = [str(SCRIPT), *args]
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     os.chdir(cwd)
-    for cache in CACHES:
+    for cache in OF_ITS_TIME:
         cache.cache_clear()
     sys.exit(bt.main(list(args)))
 
@@ -21524,7 +21535,8 @@ def test_a_sweep_of_attackers_in_order_is_killed_and_goes_on(tmp_path):
     assert found == {"verified": 21, "falsified": 27}
     proven = [event for event in lab.events("finish", "results-attackers") if event["verdict"]]
     assert len(proven) < 36
-    assert "0 findings" in lab.run("audit results-attackers", code=0).stdout
+    # Notes tell that the other lemmas are pending.
+    assert "0 findings" in lab.run("audit results-attackers", code=3).stdout
 
 
 LEMMAS_OF_THE_RACE = {"somebody_leaves", "entered_was_issued", "opens_once", "everybody_leaves"}
