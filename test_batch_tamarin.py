@@ -27,6 +27,7 @@ import functools
 import gc
 import gzip
 import hashlib
+import inspect
 import io
 import itertools
 import json
@@ -44,6 +45,7 @@ import selectors
 import shlex
 import shutil
 import signal
+import socket
 import socketserver
 import statistics
 import struct
@@ -58,6 +60,7 @@ import typing
 import warnings
 import zipfile
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -79,6 +82,8 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 
 # === Help for the tests ===========================================================================
+
+FORK = multiprocessing.get_context("fork")
 
 # Limits in seconds, generous: no test passes or fails by them, they only end what hangs.
 WAIT_S = 180  # for one event
@@ -129,6 +134,8 @@ def many_lemmas(count):
 
 class Lab:
     """A directory with a theory, provers and a recipe, and the program to run on them."""
+
+    forks_here = False  # whether runs see what a test changed in the program of this process
 
     def __init__(self, path):
         self.path = path
@@ -186,7 +193,8 @@ class Lab:
         It begins as one types it; words behind that are taken as they are, with their spaces.
         Its whole output is in the message when the exit code isn't the wanted one.
         """
-        done = fork_program([*line.split(), *words], cwd or self.path)
+        way = fork_program if self.forks_here else ask_server
+        done = run_program([*line.split(), *words], cwd or self.path, way)
         check_end(done, code)
         return done
 
@@ -247,42 +255,54 @@ def compiled_script():
     return py_compile.compile(str(SCRIPT), os.path.join(folder, "script.pyc"), doraise=True)
 
 
-# What the program remembers may be old when a test begins, but for what follows from the arguments
-# alone. To look for all that in each child would touch, and so copy, all that the program has.
-TIMELESS = [
-    bt._digest_of_many,
-    bt._event_pattern,
-    bt._in_words,
-    bt._json_fields,
-    bt._model_words,
-    bt._read_fields,
-    bt._statement,
-    bt.share,
-]
-CACHES = [value for value in vars(bt).values() if hasattr(value, "cache_clear")]
-OF_ITS_TIME = [cache for cache in CACHES if cache not in TIMELESS]
+def caches_of_their_time():
+    """Where the program remembers more than what follows from arguments alone."""
+    timeless = [
+        bt._digest_of_many,
+        bt._event_pattern,
+        bt._in_words,
+        bt._json_fields,
+        bt._model_words,
+        bt._read_fields,
+        bt._statement,
+        bt.share,
+    ]
+    caches = [value for value in vars(bt).values() if hasattr(value, "cache_clear")]
+    return [cache for cache in caches if cache not in timeless]
 
 
-def fork_program(args, cwd):
-    """Run `main(args)` in a child of this process, from a directory; the finished process.
+# To look for them in each child would touch, and so copy, all that the program has.
+CACHES = caches_of_their_time()
+
+
+def run_program(args, cwd, run):
+    """Run `main(args)` in a process of its own, from a directory; the finished process.
 
     As the script does it, but Python isn't started and the file not compiled once more for each of
     some thousand runs.
+
+    Args:
+        run: `ask_server`, or `fork_program` for one that sees what a test changed in the program
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = multiprocessing.get_context("fork").Process(
-            target=be_the_program, args=(args, cwd, out.fileno(), err.fileno())
-        )
-        child.start()
-        child.join(RUN_S)
-        if child.exitcode is None:
-            child.kill()
+        code = run(args, str(cwd), out.fileno(), err.fileno())
+        if code is None:
             raise AssertionError(f"{args} did not end within {RUN_S} s")
         told = []
         for file in (out, err):
             file.seek(0)
             told.append(file.read().decode(errors="surrogateescape"))
-        return subprocess.CompletedProcess(args, child.exitcode, *told)
+        return subprocess.CompletedProcess(args, code, *told)
+
+
+def fork_program(args, cwd, out, err):
+    """Run `main(args)` in a child of this process; its exit code, None where it did not end."""
+    child = FORK.Process(target=be_the_program, args=(args, cwd, out, err))
+    child.start()
+    child.join(RUN_S)
+    if child.exitcode is None:
+        child.kill()
+    return child.exitcode
 
 
 def be_the_program(args, cwd, out, err):
@@ -295,14 +315,106 @@ def be_the_program(args, cwd, out, err):
         2, "w", closefd=False, encoding="utf-8", errors="backslashreplace"
     )
     sys.stderr.reconfigure(line_buffering=True)
-    # The collector would touch, and so copy, all that the tests have made.
+    # The collector would touch, and so copy, all that was made before.
     gc.freeze()
-    sys.argv = [str(SCRIPT), *args]
+    sys.argv = [bt.__file__, *args]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     os.chdir(cwd)
-    for cache in OF_ITS_TIME:
+    # What earlier tests made the program remember in this process.
+    for cache in CACHES:
         cache.cache_clear()
     sys.exit(bt.main(list(args)))
+
+
+def warm_up(lab):
+    """Prove the lab's recipe, and look at the results here: what that takes is then known."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    fork_program(["run", "recipe.json", "--no-cache"], lab, nowhere, nowhere)
+    os.chdir(lab)
+    with open(os.devnull, "w") as out, redirect_stdout(out), redirect_stderr(out):
+        for line in ("run recipe.json --no-cache", "report results -f md", "audit results"):
+            bt.main(line.split())
+    os.chdir("/")
+    for cache in CACHES:
+        cache.cache_clear()
+    gc.freeze()
+
+
+def serve(server):
+    """Run the program for each that asks, until nobody is left who could ask."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        asked, descriptors, _, _ = socket.recv_fds(server, 1, 3)
+        if not asked:
+            return
+        FORK.Process(target=serve_one, args=descriptors).start()
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def serve_one(asking, out, err):
+    """Run the program for one that asks, and tell its exit code."""
+    for descriptor in (asking, out, err):
+        os.set_inheritable(descriptor, False)
+    with socket.socket(fileno=asking) as answers:
+        args, cwd, environment = json.loads(answers.makefile().readline())
+        os.environ.clear()
+        os.environ.update(environment)
+        code = fork_program(args, cwd, out, err)
+        answers.sendall(json.dumps(code).encode() + b"\n")
+
+
+SERVED = (caches_of_their_time, fork_program, be_the_program, warm_up, serve, serve_one)
+SERVER = f"""
+import gc, json, multiprocessing, os, signal, socket, sys
+sys.path[0] = {str(HERE)!r}
+from contextlib import redirect_stderr, redirect_stdout
+import batch_tamarin as bt
+FORK = multiprocessing.get_context("fork")
+RUN_S = {RUN_S}
+"""
+
+
+@functools.cache
+def program_server():
+    """The socket to ask a process for runs that has nothing but the program.
+
+    It is a fifth of this one in size, and so are its children.
+    """
+    parts = [SERVER]
+    for function in SERVED:
+        parts.append(inspect.getsource(function))
+    parts.append("CACHES = caches_of_their_time()")
+    parts.append("warm_up(sys.argv[1])")
+    parts.append("serve(socket.socket(fileno=0))")
+    command = [sys.executable, "-c", "\n".join(parts)]
+    ours, theirs = socket.socketpair()
+    with theirs, tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder))
+        lab.prover(VERIFY)
+        lab.recipe()
+        server = subprocess.Popen([*command, folder], stdin=theirs)
+        # When it has answered, it no longer needs the folder.
+        run_program(["--version"], folder, functools.partial(ask, ours))
+    assert server.poll() is None
+    return ours
+
+
+def ask_server(args, cwd, out, err):
+    """Run `main(args)` in a child of the server; its exit code, None where it did not end."""
+    return ask(program_server(), args, cwd, out, err)
+
+
+def ask(server, args, cwd, out, err):
+    """Run `main(args)` in a child of this server; its exit code, None where it did not end."""
+    request = json.dumps([args, cwd, dict(os.environ)])
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            socket.send_fds(server, [b"?"], [theirs.fileno(), out, err])
+        ours.sendall(request.encode() + b"\n")
+        return json.loads(ours.makefile().readline())
 
 
 def check_end(done, code):
@@ -411,15 +523,21 @@ def lab(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def cache_home(tmp_path_factory, monkeypatch):
-    """Every test has a cache of its own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+def program_as_changed_here(request):
+    """Runs see what a test that asks for `monkeypatch` changes in the program of this process."""
+    Lab.forks_here = "monkeypatch" in request.fixturenames
 
 
 @pytest.fixture(autouse=True)
-def same_directory(monkeypatch):
+def cache_home(tmp_path_factory):
+    """Every test has a cache of its own."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def same_directory():
     """Every test begins in the same directory, wherever another one went."""
-    monkeypatch.chdir(HERE)
+    os.chdir(HERE)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -457,7 +575,6 @@ def an_end():
 # What pytest itself calls in this file: `pytest_runtestloop`.
 pytest_plugins = [__name__]
 
-FORK = multiprocessing.get_context("fork")
 WORTH_SHARING = 50  # so many tests are worth workers
 WORKERS = 2 * bt.available_cores()  # many tests wait for a process
 
@@ -496,7 +613,9 @@ def share_tests(session, folder):
     tests = spread(session.items)
     taken = FORK.Value("i", 0)  # how many of them
     workers = {}
-    compiled_script()  # once for all of them; this process removes it
+    # Once for all of them; this process removes it, and the server ends with them.
+    compiled_script()
+    program_server()
     for _ in range(WORKERS):
         receiver, sender = FORK.Pipe(duplex=False)
         process = FORK.Process(target=work, args=(session.config, tests, taken, sender, folder))
@@ -2973,12 +3092,15 @@ def test_a_child_inherits_no_descriptor_but_its_logs(bench):
 
 @needs_linux
 def test_a_child_has_no_signal_blocked_or_ignored(bench):
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = {}
+    for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGRTMAX):
+        before[number] = signal.signal(number, signal.SIG_IGN)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     try:
         said = said_by(bench, "grep -E 'Sig(Blk|Ign)' /proc/self/status")
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     blocked, ignored = re.findall(r"Sig\w+:\s*(\w+)", said)
     # The higher bits are those of glibc's own signals.
