@@ -5837,16 +5837,8 @@ class Live:
 
 # --- Starting a job -------------------------------------------------------------------------------
 
-# Signals that a child gets back with their usual effect.
-RESET = (
-    signal.SIGPIPE,
-    signal.SIGXFSZ,
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTERM,
-    signal.SIGTSTP,
-)
+# Signals that a child gets back with their usual effect: all, whatever whoever started us ignored.
+RESET = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
 def start_leader(job: Job, marker: str, home: str) -> Leader:
