@@ -264,7 +264,8 @@ def caches_of_their_time():
         bt._in_words,
         bt._json_fields,
         bt._model_words,
-        bt._read_fields,
+        bt._maker,
+        bt._quoted,
         bt._statement,
         bt.share,
     ]
@@ -13085,13 +13086,14 @@ def test_a_signal_that_comes_where_python_lets_no_error_out_ends_us_all_the_same
         pass
 
     def command(args):
+        """Look at results."""
         things = {Thing()}
         notes = [weakref.ref(thing, lambda _: os.kill(os.getpid(), number)) for thing in things]
         things.clear()
         while notes:
             signal.pause()
 
-    monkeypatch.setattr(bt, "run_command", command)
+    monkeypatch.setattr(bt, "command_status", command)
     done = lab.run("status results", code=128 + number)
     assert done.stderr == ""
 
