@@ -13085,7 +13085,7 @@ def test_a_signal_that_comes_where_python_lets_no_error_out_ends_us_all_the_same
     class Thing:
         pass
 
-    def command(args):
+    def command_status(args):
         """Look at results."""
         things = {Thing()}
         notes = [weakref.ref(thing, lambda _: os.kill(os.getpid(), number)) for thing in things]
@@ -13093,7 +13093,7 @@ def test_a_signal_that_comes_where_python_lets_no_error_out_ends_us_all_the_same
         while notes:
             signal.pause()
 
-    monkeypatch.setattr(bt, "command_status", command)
+    monkeypatch.setattr(bt, "command_status", command_status)
     done = lab.run("status results", code=128 + number)
     assert done.stderr == ""
 
