@@ -2961,7 +2961,7 @@ def test_a_job_that_dies_of_a_signal_has_failed_and_no_exit_code(bench):
 
 
 def test_a_job_over_its_time_is_a_timeout_that_tells_the_limit(bench):
-    outcome = bench.run_one(bench.sh("SLEEP", timeout=0.2))
+    outcome = bench.run_one(bench.sh("exec SLEEP", timeout=0.2))
     assert outcome.status is bt.Status.TIMEOUT
     assert outcome.exit == bt.ExitStatus(signal="SIGTERM")
     assert "0.2 s" in outcome.reason
@@ -3303,6 +3303,7 @@ TREES = {
 }
 
 
+@takes_long
 @pytest.mark.parametrize("name", TREES)
 def test_run_returns_from_a_timeout_when_the_whole_tree_is_gone(bench, hurry, name):
     script, sleepers = TREES[name]
@@ -11178,6 +11179,7 @@ def test_a_run_that_was_killed_in_a_later_stage_goes_on_with_that(lab):
     assert runs_of(lab) == ["twoC"]
 
 
+@takes_long
 def test_limits_are_doubled_after_the_last_stage_only(lab):
     staged(lab, "S")
     change_recipe(lab, "tasks.task.on_limit.0.resources.timeout = 0.2")
@@ -11398,6 +11400,7 @@ def test_nothing_is_raised_for_what_a_later_stage_of_another_one_has_settled():
 # --- Limits of whole runs ---
 
 
+@takes_long
 def test_a_task_that_runs_into_its_timeout_leaves_no_prover(lab, monkeypatch):
     monkeypatch.setattr(bt, "GRACE_S", 0.1)
     lab.prover("trap '' TERM; setsid sleep 677 & sleep 678")
@@ -12142,6 +12145,7 @@ def test_when_an_edit_of_the_winner_is_undone_it_supersedes_the_others_once_more
     assert "nothing to do" in lab.run("run recipe.json", code=0).stderr
 
 
+@takes_long
 def test_who_won_before_in_a_later_stage_starts_first(lab):
     only_s = 'case "$*" in *=C*) exit 3;; esac\n' + VERIFY
     ways = {"C": STUCK, "S": STUCK, "Q": only_s}
@@ -13251,6 +13255,7 @@ def cost_of_a_task(lab, monkeypatch, *args):
     return Counter({name: (many[name] - few[name]) / 40 for name in many})
 
 
+@takes_long
 @needs_linux
 @pytest.mark.parametrize(
     ("args", "files", "names"),
@@ -13302,6 +13307,7 @@ def test_a_command_reads_a_theory_no_more_often_than_it_must(lab, monkeypatch, a
     assert len(note.read_text()) == times + proofs
 
 
+@takes_long
 @needs_linux
 @pytest.mark.parametrize("command", ["status", "resume", "report", "audit"])
 def test_to_look_at_results_costs_no_file_for_each(lab, command):
@@ -20372,6 +20378,7 @@ def test_logs_and_proofs_can_be_left_out(lab, option, left_out):
     lab.run("paper.pyz", code=0)
 
 
+@takes_long
 def test_commands_tell_the_same_of_a_bundle_as_of_its_results(lab):
     bundle_of(lab, lemmas=["one", "false_two", "open_three"])
     for form in ("csv", "junit"):
@@ -25615,6 +25622,7 @@ KINDS["damaged logs"] = Kind(play_damaged_logs, 20)
 KINDS["damaged theories"] = Kind(play_damaged_theories, 12)
 
 
+@takes_long
 @pytest.mark.parametrize("name", KINDS)
 def test_soak(name):
     if name.startswith(("kills", "walks", "sweeps")) and sys.platform != "linux":
