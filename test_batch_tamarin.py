@@ -10406,6 +10406,17 @@ def test_housekeeping_is_for_growth_that_counts(tmp_path, monkeypatch):
         stored.store(key=f"{number:032x}", lemma_key="")
 
 
+def test_the_larger_the_cache_the_less_often_all_of_it_is_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(bt, "_PRUNE_AFTER", 4)
+    stored = StoredResult(tmp_path)
+    looks = []
+    entries = stored.cache.entries
+    monkeypatch.setattr(stored.cache, "entries", lambda: looks.append("all") or entries())
+    for number in range(100):
+        stored.store(key=f"{number:032x}", lemma_key="")
+    assert 5 < len(looks) < 12
+
+
 def test_what_a_killed_run_left_half_stored_goes_as_well(stored):
     entry = stored.entry()
     unfinished = entry.with_name(f"{entry.name}-77")
