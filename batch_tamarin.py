@@ -5842,16 +5842,8 @@ class Live:
 
 # --- Starting a job -------------------------------------------------------------------------------
 
-# Signals that a child gets back with their usual effect.
-RESET = (
-    signal.SIGPIPE,
-    signal.SIGXFSZ,
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTERM,
-    signal.SIGTSTP,
-)
+# Signals that a child gets back with their usual effect: all, whatever whoever started us ignored.
+RESET = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
 def start_leader(job: Job, marker: str, home: str) -> Leader:
@@ -12970,7 +12962,7 @@ _ENTRY = regex(
     r"\.(?P<kind>|[0-9a-f]{32}|limit-[0-9a-f]{16}(?:-[0-9a-f]{16})?|loaded)"
     r"(?P<unfinished>-\d+)?"
 )
-_PRUNE_AFTER = 1_000  # entries that were stored
+_PRUNE_AFTER = 1_000  # entries that were stored, or a quarter of all, as others store as well
 _PRUNE_GROWN = 0.05  # of the size that is allowed
 
 
@@ -13030,6 +13022,7 @@ class Cache:
         # Since it was last kept to its size.
         self._stored = 0  # entries
         self._stored_mb = 0.0
+        self._prune_after = _PRUNE_AFTER
         # Another host may be faster, or have other things to do: a limit is met there or not.
         self.be_at(os.uname().nodename)
 
@@ -13146,15 +13139,27 @@ class Cache:
         if self._stored:
             self._stored = 0
             self._stored_mb = 0.0
-            left_mb = self.size_mb
-            # By this field alone: to compare 100,000 tuples would hold up all other threads.
-            for entry in sorted(self.entries(), key=lambda entry: entry.used, reverse=True):
-                # What is too large goes alone: it must not take all that is older with it.
-                if entry.size_mb < left_mb:
-                    left_mb -= entry.size_mb
-                else:
-                    remove_entry(entry.path)
+            count = 0
+            size_mb = 0.0
+            for entry in self.entries():
+                count += 1
+                size_mb += entry.size_mb
+            # To look at all of a large cache takes seconds.
+            self._prune_after = max(_PRUNE_AFTER, count // 4)
+            if size_mb >= self.size_mb:
+                self._remove_least_recently_used()
         return self.problem
+
+    def _remove_least_recently_used(self) -> None:
+        """Remove so many entries that the others have the size that is allowed."""
+        left_mb = self.size_mb
+        # By this field alone: to compare 100,000 tuples would hold up all other threads.
+        for entry in sorted(self.entries(), key=lambda entry: entry.used, reverse=True):
+            # What is too large goes alone: it must not take all that is older with it.
+            if entry.size_mb < left_mb:
+                left_mb -= entry.size_mb
+            else:
+                remove_entry(entry.path)
 
     def entries(self) -> Iterator[CacheUse]:
         """What all entries take up, those included that were never finished."""
@@ -13246,7 +13251,7 @@ class Cache:
             remove_tree(temporary)
         self._stored += 1
         # At once, not in the end: a run may go on for a month.
-        if self._stored > _PRUNE_AFTER or self._stored_mb > _PRUNE_GROWN * self.size_mb:
+        if self._stored > self._prune_after or self._stored_mb > _PRUNE_GROWN * self.size_mb:
             self.prune()
 
     def _is_pruned(self, error: OSError) -> bool:

@@ -27,6 +27,7 @@ import functools
 import gc
 import gzip
 import hashlib
+import inspect
 import io
 import itertools
 import json
@@ -44,6 +45,7 @@ import selectors
 import shlex
 import shutil
 import signal
+import socket
 import socketserver
 import statistics
 import struct
@@ -59,6 +61,7 @@ import warnings
 import weakref
 import zipfile
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -66,6 +69,32 @@ from xml.etree import ElementTree
 import pytest
 
 import batch_tamarin as bt
+from batch_tamarin import (
+    Batch,
+    Cache,
+    Closure,
+    Ended,
+    ExitStatus,
+    Finished,
+    Header,
+    InputError,
+    Journal,
+    Limits,
+    Outcome,
+    PlanOptions,
+    Prover,
+    Record,
+    Result,
+    Settling,
+    Stage,
+    Started,
+    Status,
+    StorageError,
+    Supervisor,
+    Task,
+    Usage,
+    Verdict,
+)
 
 HERE = Path(__file__).resolve().parent
 SCRIPT = HERE / "batch_tamarin.py"
@@ -76,10 +105,14 @@ needs_transcripts = pytest.mark.skipif(
     not TRANSCRIPTS.is_dir(), reason="needs ../shared/transcripts"
 )
 needs_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason="needs ../shared/corpus")
+fixture = pytest.fixture
+parametrize = pytest.mark.parametrize
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 
 # === Help for the tests ===========================================================================
+
+FORK = multiprocessing.get_context("fork")
 
 # Limits in seconds, generous: no test passes or fails by them, they only end what hangs.
 WAIT_S = 180  # for one event
@@ -130,6 +163,8 @@ def many_lemmas(count):
 
 class Lab:
     """A directory with a theory, provers and a recipe, and the program to run on them."""
+
+    forks_here = False  # whether runs see what a test changed in the program of this process
 
     def __init__(self, path):
         self.path = path
@@ -187,7 +222,8 @@ class Lab:
         It begins as one types it; words behind that are taken as they are, with their spaces.
         Its whole output is in the message when the exit code isn't the wanted one.
         """
-        done = fork_program([*line.split(), *words], cwd or self.path)
+        way = fork_program if self.forks_here else ask_server
+        done = run_program([*line.split(), *words], cwd or self.path, way)
         check_end(done, code)
         return done
 
@@ -248,26 +284,55 @@ def compiled_script():
     return py_compile.compile(str(SCRIPT), os.path.join(folder, "script.pyc"), doraise=True)
 
 
-def fork_program(args, cwd):
-    """Run `main(args)` in a child of this process, from a directory; the finished process.
+def caches_of_their_time():
+    """Where the program remembers more than what follows from arguments alone."""
+    timeless = [
+        bt._digest_of_many,
+        bt._event_pattern,
+        bt._in_words,
+        bt._json_fields,
+        bt._model_words,
+        bt._maker,
+        bt._quoted,
+        bt._statement,
+        bt.share,
+    ]
+    caches = [value for value in vars(bt).values() if hasattr(value, "cache_clear")]
+    return [cache for cache in caches if cache not in timeless]
+
+
+# To look for them in each child would touch, and so copy, all that the program has.
+CACHES = caches_of_their_time()
+
+
+def run_program(args, cwd, run):
+    """Run `main(args)` in a process of its own, from a directory; the finished process.
 
     As the script does it, but Python isn't started and the file not compiled once more for each of
     some thousand runs.
+
+    Args:
+        run: `ask_server`, or `fork_program` for one that sees what a test changed in the program
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = multiprocessing.get_context("fork").Process(
-            target=be_the_program, args=(args, cwd, out.fileno(), err.fileno())
-        )
-        child.start()
-        child.join(RUN_S)
-        if child.exitcode is None:
-            child.kill()
+        code = run(args, str(cwd), out.fileno(), err.fileno())
+        if code is None:
             raise AssertionError(f"{args} did not end within {RUN_S} s")
         told = []
         for file in (out, err):
             file.seek(0)
             told.append(file.read().decode(errors="surrogateescape"))
-        return subprocess.CompletedProcess(args, child.exitcode, *told)
+        return subprocess.CompletedProcess(args, code, *told)
+
+
+def fork_program(args, cwd, out, err):
+    """Run `main(args)` in a child of this process; its exit code, None where it did not end."""
+    child = FORK.Process(target=be_the_program, args=(args, cwd, out, err))
+    child.start()
+    child.join(RUN_S)
+    if child.exitcode is None:
+        child.kill()
+    return child.exitcode
 
 
 def be_the_program(args, cwd, out, err):
@@ -280,16 +345,106 @@ def be_the_program(args, cwd, out, err):
         2, "w", closefd=False, encoding="utf-8", errors="backslashreplace"
     )
     sys.stderr.reconfigure(line_buffering=True)
-    # The collector would touch, and so copy, all that the tests have made.
+    # The collector would touch, and so copy, all that was made before.
     gc.freeze()
-    sys.argv = [str(SCRIPT), *args]
+    sys.argv = [bt.__file__, *args]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     os.chdir(cwd)
-    # What an earlier test made the program remember in this process.
-    for value in list(vars(bt).values()):
-        if hasattr(value, "cache_clear"):
-            value.cache_clear()
+    # What earlier tests made the program remember in this process.
+    for cache in CACHES:
+        cache.cache_clear()
     sys.exit(bt.main(list(args)))
+
+
+def warm_up(lab):
+    """Prove the lab's recipe, and look at the results here: what that takes is then known."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    fork_program(["run", "recipe.json", "--no-cache"], lab, nowhere, nowhere)
+    os.chdir(lab)
+    with open(os.devnull, "w") as out, redirect_stdout(out), redirect_stderr(out):
+        for line in ("run recipe.json --no-cache", "report results -f md", "audit results"):
+            bt.main(line.split())
+    os.chdir("/")
+    for cache in CACHES:
+        cache.cache_clear()
+    gc.freeze()
+
+
+def serve(server):
+    """Run the program for each that asks, until nobody is left who could ask."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        asked, descriptors, _, _ = socket.recv_fds(server, 1, 3)
+        if not asked:
+            return
+        FORK.Process(target=serve_one, args=descriptors).start()
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def serve_one(asking, out, err):
+    """Run the program for one that asks, and tell its exit code."""
+    for descriptor in (asking, out, err):
+        os.set_inheritable(descriptor, False)
+    with socket.socket(fileno=asking) as answers:
+        args, cwd, environment = json.loads(answers.makefile().readline())
+        os.environ.clear()
+        os.environ.update(environment)
+        code = fork_program(args, cwd, out, err)
+        answers.sendall(json.dumps(code).encode() + b"\n")
+
+
+SERVED = (caches_of_their_time, fork_program, be_the_program, warm_up, serve, serve_one)
+SERVER = f"""
+import gc, json, multiprocessing, os, signal, socket, sys
+sys.path[0] = {str(HERE)!r}
+from contextlib import redirect_stderr, redirect_stdout
+import batch_tamarin as bt
+FORK = multiprocessing.get_context("fork")
+RUN_S = {RUN_S}
+"""
+
+
+@functools.cache
+def program_server():
+    """The socket to ask a process for runs that has nothing but the program.
+
+    It is a fifth of this one in size, and so are its children.
+    """
+    parts = [SERVER]
+    for function in SERVED:
+        parts.append(inspect.getsource(function))
+    parts.append("CACHES = caches_of_their_time()")
+    parts.append("warm_up(sys.argv[1])")
+    parts.append("serve(socket.socket(fileno=0))")
+    command = [sys.executable, "-c", "\n".join(parts)]
+    ours, theirs = socket.socketpair()
+    with theirs, tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder))
+        lab.prover(VERIFY)
+        lab.recipe()
+        server = subprocess.Popen([*command, folder], stdin=theirs)
+        # When it has answered, it no longer needs the folder.
+        run_program(["--version"], folder, functools.partial(ask, ours))
+    assert server.poll() is None
+    return ours
+
+
+def ask_server(args, cwd, out, err):
+    """Run `main(args)` in a child of the server; its exit code, None where it did not end."""
+    return ask(program_server(), args, cwd, out, err)
+
+
+def ask(server, args, cwd, out, err):
+    """Run `main(args)` in a child of this server; its exit code, None where it did not end."""
+    request = json.dumps([args, cwd, dict(os.environ)])
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            socket.send_fds(server, [b"?"], [theirs.fileno(), out, err])
+        ours.sendall(request.encode() + b"\n")
+        return json.loads(ours.makefile().readline())
 
 
 def check_end(done, code):
@@ -369,7 +524,7 @@ def a_plan(**changes):
         prover="p",
         options=(),
         flags=(),
-        limits=bt.Limits(1, 1024, 60),
+        limits=Limits(1, 1024, 60),
         cwd="/",
         prove=True,
         optional=False,
@@ -385,31 +540,37 @@ def final_table_of(batch, directory, tasks):
     return bt.final_table(batch, directory, bt.final_rows(batch, directory, tasks))
 
 
-def a_task(status=bt.Status.PENDING, result=None, **changes):
+def a_task(status=Status.PENDING, result=None, **changes):
     """A task, with some fields of its plan of one's own."""
     if result is None:
-        return bt.Task(a_plan(**changes), status)
-    return bt.Task.with_result(a_plan(**changes), result)
+        return Task(a_plan(**changes), status)
+    return Task.with_result(a_plan(**changes), result)
 
 
-@pytest.fixture
+@fixture
 def lab(tmp_path):
     return Lab(tmp_path)
 
 
-@pytest.fixture(autouse=True)
-def cache_home(tmp_path_factory, monkeypatch):
+@fixture(autouse=True)
+def program_as_changed_here(request):
+    """Runs see what a test that asks for `monkeypatch` changes in the program of this process."""
+    Lab.forks_here = "monkeypatch" in request.fixturenames
+
+
+@fixture(autouse=True)
+def cache_home(tmp_path_factory):
     """Every test has a cache of its own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
-@pytest.fixture(autouse=True)
-def same_directory(monkeypatch):
+@fixture(autouse=True)
+def same_directory():
     """Every test begins in the same directory, wherever another one went."""
-    monkeypatch.chdir(HERE)
+    os.chdir(HERE)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@fixture(autouse=True, scope="session")
 def usual_signals():
     """Signals mean what they usually do, also where a shell started us to ignore some (`&`)."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -417,7 +578,15 @@ def usual_signals():
         signal.signal(number, signal.SIG_DFL)
 
 
-@pytest.fixture(autouse=True)
+@fixture(autouse=True, scope="session")
+def this_python():
+    """Scripts that ask for `python3` get this one, which may be another or dear to find."""
+    folder = os.path.dirname(sys.executable)
+    if os.path.exists(f"{folder}/python3"):
+        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+@fixture(autouse=True)
 def an_end():
     """Every test ends, also one that waits for what it has no limit for."""
 
@@ -436,7 +605,6 @@ def an_end():
 # What pytest itself calls in this file: `pytest_runtestloop`.
 pytest_plugins = [__name__]
 
-FORK = multiprocessing.get_context("fork")
 WORTH_SHARING = 50  # so many tests are worth workers
 WORKERS = 2 * bt.available_cores()  # many tests wait for a process
 
@@ -475,7 +643,9 @@ def share_tests(session, folder):
     tests = spread(session.items)
     taken = FORK.Value("i", 0)  # how many of them
     workers = {}
-    compiled_script()  # once for all of them; this process removes it
+    # Once for all of them; this process removes it, and the server ends with them.
+    compiled_script()
+    program_server()
     for _ in range(WORKERS):
         receiver, sender = FORK.Pipe(duplex=False)
         process = FORK.Process(target=work, args=(session.config, tests, taken, sender, folder))
@@ -555,15 +725,25 @@ def work(config, tests, taken, pipe, folder):
         item = following
 
 
+def takes_long(test):
+    """Mark a test that takes seconds: all but those of the cluster begin after these."""
+    test.takes_long = True
+    return test
+
+
 def spread(items):
-    """Tests in their order, but those of the cluster far apart: they wait for each other."""
-    groups = {True: [], False: []}
-    for item in items:
-        groups["cluster" in item.fixturenames].append(item)
+    """Tests in their order, but what takes long comes first: else all wait for it in the end.
+
+    Those of the cluster come far apart: they wait for each other.
+    """
     places = {}
-    for group in groups.values():
-        for number, item in enumerate(group):
-            places[item] = number / len(group)
+    of_cluster = [item for item in items if "cluster" in item.fixturenames]
+    for number, item in enumerate(of_cluster):
+        places[item] = number / len(of_cluster)
+    others = [item for item in items if item not in places]
+    others.sort(key=lambda item: not hasattr(item.function, "takes_long"))
+    for number, item in enumerate(others):
+        places[item] = number / len(others)
     return sorted(items, key=places.__getitem__)
 
 
@@ -589,7 +769,7 @@ def test_once_the_program_is_loaded_garbage_is_looked_for():
     assert gc.isenabled()
 
 
-ROOM = bt.Limits(4, 8192, 0)  # what the batches that are only planned may use
+ROOM = Limits(4, 8192, 0)  # what the batches that are only planned may use
 
 
 def plan_recipe(lab, name="recipe.json", here=".", room=ROOM, warn=pytest.fail):
@@ -597,7 +777,7 @@ def plan_recipe(lab, name="recipe.json", here=".", room=ROOM, warn=pytest.fail):
     os.chdir(lab.path / here)
     recipe = bt.Recipe(name)
     provers = bt.recipe_provers(recipe)
-    return bt.plan_batch(recipe, provers, room, bt.PlanOptions(), warn)
+    return bt.plan_batch(recipe, provers, room, PlanOptions(), warn)
 
 
 def plans_of(lab, **options):
@@ -611,7 +791,7 @@ def test_a_plan_in_memory_is_the_plan_on_disk(lab):
     lab.recipe(expect="verified", tamarin_options=["--bound=5"], preprocess_flags=["X"])
     planned = plan_recipe(lab)
     path = f"{lab.path}/j.jsonl"
-    journal = bt.Journal(path)
+    journal = Journal(path)
     journal.begin(planned)
     journal.close()
     loaded, _ = bt.load_batch(path, pytest.fail)
@@ -624,23 +804,23 @@ def test_a_plan_in_memory_is_the_plan_on_disk(lab):
 
 def begins(task_id, attempt=1):
     """The event that a task began."""
-    return bt.Started((task_id,), task_id, attempt)
+    return Started((task_id,), task_id, attempt)
 
 
 def ends(task_id, outcome, seconds=1):
     """The event that the first attempt of a task ended: with an answer, or why there is none."""
-    usage = bt.Usage(seconds)
+    usage = Usage(seconds)
     if outcome in bt.ANSWERS:
-        result = bt.Result(bt.Status.COMPLETED, bt.Verdict(outcome), usage=usage)
+        result = Result(Status.COMPLETED, Verdict(outcome), usage=usage)
     else:
-        result = bt.Result(bt.Status(outcome), usage=usage)
-    return bt.Finished(task_id, task_id, 1, result)
+        result = Result(Status(outcome), usage=usage)
+    return Finished(task_id, task_id, 1, result)
 
 
-@pytest.fixture
+@fixture
 def small_batch():
     """A batch of one task, "i", that is only planned."""
-    batch = bt.Batch()
+    batch = Batch()
     batch.apply(a_plan())
     return batch
 
@@ -651,14 +831,14 @@ def test_an_attempt_begins_once(small_batch):
         small_batch.apply(begins("i"))
 
 
-@pytest.mark.parametrize("status", ["pending", "running"])
+@parametrize("status", ["pending", "running"])
 def test_no_task_finishes_as_one_that_goes_on(small_batch, status):
     small_batch.apply(begins("i"))
     with pytest.raises(ValueError, match=f"can't finish as {status}"):
         small_batch.apply(ends("i", status))
 
 
-@pytest.mark.parametrize("event", [begins("j"), ends("j", "failed")])
+@parametrize("event", [begins("j"), ends("j", "failed")])
 def test_nothing_happens_to_a_task_that_was_never_planned(small_batch, event):
     with pytest.raises(KeyError):
         small_batch.apply(event)
@@ -668,20 +848,20 @@ def test_a_refused_event_leaves_no_trace(small_batch):
     small_batch.apply(a_plan(id="j"))
     small_batch.apply(begins("j"))
     with pytest.raises(ValueError, match="begun before"):
-        small_batch.apply(bt.Started(("i", "j"), "i", 1))
-    assert small_batch.tasks["i"] == bt.Task(a_plan())
+        small_batch.apply(Started(("i", "j"), "i", 1))
+    assert small_batch.tasks["i"] == Task(a_plan())
 
 
 def settled(task_id, by):
     """The event that a task was settled by the answer of another one."""
-    result = bt.Result(bt.Status.SUPERSEDED, settled_by=by)
-    return bt.Finished(task_id, task_id, 2, result)
+    result = Result(Status.SUPERSEDED, settled_by=by)
+    return Finished(task_id, task_id, 2, result)
 
 
-@pytest.fixture
+@fixture
 def won_race():
     """A batch in which "fast" has verified what "slow" ran into its time limit with."""
-    batch = bt.Batch()
+    batch = Batch()
     for task_id in ("fast", "slow"):
         batch.apply(a_plan(id=task_id, key=task_id, race="r"))
     batch.apply(ends("slow", "timeout"))
@@ -698,13 +878,13 @@ def test_a_task_is_settled_by_the_answer_of_another_one(won_race):
     assert not won_race.needs_run(slow)
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "change",
     [
         a_plan(id="fast", key="edited", race="r"),
         begins("fast", attempt=2),
-        bt.Header(vanished=("fast",)),
-        bt.Header(again=("fast",)),
+        Header(vanished=("fast",)),
+        Header(again=("fast",)),
     ],
     ids=["edited", "again", "vanished", "to run again"],
 )
@@ -726,11 +906,11 @@ def test_what_was_settled_is_open_where_it_races_no_more(won_race):
 def test_a_result_of_its_own_outlives_the_answer_that_had_settled_it(won_race):
     won_race.apply(begins("slow", attempt=3))
     won_race.apply(ends("slow", "falsified"))
-    won_race.apply(bt.Header(vanished=("fast",)))
+    won_race.apply(Header(vanished=("fast",)))
     assert won_race.tasks["slow"].verdict == "falsified"
 
 
-@pytest.mark.parametrize("by", ["slow", "other"])
+@parametrize("by", ["slow", "other"])
 def test_nothing_is_settled_by_what_has_no_answer(won_race, by):
     won_race.apply(a_plan(id="other"))
     with pytest.raises(ValueError, match="no answer that could settle 'slow'"):
@@ -744,24 +924,24 @@ def test_what_is_in_another_race_settles_nothing(won_race):
         won_race.apply(settled("slow", "other"))
 
 
-@pytest.mark.parametrize("status", ["completed", "failed", "timeout", "not_needed"])
-@pytest.mark.parametrize("by", ["fast", "slow", "unknown"])
+@parametrize("status", ["completed", "failed", "timeout", "not_needed"])
+@parametrize("by", ["fast", "slow", "unknown"])
 def test_only_what_needs_no_answer_is_settled_by_another(won_race, status, by):
-    result = bt.Result(bt.Status(status), settled_by=by)
+    result = Result(Status(status), settled_by=by)
     with pytest.raises(ValueError, match="'slow' can't be"):
-        won_race.apply(bt.Finished("slow", "slow", 3, result))
+        won_race.apply(Finished("slow", "slow", 3, result))
 
 
 def test_what_another_one_has_settled_has_no_verdict_of_its_own(won_race):
-    result = bt.Result(bt.Status.SUPERSEDED, bt.Verdict.VERIFIED, settled_by="fast")
+    result = Result(Status.SUPERSEDED, Verdict.VERIFIED, settled_by="fast")
     with pytest.raises(ValueError, match="'slow' can't be"):
-        won_race.apply(bt.Finished("slow", "slow", 3, result))
+        won_race.apply(Finished("slow", "slow", 3, result))
 
 
 def implied(task_id, by, verdict="verified"):
     """The event that the verdict of a task follows from that of another one."""
-    result = bt.Result(bt.Status.IMPLIED, settled_by=by, implied=bt.Verdict(verdict))
-    return bt.Finished(task_id, task_id, 1, result)
+    result = Result(Status.IMPLIED, settled_by=by, implied=Verdict(verdict))
+    return Finished(task_id, task_id, 1, result)
 
 
 def against(powers, **changes):
@@ -771,10 +951,10 @@ def against(powers, **changes):
     return a_plan(**{"id": name, "key": name, "attacker": bt.Attacker("l", bits), **changes})
 
 
-@pytest.fixture
+@fixture
 def ordered_batch():
     """A batch in which "ab" is verified, from which "a" follows; "c" and "none" are open."""
-    batch = bt.Batch()
+    batch = Batch()
     for powers in ("", "a", "ab", "c"):
         batch.apply(against(powers))
     batch.apply(ends("ab", "verified"))
@@ -792,7 +972,7 @@ def test_a_verdict_that_follows_is_no_verdict_of_a_prover(ordered_batch):
     assert not ordered_batch.needs_run(weaker)
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "attacker, verdict, others, wanted",
     [
         ("ab", "verified", "none a b ab", "verified"),
@@ -803,21 +983,21 @@ def test_a_verdict_that_follows_is_no_verdict_of_a_prover(ordered_batch):
     ],
 )
 def test_what_follows_from_an_answer(attacker, verdict, others, wanted):
-    result = bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict))
-    source = bt.Task.with_result(against(attacker), result)
+    result = Result(Status.COMPLETED, Verdict(verdict))
+    source = Task.with_result(against(attacker), result)
     for powers in others.split():
         plan = against(powers.replace("none", ""))
         assert bt.implied_verdict(source, plan) == wanted
 
 
 def test_nothing_follows_in_another_order():
-    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
-    source = bt.Task.with_result(against("ab"), result)
+    result = Result(Status.COMPLETED, Verdict.VERIFIED)
+    source = Task.with_result(against("ab"), result)
     for attacker in (None, bt.Attacker("other", 0)):
         assert bt.implied_verdict(source, against("", attacker=attacker)) is None
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "event",
     [
         implied("c", by="ab"),
@@ -834,29 +1014,29 @@ def test_a_journal_that_says_what_does_not_follow_is_refused(ordered_batch, even
 
 def test_only_what_is_implied_can_have_an_implied_verdict(ordered_batch):
     event = ends("c", "failed")
-    result = dataclasses.replace(event.result, implied=bt.Verdict.VERIFIED)
+    result = dataclasses.replace(event.result, implied=Verdict.VERIFIED)
     with pytest.raises(ValueError, match="by what is implied"):
         ordered_batch.apply(dataclasses.replace(event, result=result))
 
 
-@pytest.mark.parametrize("event", [ends("c", "timeout"), implied("none", by="ab")])
+@parametrize("event", [ends("c", "timeout"), implied("none", by="ab")])
 def test_only_what_was_completed_can_have_a_verdict(ordered_batch, event):
-    result = dataclasses.replace(event.result, verdict=bt.Verdict.VERIFIED)
+    result = dataclasses.replace(event.result, verdict=Verdict.VERIFIED)
     with pytest.raises(ValueError, match="can't be .* and verified"):
         ordered_batch.apply(dataclasses.replace(event, result=result))
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "change",
     [
         against("ab", key="edited"),
         against("ab", attacker=bt.Attacker("l", 2)),
         against("ab", attacker=None),
         begins("ab", attempt=2),
-        bt.Header(vanished=("ab",)),
-        bt.Header(again=("ab",)),
+        Header(vanished=("ab",)),
+        Header(again=("ab",)),
         against("a", attacker=bt.Attacker("other", 1)),
-        bt.Header(again=("a",)),
+        Header(again=("a",)),
     ],
     ids=["edited", "moved", "unordered", "again", "vanished", "to run", "other order", "asked for"],
 )
@@ -867,7 +1047,7 @@ def test_what_is_implied_is_open_again_when_its_source_or_its_order_goes(ordered
 
 def test_answers_that_contradict_the_order_are_found():
     verdicts = {"": "verified", "a": "falsified", "ab": "verified", "b": "falsified", "c": "failed"}
-    batch = bt.Batch()
+    batch = Batch()
     for powers, outcome in verdicts.items():
         plan = against(powers)
         batch.apply(plan)
@@ -900,70 +1080,70 @@ def test_a_changed_plan_counts_the_attempts_on_and_drops_the_result(small_batch)
 
 def test_a_task_that_ran_when_it_was_withdrawn_comes_back_to_be_run(small_batch):
     small_batch.apply(begins("i"))
-    small_batch.apply(bt.Header(vanished=("i",)))
-    small_batch.apply(bt.Header())
+    small_batch.apply(Header(vanished=("i",)))
+    small_batch.apply(Header())
     small_batch.apply(a_plan())
     assert small_batch.tasks["i"].status == "pending"
 
 
 def test_many_tasks_run_again_in_no_time():
     ids = [str(number) for number in range(20_000)]
-    batch = bt.Batch()
+    batch = Batch()
     for task_id in ids:
         batch.apply(a_plan(id=task_id))
     started = time.process_time()
-    batch.apply(bt.Header(again=tuple(ids)))
+    batch.apply(Header(again=tuple(ids)))
     assert time.process_time() - started < 1
 
 
-@pytest.mark.parametrize("event", [begins("i"), bt.Header()])
+@parametrize("event", [begins("i"), Header()])
 def test_a_batch_that_goes_on_has_not_ended(small_batch, event):
-    small_batch.apply(bt.Ended())
+    small_batch.apply(Ended())
     assert small_batch.ended
     small_batch.apply(event)
     assert small_batch.ended is None
 
 
-@pytest.mark.parametrize("task_id", ["", ".", "..", "a/b", "/a", "a\0b", "\ud800"])
+@parametrize("task_id", ["", ".", "..", "a/b", "/a", "a\0b", "\ud800"])
 def test_an_id_that_cannot_name_a_file_is_refused(task_id):
     with pytest.raises(ValueError, match="can't name files|surrogates not allowed"):
-        bt.Batch().apply(a_plan(id=task_id))
+        Batch().apply(a_plan(id=task_id))
 
 
 def decode_limits(**data):
     """Limits from JSON with these members."""
-    return bt.decode(bt.Limits, data)
+    return bt.decode(Limits, data)
 
 
-@pytest.mark.parametrize("number", [10**400, float("inf"), float("nan"), True, "1"])
+@parametrize("number", [10**400, float("inf"), float("nan"), True, "1"])
 def test_a_number_is_a_finite_number(number):
     with pytest.raises(TypeError, match="'timeout_s'"):
         decode_limits(cores=1, memory_mb=1, timeout_s=number)
 
 
-@pytest.mark.parametrize("number", [1.0, True, "1", None, 2**63, -(10**400)])
+@parametrize("number", [1.0, True, "1", None, 2**63, -(10**400)])
 def test_a_whole_number_is_one_of_64_bits(number):
     with pytest.raises(TypeError, match="'cores'"):
         decode_limits(cores=number, memory_mb=1, timeout_s=1)
 
 
-@pytest.mark.parametrize("value", [1, 0, None, "true"])
+@parametrize("value", [1, 0, None, "true"])
 def test_what_is_true_or_false_is_no_number(value):
     with pytest.raises(TypeError, match="'cached'"):
-        bt.decode(bt.Result, {"status": "completed", "cached": value})
+        bt.decode(Result, {"status": "completed", "cached": value})
 
 
-@pytest.mark.parametrize("verdict", [True, 1, [], "proven", ""])
+@parametrize("verdict", [True, 1, [], "proven", ""])
 def test_a_verdict_is_a_word_for_one_or_none(verdict):
-    assert bt.decode(bt.Result, {"status": "failed", "verdict": None}).verdict is None
+    assert bt.decode(Result, {"status": "failed", "verdict": None}).verdict is None
     with pytest.raises(TypeError, match="'verdict'"):
-        bt.decode(bt.Result, {"status": "completed", "verdict": verdict})
+        bt.decode(Result, {"status": "completed", "verdict": verdict})
 
 
 def test_what_is_made_where_it_is_missing_is_made_for_each():
-    first = bt.decode(bt.Header, {})
-    second = bt.decode(bt.Header, {})
-    assert first == second == bt.Header()
+    first = bt.decode(Header, {})
+    second = bt.decode(Header, {})
+    assert first == second == Header()
     assert first.inputs is not second.inputs
 
 
@@ -986,7 +1166,7 @@ def test_a_new_result_was_checked_by_nobody(small_batch):
 
 def test_members_that_a_newer_version_writes_are_left_out():
     limits = decode_limits(cores=1, memory_mb=2, timeout_s=3, new=4)
-    assert limits == bt.Limits(1, 2, 3)
+    assert limits == Limits(1, 2, 3)
 
 
 def test_events_that_a_newer_version_writes_are_left_out():
@@ -1001,7 +1181,7 @@ def a_story():
     yield begins("2")
     yield ends("1", "interrupted", 11)
     yield ends("2", "timeout", 12)
-    yield a_plan(id="2", entry="a", limits=bt.Limits(1, 1, 124), raised_from=bt.Limits(1, 1, 62))
+    yield a_plan(id="2", entry="a", limits=Limits(1, 1, 124), raised_from=Limits(1, 1, 62))
     yield begins("2", attempt=2)
     yield begins("1", attempt=2)
     # From the cache: it never started.
@@ -1009,20 +1189,20 @@ def a_story():
     yield ends("4", "timeout", 14)
     yield settled("4", by="3")
     yield settled("5", by="3")
-    yield bt.Header(vanished=("7",))
+    yield Header(vanished=("7",))
     yield a_plan(id="0", key="new")
     yield a_plan(id="8")
     yield begins("0", attempt=2)
     yield ends("8", "failed", 18)
 
 
-@pytest.fixture
+@fixture
 def told_story():
     """After each event of the story: the batch, and a tally that was told of all events."""
-    batch = bt.Batch(bt.Header())
+    batch = Batch(Header())
     # Two recipe entries, three timeouts.
     for number, entry in enumerate("abababab"):
-        limits = bt.Limits(1, 1, 60 + number % 3)
+        limits = Limits(1, 1, 60 + number % 3)
         race = "r" if number in (3, 4, 5) else ""
         plan = a_plan(id=str(number), entry=entry, limits=limits, race=race)
         batch.apply(plan)
@@ -1044,13 +1224,13 @@ def test_the_tally_counts_the_outcomes_of_the_tasks(told_story):
 
 
 def test_the_tally_is_told_of_a_raised_limit_when_that_has_happened():
-    batch = bt.Batch(bt.Header())
+    batch = Batch(Header())
     batch.apply(a_plan())
     tally = bt.Tally(batch, batch.tasks.values())
     events = [
         begins("i"),
         ends("i", "timeout"),
-        a_plan(limits=bt.Limits(1, 1024, 120), raised_from=a_plan().limits),
+        a_plan(limits=Limits(1, 1024, 120), raised_from=a_plan().limits),
     ]
     for event in events:
         batch.apply(event)
@@ -1063,10 +1243,10 @@ def test_the_tally_is_told_of_a_raised_limit_when_that_has_happened():
 
 def test_the_tally_does_not_count_anew_for_answers_of_other_stages(monkeypatch):
     stages = (
-        bt.Stage(a_plan().limits, (), "k"),
-        bt.Stage(bt.Limits(1, 1024, 7), ("--heuristic=C",), "c"),
+        Stage(a_plan().limits, (), "k"),
+        Stage(Limits(1, 1024, 7), ("--heuristic=C",), "c"),
     )
-    batch = bt.Batch(bt.Header())
+    batch = Batch(Header())
     first = a_plan(stages=stages)
     batch.apply(first)
     batch.apply(a_plan(id="j", stages=stages))
@@ -1088,9 +1268,9 @@ def test_the_tally_does_not_count_anew_for_answers_of_other_stages(monkeypatch):
 
 
 def test_the_tally_sees_that_another_stage_has_its_result_back():
-    stages = (bt.Stage(a_plan().limits, (), "k"), bt.Stage(a_plan().limits, ("-x",), "c"))
+    stages = (Stage(a_plan().limits, (), "k"), Stage(a_plan().limits, ("-x",), "c"))
     first = a_plan(stages=stages)
-    batch = bt.Batch(bt.Header())
+    batch = Batch(Header())
     for event in (first.at_stage(1), begins("i"), ends("i", "verified"), first):
         batch.apply(event)
     tally = bt.Tally(batch, batch.tasks.values())
@@ -1101,9 +1281,9 @@ def test_the_tally_sees_that_another_stage_has_its_result_back():
     assert tally.counts() == {"verified": 1}
 
 
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@parametrize("order", [(0, 1), (1, 0)])
 def test_the_tally_counts_as_verified_nothing_that_rests_on_a_falsified_lemma(order):
-    batch = bt.Batch(bt.Header())
+    batch = Batch(Header())
     batch.apply(a_plan(id="0", lemma="types"))
     batch.apply(a_plan(id="1", lemma="secrecy", assumes=("types",)))
     tally = bt.Tally(batch, batch.tasks.values())
@@ -1157,7 +1337,7 @@ def rows(text):
     return table
 
 
-@pytest.fixture
+@fixture
 def load(tmp_path):
     """Write a theory with this body (and other files), and load it."""
 
@@ -1277,7 +1457,7 @@ lemma 1a_b: "T"
 """
 
 
-@pytest.mark.parametrize("text, names", cases(FOUND))
+@parametrize("text, names", cases(FOUND))
 def test_lemmas_are_found_where_tamarin_finds_them(load, text, names):
     assert lemma_names(load(text)) == names
 
@@ -1314,7 +1494,7 @@ diffEquivLemma: P
 """
 
 
-@pytest.mark.parametrize("before", BEFORE_AN_ITEM.strip().splitlines())
+@parametrize("before", BEFORE_AN_ITEM.strip().splitlines())
 def test_where_an_item_ends_another_may_begin(load, before):
     check_is_read(load, before)
 
@@ -1344,7 +1524,7 @@ tactic: end prio: {smallest} regex "lemma x: "
 """
 
 
-@pytest.mark.parametrize("text", NAMES_LIKE_ITEMS.strip().splitlines())
+@parametrize("text", NAMES_LIKE_ITEMS.strip().splitlines())
 def test_a_name_is_no_item(load, text):
     check_is_read(load, text)
 
@@ -1356,7 +1536,7 @@ simplify case end by sorry next case test by sorry qed
 """
 
 
-@pytest.mark.parametrize("proof", STORED_PROOFS.strip().splitlines())
+@parametrize("proof", STORED_PROOFS.strip().splitlines())
 def test_a_lemma_may_follow_a_stored_proof(load, proof):
     theory = load(f'lemma z: "T" {proof}\nlemma a: "T"')
     assert lemma_names(theory) == "z a"
@@ -1365,7 +1545,7 @@ def test_a_lemma_may_follow_a_stored_proof(load, proof):
 ENDINGS = ["end", "end junk", "end\n=====", "end // c", "end /* c */", "end \" ' #endif /*"]
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@parametrize("ending", ENDINGS)
 def test_nothing_counts_behind_the_end(tmp_path, ending):
     text = f'theory T begin\nlemma a: "T"\n{ending}\nlemma x: "T"\n'
     assert lemma_names(load_whole(tmp_path, text)) == "a"
@@ -1475,12 +1655,12 @@ lemma a: t accounts for "T"
 
 def refusal(load, text, **options):
     """The error for a theory with this body, which must be refused."""
-    with pytest.raises(bt.InputError) as caught:
+    with pytest.raises(InputError) as caught:
         load(text, **options)
     return caught.value
 
 
-@pytest.mark.parametrize("text, wanted", cases(REFUSED))
+@parametrize("text, wanted", cases(REFUSED))
 def test_what_tamarin_refuses_is_refused_with_its_place(load, text, wanted):
     line, _, message = wanted.partition(" ")
     error = refusal(load, text)
@@ -1510,22 +1690,22 @@ NO_THEORIES = {
 }
 
 
-@pytest.mark.parametrize("data", NO_THEORIES.values(), ids=NO_THEORIES)
+@parametrize("data", NO_THEORIES.values(), ids=NO_THEORIES)
 def test_what_is_no_theory_is_refused(tmp_path, data):
-    with pytest.raises(bt.InputError):
+    with pytest.raises(InputError):
         load_whole(tmp_path, data)
 
 
 def test_text_that_is_not_utf_8_is_refused_with_its_line(tmp_path):
-    with pytest.raises(bt.InputError, match="not UTF-8") as caught:
+    with pytest.raises(InputError, match="not UTF-8") as caught:
         load_whole(tmp_path, b"theory T begin\n// \xe9\nend")
     assert caught.value.line == 2
 
 
-@pytest.mark.parametrize("name", ["none.spthy", "", "fifo", "a\0b"])
+@parametrize("name", ["none.spthy", "", "fifo", "a\0b"])
 def test_what_is_no_file_cannot_be_read(tmp_path, name):
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(bt.InputError, match="can't read"):
+    with pytest.raises(InputError, match="can't read"):
         bt.load_theory(f"{tmp_path}/{name}")
 
 
@@ -1544,7 +1724,7 @@ a: Y: (X /* c */ | Y)
 """
 
 
-@pytest.mark.parametrize("wanted, flags, condition", rows(CONDITIONS))
+@parametrize("wanted, flags, condition", rows(CONDITIONS))
 def test_conditions_of_flags(load, wanted, flags, condition):
     text = f'#ifdef {condition}\nlemma a: "T"\n#else\nlemma b: "T"\n#endif\n'
     theory = load(text, flags=flags.split())
@@ -1576,7 +1756,7 @@ lemma b: "T"
 """
 
 
-@pytest.mark.parametrize("text, names", cases(BRANCHES))
+@parametrize("text, names", cases(BRANCHES))
 def test_disabled_text_ends_at_the_first_directive_wherever_it_stands(load, text, names):
     assert lemma_names(load(text)) == names
 
@@ -1612,7 +1792,7 @@ lemma b: "T"
 """
 
 
-@pytest.mark.parametrize("text, names", cases(NESTED))
+@parametrize("text, names", cases(NESTED))
 def test_ifdefs_in_a_disabled_branch_are_counted_where_nothing_else_can_be_read(load, text, names):
     assert lemma_names(load(text)) == names
     included = load('#include "part.spthy"', files={"part.spthy": text})
@@ -1643,7 +1823,7 @@ def test_what_only_another_prover_reads_is_this_provers_to_refuse(lab):
     assert ends["t--a--rs"]["verdict"] == "verified"
 
 
-@pytest.fixture
+@fixture
 def with_includes(load):
     """A theory that includes a file, which includes another one that defines a flag."""
     one = '#include "two.spthy"\nlemma a: "T"\nend\nlemma unread: "T"\n'
@@ -1699,7 +1879,7 @@ lemma late: "T"
 """
 
 
-@pytest.mark.parametrize("name, wanted", rows("early: s1 both s2 \n r1: s1 both s2"))
+@parametrize("name, wanted", rows("early: s1 both s2 \n r1: s1 both s2"))
 def test_all_sources_lemmas_are_assumed(load, name, wanted):
     assert assumed(load(ASSUMING), name) == wanted
 
@@ -1708,18 +1888,18 @@ def test_earlier_reuse_lemmas_are_assumed(load):
     assert assumed(load(ASSUMING), "late") == "r1 s1 both s2 r3"
 
 
-@pytest.mark.parametrize("name, wanted", rows("s1: \n s2: both \n sources_exists: both"))
+@parametrize("name, wanted", rows("s1: \n s2: both \n sources_exists: both"))
 def test_a_sources_lemma_assumes_only_earlier_ones_to_be_reused(load, name, wanted):
     assert assumed(load(ASSUMING), name) == wanted
 
 
-@pytest.mark.parametrize("name, wanted", rows("hides: s1 both s2 r3 \n hides_all: s1 both s2"))
+@parametrize("name, wanted", rows("hides: s1 both s2 r3 \n hides_all: s1 both s2"))
 def test_reuse_lemmas_can_be_hidden_and_sources_lemmas_cannot(load, name, wanted):
     assert assumed(load(ASSUMING), name) == wanted
 
 
 # By Prover.hs, ClosedTheory.hs and the parser of tamarin-prover 1.11.
-@pytest.fixture
+@fixture
 def diff_theory(load):
     """A theory for --diff with lemmas of all kinds."""
     body = """
@@ -1767,7 +1947,7 @@ def test_the_equivalence_that_is_always_asked_is_listed_once(load):
     assert lemma_names(theory) == "Observational_equivalence"
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "text",
     [
         "process: 0",
@@ -1781,7 +1961,7 @@ def test_diff_mode_refuses_what_has_no_sides(load, text):
     assert "--diff" in str(refusal(load, text, diff=True))
 
 
-@pytest.fixture
+@fixture
 def accountability(load):
     """A theory with an accountability lemma, `acc`, before another one, `z`."""
     return load("""
@@ -1862,7 +2042,7 @@ def test_auto_sources_in_diff_mode_sorts_by_side(load):
     assert shown_lemmas(theory) == AUTO_SOURCES_LEMMAS.strip()
 
 
-@pytest.fixture
+@fixture
 def with_oracles(load):
     """A theory with named oracles, here and in an included file, and the default one."""
     included = 'lemma i [heuristic=o "y"]: "T" lemma j [heuristic=O]: "T"'
@@ -1893,7 +2073,7 @@ sub --heuristic=s --heuristic=o --oraclename=y --oraclename=z
 """
 
 
-@pytest.mark.parametrize("text, wanted", cases(ORACLES))
+@parametrize("text, wanted", cases(ORACLES))
 def test_oracles_are_those_that_the_prover_calls(with_oracles, tmp_path, text, wanted):
     folder, *options = text.split()
     oracles = bt.used_oracles(with_oracles, options, str(tmp_path / folder))
@@ -2125,7 +2305,7 @@ def told_of_unknown(theory):
     return f"{told}, anyway" if unknown.holds_anyway else told
 
 
-@pytest.mark.parametrize("lemma, wanted", cases(UNKNOWN_ACTIONS))
+@parametrize("lemma, wanted", cases(UNKNOWN_ACTIONS))
 def test_an_action_in_a_lemma_that_no_rule_has_is_told_with_near_misses(load, lemma, wanted):
     predicates = "predicates: P(x) <=> Ex #i. Comit(x, 'a')@i, Q(x) <=> P(x) & x = x"
     theory = load(f"{COMMITS}\n{predicates}\nlemma a: {lemma}")
@@ -2163,7 +2343,7 @@ restriction r: "Ex x #i. A(x)@i & B(x)@i"
 """
 
 
-@pytest.mark.parametrize("items, wanted", cases(MADE_ACTIONS))
+@parametrize("items, wanted", cases(MADE_ACTIONS))
 def test_what_rules_and_processes_make_is_known(load, items, wanted):
     files = {"rules.spthy": "rule One: [ ] --[ A('1'), B('1') ]-> [ ]\nend\n"}
     assert told_of_unknown(load(f"{items}\n{ABOUT_A_AND_B}", files)) == wanted
@@ -2209,14 +2389,12 @@ lemma a: "T"
 """
 
 
-@pytest.mark.parametrize("text, reason", cases(NOT_SPLIT))
+@parametrize("text, reason", cases(NOT_SPLIT))
 def test_a_theory_says_why_its_lemmas_depend_on_all_of_it(load, text, reason):
     assert load(text).cannot_split == reason
 
 
-@pytest.mark.parametrize(
-    "option, reason", [("diff", "diff mode"), ("auto_sources", "--auto-sources")]
-)
+@parametrize("option, reason", [("diff", "diff mode"), ("auto_sources", "--auto-sources")])
 def test_options_can_make_lemmas_depend_on_the_whole_theory(load, option, reason):
     assert load('lemma a: "T"', **{option: True}).cannot_split == reason
 
@@ -2283,7 +2461,7 @@ def listed_lines(name, diff):
     path = CORPUS / "theories" / name
     try:
         theory = bt.load_theory(str(path), diff=diff)
-    except bt.InputError:
+    except InputError:
         return None
     return [listed_line(lemma) for lemma in theory.lemmas if not lemma.optional]
 
@@ -2299,7 +2477,7 @@ def test_the_shared_corpus_lists_what_tamarin_lists():
 
 
 # Some provers read `restrictionfoo: "..."` as an item, glued to what stands before it or not.
-@pytest.mark.parametrize(
+@parametrize(
     "text",
     [
         'lemma a: "T"\nrestrictionfoo: "F"\n',
@@ -2312,7 +2490,7 @@ def test_a_lemma_in_which_more_may_hide_makes_the_whole_file_the_key(load, text)
     assert not theory.splits_for_sure
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "text",
     [
         'lemma a: "T"',
@@ -2335,7 +2513,7 @@ def test_a_comment_behind_the_end_does_not_count(tmp_path):
     assert commented == digest_with_end(tmp_path, "end\n")
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "text",
     [
         'end (start(x)) = x\nrestriction r: "F"\nend\n',
@@ -2346,7 +2524,7 @@ def test_what_may_be_no_end_counts(tmp_path, text):
     assert digest_with_end(tmp_path, text) != digest_with_end(tmp_path, "end\n")
 
 
-@pytest.fixture
+@fixture
 def two_views(lab):
     """The plans of a theory for two provers, of which one defines a flag: by their ids."""
     hidden = '#ifdef X\nlemma hidden [reuse]: "F"\n#endif\n'
@@ -2374,7 +2552,7 @@ def test_each_prover_assumes_the_lemmas_that_its_options_show(two_views):
     assert two_views["t--three--withx"].assumes == ("one", "hidden")
 
 
-@pytest.mark.parametrize("option", ["-DX", "-D=X", "--def=X"])
+@parametrize("option", ["-DX", "-D=X", "--def=X"])
 def test_a_flag_is_seen_however_it_is_written(option):
     assert bt.reading_options([option], ()).flags == ("X",)
 
@@ -2388,12 +2566,12 @@ def test_options_that_change_no_reading_are_none():
     assert bt.reading_options(["--derivcheck-timeout=0"], ()) == ((), False, False)
 
 
-@pytest.mark.parametrize("word", ["--dif", "--diff"])
+@parametrize("word", ["--dif", "--diff"])
 def test_an_option_may_be_cut_short(word):
     assert bt.DIFF.is_given([word])
 
 
-@pytest.mark.parametrize("word", ["--d", "-d=5", "--derivcheck-timeout=5"])
+@parametrize("word", ["--d", "-d=5", "--derivcheck-timeout=5"])
 def test_a_word_that_may_mean_another_option_is_not_taken_for_diff(word):
     assert not bt.DIFF.is_given([word])
 
@@ -2408,7 +2586,7 @@ def test_the_value_of_an_option_is_none_of_another():
     assert bt.OUTPUT.values(["-ox", "-O=y"]) == ["x"]
 
 
-@pytest.mark.parametrize("option", ["--bound=5", "-b5", "--diff", "-DX"])
+@parametrize("option", ["--bound=5", "-b5", "--diff", "-DX"])
 def test_options_that_a_recipe_can_give(option):
     assert bt.option_problem(option) == ""
 
@@ -2424,7 +2602,7 @@ REFUSED_OPTIONS = """
 """
 
 
-@pytest.mark.parametrize("option, problem", rows(REFUSED_OPTIONS))
+@parametrize("option, problem", rows(REFUSED_OPTIONS))
 def test_options_that_no_recipe_can_give(option, problem):
     assert bt.option_problem(option).startswith(problem)
 
@@ -2454,7 +2632,7 @@ by UNFINISHABLE
 """
 
 
-@pytest.mark.parametrize("proof, wanted", cases(CLAIMS))
+@parametrize("proof, wanted", cases(CLAIMS))
 def test_what_stored_proofs_claim(load, proof, wanted):
     claims = []
     for trait in ("all-traces", "exists-trace"):
@@ -2466,7 +2644,7 @@ def test_what_stored_proofs_claim(load, proof, wanted):
 # === Machine ======================================================================================
 
 
-@pytest.fixture
+@fixture
 def room_in(tmp_path, monkeypatch):
     """A function that tells (cores, GB) that a process may use in a cgroup with these limits.
 
@@ -2657,7 +2835,7 @@ class Bench:
             command,
             cwd or str(self.folder),
             ENV,
-            bt.Limits(1, memory, timeout),
+            Limits(1, memory, timeout),
             str(self.folder / f"{name}.out"),
             str(self.folder / f"{name}.err"),
         )
@@ -2674,7 +2852,7 @@ class Bench:
 
     def run(self, *jobs, during=None):
         """Run jobs side by side; `during(supervisor)` is a coroutine that runs beside them."""
-        with bt.Supervisor(self.batch_id) as supervisor:
+        with Supervisor(self.batch_id) as supervisor:
             outcomes = asyncio.run(self.run_all(supervisor, jobs, during))
             assert not supervisor.live
         assert self.left() == []
@@ -2739,21 +2917,21 @@ def ignore_start(pid, started):
     """For jobs whose start is nobody's business."""
 
 
-@pytest.fixture
+@fixture
 def bench(tmp_path):
     bench = Bench(tmp_path)
     yield bench
     bench.end_what_is_left()
 
 
-@pytest.fixture
+@fixture
 def hurry(monkeypatch):
     """Jobs are looked at all the time and have little grace: otherwise a test only waits longer."""
     monkeypatch.setattr(bt, "LONGEST_LOOK_S", 0.02)
     monkeypatch.setattr(bt, "GRACE_S", 0.1)
 
 
-@pytest.fixture
+@fixture
 def endless_grace(monkeypatch):
     """What does not end when it is asked to stays until something else ends it."""
     monkeypatch.setattr(bt, "LONGEST_LOOK_S", 0.02)
@@ -2793,25 +2971,25 @@ def change_limits(live, limits):
 # --- How a job ended ---
 
 
-@pytest.mark.parametrize("code", [0, 3])
+@parametrize("code", [0, 3])
 def test_a_job_that_ends_of_itself_is_completed_with_its_exit_code(bench, code):
     outcome = bench.run_one(bench.sh(f"exit {code}"))
-    assert outcome.status is bt.Status.COMPLETED
-    assert outcome.exit == bt.ExitStatus(code=code)
+    assert outcome.status is Status.COMPLETED
+    assert outcome.exit == ExitStatus(code=code)
     assert outcome.reason == ""
 
 
 def test_a_job_that_dies_of_a_signal_has_failed_and_no_exit_code(bench):
     outcome = bench.run_one(bench.sh("kill -SEGV $$"))
-    assert outcome.status is bt.Status.FAILED
-    assert outcome.exit == bt.ExitStatus(signal="SIGSEGV")
+    assert outcome.status is Status.FAILED
+    assert outcome.exit == ExitStatus(signal="SIGSEGV")
     assert "SIGSEGV" in outcome.reason
 
 
 def test_a_job_over_its_time_is_a_timeout_that_tells_the_limit(bench):
-    outcome = bench.run_one(bench.sh("SLEEP", timeout=0.2))
-    assert outcome.status is bt.Status.TIMEOUT
-    assert outcome.exit == bt.ExitStatus(signal="SIGTERM")
+    outcome = bench.run_one(bench.sh("exec SLEEP", timeout=0.2))
+    assert outcome.status is Status.TIMEOUT
+    assert outcome.exit == ExitStatus(signal="SIGTERM")
     assert "0.2 s" in outcome.reason
     assert outcome.usage.wall_s >= 0.2
 
@@ -2822,7 +3000,7 @@ def test_a_signal_that_somebody_sends_to_one_job_is_a_failure(bench):
         os.kill(live.leader.pid, signal.SIGKILL)
 
     outcome = bench.run_one(bench.sh("exec SLEEP"), during=shoot)
-    assert outcome.status is bt.Status.FAILED
+    assert outcome.status is Status.FAILED
     assert outcome.exit.signal == "SIGKILL"
 
 
@@ -2836,7 +3014,7 @@ def test_a_signal_that_the_whole_batch_gets_is_an_interruption(bench):
         supervisor.interrupt("the system goes down")
 
     outcome = bench.run_one(bench.sh("exec SLEEP"), during=shoot)
-    assert outcome.status is bt.Status.INTERRUPTED
+    assert outcome.status is Status.INTERRUPTED
     assert outcome.exit.signal == "SIGTERM"
     assert outcome.reason == "the system goes down"
 
@@ -2854,11 +3032,11 @@ def test_the_kernels_out_of_memory_killer_is_named(bench, monkeypatch):
         os.kill(live.leader.pid, signal.SIGKILL)
 
     outcome = bench.run_one(bench.sh("exec SLEEP"), during=strike)
-    assert outcome.status is bt.Status.MEMORY_LIMIT
+    assert outcome.status is Status.MEMORY_LIMIT
     assert "out-of-memory killer" in outcome.reason
 
 
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
+@parametrize("code", [errno.EMFILE, errno.ENFILE])
 def test_without_a_descriptor_to_ask_there_was_no_out_of_memory_kill(monkeypatch, code):
     def refuse():
         raise OSError(code, os.strerror(code))
@@ -2873,9 +3051,9 @@ def test_an_exit_status_that_somebody_else_took_is_a_failure(bench):
     def take(pid, started):
         os.waitpid(pid, 0)
 
-    with bt.Supervisor(bench.batch_id) as supervisor:
+    with Supervisor(bench.batch_id) as supervisor:
         outcome = asyncio.run(supervisor.run(bench.sh("exit 0"), take))
-    assert outcome.status is bt.Status.FAILED
+    assert outcome.status is Status.FAILED
     assert outcome.exit is None
     assert "exit status was lost" in outcome.reason
 
@@ -2885,7 +3063,7 @@ def run_unseen(bench, job, seconds_ago=0.0):
 
     It is made to look as if job and end were so many seconds ago.
     """
-    with bt.Supervisor(bench.batch_id) as supervisor:
+    with Supervisor(bench.batch_id) as supervisor:
 
         def wait_and_age(pid, started):
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
@@ -2903,16 +3081,16 @@ needs_waitid = pytest.mark.skipif(not hasattr(os, "waitid"), reason="needs os.wa
 @needs_waitid
 def test_what_ended_unseen_and_wrote_in_time_is_completed(bench):
     outcome = run_unseen(bench, bench.sh("echo summary", timeout=3600), seconds_ago=7200)
-    assert outcome.status is bt.Status.COMPLETED
-    assert outcome.exit == bt.ExitStatus(0)
+    assert outcome.status is Status.COMPLETED
+    assert outcome.exit == ExitStatus(0)
     assert outcome.usage.wall_s < 3600
 
 
 @needs_waitid
 def test_what_ended_unseen_and_wrote_nothing_may_have_run_into_its_limit(bench):
     outcome = run_unseen(bench, bench.sh("exit 0", timeout=3600), seconds_ago=7200)
-    assert outcome.status is bt.Status.TIMEOUT
-    assert outcome.exit == bt.ExitStatus(0)
+    assert outcome.status is Status.TIMEOUT
+    assert outcome.exit == ExitStatus(0)
 
 
 def hoarder_above_us(bench, mb=100, **limits):
@@ -2929,8 +3107,8 @@ def hoarder_above_us(bench, mb=100, **limits):
 def test_what_ended_unseen_is_held_to_its_memory_by_its_own_peak(bench):
     job, _ = hoarder_above_us(bench, memory=50)
     outcome = run_unseen(bench, job, seconds_ago=10)
-    assert outcome.status is bt.Status.MEMORY_LIMIT
-    assert outcome.exit == bt.ExitStatus(0)
+    assert outcome.status is Status.MEMORY_LIMIT
+    assert outcome.exit == ExitStatus(0)
 
 
 # --- Starting a job ---
@@ -2974,12 +3152,15 @@ def test_a_child_inherits_no_descriptor_but_its_logs(bench):
 
 @needs_linux
 def test_a_child_has_no_signal_blocked_or_ignored(bench):
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = {}
+    for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGRTMAX):
+        before[number] = signal.signal(number, signal.SIG_IGN)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     try:
         said = said_by(bench, "grep -E 'Sig(Blk|Ign)' /proc/self/status")
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     blocked, ignored = re.findall(r"Sig\w+:\s*(\w+)", said)
     # The higher bits are those of glibc's own signals.
@@ -3005,25 +3186,25 @@ def test_a_job_has_a_directory_of_its_own(bench, monkeypatch):
     folder.mkdir()
     monkeypatch.setattr(os, "chdir", refuse)
     job = bench.job("/bin/pwd", "-P", cwd=str(folder))
-    assert bench.run_one(job).exit == bt.ExitStatus(0)
+    assert bench.run_one(job).exit == ExitStatus(0)
     assert bench.out(job) == f"{folder.resolve()}\n"
 
 
 def test_a_program_that_is_missed_by_the_shell_that_changes_the_directory(bench):
     # Where PATH has a folder that is closed to us, it could be in there: that is another code.
     job = bench.job("no-such-prover")._replace(env={"PATH": "/usr/bin:/bin"})
-    assert bench.run_one(job).exit == bt.ExitStatus(127)
+    assert bench.run_one(job).exit == ExitStatus(127)
     assert "no-such-prover" in Path(job.stderr).read_text()
 
 
 def assert_not_started(outcome, reason):
-    assert outcome.status is bt.Status.FAILED
+    assert outcome.status is Status.FAILED
     assert outcome.exit is None
     assert outcome.reason.startswith("could not start ")
     assert reason in outcome.reason
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "command, reason",
     [
         (["no-such-prover"], "no such program"),
@@ -3038,7 +3219,7 @@ def test_a_command_that_cannot_be_started_fails_with_a_reason(bench, command, re
     assert_not_started(bench.run_one(job), reason)
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "text, mode, reason",
     [
         ("#!/no/such\n", 0o755, "its interpreter (#! line) or loader is missing"),
@@ -3068,7 +3249,7 @@ def test_without_a_folder_for_its_log_a_job_fails(bench):
     assert_not_started(bench.run_one(job), f"its log {job.stdout} can't be written")
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "code, reason",
     [
         (errno.EAGAIN, "no more processes allowed"),
@@ -3088,11 +3269,11 @@ def test_a_command_is_looked_for_on_the_path_of_the_child(bench):
     job = bench.job("only-there", cwd=os.getcwd())
     environment = {**ENV, "PATH": str(bench.folder)}
     outcome = bench.run_one(job._replace(env=environment))
-    assert outcome.exit == bt.ExitStatus(7)
+    assert outcome.exit == ExitStatus(7)
     assert_not_started(bench.run_one(job), "there is no such program")
 
 
-@pytest.fixture
+@fixture
 def no_setsid(monkeypatch):
     """A Python that was built where posix_spawn made no sessions."""
 
@@ -3106,8 +3287,8 @@ def test_without_sessions_of_posix_spawn_jobs_run_as_well(bench, no_setsid):
     script = "echo out; echo err >&2; cat; ps -o sid= -p $$; echo $$; SLEEP & exit 3"
     job = bench.sh(script)
     outcome = bench.run_one(job)
-    assert outcome.status is bt.Status.COMPLETED
-    assert outcome.exit == bt.ExitStatus(3)
+    assert outcome.status is Status.COMPLETED
+    assert outcome.exit == ExitStatus(3)
     printed, session, pid = bench.out(job).split()
     assert printed == "out"
     assert session == pid, "it leads a session of its own"
@@ -3119,15 +3300,15 @@ def test_without_sessions_of_posix_spawn_limits_hold(bench, no_setsid):
     late = bench.sh("SLEEP", timeout=0.2)
     missing = bench.job("no-such-prover", cwd=os.getcwd())
     timed_out, failed = bench.run(late, missing)
-    assert timed_out.status is bt.Status.TIMEOUT
+    assert timed_out.status is Status.TIMEOUT
     assert_not_started(failed, "there is no such program")
 
 
 def test_a_job_that_cannot_be_started_harms_no_other(bench):
     missing = bench.job("no-such-prover", cwd=os.getcwd())
     failed, completed = bench.run(missing, bench.sh("true"))
-    assert failed.status is bt.Status.FAILED
-    assert completed.status is bt.Status.COMPLETED
+    assert failed.status is Status.FAILED
+    assert completed.status is Status.COMPLETED
 
 
 def test_a_prover_deleted_while_running_ends_well_and_is_missed_later(bench):
@@ -3148,12 +3329,13 @@ TREES = {
 }
 
 
-@pytest.mark.parametrize("name", TREES)
+@takes_long
+@parametrize("name", TREES)
 def test_run_returns_from_a_timeout_when_the_whole_tree_is_gone(bench, hurry, name):
     script, sleepers = TREES[name]
     complete = limited_once(lambda live: len(bench.left()) == sleepers)
     outcome = bench.run_one(bench.sh(script), during=complete)
-    assert outcome.status is bt.Status.TIMEOUT
+    assert outcome.status is Status.TIMEOUT
     assert outcome.unkillable == ()
     assert bench.left_at_return == []
 
@@ -3171,7 +3353,7 @@ def test_a_timeout_ends_a_tree_that_is_stopped(bench, hurry):
     child_is_a_sleeper = "until ps -o args= -p $! | grep -q ^sleep; do :; done"
     stop = "kill -STOP $!; kill -STOP $$"
     job = bench.sh(f"SLEEP & {child_is_a_sleeper}; {stop}")
-    assert bench.run_one(job, during=limited_once(all_stopped)).status is bt.Status.TIMEOUT
+    assert bench.run_one(job, during=limited_once(all_stopped)).status is Status.TIMEOUT
     assert bench.left_at_return == []
 
 
@@ -3189,8 +3371,8 @@ exec_sleeper({env})
 
 
 @needs_linux
-@pytest.mark.parametrize("env", ["os.environ", "{}"], ids=["our environment", "an empty one"])
-@pytest.mark.parametrize("seen", [True, False], ids=["seen", "unseen"])
+@parametrize("env", ["os.environ", "{}"], ids=["our environment", "an empty one"])
+@parametrize("seen", [True, False], ids=["seen", "unseen"])
 def test_a_daemon_left_behind_is_ended(bench, env, seen):
     """Also one that is in a session of its own, beside another job."""
 
@@ -3202,7 +3384,7 @@ def test_a_daemon_left_behind_is_ended(bench, env, seen):
     daemon = bench.py(DAEMON.format(env=env))
     other = bench.sh("until [ -e go ]; do sleep 0.02; done")
     outcomes = bench.run(daemon, other, during=go)
-    assert [outcome.status for outcome in outcomes] == [bt.Status.COMPLETED] * 2
+    assert [outcome.status for outcome in outcomes] == [Status.COMPLETED] * 2
 
 
 def test_closing_its_outputs_ends_nothing(bench, hurry):
@@ -3217,7 +3399,7 @@ def test_closing_its_outputs_ends_nothing(bench, hurry):
         "exec >&- 2>&- <&-; : > closed; until [ -e go ]; do sleep 0.02; done 2> new; exit 7"
     )
     outcome = bench.run_one(job, during=look)
-    assert outcome.status is bt.Status.COMPLETED
+    assert outcome.status is Status.COMPLETED
     assert outcome.exit.code == 7
 
 
@@ -3240,7 +3422,7 @@ while True:
 
 
 @needs_linux
-@pytest.mark.parametrize(
+@parametrize(
     "script, sleepers",
     [(FORK_64_SLEEPERS, 64), (FORK_SLEEPERS_WITHOUT_END, 10)],
     ids=["at once", "without end"],
@@ -3248,7 +3430,7 @@ while True:
 def test_a_storm_of_forks_is_outrun(bench, hurry, script, sleepers):
     storm = limited_once(lambda live: len(bench.left()) >= sleepers)
     outcome = bench.run_one(bench.py(script), during=storm)
-    assert outcome.status is bt.Status.TIMEOUT
+    assert outcome.status is Status.TIMEOUT
     assert outcome.unkillable == ()
 
 
@@ -3256,7 +3438,7 @@ def test_a_storm_of_forks_is_outrun(bench, hurry, script, sleepers):
 def test_what_goes_from_pid_to_pid_is_outrun(bench, monkeypatch):
     monkeypatch.setattr(bt, "UNKILLABLE_S", RUN_S)
     outcome = bench.run_one(bench.py(GO_FROM_PID_TO_PID))
-    assert outcome.status is bt.Status.COMPLETED
+    assert outcome.status is Status.COMPLETED
     assert outcome.unkillable == ()
 
 
@@ -3269,7 +3451,7 @@ def test_an_interrupt_lets_a_job_end_by_itself(bench, endless_grace):
 
     polite = bench.sh("trap 'exit 5' TERM; SLEEP & echo ready; while :; do wait; done")
     outcome = bench.run_one(polite, during=stop)
-    assert outcome.status is bt.Status.INTERRUPTED
+    assert outcome.status is Status.INTERRUPTED
     assert outcome.exit.code == 5
     assert outcome.reason == "stopped by SIGINT"
 
@@ -3282,7 +3464,7 @@ def test_an_interrupt_at_once_cuts_the_grace_short(bench, endless_grace):
         supervisor.interrupt("stopped by SIGINT", at_once=True)
 
     outcome = bench.run_one(bench.sh("trap '' TERM; echo ready; SLEEP"), during=stop)
-    assert outcome.status is bt.Status.INTERRUPTED
+    assert outcome.status is Status.INTERRUPTED
     assert outcome.exit.signal == "SIGKILL"
 
 
@@ -3294,7 +3476,7 @@ def test_stop_ends_one_job_and_no_other(bench):
 
     jobs = [bench.sh("exec SLEEP"), bench.sh("exec SLEEP")]
     one, two = bench.run(*jobs, during=stop)
-    assert one.status is bt.Status.INTERRUPTED
+    assert one.status is Status.INTERRUPTED
     assert one.reason == "another variant was faster"
     assert two.reason == "enough"
 
@@ -3303,10 +3485,10 @@ def test_after_an_interrupt_nothing_is_started(bench):
     def refuse(pid, started):
         raise AssertionError("it was started")
 
-    with bt.Supervisor(bench.batch_id) as supervisor:
+    with Supervisor(bench.batch_id) as supervisor:
         supervisor.interrupt("enough")
         outcome = asyncio.run(supervisor.run(bench.sh("SLEEP"), refuse))
-    assert outcome.status is bt.Status.INTERRUPTED
+    assert outcome.status is Status.INTERRUPTED
     assert outcome.exit is None
     assert outcome.reason == "enough"
 
@@ -3321,10 +3503,10 @@ def test_what_cannot_be_killed_is_given_up_and_told(bench, hurry, monkeypatch):
         return await running, bench.left()
 
     monkeypatch.setattr(bt, "UNKILLABLE_S", 0.1)
-    with bt.Supervisor(bench.batch_id) as supervisor, monkeypatch.context() as patch:
+    with Supervisor(bench.batch_id) as supervisor, monkeypatch.context() as patch:
         patch.setattr(bt, "send_signal", send_in_vain)
         outcome, left = asyncio.run(main(supervisor))
-    assert outcome.status is bt.Status.COMPLETED
+    assert outcome.status is Status.COMPLETED
     assert outcome.unkillable == tuple(left)
     assert f"processes {left[0]} can't be killed" in outcome.reason
 
@@ -3333,7 +3515,7 @@ def test_an_exception_at_the_start_leaves_nothing_behind(bench):
     def refuse(pid, started):
         raise RuntimeError("journal full")
 
-    with pytest.raises(RuntimeError), bt.Supervisor(bench.batch_id) as supervisor:
+    with pytest.raises(RuntimeError), Supervisor(bench.batch_id) as supervisor:
         asyncio.run(supervisor.run(bench.sh("setsid SLEEP & SLEEP"), refuse))
     assert bench.left() == []
 
@@ -3345,7 +3527,7 @@ def test_a_job_that_is_cancelled_leaves_nothing_behind(bench):
         await until_async(lambda: len(bench.left()) == 2)
         running.cancel()
 
-    with bt.Supervisor(bench.batch_id) as supervisor:
+    with Supervisor(bench.batch_id) as supervisor:
         asyncio.run(cancel(supervisor))
         assert not supervisor.live
     assert bench.left() == []
@@ -3376,7 +3558,7 @@ def test_without_a_free_descriptor_a_job_waits_to_be_looked_after(bench, monkeyp
     monkeypatch.setattr(bt.ProcessFinder, "tree_of", tree_of)
     job = bench.sh("SLEEP & until [ -e go ]; do sleep 0.02; done; exit 6")
     outcome = bench.run_one(job, during=starve)
-    assert outcome.status is bt.Status.COMPLETED
+    assert outcome.status is Status.COMPLETED
     assert outcome.exit.code == 6
 
 
@@ -3412,7 +3594,7 @@ def test_suspended_time_does_not_count(bench, monkeypatch):
 
     job = bench.sh("until [ -e awake ]; do sleep 0.02; done", timeout=3600)
     outcome = bench.run_one(job, during=nap)
-    assert outcome.status is bt.Status.COMPLETED
+    assert outcome.status is Status.COMPLETED
     assert outcome.usage.wall_s < 3600
 
 
@@ -3518,7 +3700,7 @@ os.wait()
         memory=250,
     )
     outcome = bench.run_one(job, during=look)
-    assert outcome.status is bt.Status.COMPLETED
+    assert outcome.status is Status.COMPLETED
     assert 150 < outcome.usage.peak_mb < 250
 
 
@@ -3554,19 +3736,19 @@ def test_a_hog_is_ended_at_the_first_look_that_sees_it_over_its_limit(bench, hur
 
     os.mkfifo(bench.folder / "fifo")
     outcome = bench.run_one(bench.py(HOG, memory=250), during=feed)
-    assert outcome.status is bt.Status.MEMORY_LIMIT
+    assert outcome.status is Status.MEMORY_LIMIT
     assert outcome.exit.signal == "SIGKILL"
     assert "its limit is 250 MB" in outcome.reason
     assert 250 < outcome.usage.peak_mb < 250 + 40
 
 
 @needs_linux
-@pytest.mark.parametrize("free_mb", [1, 1024, 16 * 1024])
+@parametrize("free_mb", [1, 1024, 16 * 1024])
 def test_the_next_look_comes_before_the_fastest_hog_is_far_over_its_limit(bench, free_mb):
     async def look(supervisor):
         (live,) = supervisor.live.values()
         live.usage.rss_mb = 100
-        change_limits(live, bt.Limits(1, 100 + free_mb, RUN_S))
+        change_limits(live, Limits(1, 100 + free_mb, RUN_S))
         pause_s = bt.seconds_to_limit(live, age_s=0)
         supervisor.interrupt("enough")
         assert pause_s >= bt.CLOSEST_LOOK_S
@@ -3580,7 +3762,7 @@ def test_the_next_look_comes_before_the_fastest_hog_is_far_over_its_limit(bench,
 def test_the_memory_limit_is_the_whole_trees(bench, hurry):
     grow = "os.setsid(); x = b'1' * (100 << 20); wait_for('ever')"
     outcome = bench.run_one(bench.py(THREE_CHILDREN.format(grow), memory=250))
-    assert outcome.status is bt.Status.MEMORY_LIMIT
+    assert outcome.status is Status.MEMORY_LIMIT
 
 
 def test_the_memory_limit_holds_in_the_grace_of_a_timeout(bench, endless_grace):
@@ -3599,7 +3781,7 @@ while True: signal.pause()
     )
     ready = limited_once(lambda live: "ready" in bench.out(live.job))
     outcome = bench.run_one(job, during=ready)
-    assert outcome.status is bt.Status.TIMEOUT
+    assert outcome.status is Status.TIMEOUT
     assert outcome.exit.signal == "SIGTERM"
 
 
@@ -3634,7 +3816,7 @@ def test_children_of_a_process_that_is_hidden_from_us(monkeypatch):
 # --- Logs that are too long ---
 
 
-@pytest.fixture
+@fixture
 def small_logs(monkeypatch):
     """Logs are cut above 1 MB, to a head and a tail of a quarter each."""
     monkeypatch.setattr(bt, "LOG_CAP", 1 << 20)
@@ -3740,7 +3922,7 @@ class Driver:
         self.watchdog = self.read_told()[0][2]
         host, boot = bt.host_id()
         self.starts = [
-            bt.Started((), "j", 1, pid, started, host, boot) for pid, started, _ in self.read_told()
+            Started((), "j", 1, pid, started, host, boot) for pid, started, _ in self.read_told()
         ]
 
     def drive(self):
@@ -3748,7 +3930,7 @@ class Driver:
         os.setsid()
         handle = os.open(self.lock, os.O_RDWR | os.O_CREAT)
         fcntl.flock(handle, fcntl.LOCK_EX)
-        with bt.Supervisor(self.bench.batch_id, handle) as supervisor:
+        with Supervisor(self.bench.batch_id, handle) as supervisor:
 
             def tell(pid, started):
                 with self.told.open("a") as file:
@@ -3814,7 +3996,7 @@ def test_a_driver_that_ends_well_frees_its_lock(bench):
 
 
 @needs_linux
-@pytest.mark.parametrize(
+@parametrize(
     "script, sleepers",
     [
         ("exec SLEEP", 1),
@@ -3849,7 +4031,7 @@ def test_a_later_run_ends_no_stranger_with_the_pid_of_a_prover(bench):
     stranger = subprocess.Popen(["sleep", bench.token], env=env)
     host, boot = bt.host_id()
     earlier = bt.process_start(stranger.pid) - 1
-    reused = bt.Started((), "j", 1, stranger.pid, earlier, host, boot)
+    reused = Started((), "j", 1, stranger.pid, earlier, host, boot)
     try:
         assert bt.end_survivors(bench.batch_id, [reused]) == []
         assert stranger.poll() is None
@@ -3870,7 +4052,7 @@ def test_a_later_run_takes_neither_itself_nor_its_ancestors_for_survivors():
 # --- Starting a prover ---
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "says, told",
     [
         ("echo ls 9.1", "'fake' is not known to be a Tamarin: its answer is 'ls 9.1'"),
@@ -3935,7 +4117,7 @@ def test_tamarin_rs_gets_its_own_cores_option(lab):
 
 def a_prover(version="1.11.0", flavour=bt.Flavour.TAMARIN_PROVER, **fields):
     """A prover that has told its version."""
-    prover = bt.Prover("p", ("tamarin-prover",), **fields)
+    prover = Prover("p", ("tamarin-prover",), **fields)
     prover.flavour = flavour
     prover.version = version
     return prover
@@ -3963,7 +4145,7 @@ def test_a_prover_that_nobody_knows_goes_by_its_own_name(lab):
 OUTPUTS = bt.result_files("/results", "i")
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "version, writes",
     [
         ("1.4.1", False),
@@ -3999,12 +4181,12 @@ KILLED = "kill -9 $$"
 TOO_LONG = "sleep 600"
 
 
-@pytest.mark.parametrize("end", [KILLED, TOO_LONG])
+@parametrize("end", [KILLED, TOO_LONG])
 def test_a_prover_that_does_not_come_to_its_version_stops_all_before_it_begins(
     lab, monkeypatch, end
 ):
     """What it said so far would count as another prover: all its results would be proven anew."""
-    monkeypatch.setattr(bt, "VERSION_LIMITS", bt.Limits(1, 4096, 0.2))
+    monkeypatch.setattr(bt, "VERSION_LIMITS", Limits(1, 4096, 0.2))
     lab.prover("")
     lab.write("fake.sh", f"#!/bin/sh\necho tamarin-prover 1.11.0\n{end}\n", 0o755)
     lab.recipe()
@@ -4023,7 +4205,7 @@ def test_a_command_is_looked_for_where_the_prover_will_look(lab):
     lab.run("run recipe.json", code=0)
 
 
-@pytest.fixture
+@fixture
 def no_locale(monkeypatch):
     """There is no locale in the environment."""
     for name in list(os.environ):
@@ -4038,13 +4220,13 @@ def test_a_child_gets_a_utf8_locale(lab, no_locale):
     assert "UTF-8" in lab.read("locale")
 
 
-@pytest.mark.parametrize("name, value", [("LC_ALL", "C"), ("LANG", "POSIX"), ("LC_CTYPE", "de_DE")])
+@parametrize("name, value", [("LC_ALL", "C"), ("LANG", "POSIX"), ("LC_CTYPE", "de_DE")])
 def test_a_locale_that_is_not_utf8_is_replaced(monkeypatch, no_locale, name, value):
     monkeypatch.setenv(name, value)
     assert bt.prover_environment(a_prover())["LC_ALL"].endswith(".UTF-8")
 
 
-@pytest.fixture
+@fixture
 def locales(tmp_path, monkeypatch):
     """Sets the locales that `locale -a` tells of; None: there is no such program."""
 
@@ -4060,7 +4242,7 @@ def locales(tmp_path, monkeypatch):
     bt.utf8_locales.cache_clear()
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "there, asked, given",
     [
         ("C C.utf8 POSIX en_US.utf8", "C", "C.UTF-8"),
@@ -4077,8 +4259,8 @@ def test_a_child_gets_a_locale_that_is_there(monkeypatch, no_locale, locales, th
     assert bt.prover_environment(a_prover())["LC_ALL"] == given
 
 
-@pytest.mark.parametrize("there", ["C C.utf8 de_DE.utf8", "C", None])
-@pytest.mark.parametrize("name", ["LC_ALL", "LC_CTYPE", "LANG"])
+@parametrize("there", ["C C.utf8 de_DE.utf8", "C", None])
+@parametrize("name", ["LC_ALL", "LC_CTYPE", "LANG"])
 def test_a_locale_of_utf8_stays(monkeypatch, no_locale, locales, name, there):
     locales(there)
     monkeypatch.setenv(name, "de_DE.utf8")
@@ -4135,7 +4317,7 @@ NO_TRACES = [
 ]
 
 
-@pytest.mark.parametrize("text", NO_TRACES, ids=range(len(NO_TRACES)))
+@parametrize("text", NO_TRACES, ids=range(len(NO_TRACES)))
 def test_json_that_holds_no_graphs_is_left_as_it_is(lab, text):
     lab.write("own.json", text)
     lab.prover('cp own.json "$JSON"; ' + VERIFY)
@@ -4145,7 +4327,7 @@ def test_json_that_holds_no_graphs_is_left_as_it_is(lab, text):
     assert trace.read_text() == text
 
 
-@pytest.mark.parametrize("indent", [None, 1])
+@parametrize("indent", [None, 1])
 def test_a_graph_is_found_whatever_stands_in_it(indent):
     label = {"jgLabel": 'o"n\\e'}
     odd = {"x": '"]}{[', "deeper": {"jgLabel": "two", "graphs": [[{}]]}, **label, "y": [{"z": []}]}
@@ -4224,7 +4406,7 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("name", LIES)
+@parametrize("name", LIES)
 def test_never_a_verdict_that_was_not_printed(lab, name):
     body, status, reason = LIES[name]
     lab.prover(body)
@@ -4255,7 +4437,7 @@ def read_summary(folder, *lines):
     return bt.read_output(str(folder / "out"), str(folder / "none"))
 
 
-EXIT_0 = bt.Outcome(bt.Status.COMPLETED, exit=bt.ExitStatus(0))
+EXIT_0 = Outcome(Status.COMPLETED, exit=ExitStatus(0))
 
 
 # lib/theory/src/Theory/Proof.hs (1.11.0) has these texts; "|" stands before the verdict and steps
@@ -4273,7 +4455,7 @@ LINES_OF_ONE_LEMMA = """
 """
 
 
-@pytest.mark.parametrize("row", LINES_OF_ONE_LEMMA.splitlines()[1:])
+@parametrize("row", LINES_OF_ONE_LEMMA.splitlines()[1:])
 def test_a_line_of_the_summary_is_read(tmp_path, row):
     line, _, wanted = row.partition("|")
     verdict, steps = wanted.split()
@@ -4286,7 +4468,7 @@ def test_a_line_of_the_summary_is_read(tmp_path, row):
     assert len(result.lemmas) == 1
 
 
-@pytest.mark.parametrize("verdict, steps", [("falsified - found trace", 4), ("verified", 383)])
+@parametrize("verdict, steps", [("falsified - found trace", 4), ("verified", 383)])
 def test_the_line_of_an_equivalence_is_read(tmp_path, verdict, steps):
     output = read_summary(tmp_path, f"  DiffLemma:  one : {verdict} ({steps} steps)")
     result = bt.judge(a_plan(trait="diff"), EXIT_0, output, "")
@@ -4301,9 +4483,7 @@ LEFT_VERIFIED = "  LHS :  one (all-traces): verified (5 steps)"
 LEFT_FALSIFIED = "  LHS :  one (all-traces): falsified - found trace (5 steps)"
 
 
-@pytest.mark.parametrize(
-    "left, verdict", [(LEFT_VERIFIED, "verified"), (LEFT_FALSIFIED, "falsified")]
-)
+@parametrize("left, verdict", [(LEFT_VERIFIED, "verified"), (LEFT_FALSIFIED, "falsified")])
 def test_of_two_sides_the_worse_decides(tmp_path, left, verdict):
     result = bt.judge(BOTH_SIDES, EXIT_0, read_summary(tmp_path, RIGHT_VERIFIED, left), "")
     assert result.verdict == verdict
@@ -4323,7 +4503,7 @@ def test_one_side_alone_is_no_verdict(tmp_path):
 
 def test_no_verdict_for_a_prover_of_which_nobody_knows_how_it_ended(tmp_path):
     output = read_summary(tmp_path, "  one (all-traces): verified (7 steps)")
-    result = bt.judge(a_plan(), bt.Outcome(bt.Status.COMPLETED), output, "")
+    result = bt.judge(a_plan(), Outcome(Status.COMPLETED), output, "")
     assert result.status == "failed"
     assert result.verdict is None
     assert result.reason == "its exit status is not known"
@@ -4442,9 +4622,9 @@ def judge_real_run(name, lemma):
     """The result of a run in ../shared/transcripts, as one of that lemma."""
     folder = TRANSCRIPTS / name
     code = json.loads((folder / "run.json").read_text())["exit_code"]
-    ended = bt.ExitStatus(code=code)
+    ended = ExitStatus(code=code)
     if code < 0:
-        ended = bt.ExitStatus(signal=signal.Signals(-code).name)
+        ended = ExitStatus(signal=signal.Signals(-code).name)
     stdout, stderr = str(folder / "stdout"), str(folder / "stderr")
     output = bt.read_output(stdout, stderr)
     lines = [line for line in output.lines if line.name == lemma]
@@ -4452,12 +4632,12 @@ def judge_real_run(name, lemma):
     plan = a_plan(lemma=lemma, sides=sides)
     if lemma == "Observational_equivalence":
         plan = bt.replace(plan, trait="diff")
-    outcome = bt.Outcome(bt.Status.COMPLETED, exit=ended)
+    outcome = Outcome(Status.COMPLETED, exit=ended)
     return bt.judge(plan, outcome, output, str(folder / "out.spthy"))
 
 
 @needs_transcripts
-@pytest.mark.parametrize("row", REAL_RUNS.strip().splitlines(), ids=lambda row: row.split()[0])
+@parametrize("row", REAL_RUNS.strip().splitlines(), ids=lambda row: row.split()[0])
 def test_real_runs_are_read_right(row):
     name, lemma, status, verdict, steps = row.split()
     result = judge_real_run(name, lemma)
@@ -4471,7 +4651,7 @@ def test_real_runs_are_read_right(row):
 # --- Phases ---
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "log, phase",
     [
         ("maude tool: 'maude'\n", ""),
@@ -4499,7 +4679,7 @@ SAID_CLOSED = "[Theory T] Theory closed\n"
 SAID_DONE = SAID_CLOSED + "[Saturating Sources] Step 1 (Max 5)\n[Saturating Sources] Done\n"
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "log, load_s",
     [
         ("", None),
@@ -4576,7 +4756,7 @@ def read_as_theories(folder, text):
         try:
             bt.read_evidence([str(path)], lambda message: None)
             theory = bt.load_theory(str(path))
-        except bt.InputError:
+        except InputError:
             continue
         assert theory.digest
         assert theory.splits_for_sure in (True, False)
@@ -4591,8 +4771,8 @@ def reading_s(folder, read, piece, size):
     return time.process_time() - begun
 
 
-@pytest.mark.parametrize("read", [read_as_prover_output, read_as_theories])
-@pytest.mark.parametrize("piece", [" ", "\t \n", *REPEATED.strip("\n").split("|")])
+@parametrize("read", [read_as_prover_output, read_as_theories])
+@parametrize("piece", [" ", "\t \n", *REPEATED.strip("\n").split("|")])
 def test_reading_takes_time_in_proportion(tmp_path, read, piece):
     """Eight times the text, eight times the time; what is quadratic needs 64 times as much.
 
@@ -4911,7 +5091,7 @@ def conditions_of(theory, options=(), **known):
     return told
 
 
-@pytest.mark.parametrize("text, wanted", cases(TOUCHED_THEORIES))
+@parametrize("text, wanted", cases(TOUCHED_THEORIES))
 def test_a_known_problem_touches_what_meets_its_condition_and_nothing_near(load, text, wanted):
     told = conditions_of(load(text))
     # Of the parts of an accountability lemma the first stands for all.
@@ -4920,7 +5100,7 @@ def test_a_known_problem_touches_what_meets_its_condition_and_nothing_near(load,
     assert len(others) in (0, 6)
 
 
-@pytest.mark.parametrize("text, wanted", cases(TOUCHED_DIFF_THEORIES))
+@parametrize("text, wanted", cases(TOUCHED_DIFF_THEORIES))
 def test_a_known_problem_of_diff_mode_touches_what_meets_its_condition(load, text, wanted):
     assert conditions_of(load(text, diff=True)) == set(wanted.split())
 
@@ -4934,7 +5114,7 @@ def touched_theories():
                 yield pytest.param(text, bool(diff), id=case.id)
 
 
-@pytest.mark.parametrize("text, diff", list(touched_theories()))
+@parametrize("text, diff", list(touched_theories()))
 def test_what_does_not_count_meets_no_condition(load, text, diff):
     for begin, end in (("/*", "*/"), ("#ifdef NEVER", "#endif"), ("end", "")):
         assert conditions_of(load(f"{begin}\n{text}\n{end}", diff=diff)) == set()
@@ -4951,7 +5131,7 @@ WITH_EQUATIONS = "builtins: signing"
 WITHOUT_EQUATIONS = "builtins: hashing, multiset"
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "text, options, is_met",
     [
         (WITH_EQUATIONS, ["--partial-evaluation=Verbose"], True),
@@ -4966,7 +5146,7 @@ def test_partial_evaluation_matters_where_there_are_equations(load, text, option
     assert told == ({"partial-evaluation"} if is_met else set())
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "options, timed_out, is_met",
     [
         ((), True, True),
@@ -5018,7 +5198,7 @@ EXPOSURES = {
 }
 
 
-@pytest.mark.parametrize("line", AFFECTED.strip().splitlines())
+@parametrize("line", AFFECTED.strip().splitlines())
 def test_who_has_a_known_problem(line):
     flavour, version, *wanted = line.split()
     told = []
@@ -5051,7 +5231,7 @@ def test_the_table_says_what_was_read_of_the_problems():
 
 def complaints(lab, name="recipe.json", here="."):
     """All that is wrong with a recipe, as users read it; nothing is run."""
-    with pytest.raises(bt.InputError) as caught:
+    with pytest.raises(InputError) as caught:
         plan_recipe(lab, name, here)
     return str(caught.value)
 
@@ -5070,7 +5250,7 @@ def change_recipe(lab, changes):
     path.write_text(json.dumps(recipe, indent=2))
 
 
-@pytest.fixture
+@fixture
 def one_lemma(lab):
     """A lab with a good recipe that proves lemma `one`."""
     lab.prover(VERIFY)
@@ -5115,7 +5295,7 @@ tasks.task.lemmas.1.expect = "falsified"
 """
 
 
-@pytest.fixture
+@fixture
 def two_and_three(lab):
     """The plans of two lemmas, of which the second says all anew that its task says."""
     lab.prover(VERIFY)
@@ -5127,14 +5307,14 @@ def two_and_three(lab):
 def test_a_lemma_inherits_what_its_task_says(two_and_three):
     two, _ = two_and_three
     assert two.options == ("--bound=9",)
-    assert two.limits == bt.Limits(2, 3072, 500)
+    assert two.limits == Limits(2, 3072, 500)
     assert two.expect == "verified"
 
 
 def test_a_lemma_overrides_what_its_task_says(two_and_three):
     _, three = two_and_three
     assert three.options == ()
-    assert three.limits == bt.Limits(2, 3072, 70)
+    assert three.limits == Limits(2, 3072, 70)
     assert three.expect == "falsified"
 
 
@@ -5185,7 +5365,7 @@ OVERLAPS = """
 """
 
 
-@pytest.mark.parametrize("text, wanted", cases(OVERLAPS))
+@parametrize("text, wanted", cases(OVERLAPS))
 def test_what_a_pattern_sets_in_vain_is_said(lab, text, wanted):
     lab.prover(VERIFY)
     lab.recipe(lemmas=json.loads(text))
@@ -5208,7 +5388,7 @@ WITHOUT_OVERLAP = """
 """
 
 
-@pytest.mark.parametrize("text, _", cases(WITHOUT_OVERLAP))
+@parametrize("text, _", cases(WITHOUT_OVERLAP))
 def test_nothing_is_said_of_settings_that_nobody_misses(lab, text, _):
     lab.prover(VERIFY)
     lab.recipe(lemmas=json.loads(text))
@@ -5265,7 +5445,7 @@ def test_check_writes_no_recipe_where_none_is_to_be_mended(lab):
     assert not (lab.path / "new.json").exists()
 
 
-@pytest.mark.parametrize("options, wanted", [("", "--fix needs -o"), ("-o t.spthy", "--force")])
+@parametrize("options, wanted", [("", "--fix needs -o"), ("-o t.spthy", "--force")])
 def test_fix_writes_over_no_file(lab, options, wanted):
     recipe_of_prefixes(lab)
     done = lab.run(f"check recipe.json --fix {options}", code=2)
@@ -5289,7 +5469,7 @@ tasks.task.lemmas.0.resources = {"timeout": "70", "max_cores": null}
 """
 
 
-@pytest.fixture
+@fixture
 def their_plans(lab):
     """The plans of a recipe as batch-tamarin takes it."""
     lab.prover(VERIFY)
@@ -5300,8 +5480,8 @@ def their_plans(lab):
 
 def test_numbers_of_batch_tamarin_are_numbers(their_plans):
     one, two, _ = their_plans
-    assert one.limits == bt.Limits(1, 1024, 70)
-    assert two.limits == bt.Limits(1, 1024, 60)
+    assert one.limits == Limits(1, 1024, 70)
+    assert two.limits == Limits(1, 1024, 60)
 
 
 def test_null_is_as_if_it_were_not_there(their_plans):
@@ -5327,7 +5507,7 @@ def test_a_pattern_means_all_theories_that_match_in_the_order_of_their_paths(lab
     assert [plan.id for plan in plans_of(lab)] == ["g-a--one--fake", "g-b--one--fake"]
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "theory_file, wanted",
     [
         (["many/*.spthy", "!*_results.spthy"], "a b"),
@@ -5351,7 +5531,7 @@ def test_a_pattern_is_looked_for_beside_the_recipe_where_nothing_matches_here(la
     assert batch.tasks["u--one--fake"].plan.theory == "deep/u.spthy"
 
 
-@pytest.fixture
+@fixture
 def with_accountability(lab):
     """A lab whose theory has an accountability lemma, `acc`, of six parts, and another lemma."""
     test = 'test t: "Ex k #i. A(k) @ i"\n'
@@ -5532,7 +5712,7 @@ tamarin_versions.fake.options = ["other.spthy"]
 """
 
 
-@pytest.mark.parametrize("changes, wanted", cases(BAD_RECIPES))
+@parametrize("changes, wanted", cases(BAD_RECIPES))
 def test_a_bad_recipe_is_refused_with_a_reason(one_lemma, changes, wanted):
     change_recipe(one_lemma, changes)
     told = complaints(one_lemma)
@@ -5546,8 +5726,8 @@ def test_tamarin_rs_has_no_diff(one_lemma):
     recipe = bt.Recipe("recipe.json")
     provers = bt.recipe_provers(recipe)
     provers["fake"].flavour = bt.Flavour.TAMARIN_RS
-    with pytest.raises(bt.InputError, match=r"tamarin-rs \('fake'\) has no --diff"):
-        bt.plan_batch(recipe, provers, ROOM, bt.PlanOptions(), pytest.fail)
+    with pytest.raises(InputError, match=r"tamarin-rs \('fake'\) has no --diff"):
+        bt.plan_batch(recipe, provers, ROOM, PlanOptions(), pytest.fail)
 
 
 def test_an_alias_that_is_too_long_for_file_names_is_refused(one_lemma):
@@ -5600,7 +5780,7 @@ BROKEN_RECIPES = """
 """
 
 
-@pytest.mark.parametrize("text, wanted", cases(BROKEN_RECIPES))
+@parametrize("text, wanted", cases(BROKEN_RECIPES))
 def test_what_is_no_recipe_is_refused_with_its_place(lab, text, wanted):
     lab.write("recipe.json", text)
     told = complaints(lab)
@@ -5608,7 +5788,7 @@ def test_what_is_no_recipe_is_refused_with_its_place(lab, text, wanted):
         assert words in told
 
 
-@pytest.mark.parametrize("command", ["run", "check"])
+@parametrize("command", ["run", "check"])
 def test_who_runs_a_theory_is_told_of_init(lab, command):
     done = lab.run(command, "t.spthy", code=2)
     assert "t.spthy: this is a theory: batch_tamarin.py init t.spthy writes a recipe" in done.stderr
@@ -5716,7 +5896,7 @@ def test_an_output_about_two_theories_has_no_summary(tmp_path):
 INCLUDING = THEORY.replace("begin", 'begin\n#include "i.inc"\nheuristic: o "oracle"')
 
 
-@pytest.fixture
+@fixture
 def two_theories(lab):
     """A lab with two folders, of the same theory, include and oracle; a recipe stands in one."""
     lab.prover(VERIFY)
@@ -5734,7 +5914,7 @@ def test_a_relative_name_may_mean_two_files_that_are_the_same(two_theories):
     assert list(batch.tasks) == ["t--one--fake"]
 
 
-@pytest.mark.parametrize("name", ["t.spthy", "i.inc", "oracle"])
+@parametrize("name", ["t.spthy", "i.inc", "oracle"])
 def test_a_relative_name_that_means_two_theories_is_refused(two_theories, name):
     path = two_theories.path / "here" / name
     path.write_text(path.read_text().replace("A", "B"))
@@ -5745,7 +5925,7 @@ def test_a_relative_name_that_means_two_theories_is_refused(two_theories, name):
     assert f"{two_theories.path}/beside/t.spthy" in told
 
 
-@pytest.mark.parametrize("entry", [{"path": "./fake.sh"}, {"command": ["sh", "./fake.sh"]}])
+@parametrize("entry", [{"path": "./fake.sh"}, {"command": ["sh", "./fake.sh"]}])
 def test_a_relative_name_that_means_two_provers_is_refused(lab, entry):
     lab.prover(VERIFY)
     lab.write("deep/fake.sh", "#!/bin/sh\n", 0o755)
@@ -5755,7 +5935,7 @@ def test_a_relative_name_that_means_two_provers_is_refused(lab, entry):
     assert "'./fake.sh' can mean two files that differ" in told
 
 
-@pytest.fixture
+@fixture
 def two_wrappers(lab):
     """A lab whose task runs in a folder with a file that has the name of the prover's script."""
     lab.prover(VERIFY)
@@ -5799,19 +5979,17 @@ def test_a_mistyped_filter_runs_nothing(lab):
     assert not lab.results.exists()
 
 
-@pytest.fixture
+@fixture
 def three_tasks():
     """A batch of three tasks."""
-    batch = bt.Batch()
+    batch = Batch()
     for lemma in ("one", "two", "three"):
         plan = a_plan(id=f"t--{lemma}--fake", lemma=lemma)
         batch.apply(plan)
     return batch
 
 
-@pytest.mark.parametrize(
-    "patterns, wanted", rows("t--t: two three \n *--three--* t--one: one three")
-)
+@parametrize("patterns, wanted", rows("t--t: two three \n *--three--* t--one: one three"))
 def test_a_filter_is_the_beginning_of_an_id_or_a_pattern(three_tasks, patterns, wanted):
     chosen = bt.select_ids(three_tasks, patterns.split())
     assert chosen == [f"t--{lemma}--fake" for lemma in wanted.split()]
@@ -5822,12 +6000,12 @@ def test_without_a_filter_all_tasks_are_chosen(three_tasks):
 
 
 def test_each_filter_must_match_a_task(three_tasks):
-    with pytest.raises(bt.InputError, match="matches no task"):
+    with pytest.raises(InputError, match="matches no task"):
         bt.select_ids(three_tasks, ["t--two", "*--TWO--*"])
 
 
 def test_a_filter_that_is_a_lemma_gets_a_hint(three_tasks):
-    with pytest.raises(bt.InputError, match="for that lemma: -t '[*]--two--[*]'"):
+    with pytest.raises(InputError, match="for that lemma: -t '[*]--two--[*]'"):
         bt.select_ids(three_tasks, ["two"])
 
 
@@ -5842,7 +6020,7 @@ tasks.task.resources = {"max_cores": 64, "max_memory": 500}
 """
 
 
-@pytest.fixture
+@fixture
 def capped(lab):
     """What a recipe with limits above those of its batch plans, and the warnings."""
     lab.prover(VERIFY)
@@ -5856,7 +6034,7 @@ def test_limits_above_those_of_the_batch_are_capped(capped):
     plans, _ = capped
     assert len(plans) == 3
     for plan in plans:
-        assert plan.limits == bt.Limits(1, 2048, 3600)
+        assert plan.limits == Limits(1, 2048, 3600)
 
 
 def test_of_a_limit_that_many_lemmas_inherit_is_warned_once(capped):
@@ -5872,11 +6050,11 @@ def test_a_lemma_has_the_priority_of_its_entry_or_its_own(lab):
     assert priorities == {"one": 3, "two": -1, "three": 3}
 
 
-@pytest.mark.parametrize("priority", [1.5, True, "2", 10**9])
+@parametrize("priority", [1.5, True, "2", 10**9])
 def test_a_priority_is_a_whole_number(lab, priority):
     lab.prover(VERIFY)
     lab.recipe(priority=priority)
-    with pytest.raises(bt.InputError, match="tasks.task.priority: must be a whole number"):
+    with pytest.raises(InputError, match="tasks.task.priority: must be a whole number"):
         plans_of(lab)
 
 
@@ -5901,7 +6079,7 @@ def test_limits_of_the_batch_above_what_is_there_are_capped_with_a_warning(lab):
     assert "64 cores asked for, but this process may use 4 cores" in warning
 
 
-@pytest.fixture
+@fixture
 def silent(lab):
     """A lab whose recipe says nothing of resources."""
     lab.prover(VERIFY)
@@ -5910,13 +6088,13 @@ def silent(lab):
 
 
 def test_what_a_recipe_does_not_say_has_defaults(silent):
-    (plan,) = plans_of(silent, room=bt.Limits(64, 1 << 20, 0))
-    assert plan.limits == bt.Limits(4, 16 << 10, 3600)
+    (plan,) = plans_of(silent, room=Limits(64, 1 << 20, 0))
+    assert plan.limits == Limits(4, 16 << 10, 3600)
 
 
 def test_defaults_are_silently_no_more_than_what_is_there(silent):
-    (plan,) = plans_of(silent, room=bt.Limits(2, 1024, 0))
-    assert plan.limits == bt.Limits(2, 1024, 3600)
+    (plan,) = plans_of(silent, room=Limits(2, 1024, 0))
+    assert plan.limits == Limits(2, 1024, 3600)
 
 
 def test_a_percentage_is_a_share_of_what_is_there(lab):
@@ -5971,7 +6149,7 @@ def test_a_number_does_not_take_the_id_of_another_task():
     assert ids_of("x", "x_2", "x") == "x x_2 x_3"
 
 
-@pytest.mark.parametrize("text, wanted", rows("a/b: a_b \n a~1: a_1 \n -a: _a \n .a: _a"))
+@parametrize("text, wanted", rows("a/b: a_b \n a~1: a_1 \n -a: _a \n .a: _a"))
 def test_ids_are_safe_file_names(text, wanted):
     assert ids_of(text) == wanted
 
@@ -6025,7 +6203,7 @@ def test_a_rule_changes_the_keys_of_all_lemmas(lab):
     assert before.isdisjoint(keys_of(lab))
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "change",
     [
         'tasks.task.tamarin_options = ["--bound=5"]',
@@ -6040,7 +6218,7 @@ def test_a_key_changes_with_what_can_change_the_verdict(one_lemma, change):
     assert keys_of(one_lemma) != before
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "change",
     [
         "tasks.task.resources.timeout = 1",
@@ -6091,7 +6269,7 @@ end
 """
 
 
-@pytest.fixture
+@fixture
 def swept(lab):
     """A lab whose theory reads differently by its flags."""
     lab.prover(VERIFY)
@@ -6134,7 +6312,7 @@ def test_a_variant_adds_options_and_flags_and_has_the_last_word_on_all_else(swep
     (plan,) = plans_of(swept)
     assert plan.options == ("--bound=9", "--stop-on-trace=DFS")
     assert plan.flags == ("A", "B")
-    assert plan.limits == bt.Limits(1, 3072, 5)
+    assert plan.limits == Limits(1, 3072, 5)
     assert plan.expect == "incomplete"
 
 
@@ -6190,7 +6368,7 @@ EXCLUSIONS = [
 ]
 
 
-@pytest.mark.parametrize("exclude, idle", EXCLUSIONS)
+@parametrize("exclude, idle", EXCLUSIONS)
 def test_it_is_said_of_an_exclude_that_an_earlier_one_leaves_out_all_of_it(swept, exclude, idle):
     matrix = {"a": {"1": {}, "2": {}, "3": {}}, "b": {"x": {}, "y": {}}}
     swept.recipe(matrix=matrix, exclude=exclude)
@@ -6314,7 +6492,7 @@ tasks.task.matrix.e.subsets = ["A","B","C","D","E","F","G","H","I","J","K","L","
 """
 
 
-@pytest.mark.parametrize("changes, wanted", cases(BAD_VARIANTS))
+@parametrize("changes, wanted", cases(BAD_VARIANTS))
 def test_bad_variants_are_refused_with_a_reason(one_lemma, changes, wanted):
     change_recipe(one_lemma, changes.strip())
     told = complaints(one_lemma)
@@ -6338,7 +6516,7 @@ tasks.task.expect = {"one": "verified"}
 """
 
 
-@pytest.fixture
+@fixture
 def theory_list(lab):
     """A recipe of one entry for two theories."""
     lab.prover(VERIFY)
@@ -6347,7 +6525,7 @@ def theory_list(lab):
     return lab
 
 
-@pytest.mark.parametrize("changes, wanted", cases(TWO_THEORIES))
+@parametrize("changes, wanted", cases(TWO_THEORIES))
 def test_of_several_theories_one_must_have_what_a_word_means(theory_list, changes, wanted):
     change_recipe(theory_list, changes.strip())
     planned = plan_recipe(theory_list, warn=lambda message: None)
@@ -6375,7 +6553,7 @@ tasks.task.lemmas = [{"name": "!*"}]
 """
 
 
-@pytest.mark.parametrize("changes, wanted", cases(IN_NO_THEORY))
+@parametrize("changes, wanted", cases(IN_NO_THEORY))
 def test_what_fits_in_none_of_several_theories_is_one_error(theory_list, changes, wanted):
     change_recipe(theory_list, changes.strip())
     told = complaints(theory_list)
@@ -6420,7 +6598,7 @@ def test_the_limit_to_raise_is_that_of_the_variant(one_lemma):
     batch = plan_recipe(one_lemma)
     keys = []
     for task in batch.tasks.values():
-        task.status = bt.Status.TIMEOUT
+        task.status = Status.TIMEOUT
         keys.append(bt.limit_key(batch.header, task))
     assert keys == ["tasks.task.matrix.e.x.resources.timeout", "tasks.task.resources.timeout"]
 
@@ -6457,7 +6635,7 @@ RULES = """
 """
 
 
-@pytest.fixture
+@fixture
 def three_variants(swept):
     matrix = {"d": {"x": {}, "y": {}}, "e": {"p": {}, "q": {}}}
     swept.recipe(matrix=matrix, exclude=[{"d": "y", "e": "q"}])
@@ -6470,7 +6648,7 @@ def expect_of_variants(lab, text):
     change_recipe(lab, f"tasks.task.expect = {one_line}")
 
 
-@pytest.mark.parametrize("text, wanted", cases(RULES))
+@parametrize("text, wanted", cases(RULES))
 def test_the_most_specific_expectation_counts(three_variants, text, wanted):
     expect_of_variants(three_variants, text)
     verdicts = {}
@@ -6502,7 +6680,7 @@ BAD_RULES = """
 """
 
 
-@pytest.mark.parametrize("text, wanted", cases(BAD_RULES))
+@parametrize("text, wanted", cases(BAD_RULES))
 def test_bad_expectations_of_variants_are_refused_with_a_reason(three_variants, text, wanted):
     expect_of_variants(three_variants, text)
     told = complaints(three_variants)
@@ -6526,7 +6704,7 @@ def test_without_variants_no_condition_can_be_met(swept):
 # --- Races ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
+@fixture
 def racing(one_lemma):
     """A recipe in which the variants `a` and `b` race for lemma `one`."""
     change_recipe(one_lemma, 'tasks.task.variants = {"a": {}, "b": {}}\ntasks.task.race = true')
@@ -6557,7 +6735,7 @@ tasks.task.variants.b = {"expect": "verified"}
 """
 
 
-@pytest.mark.parametrize("changes, wanted", cases(BAD_RACES))
+@parametrize("changes, wanted", cases(BAD_RACES))
 def test_a_race_without_one_question_is_refused_with_a_reason(racing, changes, wanted):
     for name in ("a.spthy", "b.spthy"):
         racing.write(name, THEORY)
@@ -6609,10 +6787,10 @@ TURNS = """
 """
 
 
-@pytest.mark.parametrize("cores, first, then", rows(TURNS))
+@parametrize("cores, first, then", rows(TURNS))
 def test_variants_take_turns_where_there_is_no_room_for_all(racing, cores, first, then):
     change_recipe(racing, 'tasks.task.variants = {"a": {}, "b": {}, "c": {}}')
-    batch = plan_recipe(racing, room=bt.Limits(int(cores), 8192, 0))
+    batch = plan_recipe(racing, room=Limits(int(cores), 8192, 0))
     for task in batch.tasks.values():
         assert task.plan.limits.timeout_s == int(first)
         stages = task.plan.stages[1:]
@@ -6640,7 +6818,7 @@ def test_check_tells_the_turns_of_a_race(racing):
 # --- Attackers in order ---------------------------------------------------------------------------
 
 
-@pytest.fixture
+@fixture
 def ordered(one_lemma):
     """A recipe in which lemma `one` is proven against six attackers in order."""
     for flag in ("", "weak", "strong"):
@@ -6693,7 +6871,7 @@ tasks.task.output_file_prefix = "{theory}"
 """
 
 
-@pytest.mark.parametrize("changes, wanted", cases(BAD_ORDERS))
+@parametrize("changes, wanted", cases(BAD_ORDERS))
 def test_a_bad_order_is_refused_with_a_reason(ordered, changes, wanted):
     change_recipe(ordered, changes.strip())
     told = complaints(ordered)
@@ -6702,7 +6880,7 @@ def test_a_bad_order_is_refused_with_a_reason(ordered, changes, wanted):
         assert words in told
 
 
-@pytest.mark.parametrize("more", [{}, {"variants": {"a": {}, "b": {}}}])
+@parametrize("more", [{}, {"variants": {"a": {}, "b": {}}}])
 def test_an_order_needs_a_matrix(one_lemma, more):
     implies = {"order": {"network": "subset"}}
     one_lemma.recipe(implies=implies, **more)
@@ -6791,7 +6969,7 @@ def by_flag(without, with_flag):
     return f"theory T begin {RULE_A}\n{choice}\nend"
 
 
-@pytest.mark.parametrize("what", FORMULAS)
+@parametrize("what", FORMULAS)
 def test_nothing_follows_where_the_formula_is_another_one(ordered, what):
     ordered.write("t.spthy", by_flag(*FORMULAS[what]))
     warnings = []
@@ -6806,7 +6984,7 @@ def test_white_space_and_comments_make_no_other_formula(ordered):
     assert [len(lattice) for lattice in orders_of(ordered)] == [6]
 
 
-@pytest.mark.parametrize("what", ["diff", "accounts"])
+@parametrize("what", ["diff", "accounts"])
 def test_nothing_follows_for_lemmas_that_are_not_of_all_traces_of_one_system(ordered, what):
     if what == "diff":
         change_recipe(ordered, 'tasks.task.tamarin_options = ["--diff"]')
@@ -6833,7 +7011,7 @@ if [ "$2" ]; then echo "$theory" > "$2"; else echo "$theory"; fi
 """
 
 
-@pytest.fixture
+@fixture
 def generated(lab):
     """A lab in which theories are made."""
     lab.prover(VERIFY)
@@ -6922,7 +7100,7 @@ rm made/a.spthy
 """
 
 
-@pytest.mark.parametrize("change, wanted", cases(CHANGES_OF_INPUTS))
+@parametrize("change, wanted", cases(CHANGES_OF_INPUTS))
 def test_theories_are_made_again_when_what_makes_them_changes(generated, change, wanted):
     generated.run("run recipe.json", code=0)
     subprocess.run(["sh", "-c", change], cwd=generated.path, check=True)
@@ -6941,7 +7119,7 @@ echo x > elsewhere.spthy
 """
 
 
-@pytest.mark.parametrize("body, wanted", cases(FAILURES))
+@parametrize("body, wanted", cases(FAILURES))
 def test_a_command_that_makes_no_theory_fails_its_own_tasks_only(generated, body, wanted):
     generated.write("bad.sh", f"[ $1 = a ] && exec ./make.sh $1 $2\n{body}")
     command = '["sh", "bad.sh", "{lemma_}", "{theory_file}"]'
@@ -7007,7 +7185,7 @@ tasks.task.theory_file = "made/x.spthy"
 """
 
 
-@pytest.mark.parametrize("changes, wanted", cases(BAD_PREPARES))
+@parametrize("changes, wanted", cases(BAD_PREPARES))
 def test_bad_commands_that_make_theories_are_refused(generated, changes, wanted):
     change_recipe(generated, changes.strip())
     done = generated.run("run recipe.json", code=2)
@@ -7033,7 +7211,7 @@ def entry(theory, prefix, *lemmas, **more):
     }
 
 
-@pytest.fixture
+@fixture
 def one_broken(lab):
     """A recipe with the entries `good`, `named` and `patterns`; the last two can't be read."""
     lab.prover(NOTE_RUNS + VERIFY)
@@ -7073,7 +7251,7 @@ theory B begin
 """
 
 
-@pytest.mark.parametrize("text, wanted", cases(BROKEN_THEORIES))
+@parametrize("text, wanted", cases(BROKEN_THEORIES))
 def test_what_is_refused_is_the_reason_of_its_tasks(one_broken, text, wanted):
     one_broken.write("b.spthy", text)
     reasons = {plan.id: plan.unreadable for plan in plans_of(one_broken)}
@@ -7245,33 +7423,33 @@ def journal_of(lab):
 def a_driver(**changes):
     """The header of a batch that this process drives, but for the changes."""
     host, boot_id = bt.host_id()
-    driver = bt.Header(recipe_file="/r.json", host=host, boot_id=boot_id)
+    driver = Header(recipe_file="/r.json", host=host, boot_id=boot_id)
     ourselves = {"pid": os.getpid(), "started": bt.process_start(os.getpid())}
     return dataclasses.replace(driver, **{**ourselves, **changes})
 
 
-@pytest.fixture
+@fixture
 def written(lab):
     """The journal of a batch that verified l0, l1 and l2, in lab.results; nothing ran for it."""
     lab.results.mkdir()
-    journal = bt.Journal(str(lab.journal))
+    journal = Journal(str(lab.journal))
     tasks = {name: a_task(id=name, lemma=name, prover="fake") for name in ("l0", "l1", "l2")}
-    journal.begin(bt.Batch(a_driver(), tasks))
-    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, at=bt.timestamp())
+    journal.begin(Batch(a_driver(), tasks))
+    result = Result(Status.COMPLETED, Verdict.VERIFIED, at=bt.timestamp())
     for name in tasks:
-        journal.record(bt.Started((name,), name, 1))
-        journal.record(bt.Finished(name, name, 1, result))
-    journal.record(bt.Ended(at=bt.timestamp()))
+        journal.record(Started((name,), name, 1))
+        journal.record(Finished(name, name, 1, result))
+    journal.record(Ended(at=bt.timestamp()))
     journal.close()
     return lab.journal
 
 
-@pytest.fixture
+@fixture
 def disk(lab, monkeypatch):
     """What comes to disk, in its order, and what the journal says: read when a run has ended."""
     log = lab.path / "disk"
     flush = bt.flush_descriptor
-    write = bt.Journal._write
+    write = Journal._write
 
     def note_flush(fd, path):
         flush(fd, path)
@@ -7285,7 +7463,7 @@ def disk(lab, monkeypatch):
                 print(json.loads(line)["event"], file=file)
 
     monkeypatch.setattr(bt, "flush_descriptor", note_flush)
-    monkeypatch.setattr(bt.Journal, "_write", note_write)
+    monkeypatch.setattr(Journal, "_write", note_write)
     return log
 
 
@@ -7317,15 +7495,15 @@ def test_what_cannot_be_brought_to_disk_is_shown_to_nobody(written, monkeypatch)
     def refuse(fd):
         raise OSError(errno.EIO, "Input/output error")
 
-    journal = bt.Journal(str(written))
+    journal = Journal(str(written))
     journal.load(pytest.fail)
     told = []
     journal.observers.append(told.append)
-    journal.record(bt.Ended(at=bt.timestamp()))
+    journal.record(Ended(at=bt.timestamp()))
     with monkeypatch.context() as broken:
         for name in ("fdatasync", "fsync"):
             broken.setattr(os, name, refuse, raising=False)
-        with pytest.raises(bt.StorageError, match="batch.jsonl: can't be brought to disk"):
+        with pytest.raises(StorageError, match="batch.jsonl: can't be brought to disk"):
             journal.flush()
     # A second try would go well, though the lines may be lost.
     journal.close()
@@ -7562,8 +7740,8 @@ def test_larger_limits_run_again_what_failed_by_limits(lab):
     assert runs_of(lab) == ["one", "three", "two"]
 
 
-PARSE_ERROR = bt.Result(bt.Status.FAILED, refused=True)  # a parse error
-TIMED_OUT = bt.Result(bt.Status.TIMEOUT)
+PARSE_ERROR = Result(Status.FAILED, refused=True)  # a parse error
+TIMED_OUT = Result(Status.TIMEOUT)
 # Cores, MB and seconds.
 SMALLER_LIMITS = ["2 1024 60", "1 1024 60", "2 1023 60", "2 1024 59"]
 LARGER_LIMITS = ["3 1024 60", "2 1025 60", "2 1024 61", "1 512 61"]
@@ -7571,23 +7749,23 @@ LARGER_LIMITS = ["3 1024 60", "2 1025 60", "2 1024 61", "1 512 61"]
 
 def under_limits(plan, words):
     """A plan with other limits."""
-    limits = bt.Limits(*map(int, words.split()))
+    limits = Limits(*map(int, words.split()))
     return dataclasses.replace(plan, limits=limits)
 
 
 def timed_out():
     """The record of a task that ran into its time limit, on this host."""
     plan = under_limits(a_plan(), "2 1024 60")
-    return bt.Record(TIMED_OUT, plan, host="here")
+    return Record(TIMED_OUT, plan, host="here")
 
 
-@pytest.mark.parametrize("limits", SMALLER_LIMITS)
+@parametrize("limits", SMALLER_LIMITS)
 def test_a_timeout_holds_under_smaller_limits(limits):
     old = timed_out()
     assert old.holds(under_limits(old.plan, limits), "here")
 
 
-@pytest.mark.parametrize("limits", LARGER_LIMITS)
+@parametrize("limits", LARGER_LIMITS)
 def test_a_timeout_holds_under_no_larger_limit(limits):
     old = timed_out()
     assert not old.holds(under_limits(old.plan, limits), "here")
@@ -7608,12 +7786,12 @@ interrupted  : shown : shown : shown : lost
 """
 
 
-@pytest.mark.parametrize("ended, same, larger, elsewhere, other", rows(STANDINGS))
+@parametrize("ended, same, larger, elsewhere, other", rows(STANDINGS))
 def test_what_a_result_is_to_a_plan(ended, same, larger, elsewhere, other):
-    result = PARSE_ERROR if ended == "refused" else bt.Result(bt.Status(ended))
+    result = PARSE_ERROR if ended == "refused" else Result(Status(ended))
     if ended in ("superseded", "implied"):
         result = dataclasses.replace(result, settled_by="faster")
-    record = bt.Record(result, a_plan(), host="here")
+    record = Record(result, a_plan(), host="here")
     more = under_limits(a_plan(), "1 1024 61")
     plans = (a_plan(), more, a_plan(key="other"))
     found = [record.standing(plan, "here") for plan in plans]
@@ -7646,7 +7824,7 @@ def proven(lab, *args, code=0):
     return " ".join(runs_of(lab))
 
 
-@pytest.fixture
+@fixture
 def proven_lab(lab):
     """A lab whose batch of the lemmas one, two and three has proven_lab, all of them verified."""
     lab.prover(NOTE_RUNS + VERIFY)
@@ -7678,7 +7856,7 @@ def test_a_finished_batch_has_nothing_to_do(proven_lab):
     assert not dated_directories(proven_lab)
 
 
-@pytest.fixture
+@fixture
 def only_read(monkeypatch):
     """Journals can be read and not be written, also by root."""
     open_no_link = bt.open_no_link
@@ -7695,7 +7873,7 @@ def only_read(monkeypatch):
     return begin
 
 
-@pytest.mark.parametrize("command", ["run recipe.json", "resume results"])
+@parametrize("command", ["run recipe.json", "resume results"])
 def test_results_that_can_only_be_read_are_shown_where_nothing_is_left(
     proven_lab, only_read, command
 ):
@@ -7922,7 +8100,7 @@ def test_evidence_goes_and_comes_with_its_result(proven_lab):
     assert (earlier / "t--one--fake~2.spthy").read_text() == "theory proof\n"
 
 
-@pytest.mark.parametrize("letters", ["ABCABA", "ABABAB"])
+@parametrize("letters", ["ABCABA", "ABABAB"])
 def test_evidence_comes_back_however_often_its_result_does(lab, letters):
     text = "rule $(sed -n 's/^rule \\(.\\).*/\\1/p' t.spthy)"
     lab.prover(f'echo "{text}" > "$OUT"\nsummary "  one (all-traces): verified (7 steps)"\n')
@@ -8011,7 +8189,7 @@ def test_a_comment_or_a_new_date_makes_nothing_older(proven_lab):
     assert told_by_status(proven_lab)["one"].endswith("MB")
 
 
-@pytest.mark.parametrize("oracle", ["oracle", "-oracle"])
+@parametrize("oracle", ["oracle", "-oracle"])
 def test_another_oracle_makes_results_older(lab, oracle):
     lab.write(oracle, "#!/bin/sh\n", 0o755)
     edit_theory(lab, "end\n", f'heuristic: o "{oracle}"\nend\n')
@@ -8178,7 +8356,7 @@ def test_a_results_directory_may_be_a_link_with_an_odd_name(lab):
     assert (lab.path / "real" / "batch.jsonl").is_file()
 
 
-@pytest.mark.parametrize("name", [".", "./", "../here"])
+@parametrize("name", [".", "./", "../here"])
 def test_beside_the_working_directory_lies_its_dated_sibling(lab, name):
     lab.prover(VERIFY)
     lab.recipe(lemmas="one", theory_file="../t.spthy")
@@ -8223,7 +8401,7 @@ def test_a_journal_that_is_a_link_is_not_written_to(lab):
     assert (lab.path / "other/batch.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize("command", ["status", "report", "audit"])
+@parametrize("command", ["status", "report", "audit"])
 def test_results_that_cannot_be_reached_are_not_called_missing(lab, run_here, command):
     (lab.path / "results").symlink_to("results")
     told = run_here(command, "results", code=2)
@@ -8281,18 +8459,18 @@ READABLE = [torn_tail, unwritten_block, line_twice]
 LATER_VERSIONS = [event_of_a_later_version, fields_of_a_later_version]
 
 
-@pytest.mark.parametrize("damage", [*READABLE, *LATER_VERSIONS])
+@parametrize("damage", [*READABLE, *LATER_VERSIONS])
 def test_what_may_happen_to_a_journal_is_read_in_silence(written, damage):
     change_lines(written, damage)
     batch = batch_of(written)
     assert list(batch.tasks) == ["l0", "l1", "l2"]
-    assert batch.count(bt.Status.COMPLETED) == 3
+    assert batch.count(Status.COMPLETED) == 3
 
 
 def test_a_torn_result_is_none(written):
     change_lines(written, torn_result)
     batch = batch_of(written)
-    assert batch.count(bt.Status.COMPLETED) == 2
+    assert batch.count(Status.COMPLETED) == 2
 
 
 BAD_LINES = [
@@ -8304,14 +8482,14 @@ BAD_LINES = [
 ]
 
 
-@pytest.mark.parametrize("line", BAD_LINES)
+@parametrize("line", BAD_LINES)
 def test_a_line_that_cannot_be_used_is_skipped_and_told(written, line):
     change_lines(written, lambda lines: lines.insert(4, line + b"\n"))
     warnings = []
     batch, _ = bt.load_batch(str(written), warnings.append)
     (warning,) = warnings
     assert warning.startswith(f"{written}:5: ")
-    assert batch.count(bt.Status.COMPLETED) == 3
+    assert batch.count(Status.COMPLETED) == 3
 
 
 WRONG_FIELDS = [
@@ -8325,7 +8503,7 @@ WRONG_FIELDS = [
 ]
 
 
-@pytest.mark.parametrize("wrong", WRONG_FIELDS)
+@parametrize("wrong", WRONG_FIELDS)
 def test_a_field_of_a_wrong_kind_makes_its_line_useless(lab, written, wrong):
     event = lab.events("finish")[0]
     event.update(json.loads(wrong))
@@ -8349,7 +8527,7 @@ lemmas pipes/pipe
 """
 
 
-@pytest.mark.parametrize("command", READERS.strip().splitlines())
+@parametrize("command", READERS.strip().splitlines())
 def test_nobody_waits_for_a_pipe_that_nobody_writes_to(lab, monkeypatch, capsys, command):
     lab.prover(VERIFY)
     lab.recipe()
@@ -8374,7 +8552,7 @@ def test_what_a_shell_makes_of_a_command_is_read(lab):
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("command", ["status results", "report results -f md"])
+@parametrize("command", ["status results", "report results -f md"])
 def test_who_reads_a_damaged_journal_is_told(lab, written, monkeypatch, capsys, command):
     with written.open("a") as file:
         file.write("rubbish\n")
@@ -8383,7 +8561,7 @@ def test_who_reads_a_damaged_journal_is_told(lab, written, monkeypatch, capsys, 
     assert "is skipped" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("word", ["NaN", "-Infinity"])
+@parametrize("word", ["NaN", "-Infinity"])
 def test_a_line_with_what_is_no_json_number_is_skipped(written, word):
     with written.open("a") as file:
         file.write(f'{{"event": "batch", "recipe_file": "r.json", "recipe": {{"x": {word}}}}}\n')
@@ -8408,7 +8586,7 @@ def an_unknown_signal(text):
 NONSENSE = [another_prover, an_id_with_a_nul, an_unknown_signal]
 
 
-@pytest.fixture(params=NONSENSE)
+@fixture(params=NONSENSE)
 def nonsense(request, lab, written, monkeypatch):
     """A journal of which some line makes no sense, in `results` of the current directory."""
     text = written.read_text()
@@ -8424,7 +8602,7 @@ def test_a_journal_that_makes_no_sense_is_shown_as_far_as_it_does(nonsense, caps
     assert re.search("[23] verified|stopped by SIG999", done.out)
 
 
-@pytest.mark.parametrize("form", bt.REPORTS)
+@parametrize("form", bt.REPORTS)
 def test_reports_of_a_journal_that_makes_no_sense(nonsense, capsys, form):
     assert bt.main(["report", "results", "-f", form]) == 0
     assert capsys.readouterr().out
@@ -8471,12 +8649,12 @@ def test_an_empty_journal_is_begun(lab):
 
 
 def test_what_does_not_go_in_whole_is_taken_out_again(written, monkeypatch):
-    journal = bt.Journal(str(written))
+    journal = Journal(str(written))
     before = written.read_bytes()
     write = os.write
     monkeypatch.setattr(bt.os, "write", lambda fd, data: write(fd, data[:10]))
-    with pytest.raises(bt.StorageError, match="make room"):
-        journal.record(bt.Ended(at=bt.timestamp()))
+    with pytest.raises(StorageError, match="make room"):
+        journal.record(Ended(at=bt.timestamp()))
     monkeypatch.undo()
     os.close(journal.fd)
     assert written.read_bytes() == before
@@ -8557,17 +8735,17 @@ def run_into(lab, stdout, *args):
 
 
 @needs_linux
-@pytest.mark.parametrize("what", ["_write", "_sync"])
+@parametrize("what", ["_write", "_sync"])
 def test_a_journal_that_cannot_be_written_stops_what_runs(lab, monkeypatch, what):
     """Nobody waits for hours for a proof whose result has no place any more."""
-    kept = getattr(bt.Journal, what)
+    kept = getattr(Journal, what)
 
     def write(journal, *data):
         if (lab.path / "ended").exists():
-            raise bt.StorageError("no room", journal.path)
+            raise StorageError("no room", journal.path)
         kept(journal, *data)
 
-    monkeypatch.setattr(bt.Journal, what, write)
+    monkeypatch.setattr(Journal, what, write)
     lab.prover("[ $LEMMA = one ] && exec sleep 600; touch ended; " + VERIFY)
     lab.recipe(config={"global_max_cores": 2})
     done = lab.run("run recipe.json", code=2)
@@ -8761,7 +8939,7 @@ def test_traces_that_vanish_end_no_batch(lab, monkeypatch):
 # --- One writer -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
+@fixture
 def no_locks(monkeypatch):
     """A file system without locks."""
 
@@ -8774,8 +8952,8 @@ def no_locks(monkeypatch):
 def journal_by(tmp_path, header):
     """A journal that this driver left, its last line torn."""
     path = tmp_path / "batch.jsonl"
-    journal = bt.Journal(str(path))
-    journal.begin(bt.Batch(header))
+    journal = Journal(str(path))
+    journal.begin(Batch(header))
     os.write(journal.fd, b'{"torn')
     os.close(journal.fd)
     return path
@@ -8799,10 +8977,10 @@ UNKNOWN = {
 def assert_refused(path, told):
     """Assert that nobody gets this journal, that all are told why, and that nothing is changed."""
     written = path.read_bytes()
-    with pytest.raises(bt.StorageError, match=told):
-        bt.Journal(str(path))
-    with pytest.raises(bt.StorageError, match=told):
-        bt.open_results(str(path.parent), bt.Batch(a_driver()), bt.Place.NEWEST, pytest.fail)
+    with pytest.raises(StorageError, match=told):
+        Journal(str(path))
+    with pytest.raises(StorageError, match=told):
+        bt.open_results(str(path.parent), Batch(a_driver()), bt.Place.NEWEST, pytest.fail)
     assert path.read_bytes() == written, "no line is cut before it is known that nobody is at work"
 
 
@@ -8825,21 +9003,21 @@ def test_without_locks_a_process_may_open_its_own_journal_again(tmp_path, no_loc
     path = journal_by(tmp_path, header)
     assert bt.driver_lives(header) is True
     assert journal_state(path) == "running"
-    bt.Journal(str(path)).close()
+    Journal(str(path)).close()
 
 
-@pytest.mark.parametrize("why", DEAD)
+@parametrize("why", DEAD)
 def test_without_locks_a_dead_driver_keeps_nobody_away(tmp_path, no_locks, why):
     header = a_driver(**DEAD[why])
     path = journal_by(tmp_path, header)
     written = path.read_bytes()
     assert bt.driver_lives(header) is False
     assert journal_state(path) == "died"
-    bt.Journal(str(path)).close()
+    Journal(str(path)).close()
     assert path.read_bytes() == written
 
 
-@pytest.mark.parametrize("where", UNKNOWN)
+@parametrize("where", UNKNOWN)
 def test_without_locks_a_driver_that_cannot_be_seen_keeps_others_away(tmp_path, no_locks, where):
     header = a_driver(**UNKNOWN[where])
     path = journal_by(tmp_path, header)
@@ -8848,10 +9026,10 @@ def test_without_locks_a_driver_that_cannot_be_seen_keeps_others_away(tmp_path, 
     assert_refused(path, "--take-over")
 
 
-@pytest.mark.parametrize("where", UNKNOWN)
+@parametrize("where", UNKNOWN)
 def test_the_user_may_take_over_where_nobody_can_tell(tmp_path, no_locks, where):
     path = journal_by(tmp_path, a_driver(**UNKNOWN[where]))
-    batch = bt.Batch(a_driver())
+    batch = Batch(a_driver())
     told = []
     place = bt.Place.NEWEST
     journal = bt.open_results(str(tmp_path), batch, place, told.append, take_over=True)
@@ -8874,66 +9052,66 @@ def another_run():
 
 def test_of_two_runs_that_begin_at_one_moment_the_first_goes_on(tmp_path, no_locks):
     path = str(tmp_path / "batch.jsonl")
-    first, second = bt.Journal(path), bt.Journal(path)
-    first.begin(bt.Batch(another_run()))
-    with pytest.raises(bt.StorageError, match="began at the same moment"):
-        second.begin(bt.Batch(a_driver()))
-    with pytest.raises(bt.StorageError, match=f"at work here .process {os.getppid()} "):
-        bt.Journal(path)
+    first, second = Journal(path), Journal(path)
+    first.begin(Batch(another_run()))
+    with pytest.raises(StorageError, match="began at the same moment"):
+        second.begin(Batch(a_driver()))
+    with pytest.raises(StorageError, match=f"at work here .process {os.getppid()} "):
+        Journal(path)
 
 
 def test_of_two_runs_that_go_on_at_one_moment_the_first_does(tmp_path, no_locks):
     path = journal_by(tmp_path, a_driver(pid=2**30))
     with open(path, "a") as file:
         file.write('{"torn')
-    first, second = bt.Journal(path), bt.Journal(path)
+    first, second = Journal(path), Journal(path)
     for journal in (first, second):
         journal.load(pytest.fail)
     first.go_on(another_run())
-    with pytest.raises(bt.StorageError, match="began at the same moment"):
+    with pytest.raises(StorageError, match="began at the same moment"):
         second.go_on(a_driver())
     told = []
     batch, _ = bt.load_batch(path, told.append)
     assert batch.header.pid == os.getpid()
     assert len(told) == 1, "only the torn line is lost"
-    with pytest.raises(bt.StorageError, match=f"at work here .process {os.getppid()} "):
-        bt.Journal(path)
+    with pytest.raises(StorageError, match=f"at work here .process {os.getppid()} "):
+        Journal(path)
 
 
 def test_without_locks_a_full_disk_cuts_no_line_of_what_is_on_disk(tmp_path, no_locks, monkeypatch):
     """What others wrote stands between our lines, and a torn line before them."""
     path = journal_by(tmp_path, a_driver(pid=2**30))
-    journal = bt.Journal(str(path))
+    journal = Journal(str(path))
     journal.load(pytest.fail)
     journal.go_on(a_driver())
     with open(path, "ab") as file:
         file.write(bt.json_line(another_run()))
-    journal.record(bt.Ended(at=bt.timestamp()))
+    journal.record(Ended(at=bt.timestamp()))
     written = path.read_bytes()
     write = os.write
     with monkeypatch.context() as full:
         full.setattr(os, "write", lambda fd, data: write(fd, data[:5]))
-        with pytest.raises(bt.StorageError, match="can't be written"):
-            journal.record(bt.Ended(at=bt.timestamp()))
+        with pytest.raises(StorageError, match="can't be written"):
+            journal.record(Ended(at=bt.timestamp()))
     assert path.read_bytes() == written
 
 
 def test_without_locks_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
     path = str(tmp_path / "batch.jsonl")
-    journal = bt.Journal(path)
-    journal.begin(bt.Batch(a_driver(host="elsewhere")))
-    journal.record(bt.Ended(at=bt.timestamp()))
+    journal = Journal(path)
+    journal.begin(Batch(a_driver(host="elsewhere")))
+    journal.record(Ended(at=bt.timestamp()))
     journal.close()
-    bt.Journal(path).close()
+    Journal(path).close()
 
 
-@pytest.mark.parametrize("take_over", [False, True])
+@parametrize("take_over", [False, True])
 def test_a_lock_keeps_others_away(tmp_path, take_over):
     path = str(tmp_path / "batch.jsonl")
-    first = bt.Journal(path)
-    first.begin(bt.Batch(a_driver()))
-    with pytest.raises(bt.StorageError, match="another run is at work here"):
-        bt.Journal(path, take_over)
+    first = Journal(path)
+    first.begin(Batch(a_driver()))
+    with pytest.raises(StorageError, match="another run is at work here"):
+        Journal(path, take_over)
     assert bt.is_locked(path) is True
     assert journal_state(path) == "running"
     first.close()
@@ -8961,12 +9139,12 @@ def test_without_locks_a_batch_in_another_container_is_said_to_be_there(tmp_path
 
 def test_without_its_lock_a_batch_has_died(tmp_path):
     path = str(tmp_path / "batch.jsonl")
-    first = bt.Journal(path)
-    first.begin(bt.Batch(a_driver()))
+    first = Journal(path)
+    first.begin(Batch(a_driver()))
     first.close()
     assert bt.is_locked(path) is False
     assert journal_state(path) == "died"
-    bt.Journal(path).close()
+    Journal(path).close()
 
 
 def test_a_batch_from_another_host_is_taken_over(lab, no_locks):
@@ -9017,7 +9195,7 @@ lemma l3: "T"
 end
 """
 ALL_PROVEN = "l0 l1 l2 l3"
-VERIFIED = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, steps=7)
+VERIFIED = Result(Status.COMPLETED, Verdict.VERIFIED, steps=7)
 
 
 class CacheLab(Lab):
@@ -9036,7 +9214,7 @@ class CacheLab(Lab):
         self.last = None  # the last run, and its results directory
         self.directory = ""
         self.number = 0
-        self.cache = bt.Cache(str(path / "cache in memory"))
+        self.cache = Cache(str(path / "cache in memory"))
 
     def edit(self, old, new, file="t.spthy"):
         """Replace a piece of a file that is there once."""
@@ -9079,8 +9257,8 @@ class CacheLab(Lab):
         os.chdir(self.path)
         recipe = bt.Recipe("recipe.json")
         provers = bt.recipe_provers(recipe)
-        room = bt.Limits(4, 8192, 0)
-        batch = bt.plan_batch(recipe, provers, room, bt.PlanOptions(), pytest.fail)
+        room = Limits(4, 8192, 0)
+        batch = bt.plan_batch(recipe, provers, room, PlanOptions(), pytest.fail)
         plans = [task.plan for task in batch.tasks.values()]
         return [(plan, batch.dependencies[plan.view]) for plan in plans]
 
@@ -9117,7 +9295,7 @@ class CacheLab(Lab):
         return "; ".join(told)
 
 
-@pytest.fixture
+@fixture
 def model(tmp_path):
     return CacheLab(tmp_path)
 
@@ -9177,7 +9355,7 @@ def edits(table):
     return rows
 
 
-@pytest.mark.parametrize("file, old, new, told", edits(EDITS))
+@parametrize("file, old, new, told", edits(EDITS))
 def test_an_edit_outdates_what_depends_on_it(model, file, old, new, told):
     model.keep_all()
     assert model.new() == ""
@@ -9189,7 +9367,7 @@ OPTIONS = {"tamarin_options": ["--bound=3"]}
 FLAGS = {"preprocess_flags": ["F"]}
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "changes, told",
     [
         (OPTIONS, "all: options"),
@@ -9209,7 +9387,7 @@ def test_cores_memory_and_time_change_no_verdict(model):
     assert model.new() == ""
 
 
-@pytest.mark.parametrize("name", ["GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS", "MAUDE_LIB"])
+@parametrize("name", ["GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS", "MAUDE_LIB"])
 def test_some_variables_can_change_a_result(model, monkeypatch, name):
     monkeypatch.delenv(name, raising=False)
     model.keep_all()
@@ -9256,7 +9434,7 @@ def test_a_prover_behind_another_command_counts(model, monkeypatch):
     assert model.proven() == ALL_PROVEN
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "text, reason",
     [
         ("process: 0\n", "a top-level process"),
@@ -9271,7 +9449,7 @@ def test_where_a_theory_does_not_split_any_edit_counts(model, text, reason):
     assert model.new() == f"all: theory ({reason}: all of it counts)"
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "option, reason",
     [
         ("--quit-on-warning", "--quit-on-warning"),
@@ -9386,10 +9564,10 @@ def model_answer(lab, plan):
     """What the model says of a task: its steps are a digest of all that its answer rests on."""
     items = items_of(lab.path / "t.spthy", plan.flags)
     if any("SYNTAX" in item for item in items):
-        return bt.Result(bt.Status.FAILED, reason="unexpected S", refused=True)
+        return Result(Status.FAILED, reason="unexpected S", refused=True)
     oracle = lab.path / "oracle"
     if not os.access(oracle, os.X_OK):
-        return bt.Result(bt.Status.FAILED, reason="oracle: permission denied")
+        return Result(Status.FAILED, reason="oracle: permission denied")
     bounds = [option for option in plan.options if option.startswith("--bound")]
     counting = items_that_count(items, plan.lemma, plan.options)
     rests_on = repr([counting, plan.flags, bounds, oracle.read_text()])
@@ -9488,7 +9666,7 @@ class RandomEdits:
         self.task["preprocess_flags"] = [flag]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@parametrize("seed", range(2))
 def test_a_hit_never_hides_a_change(model, seed):
     """After each of many random edits: what the cache says is what the model says now."""
     edits = RandomEdits(model, seed)
@@ -9607,7 +9785,7 @@ def test_an_input_that_is_only_touched_has_not_changed(lab):
     assert lab.only_finish()["verdict"] == "verified"
 
 
-@pytest.mark.parametrize("name", ["t.spthy", "inc.spthy", "oracle"])
+@parametrize("name", ["t.spthy", "inc.spthy", "oracle"])
 def test_an_input_that_is_gone_after_a_proof_has_changed(model, name):
     """What the prover read before it went, nobody can tell."""
     model.edit('echo "theory proof', f'rm -f {name}; echo "theory proof', "fake.sh")
@@ -9633,18 +9811,18 @@ def test_four_runs_at_once_share_a_cache(model):
 
 # --- What is kept ---------------------------------------------------------------------------------
 
-FAILED = bt.Result(bt.Status.FAILED)
-INTERRUPTED = bt.Result(bt.Status.INTERRUPTED)
-SUPERSEDED = bt.Result(bt.Status.SUPERSEDED)
-OUT_OF_MEMORY = bt.Result(bt.Status.MEMORY_LIMIT)
+FAILED = Result(Status.FAILED)
+INTERRUPTED = Result(Status.INTERRUPTED)
+SUPERSEDED = Result(Status.SUPERSEDED)
+OUT_OF_MEMORY = Result(Status.MEMORY_LIMIT)
 # With the memory that a task of the lab may take, and with less.
-AT_LIMIT = dataclasses.replace(OUT_OF_MEMORY, usage=bt.Usage(peak_mb=1024))
-BY_KERNEL = dataclasses.replace(OUT_OF_MEMORY, usage=bt.Usage(peak_mb=1023))
+AT_LIMIT = dataclasses.replace(OUT_OF_MEMORY, usage=Usage(peak_mb=1024))
+BY_KERNEL = dataclasses.replace(OUT_OF_MEMORY, usage=Usage(peak_mb=1023))
 # What GHC's runtime ends with under `+RTS -M`: its user's guide, "heapoverflow".
-HEAP_FULL = dataclasses.replace(OUT_OF_MEMORY, exit=bt.ExitStatus(251))
+HEAP_FULL = dataclasses.replace(OUT_OF_MEMORY, exit=ExitStatus(251))
 
 
-@pytest.mark.parametrize("result", [VERIFIED, TIMED_OUT, AT_LIMIT, HEAP_FULL])
+@parametrize("result", [VERIFIED, TIMED_OUT, AT_LIMIT, HEAP_FULL])
 def test_what_would_be_the_same_again_is_kept(model, result):
     plan, inputs = model.planned()[0]
     model.keep(plan, inputs, result)
@@ -9652,7 +9830,7 @@ def test_what_would_be_the_same_again_is_kept(model, result):
     assert told(hit.result) == told(result)
 
 
-@pytest.mark.parametrize("result", [BY_KERNEL, FAILED, INTERRUPTED, SUPERSEDED])
+@parametrize("result", [BY_KERNEL, FAILED, INTERRUPTED, SUPERSEDED])
 def test_what_might_be_another_one_next_time_is_not_kept(model, result):
     plan, inputs = model.planned()[0]
     model.keep(plan, inputs, result)
@@ -9663,7 +9841,7 @@ def test_what_might_be_another_one_next_time_is_not_kept(model, result):
 def test_that_a_lemma_is_not_needed_is_kept(model):
     plan, inputs = model.planned()[0]
     plan = dataclasses.replace(plan, optional=True)
-    model.keep(plan, inputs, bt.Result(bt.Status.NOT_NEEDED))
+    model.keep(plan, inputs, Result(Status.NOT_NEEDED))
     assert model.cache.find(plan, inputs)
 
 
@@ -9711,7 +9889,7 @@ def test_errors_can_be_cleared_alone(model, capsys):
 # --- Limits ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limits", SMALLER_LIMITS)
+@parametrize("limits", SMALLER_LIMITS)
 def test_a_limit_that_was_met_holds_for_smaller_ones(model, limits):
     plan, inputs = model.planned()[0]
     met = under_limits(plan, "2 1024 60")
@@ -9719,7 +9897,7 @@ def test_a_limit_that_was_met_holds_for_smaller_ones(model, limits):
     assert model.cache.find(under_limits(plan, limits), inputs)
 
 
-@pytest.mark.parametrize("limits", LARGER_LIMITS)
+@parametrize("limits", LARGER_LIMITS)
 def test_a_limit_that_was_met_holds_for_no_larger_one(model, limits):
     plan, inputs = model.planned()[0]
     met = under_limits(plan, "2 1024 60")
@@ -9772,7 +9950,7 @@ def test_a_limit_is_met_on_one_host(model, monkeypatch):
     model.keep(plan, inputs, TIMED_OUT)
     elsewhere = os.uname_result(("Linux", "elsewhere", "", "", ""))
     monkeypatch.setattr(bt.os, "uname", lambda: elsewhere)
-    cache = bt.Cache(model.cache.directory)
+    cache = Cache(model.cache.directory)
     assert cache.find(plan, inputs) is None
     reason = cache.what_is_new(plan, inputs)
     assert reason == "what is stored of it met smaller limits, or those of another host"
@@ -9888,9 +10066,9 @@ def a_load(path, stderr="", stdout=""):
     return bt.ProverRun(plan, inputs, job, outputs)
 
 
-EXITED = bt.Outcome(bt.Status.COMPLETED, bt.ExitStatus(0))
-AT_ITS_LIMITS = [bt.Outcome(bt.Status.TIMEOUT), bt.Outcome(bt.Status.MEMORY_LIMIT)]
-STOPPED = bt.Outcome(bt.Status.INTERRUPTED)
+EXITED = Outcome(Status.COMPLETED, ExitStatus(0))
+AT_ITS_LIMITS = [Outcome(Status.TIMEOUT), Outcome(Status.MEMORY_LIMIT)]
+STOPPED = Outcome(Status.INTERRUPTED)
 # What tamarin-prover says on stderr from 1.8 on, and all that older ones say, on stdout.
 LOADED = "[Theory T] Theory loaded\n"
 CLOSED = "[Theory T] Theory closed\n"
@@ -9905,7 +10083,7 @@ analyzed: t
 """
 
 
-@pytest.mark.parametrize("outcome", [EXITED, *AT_ITS_LIMITS])
+@parametrize("outcome", [EXITED, *AT_ITS_LIMITS])
 def test_a_text_is_loaded_when_the_prover_has_closed_it(tmp_path, outcome):
     assert bt.read_load(a_load(tmp_path, CLOSED), outcome)
 
@@ -9915,7 +10093,7 @@ def test_a_text_is_loaded_when_the_prover_has_a_summary(tmp_path):
     assert load.warnings == ("1 wellformedness check failed",)
 
 
-@pytest.mark.parametrize("outcome", [EXITED, *AT_ITS_LIMITS])
+@parametrize("outcome", [EXITED, *AT_ITS_LIMITS])
 def test_a_text_is_not_loaded_before_it_is_closed(tmp_path, outcome):
     assert bt.read_load(a_load(tmp_path, LOADED), outcome) is None
 
@@ -9923,18 +10101,18 @@ def test_a_text_is_not_loaded_before_it_is_closed(tmp_path, outcome):
 # By a user; by itself, when it had loaded; by a signal of a stranger.
 NO_GOOD_ENDS = [
     STOPPED,
-    bt.Outcome(bt.Status.COMPLETED, bt.ExitStatus(1)),
-    bt.Outcome(bt.Status.FAILED, bt.ExitStatus(signal="SIGSEGV")),
+    Outcome(Status.COMPLETED, ExitStatus(1)),
+    Outcome(Status.FAILED, ExitStatus(signal="SIGSEGV")),
 ]
 
 
-@pytest.mark.parametrize("outcome", NO_GOOD_ENDS)
+@parametrize("outcome", NO_GOOD_ENDS)
 def test_a_load_that_did_not_end_well_is_no_load(tmp_path, outcome):
     assert bt.read_load(a_load(tmp_path, CLOSED, SUMMARY), outcome) is None
 
 
 def test_a_load_that_fills_its_heap_after_it_has_loaded_counts(tmp_path):
-    full = bt.Outcome(bt.Status.COMPLETED, bt.ExitStatus(bt.GHC_HEAP_EXHAUSTED))
+    full = Outcome(Status.COMPLETED, ExitStatus(bt.GHC_HEAP_EXHAUSTED))
     assert bt.read_load(a_load(tmp_path, CLOSED), full)
 
 
@@ -9985,7 +10163,7 @@ class StoredResult:
         self.proof.write_text("proof")
         self.plan = a_plan(key="a" * 32, lemma_key="b" * 32)
         self.inputs = bt.Dependencies("T", {}, {})
-        self.cache = bt.Cache(str(path / "cache"))
+        self.cache = Cache(str(path / "cache"))
 
     def store(self, **changes):
         """Store it (that of another plan with these changes)."""
@@ -10018,7 +10196,7 @@ class StoredResult:
         return Path(entry.path)
 
 
-@pytest.fixture
+@fixture
 def stored(tmp_path):
     result = StoredResult(tmp_path)
     result.store()
@@ -10078,7 +10256,7 @@ DAMAGES = [
 ]
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@parametrize("damage", DAMAGES)
 def test_a_damaged_entry_is_a_miss_and_removed(stored, damage):
     damage(stored.entry())
     assert not stored.is_restored()
@@ -10101,7 +10279,7 @@ def test_a_damaged_entry_costs_no_file_of_an_earlier_result(stored, tmp_path):
     assert not Path(stored.outputs.stdout).exists()
 
 
-@pytest.mark.parametrize("damage", [*DAMAGES, nothing_in_it])
+@parametrize("damage", [*DAMAGES, nothing_in_it])
 def test_what_was_damaged_is_stored_anew(stored, damage):
     damage(stored.entry())
     assert not stored.is_restored()
@@ -10129,7 +10307,7 @@ def cache_in_home(file, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "")
 
 
-@pytest.mark.parametrize("place_cache", [cache_in_xdg_cache_home, cache_in_home])
+@parametrize("place_cache", [cache_in_xdg_cache_home, cache_in_home])
 def test_a_cache_that_cannot_be_written_is_one_warning(model, monkeypatch, place_cache):
     file = model.write("file", "")
     place_cache(str(file), monkeypatch)
@@ -10175,7 +10353,7 @@ def test_what_another_run_removes_meanwhile_ends_no_storing(tmp_path, monkeypatc
 
 def test_the_name_of_the_cache_directory_means_nothing(tmp_path):
     stored = StoredResult(tmp_path)
-    stored.cache = bt.Cache(str(tmp_path / "no.limit-here"))
+    stored.cache = Cache(str(tmp_path / "no.limit-here"))
     stored.store()
     assert stored.is_restored()
 
@@ -10233,9 +10411,20 @@ def test_the_cache_keeps_its_size_while_it_grows(tmp_path):
 def test_housekeeping_is_for_growth_that_counts(tmp_path, monkeypatch):
     """To look at all entries after each would cost more than the proofs."""
     stored = StoredResult(tmp_path)
-    monkeypatch.setattr(bt.Cache, "entries", lambda cache: pytest.fail("it looked at all"))
+    monkeypatch.setattr(Cache, "entries", lambda cache: pytest.fail("it looked at all"))
     for number in range(20):
         stored.store(key=f"{number:032x}", lemma_key="")
+
+
+def test_the_larger_the_cache_the_less_often_all_of_it_is_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(bt, "_PRUNE_AFTER", 4)
+    stored = StoredResult(tmp_path)
+    looks = []
+    entries = stored.cache.entries
+    monkeypatch.setattr(stored.cache, "entries", lambda: looks.append("all") or entries())
+    for number in range(100):
+        stored.store(key=f"{number:032x}", lemma_key="")
+    assert 5 < len(looks) < 12
 
 
 def test_what_a_killed_run_left_half_stored_goes_as_well(stored):
@@ -10284,7 +10473,7 @@ FOREIGN_FILES = [
 ]
 
 
-@pytest.mark.parametrize("name", FOREIGN_FILES)
+@parametrize("name", FOREIGN_FILES)
 def test_foreign_files_in_a_cache_directory_are_left_alone(stored, name):
     file = Path(stored.cache.directory, name)
     file.parent.mkdir(parents=True)
@@ -10351,7 +10540,7 @@ class Simulation:
         return list(self.began.items())
 
     def waiting(self, job):
-        limits = bt.Limits(job.cores, job.memory_mb, job.timeout_s)
+        limits = Limits(job.cores, job.memory_mb, job.timeout_s)
         return bt.Waiting(limits, lambda: self.work(job), job.priority)
 
     async def work(self, job):
@@ -10363,7 +10552,7 @@ class Simulation:
         return job.name not in self.stuck
 
 
-@pytest.fixture
+@fixture
 def simulation(monkeypatch):
     return Simulation(monkeypatch)
 
@@ -10441,7 +10630,7 @@ def test_what_is_added_to_a_stopped_scheduler_does_not_start(simulation):
     assert simulation.run(MadeUp("a", cores=1, seconds=1)) == []
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "scheduler, wanted",
     [
         ("fifo", ["mid", "big", "small", "mid2"]),
@@ -10461,7 +10650,7 @@ def test_tasks_are_ordered_by_the_cores_and_memory_they_ask_for(scheduler, wante
 
 def task_of_size(task_id, cores, memory_gb=1, **plan):
     """A task that asks for so much."""
-    limits = bt.Limits(cores, memory_gb * 1024, 9)
+    limits = Limits(cores, memory_gb * 1024, 9)
     return a_task(id=task_id, limits=limits, **plan)
 
 
@@ -10473,7 +10662,7 @@ def ids_in_order(tasks, scheduler, past=()):
 
 def test_by_history_what_took_longest_comes_first_and_what_is_not_known_before_that():
     tasks = [a_task(id=name) for name in ("short", "new", "long", "new too")]
-    past = {"short": bt.Usage(1), "long": bt.Usage(9)}
+    past = {"short": Usage(1), "long": Usage(9)}
     assert ids_in_order(tasks, "history", past) == ["new", "new too", "long", "short"]
 
 
@@ -10483,7 +10672,7 @@ def test_by_history_a_batch_takes_hardly_longer_than_it_must(monkeypatch):
     past = {}
     for number in range(40):
         seconds = chance.lognormvariate(3, 1.2)
-        past[f"t{number}"] = bt.Usage(round(seconds, 1))
+        past[f"t{number}"] = Usage(round(seconds, 1))
     tasks = [a_task(id=name) for name in past]
     seconds = [usage.wall_s for usage in past.values()]
     jobs = []
@@ -10498,41 +10687,41 @@ def test_by_history_a_batch_takes_hardly_longer_than_it_must(monkeypatch):
 
 def journalled(*results):
     """A task that had these results, the last one of the plan that it has now."""
-    task = a_task(result=bt.Result(**results[-1]))
-    earlier = [bt.Record(bt.Result(**result), a_plan(key="old")) for result in results[:-1]]
+    task = a_task(result=Result(**results[-1]))
+    earlier = [Record(Result(**result), a_plan(key="old")) for result in results[:-1]]
     task.earlier = tuple(earlier)
     return task
 
 
-DONE_IN_3 = {"status": bt.Status.COMPLETED, "usage": bt.Usage(3)}
-DONE_IN_9 = {**DONE_IN_3, "usage": bt.Usage(9)}
+DONE_IN_3 = {"status": Status.COMPLETED, "usage": Usage(3)}
+DONE_IN_9 = {**DONE_IN_3, "usage": Usage(9)}
 # What is known of a task with these results, in seconds.
 PAST = {
     "the last": ([DONE_IN_9, DONE_IN_3], 3),
     "not what was shared": ([DONE_IN_3, {**DONE_IN_9, "shared_by": 2}], 3),
-    "not what was stopped": ([DONE_IN_3, {**DONE_IN_9, "status": bt.Status.INTERRUPTED}], 3),
-    "not a crash": ([{**DONE_IN_3, "status": bt.Status.FAILED}], None),
-    "a limit": ([{**DONE_IN_3, "status": bt.Status.TIMEOUT}], 3),
+    "not what was stopped": ([DONE_IN_3, {**DONE_IN_9, "status": Status.INTERRUPTED}], 3),
+    "not a crash": ([{**DONE_IN_3, "status": Status.FAILED}], None),
+    "a limit": ([{**DONE_IN_3, "status": Status.TIMEOUT}], 3),
 }
 
 
-@pytest.mark.parametrize("results, seconds", PAST.values(), ids=PAST)
+@parametrize("results, seconds", PAST.values(), ids=PAST)
 def test_past_times_are_of_what_was_measured_alone_to_its_end(results, seconds):
     task = journalled(*results)
-    past = bt.past_usages([task], bt.Batch(), None)
+    past = bt.past_usages([task], Batch(), None)
     known = [usage.wall_s for usage in past.values()]
     assert known == [seconds] * (seconds is not None)
 
 
 def test_past_times_are_also_those_of_the_cache_of_an_older_text(model):
-    ended = dataclasses.replace(VERIFIED, usage=bt.Usage(7))
+    ended = dataclasses.replace(VERIFIED, usage=Usage(7))
     for plan, inputs in model.planned():
         model.keep(plan, inputs, ended)
     model.edit_lemma("l0")
     for plan, inputs in model.planned():
-        batch = bt.Batch(dependencies={plan.view: inputs})
-        past = bt.past_usages([bt.Task(plan)], batch, model.cache)
-        assert past == {plan.id: bt.Usage(7)}
+        batch = Batch(dependencies={plan.view: inputs})
+        past = bt.past_usages([Task(plan)], batch, model.cache)
+        assert past == {plan.id: Usage(7)}
 
 
 def test_a_run_by_history_starts_with_what_took_longest(lab):
@@ -10553,9 +10742,7 @@ def test_a_run_by_history_starts_with_what_took_longest(lab):
     assert lab.read("runs").split() == ["l0", "l2", "l1"]
 
 
-@pytest.mark.parametrize(
-    "scheduler, wanted", [("fifo", "urgent a b late"), ("sjf", "urgent b a late")]
-)
+@parametrize("scheduler, wanted", [("fifo", "urgent a b late"), ("sjf", "urgent b a late")])
 def test_a_higher_priority_comes_first_whatever_the_order(scheduler, wanted):
     tasks = [
         a_task(id="late", priority=-1),
@@ -10575,16 +10762,16 @@ def raised(status, words, recipes="1 1024 60", times=2, exit_status=None):
     plan = under_limits(a_plan(), recipes)
     if words != recipes:
         plan = dataclasses.replace(met, raised_from=plan.limits)
-    result = bt.Result(bt.Status(status), exit=exit_status)
-    room = bt.Limits(8, 4096, 9)
-    again = bt.raised_plan(plan, bt.Record(result, met), room, times)
+    result = Result(Status(status), exit=exit_status)
+    room = Limits(8, 4096, 9)
+    again = bt.raised_plan(plan, Record(result, met), room, times)
     if again is None:
         return ""
     assert again.raised_from == under_limits(a_plan(), recipes).limits
     return f"{again.limits.cores} {again.limits.memory_mb} {again.limits.timeout_s:g}"
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "status, met, wanted",
     [
         ("timeout", "1 1024 60", "1 1024 120"),
@@ -10612,7 +10799,7 @@ def test_without_retries_no_limit_is_raised():
 
 
 def test_a_heap_that_an_option_bounds_is_not_tried_again():
-    assert raised("memory_limit", "1 1024 60", exit_status=bt.ExitStatus(251)) == ""
+    assert raised("memory_limit", "1 1024 60", exit_status=ExitStatus(251)) == ""
 
 
 def limits_planned(lab, task_id="t--two--fake"):
@@ -10707,7 +10894,7 @@ tasks.task.on_limit = [{"tamarin_versions": ["fake"]}]
 """
 
 
-@pytest.mark.parametrize("changes, wanted", cases(BAD_STAGES))
+@parametrize("changes, wanted", cases(BAD_STAGES))
 def test_bad_attempts_for_limits_are_refused(one_lemma, changes, wanted):
     change_recipe(one_lemma, changes.strip())
     assert wanted in complaints(one_lemma)
@@ -10922,7 +11109,7 @@ def test_a_stage_that_has_met_its_limit_is_not_tried_again_when_an_earlier_limit
     assert proven_nothing(lab)
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "status, stages, wanted",
     [
         ("timeout", "1 1024 120", 1),
@@ -10938,14 +11125,14 @@ def test_a_stage_that_has_met_its_limit_is_not_tried_again_when_an_earlier_limit
     ],
 )
 def test_the_next_stage_allows_more_of_what_was_met_or_has_other_options(status, stages, wanted):
-    limits = bt.Limits(1, 1024, 60)
-    planned = [bt.Stage(limits, (), "k")]
+    limits = Limits(1, 1024, 60)
+    planned = [Stage(limits, (), "k")]
     for words in stages.split(", "):
         cores, memory_mb, timeout_s, *options = words.split(" ")
-        allowed = bt.Limits(int(cores), int(memory_mb), int(timeout_s))
-        planned.append(bt.Stage(allowed, tuple(options), f"k{''.join(options)}"))
+        allowed = Limits(int(cores), int(memory_mb), int(timeout_s))
+        planned.append(Stage(allowed, tuple(options), f"k{''.join(options)}"))
     plan = a_plan(limits=limits, stages=tuple(planned))
-    records = [bt.Record(bt.Result(bt.Status(status)), plan, 1, "here")]
+    records = [Record(Result(Status(status)), plan, 1, "here")]
     assert bt.plan_to_try(plan, records, "here").stage == wanted
     assert bt.plan_to_try(plan, records, "elsewhere").stage == 0
 
@@ -11033,6 +11220,7 @@ def test_a_run_that_was_killed_in_a_later_stage_goes_on_with_that(lab):
     assert runs_of(lab) == ["twoC"]
 
 
+@takes_long
 def test_limits_are_doubled_after_the_last_stage_only(lab):
     staged(lab, "S")
     change_recipe(lab, "tasks.task.on_limit.0.resources.timeout = 0.2")
@@ -11166,7 +11354,7 @@ def test_what_is_expected_is_no_failure(lab):
     assert runs_of(lab) == ["l0", "l1", "l2", "l3"]
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "body, timeout, status",
     [("exit 3", 300, "failed"), ("exec sleep 600", 0.2, "timeout"), ("summary", 300, "failed")],
 )
@@ -11211,32 +11399,32 @@ def test_a_failure_in_a_shared_process_ends_the_run(lab):
 
 def batch_in_room(*plans, memory_mb=8192):
     """A batch that is only planned, as `run` makes it."""
-    room = bt.Limits(8, memory_mb, 60)
-    batch = bt.Batch(bt.Header(limits=room, host="here"))
+    room = Limits(8, memory_mb, 60)
+    batch = Batch(Header(limits=room, host="here"))
     for plan in plans:
         batch.apply(plan)
     return batch
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "changes, memory_mb, wanted",
     [
         ({}, 8192, 2048),
         ({"key": "of another text"}, 8192, 1024),
-        ({"limits": bt.Limits(1, 1500, 60)}, 8192, 1500),
+        ({"limits": Limits(1, 1500, 60)}, 8192, 1500),
         ({}, 1024, 1024),
     ],
 )
 def test_raised_limits_stay_while_text_and_recipe_do_and_there_is_room(changes, memory_mb, wanted):
-    plan = a_plan(limits=bt.Limits(1, 2048, 60), raised_from=bt.Limits(1, 1024, 60))
+    plan = a_plan(limits=Limits(1, 2048, 60), raised_from=Limits(1, 1024, 60))
     planned = batch_in_room(a_plan(**changes), memory_mb=memory_mb)
     bt.raise_limits(batch_in_room(plan), planned, ["i"], 0)
     assert planned.tasks["i"].plan.limits.memory_mb == wanted
 
 
 def test_nothing_is_raised_for_what_a_later_stage_of_another_one_has_settled():
-    limits = bt.Limits(1, 1024, 60)
-    stages = (bt.Stage(limits, (), "fast"), bt.Stage(limits, ("-C",), "fast, later"))
+    limits = Limits(1, 1024, 60)
+    stages = (Stage(limits, (), "fast"), Stage(limits, ("-C",), "fast, later"))
     slow = a_plan(id="slow", key="slow", race="r", limits=limits)
     fast = a_plan(id="fast", key="fast", race="r", limits=limits, stages=stages)
     old = batch_in_room(slow, fast)
@@ -11253,6 +11441,7 @@ def test_nothing_is_raised_for_what_a_later_stage_of_another_one_has_settled():
 # --- Limits of whole runs ---
 
 
+@takes_long
 def test_a_task_that_runs_into_its_timeout_leaves_no_prover(lab, monkeypatch):
     monkeypatch.setattr(bt, "GRACE_S", 0.1)
     lab.prover("trap '' TERM; setsid sleep 677 & sleep 678")
@@ -11416,7 +11605,7 @@ theory : lemma  : theory : theory
 """
 
 
-@pytest.mark.parametrize("config, entry, option, wanted", rows(GRANULARITIES))
+@parametrize("config, entry, option, wanted", rows(GRANULARITIES))
 def test_the_granularity_is_that_of_the_command_line_then_the_entry_then_the_config(
     lab, config, entry, option, wanted
 ):
@@ -11428,7 +11617,7 @@ def test_the_granularity_is_that_of_the_command_line_then_the_entry_then_the_con
     assert what_ran(lab) == runs[wanted]
 
 
-@pytest.mark.parametrize("version, shares", [("1.6.1", False), ("1.8.0", True), ("1.10", True)])
+@parametrize("version, shares", [("1.6.1", False), ("1.8.0", True), ("1.10", True)])
 def test_provers_that_do_not_tell_of_loading_are_not_shared(lab, version, shares):
     recipe_to_share(lab, count=2)
     path = lab.path / "fake.sh"
@@ -11491,7 +11680,7 @@ BAD_ENDS = {
 }
 
 
-@pytest.mark.parametrize("bad, for_all", BAD_ENDS.values(), ids=BAD_ENDS)
+@parametrize("bad, for_all", BAD_ENDS.values(), ids=BAD_ENDS)
 def test_what_one_lemma_does_to_a_shared_process_changes_no_result(lab, bad, for_all):
     verdicts, rest = TOGETHER.rsplit("verdicts |", 1)
     body = f'{verdicts}case "$LEMMAS " in *" l2 "*) {bad};; esac\nverdicts |{rest}'
@@ -11533,7 +11722,7 @@ def test_a_shared_process_that_meets_its_budget_tells_nothing_of_its_lemmas(lab,
     done = lab.run("run recipe.json", code=0)
     assert what_ran(lab) == [" l0", " l1", " l2"]
     assert "in a process shared by 3, it met its budget of 0 s" in done.stderr
-    kept = [bt.Cache().read(str(entry)) for entry in cache_entries("*")]
+    kept = [Cache().read(str(entry)) for entry in cache_entries("*")]
     assert [entry.result.status for entry in kept] == ["completed"] * 3
 
 
@@ -11559,9 +11748,9 @@ def test_a_prover_that_never_tells_that_it_has_loaded_is_held_to_the_limit_of_on
     assert len(lab.events("start")) == 3
 
 
-@pytest.mark.parametrize("load_s, budget_s", [(0, 60), (10, 80), (500, 300)])
+@parametrize("load_s, budget_s", [(0, 60), (10, 80), (500, 300)])
 def test_the_budget_is_twice_the_load_and_a_minute_and_never_more_than_a_limit(load_s, budget_s):
-    assert bt.budget_of(load_s, bt.Limits(1, 1, 300)) == budget_s
+    assert bt.budget_of(load_s, Limits(1, 1, 300)) == budget_s
 
 
 def test_lemmas_that_run_alone_keep_their_priority(lab):
@@ -11598,7 +11787,7 @@ def test_lemmas_of_a_new_text_share_again(lab):
 
 
 @needs_linux
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_lemmas_whose_process_was_stopped_share_one_again(lab, number):
     recipe_to_share(lab, "[ -e go ] || { echo up; exec sleep 600; }\n" + TOGETHER)
     process = lab.start("run recipe.json")
@@ -11640,16 +11829,16 @@ a=50 b=40 c=20         : 1 : a|b c
 """
 
 
-@pytest.mark.parametrize("lemmas, places, wanted", rows(SHARED_PARTS))
+@parametrize("lemmas, places, wanted", rows(SHARED_PARTS))
 def test_parts_have_about_equal_times_and_keep_to_their_budget(lemmas, places, wanted):
     tasks = []
     past = {}
     for word in lemmas.split():
         name, _, seconds = word.partition("=")
-        limits = bt.Limits(1, 1, 300)
+        limits = Limits(1, 1, 300)
         tasks.append(a_task(id=name, limits=limits))
         if seconds:
-            past[name] = bt.Usage(float(seconds))
+            past[name] = Usage(float(seconds))
     parts = bt.parts_to_share(tasks, int(places), past)
     told = []
     for part in parts:
@@ -11659,8 +11848,8 @@ def test_parts_have_about_equal_times_and_keep_to_their_budget(lemmas, places, w
 
 def may_share(past=None, **plan):
     """Whether a task of this plan may share a process; `past`: what it took before."""
-    plan = {"limits": bt.Limits(1, 1, 300), **plan}
-    return bt.could_share(bt.Task(a_plan(**plan)), past)
+    plan = {"limits": Limits(1, 1, 300), **plan}
+    return bt.could_share(Task(a_plan(**plan)), past)
 
 
 def test_lemmas_that_tamarin_makes_share_no_process():
@@ -11669,11 +11858,11 @@ def test_lemmas_that_tamarin_makes_share_no_process():
     assert not may_share(lemma="Observational_equivalence", trait="diff")
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "wall_s, load_s, shares", [(59, None, True), (61, None, False), (61, 10, True), (299, 9, False)]
 )
 def test_a_lemma_that_took_longer_than_the_budget_shares_no_process(wall_s, load_s, shares):
-    assert may_share(bt.Usage(wall_s, load_s=load_s)) == shares
+    assert may_share(Usage(wall_s, load_s=load_s)) == shares
 
 
 def test_what_ends_while_others_are_looked_at_is_not_proven_twice():
@@ -11681,7 +11870,7 @@ def test_what_ends_while_others_are_looked_at_is_not_proven_twice():
     for name in "abc":
         theory = "t" if name != "b" else "u"
         plan = a_plan(id=name, theory=theory, granularity=bt.Granularity.THEORY)
-        tasks.append(bt.Task(plan))
+        tasks.append(Task(plan))
     groups = bt.groups_to_share(tasks, {})
     assert [task.id for task in next(groups)] == ["a", "c"]
     tasks[2].alone_for = tasks[2].plan.key
@@ -11830,7 +12019,7 @@ NO_ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("outcome", NO_ANSWERS)
+@parametrize("outcome", NO_ANSWERS)
 def test_only_an_answer_wins(lab, outcome):
     recipe_of_race(lab, {"C": NO_ANSWERS[outcome], "S": VERIFY}, cores=1)
     if outcome == "timeout":
@@ -11844,22 +12033,22 @@ def test_only_an_answer_wins(lab, outcome):
 
 def test_what_waits_in_a_queue_elsewhere_never_begins_when_its_race_is_won(lab, monkeypatch):
     """As on a cluster, where a job may begin long after it was handed over."""
-    begin = bt.Supervisor.run
+    begin = Supervisor.run
     stopped = {}
 
     async def wait_in_queue(executor, job, on_start):
         until = time.monotonic() + 2
         while job.id.endswith("C") and time.monotonic() < until:
             if job.id in stopped:
-                return bt.Outcome(*stopped[job.id])
+                return Outcome(*stopped[job.id])
             await asyncio.sleep(0.01)
         return await begin(executor, job, on_start)
 
-    def stop(executor, job_id, reason, at_once=False, status=bt.Status.INTERRUPTED):
-        stopped[job_id] = (status, None, bt.Usage(), reason)
+    def stop(executor, job_id, reason, at_once=False, status=Status.INTERRUPTED):
+        stopped[job_id] = (status, None, Usage(), reason)
 
-    monkeypatch.setattr(bt.Supervisor, "run", wait_in_queue)
-    monkeypatch.setattr(bt.Supervisor, "stop", stop)
+    monkeypatch.setattr(Supervisor, "run", wait_in_queue)
+    monkeypatch.setattr(Supervisor, "stop", stop)
     recipe_of_race(lab, {"C": VERIFY, "S": VERIFY})
     lab.run("run", "recipe.json", "--no-cache", code=0)
     assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
@@ -11872,7 +12061,7 @@ def test_without_a_winner_each_has_its_own_result(lab):
     assert ends_of_race(lab) == {"C": "incomplete", "S": "failed"}
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "ways, chosen, runs, code",
     [
         ({"C": UNSURE_OF_IT, "S": VERIFY}, [], "one C, one S, two C, two S", 0),
@@ -11899,7 +12088,7 @@ def test_after_its_turn_a_variant_has_its_whole_limit(lab, monkeypatch):
 
 
 def test_in_a_race_that_goes_on_who_had_its_turn_comes_last():
-    batch = bt.Batch()
+    batch = Batch()
     for task_id, race in ("had its turn", "r"), ("alone", ""), ("had none", "r"):
         batch.apply(a_plan(id=task_id, race=race))
     first = batch.tasks["had its turn"].plan
@@ -11997,6 +12186,7 @@ def test_when_an_edit_of_the_winner_is_undone_it_supersedes_the_others_once_more
     assert "nothing to do" in lab.run("run recipe.json", code=0).stderr
 
 
+@takes_long
 def test_who_won_before_in_a_later_stage_starts_first(lab):
     only_s = 'case "$*" in *=C*) exit 3;; esac\n' + VERIFY
     ways = {"C": STUCK, "S": STUCK, "Q": only_s}
@@ -12153,7 +12343,7 @@ end
 """
 
 
-@pytest.fixture
+@fixture
 def checked(lab):
     """A recipe that lets a prover check the proofs that stand in a theory."""
     lab.write("t.spthy", STORED)
@@ -12233,7 +12423,7 @@ class Attacks(typing.NamedTuple):
 
     def verdict(self, powers):
         is_attacked = any(attack & powers == attack for attack in self.sets)
-        return bt.Verdict.FALSIFIED if is_attacked else bt.Verdict.VERIFIED
+        return Verdict.FALSIFIED if is_attacked else Verdict.VERIFIED
 
 
 def some_attacks(rng, bits=7):
@@ -12259,7 +12449,7 @@ def fewest_proofs(truth, all_powers):
     needed = 0
     for powers, verdict in verdicts.items():
         others = [other for other in all_powers if verdicts[other] is verdict and other != powers]
-        if verdict is bt.Verdict.VERIFIED:
+        if verdict is Verdict.VERIFIED:
             needed += not any(powers & other == powers for other in others)
         else:
             needed += not any(other & powers == other for other in others)
@@ -12270,7 +12460,7 @@ class Play:
     """A batch of one lemma against attackers in order, worked on as by a Runner."""
 
     def __init__(self, all_powers, verdict_of, slots=1, rng=None, expect=None, batch=None):
-        self.batch = batch or bt.Batch()
+        self.batch = batch or Batch()
         self.verdict_of = verdict_of
         self.slots = slots
         self.rng = rng or random.Random(1)
@@ -12286,11 +12476,11 @@ class Play:
 
     def prove_implied(self, ids):
         """Prove these tasks, whatever they follow from."""
-        self.batch.apply(bt.Header(again=tuple(ids)))
+        self.batch.apply(Header(again=tuple(ids)))
         self.work(proves_implied=True)
 
     def work(self, proves_implied=False):
-        self.settling = bt.Settling(self.batch, proves_implied)
+        self.settling = Settling(self.batch, proves_implied)
         lattices = bt.LiveLattices(self.settling)
         tasks = list(filter(self.batch.needs_run, self.batch.tasks.values()))
         queues = [lattices.add(task) for task in tasks]
@@ -12320,13 +12510,13 @@ class Play:
         for each in list(self.settling.settled_after(task)):
             if each.task not in self.running:
                 attempt = each.task.attempts + 1
-                self.batch.apply(bt.Finished(each.task.id, each.task.id, attempt, each.result))
+                self.batch.apply(Finished(each.task.id, each.task.id, attempt, each.result))
             elif self.rng.random() < 0.5:
                 self.end(each.task)  # it was there before it could be ended
             else:
                 self.running.remove(each.task)
-                result = each.result_of(bt.Result(each.status))
-                self.batch.apply(bt.Finished(each.task.id, "job", each.task.attempts, result))
+                result = each.result_of(Result(each.status))
+                self.batch.apply(Finished(each.task.id, "job", each.task.attempts, result))
 
     def conclusions(self):
         """By what attackers can do the conclusions of the batch."""
@@ -12334,8 +12524,8 @@ class Play:
         return {task.plan.attacker.powers: task.conclusion for task in tasks}
 
 
-@pytest.mark.parametrize("truths", [some_attacks, many_attacks])
-@pytest.mark.parametrize("slots", [1, 4])
+@parametrize("truths", [some_attacks, many_attacks])
+@parametrize("slots", [1, 4])
 def test_of_128_attackers_at_most_40_percent_are_proven_on_average(truths, slots):
     rng = random.Random(31)
     cube = range(128)
@@ -12386,10 +12576,10 @@ def test_a_chain_is_halved():
 
 
 def test_what_runs_leaves_the_others_free_to_run():
-    batch = bt.Batch()
+    batch = Batch()
     for powers in range(8):
         batch.apply(a_plan(id=f"{powers}", key=f"{powers}", attacker=bt.Attacker("l", powers)))
-    lattices = bt.LiveLattices(bt.Settling(batch))
+    lattices = bt.LiveLattices(Settling(batch))
     queues = {lattices.add(task) for task in batch.tasks.values()}
     (queue,) = queues
     chosen = [lattices.next(queue).id for _ in range(8)]
@@ -12398,11 +12588,11 @@ def test_what_runs_leaves_the_others_free_to_run():
 
 
 def test_the_first_of_the_recipe_come_first():
-    batch = bt.Batch()
+    batch = Batch()
     for powers, first in ((0, 2), (1, 0), (2, 1), (3, 0)):
         attacker = bt.Attacker("l", powers, first)
         batch.apply(a_plan(id=f"{powers}", key=f"{powers}", attacker=attacker))
-    lattices = bt.LiveLattices(bt.Settling(batch))
+    lattices = bt.LiveLattices(Settling(batch))
     queues = [lattices.add(task) for task in batch.tasks.values()]
     assert [lattices.next(queues[0]).id for _ in range(3)] == ["2", "0", "3"]
 
@@ -12476,13 +12666,13 @@ def test_every_contradiction_that_was_seen_is_reported():
         assert bool(play.contradictions) == bool(pairs), seed
         seen += bool(pairs)
         tasks = list(play.batch.tasks.values())
-        rows_by_id = {row.task.id: row for row in bt.rows_of(tasks, bt.Closure(tasks))}
+        rows_by_id = {row.task.id: row for row in bt.rows_of(tasks, Closure(tasks))}
         told = list(bt.audit({"r": play.batch}, rows_by_id.values()))
         orders = [each.message for each in told if each.kind == "order"]
         for weaker, stronger in pairs:
             assert any(f" {weaker} is falsified" in message for message in orders), seed
             assert rows_by_id[weaker].standing == rows_by_id[stronger].standing == "contradicted"
-        assert bt.exit_code(bt.rows_of(tasks, bt.Closure(tasks))) == (1 if pairs else 0), seed
+        assert bt.exit_code(bt.rows_of(tasks, Closure(tasks))) == (1 if pairs else 0), seed
         if pairs:
             doubtful = [row for row in rows_by_id.values() if row.result.implied]
             assert {row.standing for row in doubtful} <= {"contradicted"}, seed
@@ -12593,7 +12783,7 @@ def test_a_proof_that_contradicts_what_was_implied_is_said_loudly(lab):
     assert "contradicted by another result" in page or "contradicted by other results" in page
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "weaker, weak, strong, is_wrong",
     [
         ("a", "falsified", "verified", True),
@@ -12602,14 +12792,14 @@ def test_a_proof_that_contradicts_what_was_implied_is_said_loudly(lab):
     ],
 )
 def test_two_provers_can_contradict_an_order(weaker, weak, strong, is_wrong):
-    batch = bt.Batch()
+    batch = Batch()
     batch.apply(against(weaker, id="weak", prover="other"))
     for powers in ("", "ab"):
         batch.apply(against(powers))
     batch.apply(ends("weak", weak))
     batch.apply(ends("ab", strong))
     batch.apply(ends("none", "timeout"))
-    settling = bt.Settling(batch)
+    settling = Settling(batch)
     # What one prover has said settles nothing of another one's.
     assert bt.implied_verdict(batch.tasks["weak"], batch.tasks["ab"].plan) is None
     assert settling.is_open(batch.tasks["none"]) == (is_wrong or strong == "falsified")
@@ -12620,26 +12810,26 @@ def test_two_provers_can_contradict_an_order(weaker, weak, strong, is_wrong):
 
 
 def test_nothing_follows_from_any_of_the_provers_that_contradict_an_order():
-    batch = bt.Batch()
+    batch = Batch()
     for prover in "pq":
         for powers in ("a", "ab", "ac"):
             batch.apply(against(powers, id=prover + powers, prover=prover))
     for task_id, verdict in (("pa", "falsified"), ("pab", "verified"), ("qa", "falsified")):
         batch.apply(ends(task_id, verdict))
     batch.apply(implied("qac", by="qa", verdict="falsified"))
-    closure = bt.Closure(batch.tasks.values())
+    closure = Closure(batch.tasks.values())
     assert closure.against(batch.tasks["qac"])
-    settling = bt.Settling(batch)
+    settling = Settling(batch)
     assert settling.is_open(batch.tasks["qab"])
     assert settling.is_open(batch.tasks["pac"])
 
 
 def test_an_answer_that_contradicts_that_of_another_prover_is_seen_at_once():
-    batch = bt.Batch()
+    batch = Batch()
     for prover in "pq":
         for powers in ("", "a", "ab"):
             batch.apply(against(powers, id=prover + powers, prover=prover))
-    settling = bt.Settling(batch)
+    settling = Settling(batch)
     batch.apply(ends("pab", "verified"))
     assert settling.contradiction(batch.tasks["pab"]) is None
     assert not settling.is_open(batch.tasks["p"])
@@ -12735,7 +12925,7 @@ def test_exists_trace_lemmas_are_always_proven(lab):
     assert set(outcomes_of(lab).values()) == {"verified"}
 
 
-@pytest.mark.parametrize("outcome", ["incomplete", "timeout", "failed"])
+@parametrize("outcome", ["incomplete", "timeout", "failed"])
 def test_without_an_answer_nothing_follows_but_it_may_follow_itself(lab, outcome):
     strongest = f"has A B && {{ {NO_ANSWERS[outcome]}\nexit; }}\n"
     sweep_of_attackers(lab, strongest + "if has A; then attacked; else proven; fi\n", flags="A B")
@@ -12749,13 +12939,13 @@ def test_without_an_answer_nothing_follows_but_it_may_follow_itself(lab, outcome
 
 
 def test_nothing_follows_for_a_text_that_the_prover_refuses():
-    batch = bt.Batch()
+    batch = Batch()
     for powers in ("", "a", "ab"):
         batch.apply(against(powers))
-    for name, result in (("a", PARSE_ERROR), ("ab", bt.Result(bt.Status.FAILED))):
-        batch.apply(bt.Finished(name, name, 1, result))
+    for name, result in (("a", PARSE_ERROR), ("ab", Result(Status.FAILED))):
+        batch.apply(Finished(name, name, 1, result))
     batch.apply(ends("none", "falsified"))
-    settled = bt.Settling(batch).settled_after(batch.tasks["none"])
+    settled = Settling(batch).settled_after(batch.tasks["none"])
     assert [each.task.id for each in settled] == ["ab"]
 
 
@@ -12763,7 +12953,7 @@ class EndingsOf(bt.Endings):
     """Those of a batch without files or processes; which tasks' files were set aside."""
 
     def __init__(self, batch):
-        settling = bt.Settling(batch)
+        settling = Settling(batch)
         recorder = argparse.Namespace(journal=argparse.Namespace(batch=batch), record=batch.apply)
         fail_fast = argparse.Namespace(note_end=lambda task: None)
         executor = argparse.Namespace(stop=lambda task_id, reason, status: None)
@@ -12774,9 +12964,9 @@ class EndingsOf(bt.Endings):
         self.set_aside.append(task.id)
 
 
-@pytest.mark.parametrize("is_whole", [True, False])
+@parametrize("is_whole", [True, False])
 def test_what_is_being_restored_keeps_its_files_though_its_verdict_follows_meanwhile(is_whole):
-    batch = bt.Batch()
+    batch = Batch()
     for powers in ("", "ab"):
         batch.apply(against(powers))
     endings = EndingsOf(batch)
@@ -12909,8 +13099,8 @@ def test_what_is_implied_and_not_expected_is_a_failure_that_stops_the_others(lab
 # --- Signals ---
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("loop", [1, 2])
+@parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@parametrize("loop", [1, 2])
 def test_a_signal_that_comes_while_an_event_loop_is_made_waits_for_it(
     one_lemma, monkeypatch, loop, number
 ):
@@ -12933,21 +13123,22 @@ def test_a_signal_that_comes_while_an_event_loop_is_made_waits_for_it(
     assert one_lemma.events("start") == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_comes_where_python_lets_no_error_out_ends_us_all_the_same(
     lab, monkeypatch, number
 ):
     class Thing:
         pass
 
-    def command(args):
+    def command_status(args):
+        """Look at results."""
         things = {Thing()}
         notes = [weakref.ref(thing, lambda _: os.kill(os.getpid(), number)) for thing in things]
         things.clear()
         while notes:
             signal.pause()
 
-    monkeypatch.setattr(bt, "run_command", command)
+    monkeypatch.setattr(bt, "command_status", command_status)
     done = lab.run("status results", code=128 + number)
     assert done.stderr == ""
 
@@ -13004,12 +13195,12 @@ TAKES_TIME = [
     (bt, "_undrawn_traces"),
     (bt.AttemptFiles, "set_aside"),
     (bt.AttemptFiles, "earlier_outputs"),
-    (bt.Cache, "store"),
-    (bt.Cache, "store_load"),
-    (bt.Cache, "restore"),
-    (bt.Cache, "what_is_new"),
-    (bt.Cache, "entries"),
-    (bt.Journal, "bring_to_disk"),
+    (Cache, "store"),
+    (Cache, "store_load"),
+    (Cache, "restore"),
+    (Cache, "what_is_new"),
+    (Cache, "entries"),
+    (Journal, "bring_to_disk"),
 ]
 
 
@@ -13036,7 +13227,7 @@ def test_what_is_slow_is_done_beside_the_loop(model, monkeypatch):
     for owner, name in TAKES_TIME:
         watch(owner, name)
     # The last flush is when nothing runs any more.
-    monkeypatch.setattr(bt.Journal, "flush", lambda journal: journal.tell(10**9))
+    monkeypatch.setattr(Journal, "flush", lambda journal: journal.tell(10**9))
     monkeypatch.setattr(bt, "_PRUNE_AFTER", 0)
     assert model.proven("-d") == "l2 load"
     text = model.read("calls")
@@ -13105,8 +13296,9 @@ def cost_of_a_task(lab, monkeypatch, *args):
     return Counter({name: (many[name] - few[name]) / 40 for name in many})
 
 
+@takes_long
 @needs_linux
-@pytest.mark.parametrize(
+@parametrize(
     ("args", "files", "names"),
     [
         (["--no-cache"], 8, 1.5),
@@ -13127,7 +13319,7 @@ def test_a_task_costs_one_process_and_few_files(lab, monkeypatch, args, files, n
     assert cost["bytes"] <= 4_500 + 10 * path
 
 
-@pytest.mark.parametrize(
+@parametrize(
     ("args", "times"),
     [
         (["run", "recipe.json", "--fresh"], 2),  # to plan; for the page and the final table
@@ -13156,8 +13348,9 @@ def test_a_command_reads_a_theory_no_more_often_than_it_must(lab, monkeypatch, a
     assert len(note.read_text()) == times + proofs
 
 
+@takes_long
 @needs_linux
-@pytest.mark.parametrize("command", ["status", "resume", "report", "audit"])
+@parametrize("command", ["status", "resume", "report", "audit"])
 def test_to_look_at_results_costs_no_file_for_each(lab, command):
     lab.prover(VERIFY)
     opened = []
@@ -13193,7 +13386,7 @@ def why_no_slurm():
     return "" if is_ours else "this one is for other work"
 
 
-@pytest.fixture
+@fixture
 def cluster(lab):
     """A Lab in which `run` goes to Slurm; one test at a time has it."""
     reason = why_no_slurm()
@@ -13612,7 +13805,7 @@ def test_while_the_controller_is_away_jobs_end_and_others_wait_to_be_taken(clust
     assert sorted(cluster.marks()) == ["l0", "l1", "l2"]
 
 
-@pytest.mark.parametrize(
+@parametrize(
     ("body", "arguments", "status", "reason"),
     [
         # Its own limit is far: what Slurm allows is less.
@@ -13667,7 +13860,7 @@ SRUN_WORDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("words", "status", "reason"), SRUN_WORDS)
+@parametrize(("words", "status", "reason"), SRUN_WORDS)
 def test_why_slurm_ended_a_job(words, status, reason):
     cause = bt.slurm_cause(words)
     if status is None:
@@ -13689,7 +13882,7 @@ def test_a_job_is_lost_that_was_in_the_queue_and_is_not_twice():
     assert looks.lost(ours, ()) == {"17"}
 
 
-@pytest.mark.parametrize(
+@parametrize(
     ("words", "ids"),
     [
         ("srun: job 17 queued and waiting for resources", ("17", "")),
@@ -13702,7 +13895,7 @@ def test_what_srun_calls_its_job(words, ids):
     assert bt.slurm_ids_told(words) == ids
 
 
-@pytest.mark.parametrize(
+@parametrize(
     ("most_jobs", "listing", "complaint", "left"),
     [
         (9, ["12 a--l--p", "13 b--l--p", "14 (null)"], "", ["12"]),
@@ -13720,7 +13913,7 @@ def test_what_slurm_may_have_of_a_job_that_srun_gave_up(
     async def ask(name, command):
         return listing
 
-    batch = bt.Batch(bt.Header(most_jobs=most_jobs))
+    batch = Batch(Header(most_jobs=most_jobs))
     executor = bt.SlurmExecutor(batch, str(tmp_path), None)
     monkeypatch.setattr(executor, "_ask", ask)
     job = bt.Job("a--l--p", 1, (), "", {}, bt.NO_LIMITS, "", "", ("a--l--p",))
@@ -13730,12 +13923,12 @@ def test_what_slurm_may_have_of_a_job_that_srun_gave_up(
 
 def node_end(status, code=None, by="", reason="stopped by SIGTERM"):
     """What a node told of a job."""
-    exit_status = bt.ExitStatus(code, by)
-    return bt.NodeEnd("n1", bt.Status(status), exit_status, bt.Usage(9), reason, (), {})
+    exit_status = ExitStatus(code, by)
+    return bt.NodeEnd("n1", Status(status), exit_status, Usage(9), reason, (), {})
 
 
 def test_what_ended_by_itself_stays_so_though_its_job_was_cancelled():
-    ours = bt.Cause(bt.Status.INTERRUPTED, "stopped by SIGINT")
+    ours = bt.Cause(Status.INTERRUPTED, "stopped by SIGINT")
     words = "slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-11-28T12:30:31 ***"
     completed = bt.outcome_told(node_end("completed", 0, reason=""), ours, words)
     assert (completed.status, completed.reason) == ("completed", "")
@@ -13784,13 +13977,13 @@ def test_what_a_killed_driver_was_left_counts_with_all_its_files_only(tmp_path, 
 
 def test_who_knows_that_nothing_runs_goes_on_without_the_cluster(tmp_path, monkeypatch):
     def no_answer(batch_id):
-        raise bt.InputError("there is no 'squeue'")
+        raise InputError("there is no 'squeue'")
 
     monkeypatch.setattr(bt, "cancel_left_jobs", no_answer)
-    batch = bt.Batch(bt.Header(cluster="cluster bt"))
-    with contextlib.closing(bt.Journal(str(tmp_path / "batch.jsonl"))) as journal:
+    batch = Batch(Header(cluster="cluster bt"))
+    with contextlib.closing(Journal(str(tmp_path / "batch.jsonl"))) as journal:
         journal.batch = batch
-        with pytest.raises(bt.InputError, match="--take-over"):
+        with pytest.raises(InputError, match="--take-over"):
             bt.collect_from_nodes(journal, batch, pytest.fail)
         bt.collect_from_nodes(journal, batch, lambda text: None, take_over=True)
 
@@ -13800,7 +13993,7 @@ def test_the_nodes_of_a_cluster_count_once_whatever_partitions_they_are_in():
     assert bt.cluster_nodes(told) == [(2, 10000), (64, 256000)]
 
 
-@pytest.mark.parametrize(
+@parametrize(
     ("environment", "nodes"),
     [
         ({"SLURM_JOB_CPUS_PER_NODE": "8(x2),4", "SLURM_MEM_PER_NODE": "9000"},
@@ -13828,7 +14021,7 @@ def test_srun_is_not_told_what_a_batch_script_asked_for_itself():
     assert set(bt.environment_of_srun(environment)) == left
 
 
-@pytest.mark.parametrize(
+@parametrize(
     ("complaint", "others_wait", "again"),
     [
         ("srun: error: Unable to allocate resources: Unable to contact slurm controller (connect "
@@ -13849,17 +14042,17 @@ def test_when_a_job_is_submitted_again(complaint, others_wait, again):
 
 
 def test_limits_that_were_met_on_a_cluster_say_nothing_of_this_host():
-    header = bt.Header(host="login", cluster="cluster bt")
+    header = Header(host="login", cluster="cluster bt")
     assert header.place == "cluster bt"
-    assert bt.Header(host="login").place == "login"
+    assert Header(host="login").place == "login"
 
 
 def test_in_a_queue_that_nobody_limits_only_jobs_are_counted():
-    limits = bt.Limits(4, 1000, 60)
-    job = bt.Limits(1, 100, 60)
-    header = bt.Header(limits=limits, cluster="cluster bt", most_jobs=7)
+    limits = Limits(4, 1000, 60)
+    job = Limits(1, 100, 60)
+    header = Header(limits=limits, cluster="cluster bt", most_jobs=7)
     assert bt.room_of(header).places(job) == 7
-    limited = dataclasses.replace(header, options=bt.PlanOptions(cores="2"))
+    limited = dataclasses.replace(header, options=PlanOptions(cores="2"))
     assert bt.room_of(limited).places(job) == 4
     assert bt.room_of(dataclasses.replace(header, most_jobs=0)).places(job) == 4
 
@@ -13875,7 +14068,7 @@ def test_without_slurm_the_launcher_says_what_is_missing(lab, monkeypatch):
     lab.run("run recipe.json --launcher local", code=0)
 
 
-@pytest.mark.parametrize("words", ["--slurm-args=-p long", "--slurm-jobs=4"])
+@parametrize("words", ["--slurm-args=-p long", "--slurm-jobs=4"])
 def test_what_is_said_to_slurm_is_never_ignored(lab, words):
     lab.prover(VERIFY)
     lab.recipe()
@@ -13884,7 +14077,7 @@ def test_what_is_said_to_slurm_is_never_ignored(lab, words):
     assert not lab.results.exists()
 
 
-@pytest.mark.parametrize(
+@parametrize(
     ("command", "hint"),
     [("check", "`run`, `resume` and `retry` take it"), ("recheck", "where their batch ran")],
 )
@@ -14012,7 +14205,7 @@ def write_old(lab, name, text):
     os.utime(path, (1, 1))
 
 
-@pytest.fixture
+@fixture
 def run_here(lab, capsys, monkeypatch):
     """Run a command line that starts no process in this one, from the lab's directory."""
 
@@ -14038,7 +14231,7 @@ def forget_what_was_read():
 # --- Reading --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lemma, status, verdict, steps", words_in(UPSTREAM_MEANINGS))
+@parametrize("lemma, status, verdict, steps", words_in(UPSTREAM_MEANINGS))
 def test_what_batch_tamarin_says_of_a_task(lab, lemma, status, verdict, steps):
     batch = read_upstream_report(lab)
     task = batch.tasks[f"nspk--{lemma}--stable"]
@@ -14050,14 +14243,14 @@ def test_what_batch_tamarin_says_of_a_task(lab, lemma, status, verdict, steps):
 def test_a_task_that_batch_tamarin_did_not_run_has_no_result(lab):
     batch = read_upstream_report(lab)
     task = batch.tasks["nspk--waiting--stable"]
-    assert task.status is bt.Status.PENDING
+    assert task.status is Status.PENDING
     assert task.result is None
     assert len(batch.tasks) == 8
 
 
 def test_what_batch_tamarin_says_of_a_failure(lab):
     result = read_upstream_report(lab).tasks["nspk--broken--stable"].result
-    assert result.exit == bt.ExitStatus(1)
+    assert result.exit == ExitStatus(1)
     assert result.reason == "bad"
     assert result.stderr_tail == "x\n"
 
@@ -14074,10 +14267,10 @@ def test_what_batch_tamarin_decided_and_measured(lab):
     assert task.plan.theory == "NSPK3.spthy"
     assert task.plan.cwd == str(lab.path), "where `out` is"
     assert task.plan.options == ("-x",)
-    assert task.plan.limits == bt.Limits(2, 4096, 60)
+    assert task.plan.limits == Limits(2, 4096, 60)
     assert task.result.usage.wall_s == 12.5
     assert task.result.usage.peak_mb == 350.25
-    assert batch.header.limits == bt.Limits(2, 8192, 3600)
+    assert batch.header.limits == Limits(2, 8192, 3600)
     assert batch.provers["stable"].version == "1.11.0"
 
 
@@ -14087,7 +14280,7 @@ def test_a_limit_that_batch_tamarin_calls_max_is_not_known(lab):
     assert read_upstream_report(lab, report).header.limits.cores == 0
 
 
-@pytest.fixture
+@fixture
 def two_hours_ahead():
     """Local times are two hours ahead of UTC."""
     with pytest.MonkeyPatch.context() as patch:
@@ -14102,7 +14295,7 @@ def test_a_batch_of_batch_tamarin_began_with_its_first_task(lab, two_hours_ahead
     assert batch.header.at == "2026-01-02T01:04:00.250000Z", "its times are local ones"
 
 
-@pytest.mark.parametrize("form", bt.REPORTS)
+@parametrize("form", bt.REPORTS)
 def test_results_of_batch_tamarin_are_reported(lab, run_here, form):
     write_upstream_report(lab)
     done = run_here("report out -f", form, code=0)
@@ -14131,7 +14324,7 @@ def with_tasks_in_a_list(report):
     report["tasks"] = [1]
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "damage", [without_tasks, without_output_directory, without_provers, with_tasks_in_a_list]
 )
 def test_what_batch_tamarin_did_not_write_is_refused(lab, run_here, damage):
@@ -14151,7 +14344,7 @@ def test_a_date_beyond_all_bounds_is_no_traceback(lab, run_here):
     assert "not what batch-tamarin 1.2 writes" in done.err
 
 
-@pytest.mark.parametrize("form", ["md", "json", "csv"])
+@parametrize("form", ["md", "json", "csv"])
 def test_what_batch_tamarin_did_not_measure_or_keep_is_not_invented(lab, run_here, form):
     write_upstream_report(lab)
     told = run_here("report out -f", form, code=0).out
@@ -14225,7 +14418,7 @@ def read_killed_run(lab):
     return bt.load_results(str(lab.path / "out"), told.append), told
 
 
-@pytest.mark.parametrize("lemma, status, verdict, steps", words_in(KILLED_MEANINGS))
+@parametrize("lemma, status, verdict, steps", words_in(KILLED_MEANINGS))
 def test_what_a_killed_batch_tamarin_says_of_a_task(lab, lemma, status, verdict, steps):
     batch, _ = read_killed_run(lab)
     task = batch.tasks[f"my--nspk--{lemma}--stable"]
@@ -14239,10 +14432,10 @@ def test_what_a_killed_batch_tamarin_says_of_a_task(lab, lemma, status, verdict,
 def test_what_a_killed_batch_tamarin_measured(lab):
     batch, told = read_killed_run(lab)
     result = batch.tasks["my--nspk--proven--stable"].result
-    assert result.usage == bt.Usage(12.5, None, 350.25, 1.0)
+    assert result.usage == Usage(12.5, None, 350.25, 1.0)
     assert result.prover_s == 3.5
     assert result.warnings == ("odd",)
-    assert batch.tasks["my--nspk--broken--stable"].result.exit == bt.ExitStatus(1)
+    assert batch.tasks["my--nspk--broken--stable"].result.exit == ExitStatus(1)
     assert len(told) == 1
     assert "did not come to its end" in told[0]
 
@@ -14263,7 +14456,7 @@ def test_folders_of_that_name_without_results_are_none(lab, run_here):
     assert "holds no results" in done.err
 
 
-@pytest.mark.parametrize("form", bt.REPORTS)
+@parametrize("form", bt.REPORTS)
 def test_what_a_killed_batch_tamarin_left_is_reported(lab, run_here, form):
     write_killed_run(lab)
     told = run_here("report out -f", form, code=0).out
@@ -14282,8 +14475,8 @@ def test_what_a_killed_batch_tamarin_left_is_audited(lab, audit):
     assert any("no verdict: failed" in note for note in told.notes("missing"))
 
 
-@pytest.mark.parametrize("command", ["status", "resume", "retry", "recheck", "run"])
-@pytest.mark.parametrize("write", [write_upstream_report, write_killed_run])
+@parametrize("command", ["status", "resume", "retry", "recheck", "run"])
+@parametrize("write", [write_upstream_report, write_killed_run])
 def test_what_can_be_done_with_results_of_batch_tamarin_is_said(lab, run_here, command, write):
     write(lab)
     told = run_here(command, "out", code=2).err
@@ -14376,9 +14569,9 @@ def test_our_report_is_read_as_batch_tamarins(lab):
 
 
 def test_no_task_has_more_memory_than_all_together():
-    limits = bt.Limits(1, 15 * 1024 + 900, 60)
-    provers = {"p": bt.Prover("p", ("./p",))}
-    batch = bt.Batch(bt.Header(limits=limits, provers=provers))
+    limits = Limits(1, 15 * 1024 + 900, 60)
+    provers = {"p": Prover("p", ("./p",))}
+    batch = Batch(Header(limits=limits, provers=provers))
     batch.apply(a_plan(limits=limits))
     report = report_to_read(batch)
     task = report["tasks"]["n"]["subtasks"]["i"]
@@ -14388,8 +14581,8 @@ def test_no_task_has_more_memory_than_all_together():
 
 def batch_of_prover(alias, tasks=None):
     """A batch with this prover."""
-    prover = bt.Prover(alias, (f"./{alias}",))
-    return bt.Batch(bt.Header(provers={alias: prover}), tasks or {})
+    prover = Prover(alias, (f"./{alias}",))
+    return Batch(Header(provers={alias: prover}), tasks or {})
 
 
 def report_to_read(batch):
@@ -14402,17 +14595,17 @@ def two_completed(result):
     """A batch of two tasks with this result."""
     tasks = {}
     for name in ("a", "b"):
-        tasks[name] = a_task(bt.Status.COMPLETED, result, prover="fake")
+        tasks[name] = a_task(Status.COMPLETED, result, prover="fake")
     return batch_of_prover("fake", tasks)
 
 
 def test_the_totals_of_a_report_are_sums_and_the_most_of_one():
     batch = batch_of_prover("p")
     for task_id, seconds, memory_mb in [("a", 2.0, 300.0), ("b", 3.0, 100.0)]:
-        usage = bt.Usage(seconds, peak_mb=memory_mb)
+        usage = Usage(seconds, peak_mb=memory_mb)
         batch.apply(a_plan(id=task_id))
-        result = bt.Result(bt.Status.FAILED, usage=usage)
-        batch.apply(bt.Finished(task_id, task_id, 1, result))
+        result = Result(Status.FAILED, usage=usage)
+        batch.apply(Finished(task_id, task_id, 1, result))
     totals = report_to_read(batch)["execution_metadata"]
     wanted = {"total_runtime": 5, "max_runtime": 3, "total_memory": 400, "max_memory": 300}
     assert {name: totals[name] for name in wanted} == wanted
@@ -14435,13 +14628,13 @@ def test_a_report_that_is_dear_is_seldom_made(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(bt, "LIVE_REPORT_S", 3600)
     monkeypatch.setattr(bt, "write_execution_report", lambda *_: made.append(1))
-    live = bt.LiveReport(bt.Batch(), bt.DerivedFiles(str(tmp_path)))
+    live = bt.LiveReport(Batch(), bt.DerivedFiles(str(tmp_path)))
 
     async def work():
         while not made:
             await asyncio.sleep(0)
         for _ in range(1_000):
-            live.note(bt.Ended())
+            live.note(Ended())
             await asyncio.sleep(0)
 
     asyncio.run(live.beside(work()))
@@ -14459,11 +14652,11 @@ def test_one_entry_with_two_theories_is_two_of_batch_tamarins():
     assert named["n 3"] == [tasks[1]]
 
 
-@pytest.mark.parametrize("seconds", [1e12, 1e18, 1e308])
+@parametrize("seconds", [1e12, 1e18, 1e308])
 def test_a_time_beyond_all_calendars_hides_no_report(seconds):
-    usage = bt.Usage(seconds)
-    result = bt.Result(bt.Status.COMPLETED, usage=usage, at=bt.timestamp())
-    task = a_task(bt.Status.COMPLETED, result, prover="fake")
+    usage = Usage(seconds)
+    result = Result(Status.COMPLETED, usage=usage, at=bt.timestamp())
+    task = a_task(Status.COMPLETED, result, prover="fake")
     batch = batch_of_prover("fake", {"i": task})
     report = report_to_read(batch)
     subtask = report["tasks"]["n"]["subtasks"]["i"]
@@ -14474,8 +14667,8 @@ def test_a_time_beyond_all_calendars_hides_no_report(seconds):
 
 
 def test_a_sum_beyond_all_bounds_is_json():
-    usage = bt.Usage(wall_s=1e308, peak_mb=1e308)
-    result = bt.Result(bt.Status.COMPLETED, usage=usage)
+    usage = Usage(wall_s=1e308, peak_mb=1e308)
+    result = Result(Status.COMPLETED, usage=usage)
     totals = report_to_read(two_completed(result))["execution_metadata"]
     assert totals["total_runtime"] == sys.float_info.max
     assert totals["total_memory"] == sys.float_info.max
@@ -14484,15 +14677,15 @@ def test_a_sum_beyond_all_bounds_is_json():
 def test_the_result_file_of_a_shared_process_tells_so(tmp_path):
     (tmp_path / "success").mkdir()
     (tmp_path / "failed").mkdir()
-    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, shared_by=2, warnings=("w",))
-    bt.write_result_file(str(tmp_path), a_task(bt.Status.COMPLETED, result))
+    result = Result(Status.COMPLETED, Verdict.VERIFIED, shared_by=2, warnings=("w",))
+    bt.write_result_file(str(tmp_path), a_task(Status.COMPLETED, result))
     note = "time and memory are those of a process shared by 2"
     assert upstream_file(tmp_path, "success")["warnings"] == ["w", note]
 
 
 def test_the_sums_of_batch_tamarins_report_have_a_shared_process_once():
-    usage = bt.Usage(wall_s=6, peak_mb=10)
-    result = bt.Result(bt.Status.COMPLETED, usage=usage, shared_by=2)
+    usage = Usage(wall_s=6, peak_mb=10)
+    result = Result(Status.COMPLETED, usage=usage, shared_by=2)
     totals = report_to_read(two_completed(result))["execution_metadata"]
     assert totals["total_runtime"] == 6
     assert totals["total_memory"] == 10
@@ -14508,8 +14701,8 @@ def upstream_file(tmp_path, folder):
 def test_the_result_file_of_a_success_names_its_lemma(tmp_path):
     (tmp_path / "success").mkdir()
     (tmp_path / "failed").mkdir()
-    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED, 3, "all-traces")
-    bt.write_result_file(str(tmp_path), a_task(bt.Status.COMPLETED, result))
+    result = Result(Status.COMPLETED, Verdict.FALSIFIED, 3, "all-traces")
+    bt.write_result_file(str(tmp_path), a_task(Status.COMPLETED, result))
     told = upstream_file(tmp_path, "success")
     assert told["task_id"] == "i"
     assert told["verified_lemma"] == {}
@@ -14522,9 +14715,9 @@ def test_a_later_failure_takes_the_place_of_a_success(tmp_path):
     success = tmp_path / "success" / "i.json"
     success.parent.mkdir()
     success.write_text("{}")
-    result = bt.Result(bt.Status.FAILED, exit=bt.ExitStatus(3), stderr_tail="a\nb")
-    task = a_task(bt.Status.FAILED, result)
-    batch = bt.Batch(tasks={"i": task})
+    result = Result(Status.FAILED, exit=ExitStatus(3), stderr_tail="a\nb")
+    task = a_task(Status.FAILED, result)
+    batch = Batch(tasks={"i": task})
     bt.restore_result_files(str(tmp_path), batch, bt.DerivedFiles(str(tmp_path)))
     told = upstream_file(tmp_path, "failed")
     assert told["return_code"] == 3
@@ -14648,14 +14841,14 @@ def words_of(finding):
     return f"{finding['lemma']}: {finding['message']}"
 
 
-@pytest.fixture
+@fixture
 def artifact(lab):
     """A lab without its usual theory: all that is there is the test's own."""
     (lab.path / "t.spthy").unlink()
     return lab
 
 
-@pytest.fixture
+@fixture
 def audit(run_here):
     """Run `audit` from the lab's directory and read what it says."""
 
@@ -14675,9 +14868,9 @@ def tasks_in(table):
     """Tasks from a table: lemma, trait, verdict (-: it met its time limit), what it assumes."""
     tasks = []
     for lemma, trait, verdict, *assumes in words_in(table):
-        result = bt.Result(bt.Status.TIMEOUT)
+        result = Result(Status.TIMEOUT)
         if verdict != "-":
-            result = bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict))
+            result = Result(Status.COMPLETED, Verdict(verdict))
         plan = {"id": lemma, "lemma": lemma, "trait": trait, "assumes": tuple(assumes)}
         tasks.append(a_task(result.status, result, **plan))
     return tasks
@@ -14689,7 +14882,7 @@ def closure(table):
 
 
 def rests_of(tasks):
-    known = bt.Closure(tasks)
+    known = Closure(tasks)
     rests = {}
     for task in tasks:
         found = known.open_assumptions(task)
@@ -14748,7 +14941,7 @@ def test_an_incomplete_lemma_is_open_and_hands_on_nothing():
     assert rests["c"] == ["b (incomplete)"]
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "trait, verdict, rests",
     words_in("""
         all-traces    verified    yes
@@ -14804,7 +14997,7 @@ out  all-traces  falsified
 """
 
 
-@pytest.mark.parametrize("first", [0, 1, 2, 3])
+@parametrize("first", [0, 1, 2, 3])
 def test_lemmas_that_assume_each_other_rest_on_what_one_of_them_assumes(first):
     tasks = tasks_in(CIRCLE)
     rotated = tasks[first:] + tasks[:first]
@@ -14841,7 +15034,7 @@ falsified  -          verified
 """
 
 
-@pytest.mark.parametrize("first, second, third", words_in(THREE_RESULTS))
+@parametrize("first, second, third", words_in(THREE_RESULTS))
 def test_a_lemma_that_is_falsified_once_is_falsified(first, second, third):
     rests = closure(f"""
         a  all-traces  {first}
@@ -14852,7 +15045,7 @@ def test_a_lemma_that_is_falsified_once_is_falsified(first, second, third):
     assert rests["b"] == ["a (falsified)"]
 
 
-@pytest.mark.parametrize("first, second", [("-", "verified"), ("verified", "-")])
+@parametrize("first, second", [("-", "verified"), ("verified", "-")])
 def test_a_lemma_that_is_verified_once_and_never_falsified_is_verified(first, second):
     rests = closure(f"""
         a  all-traces  {first}
@@ -14874,7 +15067,7 @@ def next_in_a_circle(number, count):
     return [(number + 1) % count]
 
 
-MANY_LEMMAS = pytest.mark.parametrize("assumes", [one_before, ten_before, next_in_a_circle])
+MANY_LEMMAS = parametrize("assumes", [one_before, ten_before, next_in_a_circle])
 
 
 def many_results(assumes, count):
@@ -14924,18 +15117,18 @@ def instructions_of(action):
 
 def a_verified(lemma, *assumes, **changes):
     """A task whose lemma is verified."""
-    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+    result = Result(Status.COMPLETED, Verdict.VERIFIED)
     return a_task(result.status, result, lemma=lemma, assumes=assumes, **changes)
 
 
 def told_of(task, *others):
     """What people are told of a task, which stands in a batch with others."""
-    closure = bt.Closure([task, *others])
+    closure = Closure([task, *others])
     (row,) = bt.rows_of([task], closure)
     return row.told
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "change",
     [{"theory_digest": "U"}, {"prover": "q"}, {"flags": ("X",)}],
     ids=["text", "prover", "flags"],
@@ -14955,18 +15148,18 @@ def test_results_with_other_options_are_of_the_same_model():
 def following(source, lemma, verdict="verified", **changes):
     """A task whose verdict follows from that of another one, which it makes its source."""
     source.settles = ("follows",)
-    result = bt.Result(bt.Status.IMPLIED, settled_by=source.id, implied=bt.Verdict(verdict))
+    result = Result(Status.IMPLIED, settled_by=source.id, implied=Verdict(verdict))
     return a_task(result.status, result, id="follows", lemma=lemma, flags=("W",), **changes)
 
 
 def test_what_is_implied_rests_on_what_its_source_rests_on():
     source = a_verified("b", "a")
     weaker = following(source, "b", assumes=("a",))
-    open_lemma = a_task(bt.Status.TIMEOUT, bt.Result(bt.Status.TIMEOUT), lemma="a")
+    open_lemma = a_task(Status.TIMEOUT, Result(Status.TIMEOUT), lemma="a")
     assert told_of(weaker, source, open_lemma) == "implied verified, assuming a (timeout)"
-    false = bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED)
+    false = Result(Status.COMPLETED, Verdict.FALSIFIED)
     false_lemma = a_task(false.status, false, lemma="a")
-    closure = bt.Closure([weaker, source, false_lemma])
+    closure = Closure([weaker, source, false_lemma])
     assert bt.exit_code(bt.rows_of([weaker], closure)) == 1
     assert "resting on a falsified lemma: a" in told_of(weaker, source, false_lemma)
 
@@ -14974,7 +15167,7 @@ def test_what_is_implied_rests_on_what_its_source_rests_on():
 def test_who_assumes_what_is_implied_rests_on_what_its_source_rests_on():
     source = a_verified("b", "a")
     weaker = following(source, "b", assumes=("a",))
-    false = bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED)
+    false = Result(Status.COMPLETED, Verdict.FALSIFIED)
     false_lemma = a_task(result=false, lemma="a")
     own = a_verified("c", "b", flags=("W",))
     told = told_of(own, weaker, source, false_lemma)
@@ -14992,7 +15185,7 @@ def test_assumptions_that_lead_in_a_circle_by_what_is_implied_end():
     assert told.startswith("verified, assuming b (implied verified)")
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "verdict, told",
     [
         ("verified", "verified, assuming a (implied verified)"),
@@ -15014,14 +15207,14 @@ def test_a_source_that_a_recheck_rejects_makes_what_follows_doubtful():
 
 def test_a_lemma_that_the_prover_did_not_need_to_add_is_no_open_assumption():
     task = a_verified("b", "a")
-    result = bt.Result(bt.Status.NOT_NEEDED)
+    result = Result(Status.NOT_NEEDED)
     not_needed = a_task(result.status, result, lemma="a", optional=True)
     assert told_of(task, not_needed) == "verified"
 
 
 def test_a_lemma_that_another_variant_was_faster_at_is_an_open_assumption():
     task = a_verified("b", "a")
-    result = bt.Result(bt.Status.SUPERSEDED)
+    result = Result(Status.SUPERSEDED)
     superseded = a_task(result.status, result, lemma="a")
     assert told_of(task, superseded) == "verified, assuming a (superseded)"
 
@@ -15033,7 +15226,7 @@ def test_of_many_open_assumptions_five_are_told():
 
 def exit_code_of(tasks, batch):
     """The exit code of some tasks of a batch."""
-    return bt.exit_code(bt.rows_of(tasks, bt.Closure(batch)))
+    return bt.exit_code(bt.rows_of(tasks, Closure(batch)))
 
 
 def test_an_answer_that_rests_on_a_falsified_lemma_is_a_failure():
@@ -15079,8 +15272,8 @@ def bell_report(form):
         still  all-traces    verified   quiet
         heard  exists-trace  falsified  calm
     """)
-    header = bt.Header(at="2026-01-02T03:04:05.000000Z", provers={"p": bt.Prover("p", ("p",))})
-    batch = bt.Batch(header, {task.id: task for task in tasks})
+    header = Header(at="2026-01-02T03:04:05.000000Z", provers={"p": Prover("p", ("p",))})
+    batch = Batch(header, {task.id: task for task in tasks})
     return "".join(bt.REPORTS[form]({"/nowhere": batch}, "/nowhere"))
 
 
@@ -15113,7 +15306,7 @@ def test_a_markdown_report_tells_what_verdicts_assume():
 FAIL_ONE = "[ $LEMMA != one ] || exit 1\n"
 
 
-@pytest.fixture
+@fixture
 def one_failed(lab):
     """Results of t.spthy: the prover failed with `one`, on which `three` rests."""
     lab.prover(FAIL_ONE + VERIFY)
@@ -15150,7 +15343,7 @@ def test_with_strict_a_note_is_a_finding(one_failed, run_here):
     assert "no verdict: failed" in told.out
 
 
-@pytest.mark.parametrize("character", ["\\ud800", "\\u0000"])
+@parametrize("character", ["\\ud800", "\\u0000"])
 def test_a_directory_that_cannot_be_one_hides_no_verdict(written, audit, character):
     text = written.read_text()
     written.write_text(text.replace('"cwd":"/"', f'"cwd":"/{character}"'))
@@ -15166,7 +15359,7 @@ def test_a_kept_proof_that_is_no_theory_is_a_note(one_failed, audit):
     assert told.findings("invalid") == []
 
 
-@pytest.fixture
+@fixture
 def bell_proofs(lab):
     """Results of bell.spthy with a proof of each lemma, and their folder of proofs."""
     lab.write("bell.spthy", BELL)
@@ -15285,7 +15478,7 @@ def header_without_command(header):
     header["provers"]["fake"]["command"] = []
 
 
-@pytest.mark.parametrize("lose", [header_without_provers, header_without_command])
+@parametrize("lose", [header_without_provers, header_without_command])
 def test_results_whose_prover_the_journal_lacks_are_shown(lab, run_here, lose):
     lab.prover(VERIFY)
     lab.recipe()
@@ -15352,7 +15545,7 @@ def test_what_a_log_assumes_is_unknown_without_the_theory(lab, audit):
 OPEN_BELL_LOG = a_log("calm (all-traces): analysis incomplete (8 steps)", QUIET, HEARD)
 
 
-@pytest.mark.parametrize("folder", ["logs", "models"])
+@parametrize("folder", ["logs", "models"])
 def test_what_a_log_assumes_is_read_from_a_theory_in_a_folder_that_was_named(lab, audit, folder):
     lab.write("logs/one.log", OPEN_BELL_LOG)
     write_old(lab, f"{folder}/bell.spthy", BELL)
@@ -15419,7 +15612,7 @@ def test_a_theory_of_the_right_name_is_nearer_than_another_one_with_the_lemmas(l
     assert by_name in told.notes("assumption")
 
 
-@pytest.fixture
+@fixture
 def with_twins(lab):
     """A log, and two texts in other folders that both may be what was proven."""
     lab.write("logs/log", BELL_LOG)
@@ -15556,7 +15749,7 @@ def test_a_log_that_ends_with_a_parse_error_is_said_to(artifact, audit):
     )
 
 
-@pytest.mark.parametrize("paths", [["logs/a.txt", "logs/b.txt"], ["logs"]])
+@parametrize("paths", [["logs/a.txt", "logs/b.txt"], ["logs"]])
 def test_an_empty_log_is_a_finding_and_the_rest_is_audited(artifact, audit, paths):
     artifact.write("logs/a.txt", "")
     artifact.write("logs/b.txt", BELL_LOG)
@@ -15695,7 +15888,7 @@ def with_ifdef(theory=BELL):
     return theory.replace("begin\n", "begin\n#ifdef LOUD\n#endif\n")
 
 
-@pytest.mark.parametrize("name", ["bell.spthy", "part.splib"])
+@parametrize("name", ["bell.spthy", "part.splib"])
 def test_logs_of_unknown_flags_that_contradict_each_other_are_of_two_models(artifact, audit, name):
     """Also where the #ifdef stands in an included file."""
     artifact.write("bell.spthy", BELL.replace("begin\n", 'begin\n#include "part.splib"\n'))
@@ -15737,7 +15930,7 @@ def test_logs_of_provers_are_told_apart_by_their_own_first_lines(artifact, audit
     }
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "head",
     ["tamarin-prover 1.8.0\ntamarin-prover 1.10.0\n", "theory T begin\ntamarin-prover 1.8.0\n"],
 )
@@ -15761,7 +15954,7 @@ SAID_ON_STDERR = """maude tool: 'maude'
 """
 
 
-@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
+@parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
 def test_a_log_of_stdout_and_stderr_holds_the_text_that_was_proven(lab, audit, ending):
     loud = printed_theory(OTHER_BELL, calm="simplify SOLVED") + FALSE_BELL_LOG
     plain = printed_theory() + BELL_LOG
@@ -15808,7 +16001,7 @@ def test_results_in_a_log_beside_the_theory_are_of_no_older_text(artifact, audit
 # --- Proofs that are stored -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "lemma, proof, words",
     [
         ("calm", "simplify\nby sorry", "says incomplete (it has `sorry` in it)"),
@@ -15873,8 +16066,8 @@ PASTED_SUMMARIES = {
 }
 
 
-@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
-@pytest.mark.parametrize("text", PASTED_SUMMARIES.values(), ids=PASTED_SUMMARIES)
+@parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
+@parametrize("text", PASTED_SUMMARIES.values(), ids=PASTED_SUMMARIES)
 def test_a_summary_in_what_people_wrote_is_no_result(lab, audit, text, ending):
     lab.write("bell.spthy", text.replace("\n", ending))
     told = audit("bell.spthy", code=3)
@@ -15884,7 +16077,7 @@ def test_a_summary_in_what_people_wrote_is_no_result(lab, audit, text, ending):
     assert told.notes("invalid") == [remark]
 
 
-@pytest.mark.parametrize("before", ["\ufeff", "#define LOUD\n"], ids=["bom", "define"])
+@parametrize("before", ["\ufeff", "#define LOUD\n"], ids=["bom", "define"])
 def test_a_summary_in_a_comment_of_what_is_no_theory_is_no_result(lab, audit, before):
     lab.write("bell.spthy", before + PASTED_SUMMARIES["behind begin"])
     code = 1 if before == "\ufeff" else 3
@@ -15923,7 +16116,7 @@ def test_proofs_of_one_text_are_one_set_of_claims(lab, audit):
     assert [row["theory"] for row in told.rows] == ["bell.spthy"] * 4
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "name, version",
     [("proofs/{}.spthy", "1.11.0"), ("proofs/{}/out.spthy", "1.11.0"), ("proofs/{}.spthy", "")],
     ids=["a file each", "a folder each", "several provers"],
@@ -15941,7 +16134,7 @@ def test_a_lemma_that_one_of_many_proof_files_proves_has_a_result(artifact, audi
     assert "sorry" not in told.kinds
 
 
-@pytest.mark.parametrize("theory", ["./bell.spthy", "./proofs/calm.spthy"])
+@parametrize("theory", ["./bell.spthy", "./proofs/calm.spthy"])
 def test_the_table_has_one_row_for_the_proofs_of_one_text(artifact, run_here, theory):
     """Also where the source is not there."""
     if theory == "./bell.spthy":
@@ -16054,7 +16247,7 @@ def test_logs_that_have_only_a_name_in_common_may_disagree(lab, audit):
     assert told.findings("disagreement") == []
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "first, second, is_known",
     [
         ("logs/a", "logs/b", True),
@@ -16101,14 +16294,14 @@ def test_lemmas_of_one_name_in_two_theories_do_not_disagree(lab, audit):
 def disagreements(*tasks):
     """What an audit of a batch with these tasks says of disagreement."""
     by_id = {str(number): task for number, task in enumerate(tasks)}
-    batches = {"here": bt.Batch(tasks=by_id)}
+    batches = {"here": Batch(tasks=by_id)}
     found = bt.audit(batches, all_rows(batches))
     return [each for each in found if each.kind == "disagreement"]
 
 
 def a_falsified(lemma, **changes):
     """A task whose lemma is falsified."""
-    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED)
+    result = Result(Status.COMPLETED, Verdict.FALSIFIED)
     return a_task(result.status, result, lemma=lemma, **changes)
 
 
@@ -16135,7 +16328,7 @@ def test_variants_that_only_search_otherwise_can_disagree():
     assert found.message == "verified by p smart, falsified by p other"
 
 
-@pytest.mark.parametrize("options", ["--diff", "--auto-sources", "-D=A", "--defines=A"])
+@parametrize("options", ["--diff", "--auto-sources", "-D=A", "--defines=A"])
 def test_variants_that_read_another_theory_do_not_disagree(options):
     other = a_falsified("x", variant="b", options=(options,), theory_digest="d")
     assert disagreements(a_verified("x", variant="a", theory_digest="d"), other) == []
@@ -16145,7 +16338,7 @@ def test_what_one_variant_has_proven_others_of_the_same_model_may_assume():
     proven = a_verified("types", variant="a", options=("--heuristic=C",))
     resting = a_verified("x", "types", variant="b")
     elsewhere = a_verified("x", "types", variant="c", flags=("A",))
-    closure = bt.Closure([proven, resting, elsewhere])
+    closure = Closure([proven, resting, elsewhere])
     assert not closure.open_assumptions(resting)
     (assumption,) = closure.open_assumptions(elsewhere)
     assert str(assumption) == "types (not in the results)"
@@ -16228,7 +16421,7 @@ SILENT = (
 )
 
 
-@pytest.fixture
+@fixture
 def silent_run(lab):
     """A run of a theory whose lemma `calm` is about an action that no rule has."""
     lab.write("bell.spthy", SILENT_BELL)
@@ -16286,7 +16479,7 @@ def test_where_flags_decide_on_rules_a_log_without_them_says_nothing_of_actions(
 # --- Expectations and baselines -------------------------------------------------------------------
 
 
-@pytest.fixture
+@fixture
 def audit_expecting(lab, audit):
     """Audit a log in which all lemmas of the bell are verified with a file of expectations."""
     lab.write("log", BELL_LOG.replace("bell.spthy", "models/bell.spthy"))
@@ -16306,7 +16499,7 @@ EXPECTATIONS_MET = {
 }
 
 
-@pytest.mark.parametrize("text", EXPECTATIONS_MET.values(), ids=EXPECTATIONS_MET)
+@parametrize("text", EXPECTATIONS_MET.values(), ids=EXPECTATIONS_MET)
 def test_expectations_that_are_met(audit_expecting, text):
     told = audit_expecting(text, code=0)
     assert told.kinds.isdisjoint({"expectation", "missing"})
@@ -16388,7 +16581,7 @@ def write_variants(lab, **variants):
     lab.run("run recipe.json", code=0)
 
 
-@pytest.fixture
+@fixture
 def pinned(lab, run_here):
     """Results of three variants, and what `audit --format csv` says of them."""
     write_variants(lab, plain={}, leak=LEAK, bound=BOUND)
@@ -16402,7 +16595,7 @@ def test_what_an_audit_pins_is_met(pinned, audit):
     assert told.kinds.isdisjoint({"expectation", "missing"})
 
 
-@pytest.mark.parametrize("path", [".", "{here}", "../{name}/."])
+@parametrize("path", [".", "{here}", "../{name}/."])
 def test_what_an_audit_pins_of_one_name_in_two_folders_is_met(artifact, run_here, audit, path):
     """Also where they are reached by another path."""
     artifact.write("A/log", a_log(CALM, HEARD))
@@ -16431,7 +16624,7 @@ def test_pinned_variants_whose_verdicts_change_places_are_found(lab, pinned, aud
     assert len(missed) == 3
 
 
-@pytest.mark.parametrize("gone, rank", [("leak", bt.WRONG), ("bound", bt.NOTE)])
+@parametrize("gone, rank", [("leak", bt.WRONG), ("bound", bt.NOTE)])
 def test_a_pinned_variant_that_is_gone_is_told(lab, pinned, audit, gone, rank):
     """With other flags it was another model; with other options the lemma has an answer still."""
     variants = {"plain": {}, "leak": LEAK, "bound": BOUND}
@@ -16451,11 +16644,11 @@ def test_a_renamed_entry_or_prover_is_pinned_all_the_same(lab, pinned, audit):
     assert "expectation" not in told.kinds
 
 
-SEPARATORS = pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["comma", "semi", "tab"])
+SEPARATORS = parametrize("separator", [",", ";", "\t"], ids=["comma", "semi", "tab"])
 
 
 @SEPARATORS
-@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
+@parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
 def test_tables_of_expectations_are_read(audit_expecting, separator, ending):
     rows = ["Theory,Lemma,Verdict,note", "bell,calm,falsified,x", "", ",heard,verified,,,"]
     text = ending.join(rows).replace(",", separator)
@@ -16474,7 +16667,7 @@ UNCLEAR_ROWS = {
 }
 
 
-@pytest.mark.parametrize("text, problem", UNCLEAR_ROWS.values(), ids=UNCLEAR_ROWS)
+@parametrize("text, problem", UNCLEAR_ROWS.values(), ids=UNCLEAR_ROWS)
 def test_expectations_that_do_not_say_which_result_is_meant_are_refused(
     lab, pinned, run_here, text, problem
 ):
@@ -16513,7 +16706,7 @@ CLEAR_ROWS = {
 }
 
 
-@pytest.mark.parametrize("text", CLEAR_ROWS.values(), ids=CLEAR_ROWS)
+@parametrize("text", CLEAR_ROWS.values(), ids=CLEAR_ROWS)
 def test_rows_may_say_what_they_mean_by_any_column(lab, pinned, audit, text):
     lab.write("expect", text)
     told = audit("results --expect expect", code=0)
@@ -16570,7 +16763,7 @@ BAD_EXPECTATIONS = {
 }
 
 
-@pytest.mark.parametrize("text, problem", BAD_EXPECTATIONS.values(), ids=BAD_EXPECTATIONS)
+@parametrize("text, problem", BAD_EXPECTATIONS.values(), ids=BAD_EXPECTATIONS)
 def test_bad_expectations_are_refused(lab, run_here, text, problem):
     lab.write("log", BELL_LOG)
     lab.write("expect", text)
@@ -16585,7 +16778,7 @@ def test_expectations_that_are_not_there_are_refused(lab, run_here):
     assert "nowhere: " in told.err
 
 
-@pytest.fixture
+@fixture
 def audit_against(lab, audit):
     """Audit a log with some lines against one in which all lemmas of the bell are verified."""
     lab.write("old/log", BELL_LOG.replace("bell.spthy", "there/bell.spthy"))
@@ -16650,7 +16843,7 @@ def test_without_a_tolerance_steps_and_seconds_do_not_matter(audit_against):
     assert "expectation" not in told.kinds
 
 
-@pytest.mark.parametrize("options", ["--against log --tolerance 0.9", "--tolerance 2"])
+@parametrize("options", ["--against log --tolerance 0.9", "--tolerance 2"])
 def test_a_tolerance_that_means_nothing_is_refused(lab, options):
     lab.write("log", BELL_LOG)
     done = lab.run(f"audit log {options}", code=2)
@@ -16705,7 +16898,7 @@ def test_a_baseline_that_is_not_there_is_refused(lab, run_here):
     assert "nowhere: " in told.err
 
 
-@pytest.fixture
+@fixture
 def two_bells(lab):
     """A baseline of theories of one name in two folders: `calm` holds in one of them."""
     lab.write("old/log0", a_log(CALM, theory="a/bell.spthy"))
@@ -16735,11 +16928,9 @@ def compared(after, before, tolerance=math.inf):
 
 def test_seconds_of_a_shared_process_are_no_proofs_and_not_compared():
     def verified_in(seconds, shared_by=1):
-        usage = bt.Usage(seconds)
-        result = bt.Result(
-            bt.Status.COMPLETED, bt.Verdict.VERIFIED, 3, usage=usage, shared_by=shared_by
-        )
-        return [a_task(bt.Status.COMPLETED, result)]
+        usage = Usage(seconds)
+        result = Result(Status.COMPLETED, Verdict.VERIFIED, 3, usage=usage, shared_by=shared_by)
+        return [a_task(Status.COMPLETED, result)]
 
     slow, fast = verified_in(99), verified_in(9)
     assert len(compared(slow, fast, 2)) == 1
@@ -16814,13 +17005,13 @@ def write_hostile_file(lab, path, name):
         (lab.path / path).write_bytes(HOSTILE_FILES[name])
 
 
-@pytest.mark.parametrize("name, code", words_in(HOSTILE_CODES))
+@parametrize("name, code", words_in(HOSTILE_CODES))
 def test_a_damaged_or_hostile_file_alone(lab, run_here, name, code):
     write_hostile_file(lab, "bad", name)
     run_here("audit bad", code=int(code))
 
 
-@pytest.mark.parametrize("name", [*HOSTILE_FILES, *HOSTILE_TEXTS])
+@parametrize("name", [*HOSTILE_FILES, *HOSTILE_TEXTS])
 def test_a_damaged_or_hostile_file_hides_nothing_and_stays_text(lab, monkeypatch, name):
     lab.write("dir/good.log", BELL_LOG)
     write_hostile_file(lab, "dir/bad", name)
@@ -16838,7 +17029,7 @@ def test_a_damaged_or_hostile_file_hides_nothing_and_stays_text(lab, monkeypatch
             ElementTree.fromstring(told)
 
 
-@pytest.mark.parametrize("form", ["table", *bt.REPORTS])
+@parametrize("form", ["table", *bt.REPORTS])
 def test_an_audit_is_told_in_every_form(lab, run_here, form):
     lab.write("log", BELL_LOG)
     told = run_here("audit log --details -f", form, code=0)
@@ -16875,7 +17066,7 @@ def test_pipes_and_links_to_nowhere_are_passed_over(lab, audit):
     assert len(told.rows) == 4
 
 
-@pytest.mark.parametrize("path", ["empty", "empty/notes.txt", "pipe", "link", "nowhere"])
+@parametrize("path", ["empty", "empty/notes.txt", "pipe", "link", "nowhere"])
 def test_a_path_without_evidence_is_refused(lab, run_here, path):
     lab.write("empty/notes.txt", "nothing of a prover")
     os.mkfifo(lab.path / "pipe")
@@ -16918,7 +17109,7 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("files, ended", RUNS.values(), ids=RUNS)
+@parametrize("files, ended", RUNS.values(), ids=RUNS)
 def test_what_a_prover_says_beside_its_summary_may_be_in_another_folder(
     artifact, audit, files, ended
 ):
@@ -16945,8 +17136,8 @@ ENCODINGS = {
 }
 
 
-@pytest.mark.parametrize("problem", ENCODINGS)
-@pytest.mark.parametrize("text", [BELL, BELL_LOG, BELL_LOG.replace("\n", "\r\n")])
+@parametrize("problem", ENCODINGS)
+@parametrize("text", [BELL, BELL_LOG, BELL_LOG.replace("\n", "\r\n")])
 def test_what_a_prover_wrote_and_cannot_be_read_is_told(artifact, run_here, problem, text):
     artifact.write("log", BELL_LOG)
     data = ENCODINGS[problem](text)
@@ -17014,7 +17205,7 @@ def touched(told):
     return sorted(words)
 
 
-@pytest.mark.parametrize("line", TOUCHED_BY_VERSION.strip().splitlines())
+@parametrize("line", TOUCHED_BY_VERSION.strip().splitlines())
 def test_verdicts_are_touched_by_what_their_prover_has(audit, lab, line):
     _, version, fraction, *wanted = line.split()
     lab.write("frail.log", frail_log(version, fraction))
@@ -17069,7 +17260,7 @@ def test_processes_that_were_not_printed_cannot_be_judged(audit, lab):
     assert "3 verdicts: printed theories don't show their processes: sapic-..." in told.not_judged
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "path, version, wanted",
     [
         ("bin/tamarin-prover", "1.12.0", ["xor:a"]),
@@ -17102,7 +17293,7 @@ def test_a_claim_is_no_verdict_that_could_be_touched(audit, lab):
     assert touched(audit("frail.spthy", code=3)) == []
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "trait, verdict, by_no_trace, by_trace",
     words_in("""
         all-traces    verified    yes  no
@@ -17116,7 +17307,7 @@ def test_a_claim_is_no_verdict_that_could_be_touched(audit, lab):
 def test_a_problem_touches_verdicts_of_the_kind_that_it_makes_false(
     trait, verdict, by_no_trace, by_trace
 ):
-    result = bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict))
+    result = Result(Status.COMPLETED, Verdict(verdict))
     task = a_task(result.status, result, trait=trait)
     told = []
     for name in ("xor", "restriction-not-enforced", "iff-negated"):
@@ -17125,9 +17316,9 @@ def test_a_problem_touches_verdicts_of_the_kind_that_it_makes_false(
     assert told == [by_no_trace, by_trace, "yes"]
 
 
-@pytest.mark.parametrize("trait, sides", [("all-traces", ()), ("all-traces", ("LHS", "RHS"))])
+@parametrize("trait, sides", [("all-traces", ()), ("all-traces", ("LHS", "RHS"))])
 def test_only_the_equivalence_is_touched_by_what_concerns_both_sides(trait, sides):
-    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+    result = Result(Status.COMPLETED, Verdict.VERIFIED)
     task = a_task(result.status, result, trait=trait, sides=sides)
     assert not bt._can_touch(bt.ADVISORIES["diff-private"], task)
     assert bt._can_touch(bt.ADVISORIES["diff-old"], task) == bool(sides)
@@ -17262,18 +17453,18 @@ def test_a_lemma_may_be_called_accept(lab, audit):
 
 def a_batch_by(flavour, version, *lemmas):
     """A batch of the prover `p`, which verified these lemmas."""
-    prover = bt.Prover("p", ("p",), flavour=flavour, version=version)
-    batch = bt.Batch()
-    batch.apply(bt.Header(recipe_file="r", provers={"p": prover}))
+    prover = Prover("p", ("p",), flavour=flavour, version=version)
+    batch = Batch()
+    batch.apply(Header(recipe_file="r", provers={"p": prover}))
     for lemma in lemmas:
         batch.apply(a_plan(id=lemma, lemma=lemma))
-        result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
-        batch.apply(bt.Finished(lemma, "j", 1, result))
+        result = Result(Status.COMPLETED, Verdict.VERIFIED)
+        batch.apply(Finished(lemma, "j", 1, result))
     return batch
 
 
-@pytest.mark.parametrize("prove", [False, True])
-@pytest.mark.parametrize(
+@parametrize("prove", [False, True])
+@parametrize(
     "flavour, version, is_confirmed",
     [
         ("tamarin-prover", "1.10.0", True),
@@ -17319,7 +17510,7 @@ def test_reports_know_as_well_that_tamarin_prover_has_checked_a_proof(lab):
     assert "proven by tamarin-rs only" not in lab.read("results/summary.html")
 
 
-@pytest.mark.parametrize("form", ["table", "md", "json", "csv", "junit"])
+@parametrize("form", ["table", "md", "json", "csv", "junit"])
 def test_every_form_of_an_audit_tells_of_known_problems(lab, run_here, form):
     lab.write("frail.log", frail_log("1.10.0"))
     told = run_here("audit frail.log -f", form, code=0).out
@@ -17372,7 +17563,7 @@ def test_an_audit_needs_a_path(run_here):
 # --- The table for people -------------------------------------------------------------------------
 
 
-@pytest.fixture
+@fixture
 def audit_table(lab, run_here):
     """The table of an audit with a false lemma that `quiet` and `still` rest on."""
     lab.write("log", a_log(CALM_IS_FALSE, QUIET, STILL))
@@ -17470,13 +17661,13 @@ def test_the_cases_of_two_variants_are_two_in_junit(lab, run_here):
     assert names == ["three [fake]", "three [fake -D=LEAK]"]
 
 
-@pytest.mark.parametrize("status, errors", [("not_needed", 0), ("superseded", 0), ("timeout", 1)])
+@parametrize("status, errors", [("not_needed", 0), ("superseded", 0), ("timeout", 1)])
 def test_what_needs_no_answer_is_no_error_in_junit(status, errors):
     rows = all_rows({"results": batch_with(ended_task("a", status))})
     assert bt._audit_suite(rows, ()).count("error") == errors
 
 
-@pytest.mark.parametrize("name", ["test_it.py", "README.md"])
+@parametrize("name", ["test_it.py", "README.md"])
 def test_a_program_or_a_paper_that_quotes_a_log_is_no_log(lab, run_here, name):
     write_old(lab, "d/bell.spthy", BELL)
     lab.write("d/log", BELL_LOG)
@@ -17556,7 +17747,7 @@ def test_every_real_run_is_audited_here():
 
 
 @needs_transcripts
-@pytest.mark.parametrize("line", AUDITED_RUNS.strip().splitlines())
+@parametrize("line", AUDITED_RUNS.strip().splitlines())
 def test_a_real_run_shows_nothing_wrong(audit, line):
     name, code, *kinds = line.split()
     told = audit(str(TRANSCRIPTS / name), code=int(code))
@@ -17565,7 +17756,7 @@ def test_a_real_run_shows_nothing_wrong(audit, line):
 
 
 @needs_transcripts
-@pytest.mark.parametrize("name", ENDED_RUNS.split())
+@parametrize("name", ENDED_RUNS.split())
 def test_a_real_run_without_a_summary_is_a_finding(audit, name):
     told = audit(str(TRANSCRIPTS / name), code=1)
     (message,) = told.findings("missing")
@@ -17577,7 +17768,7 @@ def test_a_real_run_without_a_summary_is_a_finding(audit, name):
 
 
 @needs_transcripts
-@pytest.mark.parametrize("name", NO_RUNS.split())
+@parametrize("name", NO_RUNS.split())
 def test_what_a_real_prover_says_without_a_theory_is_no_evidence(run_here, name):
     done = run_here("audit", str(TRANSCRIPTS / name), code=2)
     assert "neither results" in done.err
@@ -17607,21 +17798,21 @@ def ended_task(task_id, outcome="verified", result=None, **plan):
 
     `result` and `plan`: other fields of its result and of its plan.
     """
-    fields = {"at": ENDED, "usage": bt.Usage(1.0)}
+    fields = {"at": ENDED, "usage": Usage(1.0)}
     fields.update(result or {})
-    status = bt.Status.COMPLETED
-    if outcome in set(bt.Verdict):
-        fields["verdict"] = bt.Verdict(outcome)
+    status = Status.COMPLETED
+    if outcome in set(Verdict):
+        fields["verdict"] = Verdict(outcome)
     else:
-        status = bt.Status(outcome)
-    end = bt.Result(status, **fields)
+        status = Status(outcome)
+    end = Result(status, **fields)
     return a_task(status, end, id=task_id, **plan)
 
 
 def shared_task(task_id, **result):
     """A task that shared a process with another one; `result`: other fields of its result."""
     task = ended_task(task_id, result={"shared_by": 2, **result})
-    task.started = bt.Started(("a", "b"), "a~shared", 1)
+    task.started = Started(("a", "b"), "a~shared", 1)
     return task
 
 
@@ -17630,9 +17821,9 @@ def batch_with(*tasks, **header):
     provers = {task.plan.prover: prover_called(task.plan.prover) for task in tasks}
     fields = {"at": BEGAN, "id": "b", "version": "0.1.0", "cwd": "/"}
     fields["recipe_file"] = "/r/recipe.json"
-    fields["limits"] = bt.Limits(2, 2048, 60)
+    fields["limits"] = Limits(2, 2048, 60)
     fields.update(header)
-    batch = bt.Batch(bt.Header(provers=provers, **fields))
+    batch = Batch(Header(provers=provers, **fields))
     for task in tasks:
         batch.tasks[task.id] = task
     return batch
@@ -17641,7 +17832,7 @@ def batch_with(*tasks, **header):
 def prover_called(alias):
     """A prover as a journal knows it."""
     command = (f"/bin/{alias}",)
-    return bt.Prover(alias, command, version="1.11.0")
+    return Prover(alias, command, version="1.11.0")
 
 
 def report_of(batch, form, directory="/nowhere", names=False, fragment=False, grid=""):
@@ -17892,10 +18083,10 @@ def test_what_one_prover_verifies_and_another_falsifies_is_no_answer():
 def test_an_answer_that_is_contradicted_asks_for_exit_code_1():
     verified = ended_task("a", prover="p")
     tasks = [verified, ended_task("b", "falsified", prover="q")]
-    assert bt.exit_code(bt.rows_of(tasks, bt.Closure(tasks))) == 1
+    assert bt.exit_code(bt.rows_of(tasks, Closure(tasks))) == 1
     of_another_model = ended_task("b", "falsified", prover="q", flags=("X",))
     others = [verified, of_another_model]
-    assert bt.exit_code(bt.rows_of(others, bt.Closure(others))) == 0
+    assert bt.exit_code(bt.rows_of(others, Closure(others))) == 0
 
 
 def test_the_answer_says_that_results_are_on_an_older_text(monkeypatch):
@@ -17936,8 +18127,8 @@ all   .      4       2        1         1       75_%     14.0     3.0     70
 
 def test_totals_are_told_by_entry_and_prover():
     """Memory is not added up: not all was in use at once. What never happened has no column."""
-    fast = bt.Usage(2.0, cpu_s=1.0, peak_mb=70.0)
-    slow = bt.Usage(10.0, cpu_s=2.0, peak_mb=50.0)
+    fast = Usage(2.0, cpu_s=1.0, peak_mb=70.0)
+    slow = Usage(10.0, cpu_s=2.0, peak_mb=50.0)
     one = ended_task("a", result={"usage": fast}, entry="x")
     two = ended_task("b", result={"usage": slow}, entry="x")
     three = ended_task("c", "timeout", entry="x", prover="q")
@@ -17976,14 +18167,14 @@ def test_no_total_counts_as_verified_what_rests_on_a_falsified_lemma():
 def test_a_job_that_served_several_tasks_is_counted_once():
     tasks = []
     for name in "ab":
-        tasks.append(shared_task(name, usage=bt.Usage(3.0, cpu_s=2.0)))
+        tasks.append(shared_task(name, usage=Usage(3.0, cpu_s=2.0)))
     page = page_of(*tasks)
     assert page.column("Results", "remarks") == ["shared by 2", "shared by 2"]
     assert page.row_of("Totals", 0)["time (s)"] == "3.0"
     assert page.row_of("Totals", 0)["CPU (s)"] == "2.0"
 
 
-@pytest.mark.parametrize("form", ["md", "tex", "typ", "html", "junit"])
+@parametrize("form", ["md", "tex", "typ", "html", "junit"])
 def test_every_form_tells_what_shared_a_process(form):
     batch = batch_with(shared_task("a"), shared_task("b"))
     report = report_of(batch, form)
@@ -17991,7 +18182,7 @@ def test_every_form_tells_what_shared_a_process(form):
 
 
 def test_side_by_side_a_shared_process_is_counted_once():
-    usage = bt.Usage(3.0)
+    usage = Usage(3.0)
     tasks = [shared_task("a", usage=usage), shared_task("b", usage=usage)]
     for lemma, task in zip(("one", "two"), list(tasks)):
         task.plan = dataclasses.replace(task.plan, lemma=lemma)
@@ -18011,7 +18202,7 @@ SHARES = """
 """
 
 
-@pytest.mark.parametrize("numbers, share", rows(SHARES))
+@parametrize("numbers, share", rows(SHARES))
 def test_only_all_is_100_percent_and_only_nothing_is_0(numbers, share):
     assert bt._percent(*map(int, numbers.split())) == share
 
@@ -18050,7 +18241,7 @@ def test_a_missed_expectation_does_not_look_like_a_met_one():
 
 
 def test_results_have_figures_where_something_was_measured():
-    usage = bt.Usage(2.0, cpu_s=1.5, peak_mb=50.0)
+    usage = Usage(2.0, cpu_s=1.5, peak_mb=50.0)
     measured = ended_task("a", result={"steps": 7, "usage": usage})
     page = page_of(measured, a_task(id="b"))
     assert page.column("Results", "steps") == ["7", ""]
@@ -18116,7 +18307,7 @@ entry     : m           : n              : m n
 """
 
 
-@pytest.mark.parametrize("field, one, other, told", rows(DIFFERENCES))
+@parametrize("field, one, other, told", rows(DIFFERENCES))
 def test_results_tell_in_what_tasks_differ(field, one, other, told):
     first = ended_task("a", **{field: one})
     second = ended_task("b", **{field: other})
@@ -18145,7 +18336,7 @@ def test_paths_are_cut_to_what_tells_them_apart():
 
 
 def test_provers_stand_side_by_side_with_time_and_memory():
-    used = {"usage": bt.Usage(2.0, peak_mb=50.0)}
+    used = {"usage": Usage(2.0, peak_mb=50.0)}
     first = ended_task("a", prover="p", result=used)
     second = ended_task("b", "falsified", prover="q")
     third = ended_task("c", prover="q", lemma="two", expect="falsified")
@@ -18281,7 +18472,7 @@ def test_assumptions_are_told_of_what_rests_on_them():
 
 
 def test_a_failure_is_told_with_its_reason_and_the_end_of_its_stderr():
-    end = bt.ExitStatus(1)
+    end = ExitStatus(1)
     result = {"reason": "no luck", "stderr_tail": "no\nMaude\n", "exit": end}
     page = page_of(ended_task("a", "failed", result))
     facts = dict(page.tables["a: failed"])
@@ -18301,7 +18492,7 @@ def test_a_task_is_told_with_its_options_and_its_command():
 
 
 def test_a_task_is_told_with_what_it_expects_takes_for_granted_and_used():
-    usage = bt.Usage(2.0, cpu_s=1.5, peak_mb=50.0, avg_mb=40.0)
+    usage = Usage(2.0, cpu_s=1.5, peak_mb=50.0, avg_mb=40.0)
     result = {"warnings": ("x", "y"), "usage": usage}
     page = page_of(ended_task("a", result=result, expect="verified", assumes=("r", "s")))
     facts = dict(
@@ -18327,7 +18518,7 @@ def test_a_result_links_to_what_is_known_of_its_task():
     assert page.all_of("details", "id") == ["full", "t0", "t1"]
 
 
-@pytest.fixture
+@fixture
 def cut_batch(monkeypatch):
     """A batch of more tasks than a page shows: two that are verified before two problems."""
     monkeypatch.setattr(bt, "SHOWN_TASKS", 3)
@@ -18501,7 +18692,7 @@ def test_reports_for_programs_tell_variants_and_dimensions():
     assert 'name="one [p first-weak]"' in report_of(batch, "junit")
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "grid, wanted",
     rows(
         """
@@ -18548,16 +18739,14 @@ tamarin-alice a/b 1/2 http://x.example/a/b </g> : tamarin-alice a/b 1/2 http://x
 """
 
 
-@pytest.mark.parametrize(
-    "text, seen", [re.split(" +: ", line) for line in BLIND.strip().splitlines()]
-)
+@parametrize("text, seen", [re.split(" +: ", line) for line in BLIND.strip().splitlines()])
 def test_a_reviewer_sees_no_host_no_user_and_no_absolute_path(text, seen):
     batch = batch_with(ended_task("a"), host="buildbox.uni.example", cwd="/home/alice/paper")
     batch.provers["p"].command = ("/opt/my tools/tamarin-prover",)
     assert bt.Blind({"/scratch/r": batch})(text) == seen
 
 
-@pytest.mark.parametrize("command", [(), ("apptainer", "exec", "/home/al ice/t.sif", "tamarin")])
+@parametrize("command", [(), ("apptainer", "exec", "/home/al ice/t.sif", "tamarin")])
 def test_a_reviewer_sees_provers_without_their_folders(command):
     batch = batch_with(ended_task("a"))
     batch.provers["p"].command = command
@@ -18576,7 +18765,7 @@ def test_a_reviewer_sees_lemmas_by_their_names():
 PAGES = ["md", "html", "tex", "typ"]
 
 
-@pytest.fixture
+@fixture
 def private_batch():
     """A batch in which all that may quote a path, a host or a user does."""
     quote = "/home/alice/paper/x /srv/alice/y on buildbox"
@@ -18594,7 +18783,7 @@ def private_batch():
     return batch
 
 
-@pytest.mark.parametrize("form", PAGES)
+@parametrize("form", PAGES)
 def test_a_page_is_fit_for_blind_review(lab, private_batch, form):
     lab.write("traces/b.dot", 'digraph { a [label="/home/alice/paper/x"] }')
     page = report_of(private_batch, form, lab.path)
@@ -18620,7 +18809,7 @@ def test_a_page_leads_to_traces_that_are_below_it_whatever_it_hides(lab, private
     assert "r/traces/b.svg" in PageReader(page).all_of("a", "href")
 
 
-@pytest.mark.parametrize("form", PAGES)
+@parametrize("form", PAGES)
 def test_the_way_to_a_trace_names_nobody(lab, private_batch, form):
     lab.write("traces/b.dot", "digraph {}")
     lab.write("traces/b.svg", SVG)
@@ -18653,7 +18842,7 @@ def test_a_fragment_for_latex_that_fills_pages_may_break_between_them():
     assert "Run LaTeX twice" in text
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "form, loud", [("md", "| **%s** |"), ("tex", "\\textbf{%s} &"), ("typ", 'strong("%s")')]
 )
 def test_what_rests_on_a_falsified_lemma_is_loud_without_colours(form, loud):
@@ -18697,7 +18886,7 @@ def test_a_page_for_latex_says_that_it_wants_two_runs():
 
 def used(seconds, peak_mb):
     """A task that took so long and so much memory."""
-    usage = bt.Usage(seconds, peak_mb=peak_mb)
+    usage = Usage(seconds, peak_mb=peak_mb)
     return ended_task(f"{seconds}s{peak_mb}mb", result={"usage": usage})
 
 
@@ -18730,7 +18919,7 @@ def test_without_figures_there_are_no_pictures():
 
 def ran(began, ended):
     """A task that ran from and to these seconds of a minute."""
-    usage = bt.Usage(ended - began)
+    usage = Usage(ended - began)
     result = {"at": f"2026-01-02T03:04:{ended}.000000Z", "usage": usage}
     return ended_task(f"{began}to{ended}", result=result)
 
@@ -18750,9 +18939,9 @@ AXES = """
 """
 
 
-@pytest.mark.parametrize("seconds, labels", rows(AXES))
+@parametrize("seconds, labels", rows(AXES))
 def test_a_timeline_has_an_axis(seconds, labels):
-    task = ended_task("a", result={"usage": bt.Usage(float(seconds))})
+    task = ended_task("a", result={"usage": Usage(float(seconds))})
     told = re.findall("<text [^>]*>([^<]*)", page_of(task).page)
     assert told == labels.split("|")
 
@@ -18811,7 +19000,7 @@ echo "<svg>two</svg>" > "$file.2.svg"
 """
 
 
-@pytest.fixture
+@fixture
 def with_traces(lab):
     """A recipe of two tasks that each have a trace of two graphs."""
     lab.prover(TWO_GRAPHS + VERIFY)
@@ -18842,7 +19031,7 @@ def test_without_dot_it_is_said_once(lab, with_traces, monkeypatch):
     assert "2 traces" in done.stderr
 
 
-@pytest.fixture
+@fixture
 def traced(lab):
     """A function that makes a report of a task with a trace of two drawn graphs."""
 
@@ -18874,7 +19063,7 @@ def test_typst_has_drawings_in_itself(lab, traced):
     assert r'#image(bytes("<svg a=\"b\">\n</svg>"), format: "svg"' in page
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "form, link",
     [
         ("md", "![Trace of i\\~ 1](traces/i~%201~graph2.svg)"),
@@ -18899,7 +19088,7 @@ all-traces    : verified   : Trace of a
 """
 
 
-@pytest.mark.parametrize("trait, outcome, name", rows(TRACES))
+@parametrize("trait, outcome, name", rows(TRACES))
 def test_only_what_breaks_a_lemma_is_an_attack(lab, trait, outcome, name):
     lab.write("traces/a.dot", "digraph {}")
     lab.write("traces/a.svg", SVG)
@@ -18907,7 +19096,7 @@ def test_only_what_breaks_a_lemma_is_an_attack(lab, trait, outcome, name):
     assert f"![{name}](" in report_of(batch, "md", lab.path)
 
 
-@pytest.mark.parametrize("form", ["html", "md", "tex", "typ"])
+@parametrize("form", ["html", "md", "tex", "typ"])
 def test_what_is_not_drawn_is_shown_as_text(lab, traced, form):
     (lab.path / "traces/i~ 1.svg").unlink()
     assert "not drawn" in traced(form)
@@ -18978,18 +19167,18 @@ def hostile_task(text, number):
     if number == len(HOSTILE_ENDS):
         return a_task(id=f"i{number}", **plan)
     outcome, seconds = HOSTILE_ENDS[number]
-    result = {"reason": text, "warnings": (text,), "usage": bt.Usage(seconds)}
+    result = {"reason": text, "warnings": (text,), "usage": Usage(seconds)}
     result["stderr_tail"] = f"{text}\n{text}"
     return ended_task(f"i{number}", outcome, result, **plan)
 
 
-@pytest.fixture(params=HOSTILE.values(), ids=HOSTILE)
+@fixture(params=HOSTILE.values(), ids=HOSTILE)
 def hostile(request):
     """A text that some format could take for more than a text."""
     return request.param
 
 
-@pytest.fixture
+@fixture
 def hostile_report(hostile, tmp_path):
     """A function that makes a report of the hostile batch, of which one task has a trace."""
     trace = tmp_path / "traces" / "i1.dot"
@@ -19018,7 +19207,7 @@ svg g rect line text
 """
 
 
-@pytest.mark.parametrize("names", [True, False])
+@parametrize("names", [True, False])
 def test_hostile_text_is_no_html(hostile, hostile_report, names):
     page = PageReader(hostile_report("html", names))
     assert len(page.attributes_of("script")) == 1
@@ -19138,7 +19327,7 @@ def test_tex_keeps_blanks_and_empty_lines_of_what_a_prover_printed():
     assert "\na\\par\n\\ \\par\n\\ \\ b\\par}" in report_of(batch, "tex")
 
 
-@pytest.mark.parametrize("length, wraps", [(20, False), (300, True)])
+@parametrize("length, wraps", [(20, False), (300, True)])
 def test_long_columns_of_tex_wrap(length, wraps):
     _, _, results = tex_of("x" * length).partition(r"\subsection{Results}")
     (columns, *_) = re.findall(r"longtable\}\[l\](.*)", results)
@@ -19158,7 +19347,7 @@ def wide_batch(rows, **plan):
     for number in range(rows):
         fields = {name: values[number % 2] for name, values in plan.items()}
         lemma = NAME_OF_83 if number == 3 else f"lemma_{number}"
-        result = {"usage": bt.Usage(86400.25 + number, 0.0, 16000.0), "steps": 123456}
+        result = {"usage": Usage(86400.25 + number, 0.0, 16000.0), "steps": 123456}
         tasks.append(ended_task(f"t{number}", "verified", result, lemma=lemma, **fields))
     return batch_with(*tasks)
 
@@ -19182,7 +19371,7 @@ def test_a_table_that_no_size_of_type_has_room_for_says_so():
     assert told not in report_of(wide_batch(12, **IN_MANY_WAYS), "tex")
 
 
-@pytest.mark.parametrize("lemma, wraps", [(NAME_OF_83, True), ("agreement", False)])
+@parametrize("lemma, wraps", [(NAME_OF_83, True), ("agreement", False)])
 def test_a_long_name_in_typst_wraps_in_its_column(lemma, wraps):
     batch = batch_with(ended_task("a"), ended_task("b", lemma=lemma))
     text = report_of(batch, "typ", fragment=True)
@@ -19192,7 +19381,7 @@ def test_a_long_name_in_typst_wraps_in_its_column(lemma, wraps):
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
-@pytest.mark.parametrize(
+@parametrize(
     "rows, fragment, plan",
     [
         (88, True, {}),
@@ -19204,10 +19393,11 @@ def test_a_long_name_in_typst_wraps_in_its_column(lemma, wraps):
 def test_nothing_sticks_out_of_a_page_that_latex_makes(tmp_path, rows, fragment, plan):
     page = report_of(wide_batch(rows, **plan), "tex", fragment=fragment)
     if fragment:
-        packages = "textcomp,booktabs,longtable,array"
-        preamble = (
-            f"\\documentclass{{article}}\\usepackage[T1]{{fontenc}}\\usepackage{{{packages}}}"
-        )
+        # As our pages do: fonts that need not be made, which takes a home.
+        preamble = r"""\documentclass{article}\usepackage[T1]{fontenc}
+            \IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
+            \usepackage{textcomp,booktabs,longtable,array}
+        """
         page = f"{preamble}\\begin{{document}}\\noindent\n{page}\\end{{document}}\n"
     (tmp_path / "page.tex").write_text(page)
     for _ in range(2):
@@ -19229,7 +19419,7 @@ def csv_row(*args, **fields):
 
 
 def test_a_line_of_csv_has_plan_limits_and_result_under_the_names_of_the_journal():
-    limits = bt.Limits(2, 512, 60)
+    limits = Limits(2, 512, 60)
     row = csv_row("a", "timeout", {"reason": "1 s"}, limits=limits)
     assert row["id"] == "a"
     assert row["lemma"] == "one"
@@ -19241,7 +19431,7 @@ def test_a_line_of_csv_has_plan_limits_and_result_under_the_names_of_the_journal
     assert row["wall_s"] == "1.0"
 
 
-@pytest.mark.parametrize("task, told", [(shared_task("a"), 2), (ended_task("a"), 1)])
+@parametrize("task, told", [(shared_task("a"), 2), (ended_task("a"), 1)])
 def test_csv_and_json_have_by_how_many_a_process_was_shared(task, told):
     batch = batch_with(task)
     (row,) = csv.DictReader(report_of(batch, "csv").splitlines())
@@ -19258,7 +19448,7 @@ def test_several_values_share_a_cell_of_csv():
 
 def test_json_has_a_task_a_line_between_the_first_and_the_last_event():
     batch = batch_with(ended_task("a"), a_task(id="b"))
-    batch.apply(bt.Ended(at=ENDED))
+    batch.apply(Ended(at=ENDED))
     page = report_of(batch, "json")
     assert len(page.splitlines()) == 4
     report = json.loads(page)
@@ -19339,7 +19529,7 @@ superseded  :          : skipped    : superseded
 """
 
 
-@pytest.mark.parametrize("outcome, expect, kind, words", rows(JUNIT_NOTES))
+@parametrize("outcome, expect, kind, words", rows(JUNIT_NOTES))
 def test_what_is_no_answer_is_an_error_and_a_wrong_one_a_failure(outcome, expect, kind, words):
     (suite,) = junit_suites(ended_task("a", outcome, expect=expect))
     ((note,),) = suite
@@ -19374,7 +19564,7 @@ def test_a_file_that_can_not_be_written_is_called_by_its_own_name(tmp_path):
     assert caught.value.filename == str(path)
 
 
-@pytest.fixture
+@fixture
 def reported(lab):
     """A lab with results, and a function that makes a report of them in this process."""
     lab.prover(VERIFY)
@@ -19387,7 +19577,7 @@ def report_on(reported, *args, code=0):
     return reported.run("report results", *args, code=code)
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "args, files",
     [
         ("-o x.csv", "x.csv"),
@@ -19409,7 +19599,7 @@ def test_an_ending_that_is_no_format_is_refused(reported):
     assert not list(reported.path.glob("x*"))
 
 
-@pytest.mark.parametrize("form", bt.REPORTS)
+@parametrize("form", bt.REPORTS)
 def test_a_report_is_written_over_an_older_one_and_over_nothing_else(reported, form):
     path = reported.path / ("x" + bt.report_ending(form))
     report_on(reported, "-f", form, "-o", "x")
@@ -19423,7 +19613,7 @@ def test_a_report_is_written_over_an_older_one_and_over_nothing_else(reported, f
     assert path.read_text() == first
 
 
-@pytest.mark.parametrize("form", bt.REPORTS)
+@parametrize("form", bt.REPORTS)
 def test_several_results_make_one_report(reported, form):
     reported.recipe(lemmas="two", config={"output_directory": "more"}, name="r2.json")
     reported.run("run r2.json", code=0)
@@ -19481,14 +19671,14 @@ def test_a_page_is_not_poured_into_a_terminal(reported):
     assert done.stdout.startswith("<!DOCTYPE html>")
 
 
-@pytest.fixture
+@fixture
 def report(lab, run_here):
     """A function that runs `report` on a verified and an open task of a batch that died."""
     done = ended_task("a")
     lab.results.mkdir()
-    journal = bt.Journal(str(lab.journal))
+    journal = Journal(str(lab.journal))
     journal.begin(batch_with(a_task(id="a"), a_task(id="b")))
-    journal.record(bt.Finished("a", "a", 1, done.result))
+    journal.record(Finished("a", "a", 1, done.result))
     journal.close()
 
     def run(*options, code=0):
@@ -19528,7 +19718,7 @@ def test_a_page_names_traces_from_where_it_is(lab, report):
     assert "(../results/traces/a.svg)" in lab.read("pages/r.md")
 
 
-@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+@parametrize("name", ["-", "/dev/stdout"])
 def test_a_report_to_stdout_can_be_asked_for(report, name):
     done = report("-f", "csv", "-o", name)
     assert done.out.startswith("id,name,")
@@ -19549,7 +19739,7 @@ def test_a_report_that_cannot_be_written_is_refused(report):
     assert "can't be written" in told.err
 
 
-@pytest.mark.parametrize("form", bt.REPORTS)
+@parametrize("form", bt.REPORTS)
 def test_only_pages_have_a_table_to_be_put_into_another_text(report, form):
     if form in PAGES:
         text = report("-f", form, "--fragment").out
@@ -19566,7 +19756,7 @@ def test_a_report_names_who_ran_a_batch_only_if_told_to(report):
     assert told in report("--names").out
 
 
-@pytest.mark.parametrize("count", [0, -1])
+@parametrize("count", [0, -1])
 def test_a_process_that_nobody_shared_hides_no_report(count):
     batch = batch_with(shared_task("a", shared_by=count))
     for form in bt.REPORTS:
@@ -19594,10 +19784,10 @@ SAVED = {
 }
 
 
-@pytest.mark.parametrize("load_s, result, theories, saved_s", SAVED.values(), ids=SAVED)
+@parametrize("load_s, result, theories, saved_s", SAVED.values(), ids=SAVED)
 def test_what_sharing_would_have_saved_is_told(load_s, result, theories, saved_s):
-    usage = bt.Usage(10.0, load_s=load_s)
-    limits = bt.Limits(1, 1024, 60)
+    usage = Usage(10.0, load_s=load_s)
+    limits = Limits(1, 1024, 60)
     result = {"usage": usage, **result}
     tasks = []
     for number, theory in enumerate(theories or "aaaa"):
@@ -19612,7 +19802,7 @@ def test_what_sharing_would_have_saved_is_told(load_s, result, theories, saved_s
 
 
 def test_what_shares_or_cannot_is_not_told_to_share():
-    usage = bt.Usage(10.0, load_s=9)
+    usage = Usage(10.0, load_s=9)
     tasks = [ended_task(name, result={"usage": usage}) for name in "abcd"]
     batch = batch_with(*tasks)
     batch.provers["p"].version = "1.6.1"
@@ -19646,8 +19836,8 @@ def test_the_table_of_a_large_batch_says_what_it_leaves_out():
 
 
 def test_a_limit_that_was_raised_in_vain_is_told_with_what_it_was():
-    limits = bt.Limits(1, 1024, 30)
-    task = ended_task("a", "timeout", limits=limits, raised_from=bt.Limits(1, 1024, 15))
+    limits = Limits(1, 1024, 30)
+    task = ended_task("a", "timeout", limits=limits, raised_from=Limits(1, 1024, 15))
     text = final_table_of(batch_with(task), "results", [task])
     assert "(recipe.json) above 30 s and run it again" in text
 
@@ -19761,7 +19951,7 @@ class Browsed(typing.NamedTuple):
     asked: list  # addresses that it asked for
 
 
-@pytest.fixture(scope="module")
+@fixture(scope="module")
 def browsed(tmp_path_factory):
     """A page of hostile results in a browser, filtered and sorted by its address."""
     folder = tmp_path_factory.mktemp("browser")
@@ -20007,7 +20197,7 @@ rule A: [ Fr(~k) ] --[ A(~k), B('{host}') ]-> [ Out('{host} // {host}') ]
     assert "0 findings" in lab.run("b.pyz", code=0).stdout
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "text, told",
     [
         ("a // b\nc", "a //X\nc"),
@@ -20116,7 +20306,7 @@ open_one   analysis incomplete (1 steps)      no verdict   0
 """
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "lemma, verdict, word, code",
     [re.split(r"  +", line) for line in SECOND_RUNS.strip().splitlines()],
 )
@@ -20151,14 +20341,14 @@ timeout            implied verified   new           0
 """
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "paper, own, word, code",
     [re.split(r"  +", line) for line in COMPARED_WITH_IMPLIED.strip().splitlines()],
 )
 def test_what_is_implied_is_compared_and_never_reproduced(paper, own, word, code):
     batches = []
     for outcome in (paper, own):
-        batch = bt.Batch()
+        batch = Batch()
         for powers in ("", "a", "ab"):
             batch.apply(against(powers))
         *is_implied, verdict = outcome.split()
@@ -20174,7 +20364,7 @@ def test_what_is_implied_is_compared_and_never_reproduced(paper, own, word, code
     assert bt.reproduction_code(compared) == int(code)
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "verdict, word, code",
     [
         ("verified (9 steps)", "reproduced", 0),
@@ -20286,14 +20476,14 @@ def test_an_oracle_that_an_option_names_by_its_whole_path_is_the_one_in_the_bund
     assert plan["options"] == ["--heuristic=o", f"--oraclename={lab.path}/paper-run/oracle.py"]
 
 
-@pytest.mark.parametrize("option", ["--rebuild", "--fragment", "--grid=lemma x variant"])
+@parametrize("option", ["--rebuild", "--fragment", "--grid=lemma x variant"])
 def test_how_a_run_compares_has_no_other_forms(lab, option):
     bundle_of(lab)
     done = lab.run("paper.pyz report --run paper-run", option, code=2)
     assert "is of reports of results" in done.stderr
 
 
-@pytest.mark.parametrize("option, left_out", [("--no-logs", "logs"), ("--no-proofs", "proofs")])
+@parametrize("option, left_out", [("--no-logs", "logs"), ("--no-proofs", "proofs")])
 def test_logs_and_proofs_can_be_left_out(lab, option, left_out):
     with_all = members(bundle_of(lab))
     lab.run("bundle results -o paper.pyz", option, code=0)
@@ -20303,6 +20493,7 @@ def test_logs_and_proofs_can_be_left_out(lab, option, left_out):
     lab.run("paper.pyz", code=0)
 
 
+@takes_long
 def test_commands_tell_the_same_of_a_bundle_as_of_its_results(lab):
     bundle_of(lab, lemmas=["one", "false_two", "open_three"])
     for form in ("csv", "junit"):
@@ -20444,7 +20635,7 @@ def test_a_recheck_uses_no_more_than_this_machine_has(lab):
     journal = lab.journal.read_text()
     lab.journal.write_text(re.sub('"(cores|memory_mb)":[0-9]+', r'"\1":9000000', journal))
     recheck(lab, code=0)
-    machine = bt.Limits(bt.available_cores(), bt.available_memory_mb(), 0)
+    machine = Limits(bt.available_cores(), bt.available_memory_mb(), 0)
     events = lab.events(results="results/recheck-trusted")
     limits = [event["limits"] for event in events if "limits" in event]
     assert len(limits) == 3
@@ -20455,7 +20646,7 @@ def test_a_recheck_uses_no_more_than_this_machine_has(lab):
 
 def places_of(cwd, *paths, directory="/scratch/results"):
     """Where files stand in a bundle of a batch that ran in `cwd`."""
-    batch = bt.Batch(bt.Header(cwd=cwd))
+    batch = Batch(Header(cwd=cwd))
     source = bt.BundleSource(directory, batch, {}, "")
     inputs = [bt._Input(path, path, "") for path in paths]
     return bt._BundlePlaces("", source, inputs)
@@ -20646,7 +20837,7 @@ DECEPTIONS = {
 }
 
 
-@pytest.fixture(scope="module")
+@fixture(scope="module")
 def honest_files(tmp_path_factory):
     """The files of a bundle, for all that make a lie of it."""
     lab = Lab(tmp_path_factory.mktemp("honest"))
@@ -20661,12 +20852,12 @@ def test_what_is_packed_like_a_bundle_is_one(lab, honest_files):
     lab.run("b.pyz", code=0)
 
 
-@pytest.mark.parametrize("name", DECEPTIONS)
+@parametrize("name", DECEPTIONS)
 def test_a_bundle_that_deceives_is_refused(tmp_path, honest_files, name, monkeypatch):
     monkeypatch.setattr(bt, "LARGE_MB", 10)
     write, problem = DECEPTIONS[name]
     write(tmp_path / "b.pyz", honest_files)
-    with pytest.raises(bt.InputError) as refused:
+    with pytest.raises(InputError) as refused:
         bt.open_bundle(str(tmp_path / "b.pyz"))
     assert problem in str(refused.value)
     assert str(refused.value).isprintable()
@@ -20762,7 +20953,7 @@ def preload(recipe):
     recipe["tamarin_versions"]["fake"]["env"] = {"LD_PRELOAD": "./evil.so", "PATH": "."}
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "change, problem",
     [
         (make_theories, ""),
@@ -20796,7 +20987,7 @@ def test_nothing_of_a_bundle_lies_where_results_of_a_second_run_will_be(lab, hon
     assert "files of its own" in second_run(lab, code=2).stderr
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "change",
     [
         {"cwd": "/etc"},
@@ -20819,7 +21010,7 @@ def test_a_journal_in_a_bundle_names_no_files_elsewhere(lab, honest_files, chang
         assert "names a file that is not in it" in done.stderr
 
 
-@pytest.mark.parametrize("way", ["../../../secret.spthy", "{0}/secret.spthy"])
+@parametrize("way", ["../../../secret.spthy", "{0}/secret.spthy"])
 def test_a_theory_in_a_bundle_includes_nothing_elsewhere(lab, honest_files, way, monkeypatch):
     lab.write("tmp/x", "")
     monkeypatch.setenv("TMPDIR", str(lab.path / "tmp"))
@@ -21114,14 +21305,14 @@ BLOCK = b"0/1  0 %"
 GREEN = b"\x1b[32m"
 
 
-@pytest.mark.parametrize("options", ["", "--progress auto", "--progress bar -q"])
+@parametrize("options", ["", "--progress auto", "--progress bar -q"])
 def test_a_terminal_has_a_block(lab, options):
     terminal = run_on_terminal(lab, *options.split())
     assert BLOCK in terminal.raw
     assert GREEN in terminal.raw
 
 
-@pytest.mark.parametrize("options", ["-q", "--progress plain", "--progress none"])
+@parametrize("options", ["-q", "--progress plain", "--progress none"])
 def test_a_block_that_is_not_wanted_is_not_drawn(lab, options):
     terminal = run_on_terminal(lab, *options.split())
     assert BLOCK not in terminal.raw
@@ -21140,7 +21331,7 @@ def test_colours_that_are_not_wanted_are_not_shown(lab):
     assert GREEN not in terminal.raw
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "options, told",
     [("", True), ("--progress bar", True), ("-q", False), ("--progress none", False)],
 )
@@ -21170,7 +21361,7 @@ def test_the_block_is_ascii_where_the_locale_is(lab):
     assert GREEN in terminal.raw
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "options, told",
     [
         ("", "batch [1/3] [2/3] [3/3]"),
@@ -21196,7 +21387,7 @@ def test_a_quiet_run_tells_of_what_went_wrong_alone(lab):
     assert re.match(r"\[\d/3\] failed +t--two--fake .*exit code 1", told), told
 
 
-@pytest.mark.parametrize("args, times", [([], 0), (["-d"], 1)])
+@parametrize("args, times", [([], 0), (["-d"], 1)])
 def test_debugging_shows_every_command(lab, args, times):
     lab.prover(VERIFY)
     lab.recipe()
@@ -21207,15 +21398,13 @@ def test_debugging_shows_every_command(lab, args, times):
 
 def view_of(tasks, running=0):
     """A Progress over made-up tasks, of which so many run on another host."""
-    room = bt.Limits(64, 65536, 60)
-    header = bt.Header(at=bt.timestamp(), id="b", limits=room)
-    batch = bt.Batch(header, {task.id: task for task in tasks})
+    room = Limits(64, 65536, 60)
+    header = Header(at=bt.timestamp(), id="b", limits=room)
+    batch = Batch(header, {task.id: task for task in tasks})
     args = bt.argparse.Namespace(quiet=False, debug=False, progress="none")
     progress = bt.Progress(batch, batch.tasks.values(), "nowhere", {}, args)
     for task in tasks[:running]:
-        start = bt.Started(
-            ids=(task.id,), job=task.id, attempt=1, host="elsewhere", at=bt.timestamp()
-        )
+        start = Started(ids=(task.id,), job=task.id, attempt=1, host="elsewhere", at=bt.timestamp())
         batch.apply(start)
         progress(start)
     return progress
@@ -21223,7 +21412,7 @@ def view_of(tasks, running=0):
 
 def test_a_shared_process_is_one_line_of_the_block():
     progress = view_of([a_task(id=name) for name in "abc"])
-    start = bt.Started(ids=("a", "b", "c"), job="a~shared", attempt=1, host="elsewhere")
+    start = Started(ids=("a", "b", "c"), job="a~shared", attempt=1, host="elsewhere")
     start = dataclasses.replace(start, at=bt.timestamp())
     progress.batch.apply(start)
     progress(start)
@@ -21236,10 +21425,10 @@ def test_a_shared_process_is_one_line_of_the_block():
 def test_what_ended_a_shared_process_is_said_once(capsys):
     progress = view_of([a_task(id=name) for name in "ab"])
     progress.silent = False
-    result = bt.Result(bt.Status.INTERRUPTED, shared_by=2, runs_alone=True, reason="runs alone: x")
+    result = Result(Status.INTERRUPTED, shared_by=2, runs_alone=True, reason="runs alone: x")
     for attempt in (1, 2):
         for name in "ab":
-            finished = bt.Finished(name, "a~shared", attempt, result)
+            finished = Finished(name, "a~shared", attempt, result)
             progress.batch.apply(finished)
             progress(finished)
     done = capsys.readouterr()
@@ -21325,7 +21514,7 @@ IDEOGRAPH = "\N{CJK UNIFIED IDEOGRAPH-8B49}"  # takes two columns
 ACCENTED = "e\N{COMBINING ACUTE ACCENT}"  # two characters that take one column
 
 USUAL_SIZES = [(80, 24), (120, 40), (40, 15), (300, 50)]
-SIZES = pytest.mark.parametrize("columns, rows", [*USUAL_SIZES, (20, 5), (10, 2)])
+SIZES = parametrize("columns, rows", [*USUAL_SIZES, (20, 5), (10, 2)])
 NAMES = pytest.mark.parametrize(
     "name",
     [
@@ -21362,14 +21551,14 @@ def test_what_is_drawn_is_never_wider_than_the_terminal(columns, rows, name):
         assert bt.display_width(drawn) == columns - 1
 
 
-@pytest.mark.parametrize("columns, rows", USUAL_SIZES)
+@parametrize("columns, rows", USUAL_SIZES)
 @NAMES
 def test_nothing_is_cut_from_the_block_where_there_is_some_room(columns, rows, name):
     for line in large_block(name, columns, rows):
         assert bt.display_width(line.rstrip()) <= columns - 1
 
 
-@pytest.mark.parametrize("columns, rows", USUAL_SIZES)
+@parametrize("columns, rows", USUAL_SIZES)
 def test_the_block_counts_what_it_has_no_room_to_show(columns, rows):
     lines = large_block("handshake--agreement_{}--tamarin", columns, rows)
     text = "\n".join(lines)
@@ -21403,26 +21592,22 @@ def test_columns_of_a_table_stand_below_each_other_whatever_is_in_them():
         assert bt.display_width(first_column) == 4
 
 
-@pytest.mark.parametrize(
-    "seconds, shown", [(0, "0:00"), (65.9, "1:05"), (3723, "1:02:03"), (-1, "0:00")]
-)
+@parametrize("seconds, shown", [(0, "0:00"), (65.9, "1:05"), (3723, "1:02:03"), (-1, "0:00")])
 def test_a_clock_shows_hours_only_when_there_are_some(seconds, shown):
     assert bt.clock(seconds) == shown
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "megabytes, shown", [(0.4, "0M"), (340, "340M"), (1024, "1G"), (1536, "1.5G"), (16384, "16G")]
 )
 def test_a_size_has_the_unit_that_suits_it(megabytes, shown):
     assert bt.size(megabytes) == shown
 
 
-def finished(task, seconds, status=bt.Status.COMPLETED):
+def finished(task, seconds, status=Status.COMPLETED):
     """This task, verified after so many seconds."""
     task.status = status
-    task.record = bt.Record(
-        bt.Result(status, bt.Verdict.VERIFIED, usage=bt.Usage(seconds)), task.plan
-    )
+    task.record = Record(Result(status, Verdict.VERIFIED, usage=Usage(seconds)), task.plan)
     return task
 
 
@@ -21441,11 +21626,11 @@ def forecast_of(text, slots):
         if mark == "@":
             ran_s[task.id] = float(seconds)
         tasks.append(task)
-    batch = bt.Batch(bt.Header(), {task.id: task for task in tasks})
+    batch = Batch(Header(), {task.id: task for task in tasks})
     return bt.Tally(batch, tasks).forecast(ran_s, slots)
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "tasks, slots, left_s",
     [
         ("a:10 a:20 a a", 1, 30),  # as long as the others of its entry, on average
@@ -21462,7 +21647,7 @@ def test_a_forecast_is_made_from_what_tasks_took(tasks, slots, left_s):
     assert not forecast.is_bound
 
 
-@pytest.mark.parametrize("tasks, left_s", [("", 0), ("a a a a", 60 * 4 / 2 + 60)])
+@parametrize("tasks, left_s", [("", 0), ("a a a a", 60 * 4 / 2 + 60)])
 def test_before_any_end_a_forecast_is_what_the_limits_allow(tasks, left_s):
     forecast = forecast_of(tasks, 2)
     assert forecast.left_s == pytest.approx(left_s)
@@ -21472,9 +21657,9 @@ def test_before_any_end_a_forecast_is_what_the_limits_allow(tasks, left_s):
 def test_a_log_is_named_as_a_shell_takes_it(lab, monkeypatch):
     monkeypatch.chdir(lab.path)
     lab.write("results/logs/a\x1b[31m$(x) b.err", "")
-    failed = bt.Result(bt.Status.FAILED)
-    task = a_task(bt.Status.FAILED, failed, id="a\x1b[31m$(x) b")
-    *_, last = final_table_of(bt.Batch(), "results", [task]).splitlines()
+    failed = Result(Status.FAILED)
+    task = a_task(Status.FAILED, failed, id="a\x1b[31m$(x) b")
+    *_, last = final_table_of(Batch(), "results", [task]).splitlines()
     assert last == "why:   less 'results/logs/a\N{REPLACEMENT CHARACTER}[31m$(x) b.err'"
 
 
@@ -21494,10 +21679,10 @@ def recipe_with_limits(own=None, task=None, memory="max", **config):
     """The header of a batch whose entry `n` proves all lemmas, `one` with resources of its own."""
     lemmas = [{"name": "*"}, {"name": "one", "resources": own or {}}]
     recipe = {"config": config, "tasks": {"n": {"lemmas": lemmas, "resources": task or {}}}}
-    return bt.Header(recipe=recipe, limits=bt.Limits(8, 8192, 60))
+    return Header(recipe=recipe, limits=Limits(8, 8192, 60))
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "own, task, status, key",
     [
         ({"timeout": 60}, {"timeout": 9}, "timeout", "tasks.n.lemmas.1.resources.timeout"),
@@ -21509,33 +21694,33 @@ def recipe_with_limits(own=None, task=None, memory="max", **config):
 )
 def test_the_key_of_a_limit_that_was_met_is_told(own, task, status, key):
     header = recipe_with_limits(own, task)
-    result = bt.Result(bt.Status(status))
-    met = a_task(bt.Status(status), result)
+    result = Result(Status(status))
+    met = a_task(Status(status), result)
     assert bt.limit_key(header, met) == key
-    text = final_table_of(bt.Batch(header), "results", [met])
+    text = final_table_of(Batch(header), "results", [met])
     assert f"more:  raise {key} " in text
 
 
 def test_what_met_the_limit_of_the_whole_batch_needs_that_raised():
-    result = bt.Result(bt.Status.MEMORY_LIMIT)
-    met = a_task(bt.Status.MEMORY_LIMIT, result, limits=bt.Limits(1, 8192, 60))
+    result = Result(Status.MEMORY_LIMIT)
+    met = a_task(Status.MEMORY_LIMIT, result, limits=Limits(1, 8192, 60))
     assert bt.limit_key(recipe_with_limits(), met) == "config.global_max_memory"
-    header = dataclasses.replace(recipe_with_limits(), options=bt.PlanOptions(memory="8"))
+    header = dataclasses.replace(recipe_with_limits(), options=PlanOptions(memory="8"))
     assert bt.limit_key(header, met) == "--memory"
 
 
-@pytest.mark.parametrize("recipe", [{}, {"tasks": []}, {"tasks": {"n": {"lemmas": [1]}}}])
+@parametrize("recipe", [{}, {"tasks": []}, {"tasks": {"n": {"lemmas": [1]}}}])
 def test_a_recipe_of_a_foreign_journal_tells_of_no_limit(recipe):
-    met = a_task(bt.Status.TIMEOUT, bt.Result(bt.Status.TIMEOUT))
-    assert bt.limit_key(bt.Header(recipe=recipe), met) == ""
+    met = a_task(Status.TIMEOUT, Result(Status.TIMEOUT))
+    assert bt.limit_key(Header(recipe=recipe), met) == ""
 
 
 def large_batch():
     """Tasks t0 to t99 that failed, t100 to t998 as expected, t999 not as expected."""
-    failed = bt.Result(bt.Status.FAILED, reason="exit code 1")
+    failed = Result(Status.FAILED, reason="exit code 1")
     tasks = []
     for number in range(100):
-        tasks.append(a_task(bt.Status.FAILED, failed, id=f"t{number}"))
+        tasks.append(a_task(Status.FAILED, failed, id=f"t{number}"))
     for number in range(100, 999):
         tasks.append(finished(a_task(id=f"t{number}"), 1))
     tasks.append(finished(a_task(id="t999", expect="falsified"), 1))
@@ -21545,7 +21730,7 @@ def large_batch():
 def test_the_final_table_of_many_tasks_has_the_problems_only(lab, monkeypatch):
     monkeypatch.chdir(lab.path)
     lab.write("results/logs/t0.err", "")
-    text = final_table_of(bt.Batch(), "results", large_batch())
+    text = final_table_of(Batch(), "results", large_batch())
     assert len(text.splitlines()) < 50
     assert "t100 " not in text
     assert "61 tasks more" in text
@@ -21554,7 +21739,7 @@ def test_the_final_table_of_many_tasks_has_the_problems_only(lab, monkeypatch):
 
 
 def test_the_final_table_of_many_tasks_begins_with_what_is_not_as_expected():
-    text = final_table_of(bt.Batch(), "results", large_batch())
+    text = final_table_of(Batch(), "results", large_batch())
     first = text.splitlines()[1]
     assert first.startswith("verified  t999")
     assert "expected falsified!" in first
@@ -21626,7 +21811,7 @@ abcdefghijklmnopqrstuvwxyz: abcdefghijkl|mnopqrstuvwx|yz
 """
 
 
-@pytest.mark.parametrize("text, lines", rows(WRAPPED))
+@parametrize("text, lines", rows(WRAPPED))
 def test_a_cell_wraps_at_the_joints_of_names(text, lines):
     wanted = [line.rstrip() for line in lines.split("|")]
     assert bt.text_table([["a", text]], columns=15).split("\n")[0] == f"a  {wanted[0]}"
@@ -21642,7 +21827,7 @@ def test_the_final_table_says_once_what_all_verdicts_share():
     assert "All verdicts: warning: no wonder." in text
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "expect, told", [("verified", "2 verified; all as expected\n"), (None, "2 verified\n")]
 )
 def test_totals_say_where_all_is_as_expected(expect, told):
@@ -21675,7 +21860,7 @@ OPTION_ENDS = [
 ]
 
 
-@pytest.mark.parametrize("form, told", OPTION_ENDS)
+@parametrize("form, told", OPTION_ENDS)
 def test_no_line_ends_behind_the_hyphens_of_an_option(form, told):
     options = ("--oraclename=keys.py", "-D=X")
     batch = batch_with(ended_task("a"), ended_task("b--c", lemma="b", options=options))
@@ -21684,7 +21869,7 @@ def test_no_line_ends_behind_the_hyphens_of_an_option(form, told):
     assert "option>--c" not in report
 
 
-@pytest.mark.parametrize("fragment", [True, False])
+@parametrize("fragment", [True, False])
 def test_typst_takes_the_marks_of_ends_of_lines_out_of_the_page(fragment):
     text = report_of(batch_with(ended_task("a")), "typ", fragment=fragment)
     assert '#show "\\u{200b}": h(0.01pt)\n' in text
@@ -21701,7 +21886,7 @@ def test_the_head_of_a_column_of_numbers_stands_above_them():
 
 
 def test_what_no_prover_ran_for_has_no_time():
-    unread = ended_task("a", "failed", {"reason": "cut", "usage": bt.Usage()}, unreadable="cut")
+    unread = ended_task("a", "failed", {"reason": "cut", "usage": Usage()}, unreadable="cut")
     heading, row, *_ = final_table_of(batch_with(unread), "results", [unread]).splitlines()
     assert row.split() == ["failed", "a", "cut"]
     assert bt.result_facts(unread) == "(not run): cut"
@@ -21721,7 +21906,7 @@ def test_a_trace_that_was_found_says_why_it_assumes_nothing():
 
 def test_the_final_table_of_few_tasks_has_all_of_them():
     tasks = large_batch()[200:205]
-    text = final_table_of(bt.Batch(), "results", tasks)
+    text = final_table_of(Batch(), "results", tasks)
     heading, *rows = text.splitlines()
     assert heading.startswith("result")
     for task, row in zip(tasks, rows):
@@ -21801,7 +21986,7 @@ def test_older_pythons_are_told_that_they_are_too_old():
     assert done.stderr == "error: batch_tamarin.py needs Python 3.9 or newer; this is 3.8\n"
 
 
-@pytest.mark.parametrize("script", ["batch_tamarin.py", "recipes/demo/prover.py"])
+@parametrize("script", ["batch_tamarin.py", "recipes/demo/prover.py"])
 def test_python_3_7_can_read_the_file_that_it_can_not_run(script):
     """Python 3.9 itself doesn't see all that 3.7 could not read; newer ones do."""
     ast.parse((HERE / script).read_text(encoding="utf-8"), feature_version=(3, 7))
@@ -21824,6 +22009,7 @@ def test_a_missed_expectation_exits_with_1_and_is_told(lab):
 AT_ONCE = ("--cores", "8", "--memory", "8")
 
 
+@takes_long
 def test_the_demo_recipe_is_a_good_story_that_its_own_prover_confirms(tmp_path):
     lab = Lab(tmp_path)
     demo = str(HERE / "recipes" / "demo.json")
@@ -21855,6 +22041,7 @@ FOUND_BY_THE_SWEEP = [
 ]
 
 
+@takes_long
 def test_a_sweep_that_is_killed_goes_on_and_is_reported_right(tmp_path):
     lab = Lab(tmp_path)
     running = lab.start("run", SWEEP, "--no-cache")
@@ -21884,27 +22071,32 @@ def test_a_sweep_that_is_killed_goes_on_and_is_reported_right(tmp_path):
     assert "executable (demo sign_last-none)" in told
 
 
+@takes_long
 def test_a_sweep_of_attackers_in_order_is_killed_and_goes_on(tmp_path):
     lab = Lab(tmp_path)
     attackers = str(HERE / "recipes" / "attackers.json")
-    running = lab.start("run", attackers, "--no-cache")
-    lab.wait_for_events("finish", 10, "results-attackers")
+    two_lemmas = ["--no-cache", "-t", "*--secrecy--*", "-t", "*--agreement--*"]
+    running = lab.start("run", attackers, *two_lemmas)
+    lab.wait_for_events("finish", 4, "results-attackers")
     running.kill()
     end_of(running)
     wait_for(lambda: lock_is_free(tmp_path / "results-attackers" / "batch.jsonl"))
-    done = lab.run("run", attackers, *AT_ONCE, "--no-cache", code=0)
-    counts = dict(re.findall(r"(\d+) ((?:implied )?(?:verified|falsified))", done.stdout)[::-1])
-    found = {word: int(count) for count, word in counts.items()}
-    assert found["verified"] + found["implied verified"] == 59
-    assert found["falsified"] + found["implied falsified"] == 61
+    done = lab.run("run", attackers, *AT_ONCE, *two_lemmas, code=0)
+    (line,) = re.findall("^48 tasks: .* verified.*", done.stdout, re.MULTILINE)
+    found = Counter()
+    for count, word in re.findall(r"(\d+) (?:implied )?(\w+ied)\b", line):
+        found[word] += int(count)
+    assert found == {"verified": 21, "falsified": 27}
     proven = [event for event in lab.events("finish", "results-attackers") if event["verdict"]]
-    assert len(proven) < 90
-    assert "0 findings" in lab.run("audit results-attackers", code=0).stdout
+    assert len(proven) < 36
+    # Notes tell that the other lemmas are pending.
+    assert "0 findings" in lab.run("audit results-attackers", code=3).stdout
 
 
 LEMMAS_OF_THE_RACE = {"somebody_leaves", "entered_was_issued", "opens_once", "everybody_leaves"}
 
 
+@takes_long
 def test_a_race_of_heuristics_is_killed_and_goes_on(tmp_path):
     lab = Lab(tmp_path)
     race = str(HERE / "recipes" / "race.json")
@@ -21925,6 +22117,7 @@ def test_a_race_of_heuristics_is_killed_and_goes_on(tmp_path):
     assert others == {"superseded"}
 
 
+@takes_long
 def test_the_other_demo_recipe_shows_what_can_go_wrong(tmp_path):
     lab = Lab(tmp_path)
     trouble = str(HERE / "recipes" / "trouble.json")
@@ -22037,7 +22230,7 @@ def strange_checker(lab):
     lab.write("trusted.sh", f"#!/bin/sh\n{STRANGE_PROVER}{PRELUDE}{CHECKER}", 0o755)
 
 
-@pytest.mark.parametrize("checker", ["trusted", "./trusted.sh"])
+@parametrize("checker", ["trusted", "./trusted.sh"])
 def test_a_program_of_another_name_checks_no_proofs_of_tamarin(lab, checker):
     found_proofs(lab)
     strange_checker(lab)
@@ -22138,7 +22331,7 @@ def test_a_recheck_counts_for_the_proof_that_was_checked_only(lab, audit):
     assert told.notes("unconfirmed") == [f"one: {words}"]
 
 
-@pytest.mark.parametrize("path", ["results/recheck-trusted", "moved"])
+@parametrize("path", ["results/recheck-trusted", "moved"])
 def test_a_recheck_without_its_results_contradicts_nothing(lab, audit, path):
     found_proofs(lab)
     recheck(lab, code=0)
@@ -22182,7 +22375,7 @@ def test_a_proof_that_shows_the_opposite_is_a_finding(lab, audit):
     assert audit("results", code=1).findings("invalid") == [f"three: {words}"]
 
 
-@pytest.mark.parametrize("checker", [FOREIGN, UNSURE], ids=["not replayed", "rejected"])
+@parametrize("checker", [FOREIGN, UNSURE], ids=["not replayed", "rejected"])
 def test_who_confirms_no_proof_can_prove_the_lemma_itself(lab, audit, checker):
     own = PROVES_ITSELF.replace("VERDICT", "verified (2 steps)")
     found_proofs(lab, checker=own + checker)
@@ -22254,7 +22447,7 @@ def test_a_recheck_goes_on_with_recheck_and_not_with_resume(lab):
     assert "goes on with it" in done.stderr
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "options, told",
     [("", "Give --prover"), ("--prover nosuch", "'nosuch' is none of the recipe's")],
 )
@@ -22365,7 +22558,7 @@ def test_a_run_without_standard_streams_runs(lab):
     assert len(lab.finishes()) == 3
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "command, told",
     [
         ("report results/nowhere", "results/nowhere: there is no such results directory"),
@@ -22402,7 +22595,7 @@ def test_help_has_examples_and_exit_codes(lab):
     assert "exit codes" in text
 
 
-@pytest.mark.parametrize("args", [[], ["run"]], ids=["no command", "no recipe"])
+@parametrize("args", [[], ["run"]], ids=["no command", "no recipe"])
 def test_a_command_line_that_lacks_something_is_an_error(lab, args):
     done = lab.run(*args, code=2)
     assert "error: " in done.stderr
@@ -22436,7 +22629,7 @@ def test_a_mistyped_id_is_compared_with_its_neighbours_only(monkeypatch):
     assert max(compared) <= 400
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "command, hint",
     [
         ("rnu", "did you mean 'run'"),
@@ -22477,7 +22670,7 @@ def test_mistyped_words_get_a_suggestion(capsys, tmp_path, monkeypatch, command,
     assert len(told.splitlines()) == 2, told
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "options, told",
     [
         ("--cores 0", "'0' is neither a positive whole number nor \"max\""),
@@ -22511,7 +22704,7 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "cache"])
+@parametrize("command", [*COMMANDS, "cache"])
 def test_every_command_has_help_with_examples(capsys, command):
     with pytest.raises(SystemExit, match="0"):
         bt.main([command, "--help"])
@@ -22519,7 +22712,7 @@ def test_every_command_has_help_with_examples(capsys, command):
     assert f"examples:\n  batch_tamarin.py {command} " in done.out
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "words, told", [("help", "commands:"), ("help run", "--fresh"), ("-v", "batch_tamarin.py ")]
 )
 def test_help_may_be_asked_for_in_other_words(capsys, words, told):
@@ -22528,7 +22721,7 @@ def test_help_may_be_asked_for_in_other_words(capsys, words, told):
     assert told in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "words, told",
     [
         ("run recip.json", "recip.json: can't be read: No such file"),
@@ -22647,9 +22840,7 @@ def test_a_self_test_that_fails_is_a_warning(lab):
     assert "it can run" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "options, code, told", [([], 0, "rule A has x"), (["--broken"], 2, 'unexpected "x"')]
-)
+@parametrize("options, code, told", [([], 0, "rule A has x"), (["--broken"], 2, 'unexpected "x"')])
 def test_check_reports_in_full_what_the_prover_said(lab, options, code, told):
     lab.prover(CHECKED)
     lab.recipe(tamarin_options=options)
@@ -22691,13 +22882,13 @@ def test_check_keeps_the_limits(lab):
     assert "ran into its time limit of 0.3 s" in done.stdout
 
 
-@pytest.mark.parametrize("first_line", ["#!/bin/sh\n", "#!/usr/bin/env -S sh -e\n"])
+@parametrize("first_line", ["#!/bin/sh\n", "#!/usr/bin/env -S sh -e\n"])
 def test_an_oracle_that_can_be_called_is_no_problem(lab, first_line):
     path = lab.write("oracle", first_line, 0o755)
     assert bt.oracle_problem(str(path), os.environ) == ""
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "first_line, interpreter",
     [
         ("#!/usr/bin/nosuch -x\n", "'/usr/bin/nosuch'"),
@@ -22907,7 +23098,7 @@ def test_init_writes_nothing_when_the_answers_end(lab):
     assert not (lab.path / "recipe.json").exists()
 
 
-@pytest.mark.parametrize("place, recipe", [("work", "sub/r.json"), ("work/sub", "r.json")])
+@parametrize("place, recipe", [("work", "sub/r.json"), ("work/sub", "r.json")])
 def test_a_recipe_of_init_names_the_theory_that_was_shown(lab, place, recipe):
     """Also where a file of the same name lies in another directory."""
     lab.prover(VERIFY)
@@ -22970,7 +23161,7 @@ def test_init_takes_a_folder_and_names_what_it_leaves_out(lab):
     lab.run("check recipe.json", code=0)
 
 
-@pytest.mark.parametrize("folder", ["proofs", "inputs", "earlier", "recheck", "recheck~proofs"])
+@parametrize("folder", ["proofs", "inputs", "earlier", "recheck", "recheck~proofs"])
 def test_init_takes_no_text_of_a_results_directory(lab, folder):
     lab.write("out/batch.jsonl", "")
     lab.write(f"out/{folder}/p/one/t.spthy", THEORY)
@@ -22984,7 +23175,7 @@ def test_init_takes_patterns_and_each_theory_once(lab):
     assert list(written_recipe(lab)["tasks"]) == ["u", "t"]
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "text, wanted",
     [("theory B begin\n", "t.spthy:2:1: the theory has no 'end'"), ("refuse me", "starts with")],
 )
@@ -23035,7 +23226,7 @@ NAMES_APART = {
 }
 
 
-@pytest.mark.parametrize("turn", [list, reversed])
+@parametrize("turn", [list, reversed])
 def test_names_of_files_do_not_depend_on_their_order(turn):
     names = bt.names_apart(turn(list(NAMES_APART)))
     assert names == NAMES_APART
@@ -23064,7 +23255,7 @@ end
 """
 
 
-@pytest.fixture
+@fixture
 def branches(lab):
     """A lab with a theory whose lemmas depend on flags."""
     lab.write("t.spthy", WITH_BRANCHES)
@@ -23139,7 +23330,7 @@ t.spthy --from results
 """
 
 
-@pytest.mark.parametrize("text, wanted", cases(INIT_REFUSALS))
+@parametrize("text, wanted", cases(INIT_REFUSALS))
 def test_init_refuses_with_a_reason(branches, text, wanted):
     branches.prover(CHECKED, "fake")
     branches.prover(CHECKED, "other")
@@ -23262,27 +23453,27 @@ def test_a_recipe_of_init_is_written_in_lines_that_people_can_read(lab):
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "wall_s, peak_mb, timeout, memory_gb",
     [(0.1, 2, 60, 1), (31, 100, 120, 1), (30, 683, 60, 2), (3600, 4096, 7200, 6)],
 )
 def test_measured_limits_are_twice_the_time_and_half_as_much_memory_again(
     wall_s, peak_mb, timeout, memory_gb
 ):
-    usage = bt.Usage(wall_s=wall_s, peak_mb=peak_mb)
-    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, usage=usage)
-    measured = bt.measured_resources(bt.Limits(2, 1024, 9), result)
+    usage = Usage(wall_s=wall_s, peak_mb=peak_mb)
+    result = Result(Status.COMPLETED, Verdict.VERIFIED, usage=usage)
+    measured = bt.measured_resources(Limits(2, 1024, 9), result)
     assert measured == {"max_cores": 2, "max_memory": memory_gb, "timeout": timeout}
 
 
-@pytest.mark.parametrize("result", [None, bt.Result(bt.Status.TIMEOUT, usage=bt.Usage(9, 9, 9))])
+@parametrize("result", [None, Result(Status.TIMEOUT, usage=Usage(9, 9, 9))])
 def test_what_has_no_verdict_keeps_its_limits(result):
-    measured = bt.measured_resources(bt.Limits(2, 1536, 9.5), result)
+    measured = bt.measured_resources(Limits(2, 1536, 9.5), result)
     assert measured == {"max_cores": 2, "max_memory": 1.5, "timeout": 9.5}
 
 
 def test_limits_that_nobody_knows_are_left_to_the_defaults():
-    assert bt.measured_resources(bt.Limits(0, 0, 0), None) == {}
+    assert bt.measured_resources(Limits(0, 0, 0), None) == {}
 
 
 # Proves lemma two only with --bound, and never lemma three.
@@ -23304,7 +23495,7 @@ esac
 """
 
 
-@pytest.fixture
+@fixture
 def results_to_measure(lab):
     """A lab with the results of a recipe; one lemma was tried with two options."""
     lab.prover(CHOOSY)
@@ -23381,7 +23572,7 @@ def test_a_recipe_of_results_keeps_attackers_and_their_order(lab):
     assert all(event["cached"] for event in lab.events("finish", "new") if event["verdict"])
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "change",
     [
         'tasks.task.lemmas = [{"name": "one", "tamarin_options": ["--bound=7"]}]',
@@ -23403,7 +23594,7 @@ def test_attackers_that_differ_in_more_become_variants(lab, change):
     assert sorted(attackers) == ["A", "A+B", "B", "none"]
 
 
-@pytest.mark.parametrize(
+@parametrize(
     ("told", "rules"),
     [
         ("a verified, b verified", [{"lemma": "l", "verdict": "verified"}]),
@@ -23416,9 +23607,9 @@ def test_what_is_expected_of_attackers_is_what_was_found(told, rules):
     members = []
     for words in told.split(", "):
         variant, verdict = words.split()
-        result = bt.Result(bt.Status.FAILED)
+        result = Result(Status.FAILED)
         if verdict != "-":
-            result = bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict))
+            result = Result(Status.COMPLETED, Verdict(verdict))
         members.append(bt.Measured(a_plan(variant=variant), "p", result))
     assert list(bt.verdict_rules("l", members)) == rules
 
@@ -23627,13 +23818,13 @@ def test_status_follows_on_a_terminal_until_the_end(lab):
 def write_journal(lab, *ends):
     """A journal of a driver on another host: of its three tasks two were verified."""
     now = bt.timestamp()
-    limits = bt.Limits(2, 1024, 60)
-    header = bt.Header(at=now, id="b", recipe_file="r.json", limits=limits, pid=1, host="elsewhere")
+    limits = Limits(2, 1024, 60)
+    header = Header(at=now, id="b", recipe_file="r.json", limits=limits, pid=1, host="elsewhere")
     plans = [a_plan(id=task_id) for task_id in ("t0", "t1", "t2")]
-    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, at=now)
+    result = Result(Status.COMPLETED, Verdict.VERIFIED, 7, at=now)
     finishes = []
     for task_id in ("t0", "t1"):
-        finishes.append(bt.Finished(task_id, task_id, 1, result))
+        finishes.append(Finished(task_id, task_id, 1, result))
     lab.results.mkdir()
     with lab.journal.open("wb") as file:
         for event in (header, *plans, *finishes, *ends):
@@ -23653,14 +23844,14 @@ def test_nobody_knows_of_a_batch_on_another_host(lab):
 
 
 def test_status_of_a_batch_that_was_stopped_names_the_signal(lab):
-    write_journal(lab, bt.Ended(signal.SIGTERM, bt.timestamp()))
+    write_journal(lab, Ended(signal.SIGTERM, bt.timestamp()))
     seen = lab.run("status results", code=0).stdout
     assert "b in results: stopped by SIGTERM\n" in seen
     assert "go on: batch_tamarin.py resume results" in seen
 
 
 def test_following_in_json_is_a_line_for_each_look(lab):
-    write_journal(lab, bt.Ended(0, bt.timestamp()))
+    write_journal(lab, Ended(0, bt.timestamp()))
     done = lab.run("status results --json --follow", code=0)
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["state"] == "partial", "it ended before all tasks have run"
@@ -23698,7 +23889,7 @@ def test_lemmas_shows_as_many_assumptions_as_fit(lab):
     assert told["lemmas"][-1]["assumes"] == names
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "columns, wanted",
     [(30, "alpha, beta, gamma"), (17, "alpha and 2 more"), (13, "a… and 2 more")],
 )
@@ -23718,7 +23909,7 @@ def test_lemmas_tells_programs_the_same(lab):
     assert three["line"] == 6
 
 
-@pytest.mark.parametrize("options, names", [([], ["always"]), (["-D=X"], ["sometimes", "always"])])
+@parametrize("options, names", [([], ["always"]), (["-D=X"], ["sometimes", "always"])])
 def test_lemmas_knows_the_flags_of_the_preprocessor(lab, options, names):
     sometimes = 'lemma sometimes: "T"\n'
     always = 'lemma always: "T"\n'
@@ -23767,7 +23958,7 @@ def run_for_nobody(lab, *args):
     return done
 
 
-@pytest.mark.parametrize(
+@parametrize(
     "command, code",
     [
         ("lemmas t.spthy", 0),
@@ -23860,7 +24051,7 @@ STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @needs_linux
-@pytest.mark.parametrize("number", STOPS)
+@parametrize("number", STOPS)
 def test_a_stop_before_the_batch_begins_leaves_nothing_behind(lab, number):
     """While provers are asked for their versions."""
     lab.write("slow.sh", "#!/bin/sh\ntouch up; exec sleep 600\n", 0o755)
@@ -23875,7 +24066,7 @@ def test_a_stop_before_the_batch_begins_leaves_nothing_behind(lab, number):
 
 
 @needs_linux
-@pytest.mark.parametrize("number", STOPS)
+@parametrize("number", STOPS)
 def test_a_check_that_is_stopped_leaves_nothing_behind(lab, number):
     lab.prover("touch up; exec sleep 600")
     lab.prover("touch up; exec sleep 600", alias="other")
@@ -24207,7 +24398,7 @@ def play_kills(number, tasks, numbers):
         assert code != 0 or len(finished) == tasks, f"it ended, with only {finished} finished"
         wait_for(lambda: lock_is_free(lab.journal), "the watchdog's end")
     batch, _ = bt.load_batch(str(lab.journal), complain)
-    assert batch.count(bt.Status.COMPLETED) == tasks
+    assert batch.count(Status.COMPLETED) == tasks
     wait_for(lambda: not living_provers(lab.path), "the end of all provers")
 
 
@@ -24536,7 +24727,7 @@ class Walk:
 def look_at_limits_in_cache():
     """What a shared process came to is no limit of any lemma."""
     for path in cache_entries("*.limit-*"):
-        entry = bt.Cache().read(str(path))
+        entry = Cache().read(str(path))
         assert not entry or entry.result.shared_by == 1
 
 
@@ -25084,7 +25275,7 @@ def made_here(data):
     return data.replace(b"{here}", str(Path.cwd()).encode())
 
 
-RESULT_WORDS = [*bt.Status, *bt.Verdict, *bt.Trait, *bt.Flavour, "LHS", "SIGKILL", "t--one--fake"]
+RESULT_WORDS = [*Status, *Verdict, *bt.Trait, *bt.Flavour, "LHS", "SIGKILL", "t--one--fake"]
 
 
 def lose_line(numbers, lines, place):
@@ -25294,7 +25485,7 @@ def play_damaged_recipes(numbers):
     with blamed_on(data):
         try:
             batch = planned_batch()
-        except bt.InputError as error:
+        except InputError as error:
             for line in str(error).splitlines():
                 # What no task can be run of is told behind the task's id.
                 names = re.split(": ?", line)
@@ -25307,13 +25498,13 @@ def planned_batch():
     """What `run` would plan of the recipe, its provers not asked for their versions."""
     recipe = bt.Recipe("recipe.json")
     provers = bt.recipe_provers(recipe)
-    room = bt.Limits(4, 8192, 3600)
-    return bt.plan_batch(recipe, provers, room, bt.PlanOptions(), lambda message: None)
+    room = Limits(4, 8192, 3600)
+    return bt.plan_batch(recipe, provers, room, PlanOptions(), lambda message: None)
 
 
 def check_written(batch):
     """A journal that begins with this batch tells of the very same batch."""
-    journal = bt.Journal("batch.jsonl")
+    journal = Journal("batch.jsonl")
     journal.begin(batch)
     journal.close()
     read, _ = bt.load_batch("batch.jsonl", complain)
@@ -25557,7 +25748,8 @@ KINDS["damaged logs"] = Kind(play_damaged_logs, 20)
 KINDS["damaged theories"] = Kind(play_damaged_theories, 12)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@takes_long
+@parametrize("name", KINDS)
 def test_soak(name):
     if name.startswith(("kills", "walks", "sweeps")) and sys.platform != "linux":
         pytest.skip("needs Linux")
@@ -25860,7 +26052,7 @@ class Contests:
     def write_commands(self, recipe):
         """Write the command lines of a recipe for a shell; how many there are."""
         with working_in(self.folder):
-            batch = bt.plan_recipe(bt.Recipe(recipe), bt.PlanOptions())
+            batch = bt.plan_recipe(bt.Recipe(recipe), PlanOptions())
         lines = []
         for task in batch.tasks.values():
             endings = ("out", "err", "spthy", "json", "dot")
@@ -25885,26 +26077,26 @@ def working_in(folder):
 def finished_batch(folder):
     """The results of a batch as a run would leave them, of which nothing was run."""
     with working_in(folder):
-        batch = bt.plan_recipe(bt.Recipe("recipe.json"), bt.PlanOptions())
+        batch = bt.plan_recipe(bt.Recipe("recipe.json"), PlanOptions())
         journal = bt.open_results("results", batch, False, print)
         bt.prepare_directory(batch, journal.directory)
-        usage = bt.Usage(0.01, 0.01, 3.0, 2.0)
+        usage = Usage(0.01, 0.01, 3.0, 2.0)
         for plan in [task.plan for task in batch.tasks.values()]:
             command = ("./fake", plan.theory, f"--prove={plan.lemma}")
-            started = bt.Started((plan.id,), plan.id, 1, 1, 1, "host", "boot", command)
+            started = Started((plan.id,), plan.id, 1, 1, 1, "host", "boot", command)
             journal.record(started)
-            line = bt.SummaryLine(plan.lemma, "", plan.trait, bt.Verdict.VERIFIED, 2)
-            result = bt.Result(
-                bt.Status.COMPLETED,
-                bt.Verdict.VERIFIED,
+            line = bt.SummaryLine(plan.lemma, "", plan.trait, Verdict.VERIFIED, 2)
+            result = Result(
+                Status.COMPLETED,
+                Verdict.VERIFIED,
                 steps=2,
                 trait=plan.trait,
                 lemmas=(line,),
-                exit=bt.ExitStatus(0),
+                exit=ExitStatus(0),
                 usage=usage,
             )
-            journal.record(bt.Finished(plan.id, plan.id, 1, result))
-        journal.record(bt.Ended(0, bt.timestamp()))
+            journal.record(Finished(plan.id, plan.id, 1, result))
+        journal.record(Ended(0, bt.timestamp()))
         journal.close()
 
 
