@@ -6489,8 +6489,8 @@ def exit_status(status: int) -> ExitStatus:
     """From wait's 16-bit status."""
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
-        return ExitStatus(code=code)
-    return ExitStatus(signal=signal_name(-code))
+        return share(ExitStatus(code=code))
+    return share(ExitStatus(signal=signal_name(-code)))
 
 
 def signal_name(number: int) -> str:
@@ -6877,11 +6877,12 @@ def _read_summary_line(line: str, output: ProverOutput) -> None:
 
 
 def _summary_line(found: re.Match[str]) -> SummaryLine:
-    trait = found["trait"] or ""
+    # One text for all that are equal: the plan's, where there is one.
+    trait = sys.intern(found["trait"] or "")
     if found["diff"]:
         trait = Trait.DIFF
     return SummaryLine(
-        name=found["name"],
+        name=sys.intern(found["name"]),
         side=found["side"] or "",
         trait=trait,
         verdict=_verdict_in(found["verdict"]),
