@@ -10974,12 +10974,19 @@ def asked_room(config: Json, options: PlanOptions) -> AskedRoom:
 
 
 def _global_limit(asked: str, most: int, unit: int, name: str, warn: Warn) -> int:
-    """How much of `most` all jobs together may use: "max", "50%", or a number of units."""
+    """How much of `most` all jobs together may use: "max", "50%", or a number of units.
+
+    Raises InputError for anything else.
+    """
     if asked == MAX:
         return max(1, most)
     part = percentage(asked)
-    amount = most * part if part else float(asked) * unit
-    limit = int(amount)
+    try:
+        amount = most * part if part else float(asked) * unit
+        limit = int(amount)
+    except (ValueError, OverflowError):  # of a damaged journal: all else has been looked at
+        what = f"{name} of all jobs together: '{printable(asked)}'"
+        raise InputError(f'{what} is neither "max", nor a number, nor a percentage') from None
     if limit > most:
         wanted = f"{limit / unit:g} {name}"
         there = f"{most / unit:.4g} {name}"

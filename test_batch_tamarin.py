@@ -7610,6 +7610,22 @@ def test_a_start_event_tells_the_command(lab):
 # --- A batch that goes on -------------------------------------------------------------------------
 
 
+@parametrize(
+    "field, value",
+    [("cores", "x"), ("memory", "nan"), ("memory", "1e400"), ("memory", "-5%")],
+)
+def test_room_that_makes_no_sense_in_a_journal_is_named(lab, field, value):
+    lab.prover("exit 1")
+    lab.recipe(lemmas="one")
+    lab.run("run recipe.json --cores 1 --memory 1", code=3)
+    asked = f'"{field}":"1"'
+    journal = lab.journal.read_text()
+    assert journal.count(asked) == 1
+    lab.journal.write_text(journal.replace(asked, f'"{field}":"{value}"'))
+    done = lab.run("resume results", code=2)
+    assert f"'{value}' is neither \"max\", nor a number" in done.stderr
+
+
 def test_a_stopped_batch_tells_what_it_has(lab):
     interrupted_batch(lab)
     statuses = [event["status"] for event in lab.events("finish")]
