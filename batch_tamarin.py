@@ -14993,15 +14993,16 @@ class ProverRuns:
     async def run(self, run: ProverRun, is_wanted: Callable[[], bool] = lambda: True) -> Outcome:
         """Run a prover, on what was planned and nothing else.
 
-        What read other files would stand under a wrong key: it is `interrupted`. `is_wanted` is
-        asked last: NOT_BEGUN if it says no.
+        What read other files would stand under a wrong key: it is `interrupted`. NOT_BEGUN if
+        `is_wanted` says no; it is asked where nothing more is waited for before the start.
         """
         # What is edited while tasks wait, perhaps for days, is no longer what their keys say.
         changed = await changed_input(run.plan, run.inputs)
-        if changed or self._stopped:
-            return Outcome(Status.INTERRUPTED, reason=changed or self._stopped)
+        # First: of what is settled, nobody wants to know why it could not run.
         if not is_wanted():
             return NOT_BEGUN
+        if changed or self._stopped:
+            return Outcome(Status.INTERRUPTED, reason=changed or self._stopped)
         began = time.time()
         on_start = functools.partial(self.recorder.record_start, run.job)
         self.at_work.add(run.job.id)

@@ -12047,6 +12047,17 @@ def test_only_an_answer_wins(lab, outcome):
     assert not (lab.results / "failed" / "t--one--fake--C.json").exists()
 
 
+def test_what_is_settled_stays_so_whatever_changes_before_its_turn_in_the_queue(lab):
+    edit = '[ $LEMMA = one ] || echo "// more" >> t.spthy\n'
+    first = {"tamarin_options": ["--heuristic=C"], "priority": 1}
+    variants = {"C": first, "I": {"tamarin_options": ["--heuristic=I"]}}
+    ways = {"C": edit + VERIFY, "I": VERIFY}
+    recipe_of_race(lab, ways, "one two", cores=1, variants=variants)
+    lab.run("run recipe.json --no-cache", code=3)
+    rival = [event for event in lab.events("finish") if event["id"] == "t--one--fake--I"]
+    assert [event["status"] for event in rival] == ["superseded"]
+
+
 def test_what_waits_in_a_queue_elsewhere_never_begins_when_its_race_is_won(lab, monkeypatch):
     """As on a cluster, where a job may begin long after it was handed over."""
     begin = Supervisor.run
