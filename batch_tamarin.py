@@ -15928,7 +15928,8 @@ class SlurmExecutor:
         self._folder = os.path.join(self._nodes, os.urandom(6).hex())
         self._environment = environment_of_srun(os.environ)
         self._remotes: dict[str, RemoteJob] = {}  # also what waits in the queue
-        self._causes: dict[str, Cause] = {}  # why we end those that we end, by id
+        self._causes: dict[str, Cause] = {}  # by id: why somebody wants a job to end
+        self._lost: set[str] = set()  # ids of those that Slurm has lost: they may begin anew
         self._stopped: str | None = None  # why nothing more is started
         self._canceller: asyncio.Future[None] | None = None
         self._seeker: asyncio.Future[None] | None = None
@@ -15969,6 +15970,7 @@ class SlurmExecutor:
             del self._remotes[job.id]
             self.live.pop(job.id, None)
             self._causes.pop(job.id, None)
+            self._lost.discard(job.id)
 
     def stop(
         self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED
@@ -15978,8 +15980,7 @@ class SlurmExecutor:
 
         if job_id not in self._remotes:
             return
-        if not self._is_to_end(job_id):
-            self._causes[job_id] = Cause(status, reason)
+        self._causes.setdefault(job_id, Cause(status, reason))
         if job_id not in self.live or at_once:
             # In the queue srun takes its job out of it; of what runs it has the node kill all.
             self._local.stop(job_id, reason)
@@ -16026,7 +16027,7 @@ class SlurmExecutor:
             lost = looks.lost(numbers.values(), queue)
             for job_id, number in numbers.items():
                 if number in lost:
-                    self._causes.setdefault(job_id, LOST)
+                    self._lost.add(job_id)
                     self._local.stop(job_id, LOST.reason)
 
     def _slurm_job(self, remote: RemoteJob) -> str:
@@ -16081,7 +16082,7 @@ class SlurmExecutor:
 
     async def _told(self, remote: RemoteJob, end: NodeEnd, complaint: str) -> Outcome:
         """How a job ended of which its node has told."""
-        outcome = outcome_told(end, self._causes.get(remote.job.id), complaint)
+        outcome = outcome_told(end, self._cause_of(remote.job.id), complaint)
         # What isn't seen here yet would be read as what the prover did not say.
         unseen = await files_unseen(end.files)
         if unseen and outcome.status is not Status.INTERRUPTED:
@@ -16093,19 +16094,19 @@ class SlurmExecutor:
         """How a job ended of which no node has told."""
         live = self.live.get(remote.job.id)
         node = live.start.node if live else ""
-        return outcome_untold(self._causes.get(remote.job.id), srun, complaint, node)
+        return outcome_untold(self._cause_of(remote.job.id), srun, complaint, node)
 
     def _may_submit_again(self, job_id: str, complaint: str) -> bool:
         """Whether a job that did not begin may begin if Slurm is asked once more."""
-        if job_id in self.live or self._is_to_end(job_id):
+        if job_id in self.live or job_id in self._causes:
             return False
-        if self._causes.get(job_id) is LOST:
+        if job_id in self._lost:
             return True
         return may_submit_again(complaint, others_wait=len(self._remotes) > 1)
 
-    def _is_to_end(self, job_id: str) -> bool:
-        """Whether somebody wants a job to end. What Slurm has lost may begin anew."""
-        return self._causes.get(job_id, LOST) is not LOST
+    def _cause_of(self, job_id: str) -> Cause | None:
+        """Why we have ended a job, or srun for it."""
+        return self._causes.get(job_id) or (LOST if job_id in self._lost else None)
 
     def _tell_of_pause(self, complaint: str) -> None:
         if not self._has_told_of_pause:
@@ -16117,7 +16118,7 @@ class SlurmExecutor:
         import asyncio
 
         until = time.monotonic() + seconds
-        while time.monotonic() < until and not self._is_to_end(job_id):
+        while time.monotonic() < until and job_id not in self._causes:
             await asyncio.sleep(0.2)
 
     async def _has_ended(self, remote: RemoteJob, complaint: str) -> bool:
@@ -16129,11 +16130,12 @@ class SlurmExecutor:
         job_id = remote.job.id
         pause_s, longest_s = RETRY_S
         until = math.inf  # by then it has ended: counted from when Slurm tells that it is there
-        while not self._is_to_end(job_id) and time.monotonic() < until:
+        while job_id not in self._causes and time.monotonic() < until:
             left = await self._left_of(remote, complaint)
             if left is not None and not left:
-                self._causes.pop(job_id, None)  # it was lost
-                return True
+                self._lost.discard(job_id)
+                # It may have been stopped while Slurm was asked.
+                return job_id not in self._causes
             if left:
                 until = min(until, time.monotonic() + CANCELLED_S)
                 is_early = time.monotonic() < until - CANCELLED_S + NODE_ENDS_S
@@ -16141,9 +16143,8 @@ class SlurmExecutor:
                 await self._call(f"~end-{remote.name}", command)
             await self._pause(job_id, pause_s)
             pause_s = min(longest_s, 2 * pause_s)
-        if not self._is_to_end(job_id):
-            reason = "Slurm does not end what was submitted first, and may have begun"
-            self._causes[job_id] = Cause(Status.INTERRUPTED, reason)
+        reason = "Slurm does not end what was submitted first, and may have begun"
+        self._causes.setdefault(job_id, Cause(Status.INTERRUPTED, reason))
         return False
 
     async def _left_of(self, remote: RemoteJob, complaint: str) -> list[str] | None:
@@ -16243,7 +16244,7 @@ class SlurmExecutor:
             return False
         self.live[job_id] = OnNode(remote.job, start, time.monotonic())
         on_start(start.pid, start.started, start.node, start.boot_id)
-        cause = self._causes.get(job_id)
+        cause = self._cause_of(job_id)
         if cause:  # it was to be ended while it waited in the queue
             self.stop(job_id, cause.reason)
         return True

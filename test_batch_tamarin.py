@@ -13943,9 +13943,30 @@ def test_what_slurm_may_have_of_a_job_that_srun_gave_up(
     batch = Batch(Header(most_jobs=most_jobs))
     executor = bt.SlurmExecutor(batch, str(tmp_path), None)
     monkeypatch.setattr(executor, "_ask", ask)
-    job = bt.Job("a--l--p", 1, (), "", {}, bt.NO_LIMITS, "", "", ("a--l--p",))
-    remote = bt.RemoteJob(job, str(tmp_path))
+    remote = remote_job(tmp_path)
     assert asyncio.run(executor._left_of(remote, complaint)) == left
+
+
+def remote_job(folder):
+    """A job that is given to Slurm."""
+    job = bt.Job("a--l--p", 1, (), "", {}, bt.NO_LIMITS, "", "", ("a--l--p",))
+    return bt.RemoteJob(job, str(folder))
+
+
+def test_what_is_stopped_while_slurm_is_asked_for_it_is_not_submitted_again(tmp_path, monkeypatch):
+    remote = remote_job(tmp_path)
+    batch = Batch(Header(most_jobs=9))
+    executor = bt.SlurmExecutor(batch, str(tmp_path), Supervisor("srun runs no more"))
+    executor._remotes[remote.job.id] = remote
+
+    async def stopped_meanwhile(remote, complaint):
+        executor.stop(remote.job.id, "stopped by SIGINT")
+        return []
+
+    monkeypatch.setattr(executor, "_left_of", stopped_meanwhile)
+    assert not asyncio.run(executor._has_ended(remote, "Socket timed out"))
+    outcome = executor._untold(remote, Outcome(Status.COMPLETED), "Socket timed out")
+    assert outcome.reason == "stopped by SIGINT"
 
 
 def node_end(status, code=None, by="", reason="stopped by SIGTERM"):
