@@ -3914,7 +3914,9 @@ _QUOTED = regex(r"'[^'\n]*'|\"[^\"]*\"")
 _BRACKET_OR_COMMA = regex(r"[\[\](){},]")
 _PAIR_OR_COMMA = regex(r"[\[\](){}<>,]")  # where `<` begins a pair and compares nothing
 _LET_BLOCK = regex(r" ?let(?!\w)(.*?)(?<!\w)in(?!\w)", re.DOTALL)
-_PREDICATE_HEAD = regex(r"(?<!\w)\w+ ?\([^()]*\) ?(?:<=>|⇔)")
+# Inside of a formula a predicate stands behind an operator, a dot or a bracket.
+_PREDICATE_HEAD = regex(r"[:,] ?(?P<name>\w+) ?\([^()]*\) ?(?:<=>|⇔)")
+_STANDS_FOR = regex(r"<=>|⇔")
 
 
 class Item(NamedTuple):
@@ -3999,10 +4001,20 @@ class TheoryItems:
         """Predicates: `P(x,y) <=> Ex z. x = <y,z>`."""
         found: list[str] = []
         for text in self.of_kind("predicates"):
-            starts = [head.start() for head in _PREDICATE_HEAD.finditer(text)]
-            for start, end in zip(starts, [*starts[1:], len(text)]):
-                found.append(text[start:end].rstrip(" ,"))
+            heads = list(_PREDICATE_HEAD.finditer(text))
+            ends = [head.start() for head in heads[1:]]
+            for head, end in zip(heads, [*ends, len(text)]):
+                found.append(text[head.start("name") : end].rstrip(" ,"))
         return tuple(found)
+
+    @functools.cached_property
+    def predicate_formulas(self) -> Mapping[str, str]:
+        """By their names what predicates stand for: `Ex z. x = <y,z>`."""
+        formulas: dict[str, str] = {}
+        for text in self.predicates:
+            head, formula = _STANDS_FOR.split(text, maxsplit=1)
+            formulas[_NO_WORD.split(head, maxsplit=1)[0]] = formula.strip()
+        return formulas
 
     @functools.cached_property
     def rules(self) -> tuple[RuleText, ...]:
@@ -4643,11 +4655,7 @@ class _Formulas:
 
     def __init__(self, items: TheoryItems) -> None:
         self._tests = {each.name: each.formula for each in items.statements_of("test")}
-        self._predicates: dict[str, str] = {}
-        for text in items.predicates:
-            head = _PREDICATE_HEAD.match(text)
-            if head:
-                self._predicates[_NO_WORD.split(text, maxsplit=1)[0]] = text[head.end() :]
+        self._predicates = items.predicate_formulas
 
     def actions_of(self, lemma: Statement) -> Iterator[FactName]:
         """The actions in its formula."""
@@ -7793,8 +7801,8 @@ def _has_negated_equivalence(run: Circumstances) -> Iterator[Met]:
     for statement in _with_formulas(theory, "lemma", "restriction", words=words):
         if _negates_equivalence(statement.formula, of_predicates):
             yield _met_in(statement, Weight.ADVISORY)
-    for name, body in _predicate_bodies(theory.items).items():
-        if _negates_equivalence(body):
+    for name, formula in theory.items.predicate_formulas.items():
+        if _negates_equivalence(formula):
             yield Met(Weight.ADVISORY, f"predicate {name}")
     for rule in theory.items.rules:
         for action in rule.actions:
@@ -7816,20 +7824,12 @@ def _negates_equivalence(text: str, of_predicates: Collection[str] = ()) -> bool
     return False
 
 
-def _predicate_bodies(items: TheoryItems) -> dict[str, str]:
-    """What each predicate stands for, behind its defining arrow."""
-    bodies: dict[str, str] = {}
-    for text in items.of_kind("predicates"):
-        _, _, behind = text.partition(":")
-        for predicate in split_list(behind):
-            head, _, body = predicate.replace("⇔", "<=>").partition("<=>")
-            bodies[head.partition("(")[0].strip()] = body
-    return bodies
-
-
 def _predicates_with_equivalence(items: TheoryItems) -> set[str]:
-    bodies = _predicate_bodies(items)
-    return {name for name, body in bodies.items() if "<=>" in body}
+    found: set[str] = set()
+    for name, formula in items.predicate_formulas.items():
+        if any(word in formula for word in _EQUIVALENCE):
+            found.add(name)
+    return found
 
 
 def _has_last_in_restriction(run: Circumstances) -> Iterator[Met]:

@@ -2175,6 +2175,12 @@ predicate: P(x, y) <=> Ex #i. A(x)@i & not(x = y), Q(x) <=> T
 """
 
 
+def test_a_predicate_may_stand_for_an_equivalence_of_others(load):
+    items = load("predicates: P(x) <=> (Q(x) <=> R(<x, x>)), Q(x) ⇔ T").items
+    assert items.predicates == ("P(x) <=> (Q(x) <=> R(<x,x>))", "Q(x) ⇔ T")
+    assert items.predicate_formulas == {"P": "(Q(x) <=> R(<x,x>))", "Q": "T"}
+
+
 def test_declarations_are_lists_of_the_items_of_a_theory(load):
     items = load(DECLARATIONS).items
     assert items.builtins == ("hashing", "xor")
@@ -4820,6 +4826,9 @@ lemma a: "∀ x #i. A(x)@i ⇒ ((B(x)@i ⇔ (Ex #j. C(x)@j)) ⇔ (Ex #j. D(x)@j)
 predicates: P(x) <=> x = 'a', Q(x, y) <=> not(P(x) <=> P(y))
 --- a predicate with an equivalence that is negated: iff-negated@a
 predicates: P(x, y) <=> (x = 'a' <=> y = 'a')
+lemma a: "All x y #i. A(x, y)@i ==> not(P(x, y))"
+--- a predicate with a pair before an equivalence that is negated: iff-negated@a
+predicates: P(x, y) <=> x = <y, 'b'> & (x = 'a' <=> y = 'a')
 lemma a: "All x y #i. A(x, y)@i ==> not(P(x, y))"
 --- an equivalence in a restriction of a rule: iff-negated
 rule R: [ In(<x, y>) ]--[ _restrict(not(x = 'a' <=> y = 'a')) ]->[ ]
