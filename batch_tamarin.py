@@ -4463,11 +4463,6 @@ _FACT = regex(r"(!?) ?([^\W_]\w*) ?\((.*)\)", re.DOTALL)
 _ACTIONS_IN_PROCESS = regex(r"-- ?\[([^\[\]]*)\] ?->")
 _BRACKET_OF_TERM = regex(r"(?P<name>(?:! ?)?(?<!\w)[^\W_]\w*) ?\(|[()<>,]")
 _NOTHING_IN_BRACKETS = regex(r"\s*\)")
-# What joins the parts of a formula; a quantifier reaches to the end of its bracket.
-_JOINT = regex(r"[()&∧|∨⇒⇔∀∃]|==>|<=>|(?<!\w)(?:All|Ex)(?!\w)")
-_UNIVERSAL = regex(r"(?:All|∀)(?!\w)[^.]*\.")
-_NO_EXISTENTIAL = regex(r"(?:not|¬) ?(?P<bracket>\( ?)?(?:Ex|∃)(?!\w)[^.]*\.")
-_ACTION_ATOM = regex(r"(.*\)) ?@ ?#? ?\w+", re.DOTALL)
 _MOST_PARTS = 100  # of a premise that are looked at
 _MANY_ACTIONS = 1000  # to compare more names takes too long
 
@@ -4683,85 +4678,36 @@ def _holds_without(lemma: Statement, unknown: Collection[FactName]) -> bool:
     """
     if lemma.quantifier not in ("", "all-traces"):
         return False
-    waiting = _never_together(_unwrapped(lemma.formula))
+    formula = Formula(lemma.formula)
+    waiting = _never_hold(formula)
     for _ in range(_MOST_PARTS):
         if not waiting:
             break
-        part = _unwrapped(waiting.pop())
-        atom = _ACTION_ATOM.fullmatch(part)
-        if atom and any(fact in unknown for fact in _facts_in([atom[1]])):
-            return True
-        inner = _conjuncts(part)
-        if len(inner) > 1:
+        part = formula.bare(waiting.pop())
+        operator, inner = formula.split(part)
+        if operator == "&":
             waiting += inner
+        elif operator == "" and _action_of(formula.words(part)) in unknown:
+            return True
     return False
 
 
-def _never_together(formula: str) -> list[str]:
-    """Parts of a formula which is true where one of them never holds."""
-    universal = _UNIVERSAL.match(formula)
-    if universal:
-        return _premise(_unwrapped(formula[universal.end() :]))
-    negated = _NO_EXISTENTIAL.match(formula)
-    if not negated:
+def _never_hold(formula: Formula) -> list[FormulaPart]:
+    """What must never hold for a formula to be true in any case: one part at most."""
+    outer = formula.split(formula.bare(formula.whole))
+    if outer.operator not in ("All", "not"):
         return []
-    body = formula[negated.end() :]
-    if negated["bracket"]:
-        wrapped = formula[negated.start("bracket") :]
-        if _unwrapped(wrapped) == wrapped:  # it goes on behind the bracket
-            return []
-        body = body[:-1]
-    return _conjuncts(_unwrapped(body))
+    inner = formula.split(formula.bare(outer.parts[0]))
+    is_premise = outer.operator == "All" and inner.operator == "==>"
+    is_negated = outer.parts[0].sign == -1 and inner.operator == "Ex"
+    return inner.parts[:1] if is_premise or is_negated else []
 
 
-def _premise(formula: str) -> list[str]:
-    """What stands left of `==>`, in parts; nothing where it is no such formula."""
-    joints = _outer_joints(formula)
-    if any(joint.group() in ("<=>", "⇔") for joint in joints):
-        return []
-    for joint in joints:
-        if joint.group() in ("==>", "⇒"):
-            return _conjuncts(formula[: joint.start()])
-    return []
-
-
-def _conjuncts(formula: str) -> list[str]:
-    """The parts of a formula between `&`; nothing where others join them."""
-    parts: list[str] = []
-    begin = 0
-    for joint in _outer_joints(formula):
-        if joint.group() not in "&∧":
-            return []
-        parts.append(formula[begin : joint.start()])
-        begin = joint.end()
-    return [*parts, formula[begin:]]
-
-
-def _outer_joints(formula: str) -> list[re.Match[str]]:
-    """What joins the parts of a formula, outside of brackets."""
-    joints: list[re.Match[str]] = []
-    depth = 0
-    for joint in _JOINT.finditer(_blanked(_CONSTANT, formula)):
-        if joint.group() == "(":
-            depth += 1
-        elif joint.group() == ")":
-            depth -= 1
-        elif depth == 0:
-            joints.append(joint)
-    return joints
-
-
-def _unwrapped(formula: str) -> str:
-    """A formula without the brackets around all of it."""
-    formula = formula.strip()
-    if not (formula.startswith("(") and formula.endswith(")")):
-        return formula
-    depth = 0
-    for bracket in re.finditer(r"[()]", _blanked(_CONSTANT, formula)):
-        depth += 1 if bracket.group() == "(" else -1
-        if depth == 0 and bracket.end() < len(formula):
-            return formula
-    return formula[1:-1].strip()
+def _action_of(atom: Tokens) -> FactName | None:
+    """The action of `A(x)@i`; None of any other atom."""
+    if atom[-2:-1] != ["@"]:
+        return None
+    return next(_facts_in([" ".join(atom[:-2])]), None)
 
 
 # --- The files of a theory ------------------------------------------------------------------------
