@@ -510,14 +510,6 @@ def duration(seconds: float) -> str:
     return f"{rest} s"
 
 
-def collect_garbage_seldom() -> None:
-    """Let the collector of garbage look after 10,000 new objects, not 700: little is cyclic.
-
-    In an audit of 100,000 results it took a tenth of the time.
-    """
-    gc.set_threshold(10_000)
-
-
 def told_bytes(size: int) -> str:
     """`312 bytes`, `41.2 kB`, `7.0 MB`, `1.2 GB`."""
     if size < 1024:
@@ -527,21 +519,6 @@ def told_bytes(size: int) -> str:
     if size < 1024 * MB:
         return f"{size / MB:.1f} MB"
     return f"{size / 1024 / MB:.1f} GB"
-
-
-@contextmanager
-def making_what_stays() -> Iterator[None]:
-    """Leave the collector of garbage out while a large batch is made, which stays until the end.
-
-    Nothing of it is cyclic. To look for that takes an eighth of the time, and to look through the
-    batch again and again half as long again.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def sha256(data: bytes) -> str:
@@ -641,6 +618,32 @@ def remove_tree(directory: str) -> None:
     import shutil
 
     shutil.rmtree(directory, ignore_errors=True)
+
+
+# --- The collector of garbage ---------------------------------------------------------------------
+
+
+def collect_garbage_seldom() -> None:
+    """Let the collector of garbage look after 10,000 new objects, not 700: little is cyclic.
+
+    In an audit of 100,000 results it took a tenth of the time.
+    """
+    gc.set_threshold(10_000)
+
+
+@contextmanager
+def making_what_stays() -> Iterator[None]:
+    """Leave the collector of garbage out while a large batch is made, which stays until the end.
+
+    Nothing of it is cyclic. To look for that takes an eighth of the time, and to look through the
+    batch again and again half as long again.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 # === Model ========================================================================================
@@ -1618,7 +1621,7 @@ class Batch:
                 self.withdrawn[task_id] = vanished
                 self._reopen_settled(vanished)
         for task in self.tasks.values():
-            self._settle(task)
+            self._choose_result(task)
         self._put_in_order()
 
     def _put_in_order(self) -> None:
@@ -1649,11 +1652,11 @@ class Batch:
         if task.plan.settling != plan.settling:
             self._reopen_settled(task)
         task.plan = plan
-        self._settle(task)
+        self._choose_result(task)
         if came_back:
             self._put_in_order()
 
-    def _settle(self, task: Task) -> None:
+    def _choose_result(self, task: Task) -> None:
         """Give a task the newest of its results that holds; without one it may keep what is shown.
 
         A task that is to run again has none.
@@ -1695,7 +1698,7 @@ class Batch:
             # It may have come to a result of its own since.
             if task and task.result and task.result.settled_by == source.id:
                 self._retire(task)
-                self._settle(task)
+                self._choose_result(task)
 
     def _start(self, started: Started) -> None:
         # All are looked at before one is changed: a refused event leaves no trace.
@@ -1719,7 +1722,7 @@ class Batch:
             raise ValueError(f"task '{task.id}' can't be {result.status} and {result.verdict}")
         if result.status is Status.SUPERSEDED and not result.settled_by:
             result = replace(result, status=Status.NOT_NEEDED)  # as older versions called it
-        source = self._settling(task, result)
+        source = self._source_of(task, result)
         self._retire(task)
         if source:
             source.settles = (*source.settles, task.id)
@@ -1731,7 +1734,7 @@ class Batch:
         if task.started and len(task.started.ids) == 1:
             task.started = None  # 100,000 of them would take a sixth of the memory
 
-    def _settling(self, task: Task, result: Result) -> Task | None:
+    def _source_of(self, task: Task, result: Result) -> Task | None:
         """The other task whose answer has settled this one, if one has.
 
         Raises KeyError where there is no such task, ValueError where it has no answer, or one from
@@ -2649,6 +2652,8 @@ ORACLE_NAME = ProverOption("--oraclename")
 WITH_MAUDE = ProverOption("--with-maude")
 # Whether a lemma's result hangs on all others: a warning for any of them ends the run.
 QUIT_ON_WARNING = ProverOption("--quit-on-warning", takes_value=False)
+# How long it checks that rules derive no more than they should; 0: not at all.
+DERIVATION_CHECKS_TIMEOUT = ProverOption("--derivcheck-timeout", "-d")
 
 # What this program decides itself; the recipe would contradict the plan.
 _NAME_LEMMAS = "name the lemmas under 'lemmas'"
@@ -2662,7 +2667,8 @@ OUTPUT_DOT = ProverOption("--output-dot", "--od", refusal=_TRACES_ARE_WRITTEN)
 PROCESSORS = ProverOption("--processors", refusal=_USE_MAX_CORES)  # of tamarin-rs
 RUNTIME_CORES = ProverOption("-N", refusal=_USE_MAX_CORES)  # of GHC, between +RTS and -RTS
 
-PROVER_OPTIONS = (
+# Of these a recipe gives some not at all, and others in one way only.
+CHECKED_OPTIONS = (
     DEFINES,
     DIFF,
     AUTO_SOURCES,
@@ -7942,6 +7948,9 @@ def _is_in_lets(functions: Collection[str], items: TheoryItems) -> bool:
     return any(applies_function(each.term, functions) for each in _lets(items))
 
 
+_BRACKET_OF_PATTERN = regex(r"[(){}<>,]")
+
+
 def _bindings_of_x(tokens: Tokens) -> int:
     """How often a process binds a variable named x."""
     count = sum("x" in _bound_in(each.pattern) for each in process_lets(tokens))
@@ -7954,7 +7963,7 @@ def _bindings_of_x(tokens: Tokens) -> int:
             end = partners.get(place + 1, place)
             inside = " ".join(tokens[place + 2 : end])
             # Behind the channel, if one is named.
-            message = split_list(inside, re.compile(r"[(){}<>,]"))[-1:]
+            message = split_list(inside, _BRACKET_OF_PATTERN)[-1:]
             pattern = tokens_of(" ".join(message))
             count += "x" in _bound_in(pattern)
     return count
@@ -8108,9 +8117,6 @@ def _was_given_found_trace(run: Circumstances) -> Iterator[Met]:
     for lemma in run.text.lemmas:
         if lemma.proof and lemma.proof.found_trace:
             yield Met(Weight.ADVISORY, "", lemma.name)
-
-
-DERIVATION_CHECKS_TIMEOUT = ProverOption("--derivcheck-timeout", "-d")
 
 
 def _has_no_derivation_checks(run: Circumstances) -> Iterator[Met]:
@@ -9152,7 +9158,7 @@ def option_problem(option: Any) -> str:
     # theory file; of `-vDX` it takes each letter. Nobody here would know what it was told.
     if re.fullmatch("--.?", name) or re.match("-v+[^v]", name):
         return f"'{printable(option)}' must be written out, one option per text"
-    for known in PROVER_OPTIONS:
+    for known in CHECKED_OPTIONS:
         if not known.is_meant_by(option):
             continue
         if known.refusal:
@@ -10295,8 +10301,7 @@ class _AttackerOrder:
 
     def _names_own_theory(self) -> bool:
         """Whether attackers in this order have a theory each; of several they would have none."""
-        names = self._entry["theory_file"]
-        texts = [names] if isinstance(names, str) else names
+        texts = list(as_list(self._entry["theory_file"]))
         words = itertools.chain.from_iterable(map(_PLACEHOLDER.findall, texts))
         chosen = [word for word in words if word == "variant" or word in self._order]
         if chosen and (len(texts) > 1 or is_pattern(texts[0])):
@@ -10657,8 +10662,7 @@ def refuse_theories_of_variants(
     recipe: Recipe, entry: Json, variants: Variants, path: JsonPath
 ) -> None:
     """Note a problem where variants that race would each name a theory of their own."""
-    names = entry["theory_file"]
-    for name in [names] if isinstance(names, str) else names:
+    for name in as_list(entry["theory_file"]):
         for word in _PLACEHOLDER.findall(name):
             if word in variants.known:
                 message = f"variants that race must read the same theory: no {{{word}}} here"
@@ -11281,24 +11285,24 @@ class LoadedTheory:
 # Theories that are kept while a recipe is planned. Neighbours in it read the same; variants that do
 # may stand far from each other. But they take room.
 KEPT_THEORIES = 8
-KEPT_BYTES = 6 * MB  # by `_Load.size`, if they are more than these few
+KEPT_BYTES = 6 * MB  # by `_KeptTheory.size`, if they are more than these few
 LEMMA_BYTES = 1_000  # of what is known of a lemma, beside its text
 
 
 @dataclass(eq=False)
-class _Load:
+class _KeptTheory:
     """A theory that was read, or could not be, and with what."""
 
     path: str
-    view: ReadingOptions
+    asked: ReadingOptions
     loaded: LoadedTheory | InputError
 
-    def is_of(self, view: ReadingOptions) -> bool:
+    def is_of(self, asked: ReadingOptions) -> bool:
         """Whether the same of this file would be read with these."""
-        own = self.view
-        if (own.diff, own.auto_sources) != (view.diff, view.auto_sources):
+        own = self.asked
+        if (own.diff, own.auto_sources) != (asked.diff, asked.auto_sources):
             return False
-        differing = set(own.flags).symmetric_difference(view.flags)
+        differing = set(own.flags).symmetric_difference(asked.flags)
         if isinstance(self.loaded, InputError):
             return not differing
         return differing.isdisjoint(self.loaded.theory.asked_flags)
@@ -11318,9 +11322,9 @@ class TheoryReader:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._loads: deque[_Load] = deque()  # in the order of their coming
-        self._by_path: dict[str, list[_Load]] = {}
-        self._kept = 0  # bytes
+        self._kept: deque[_KeptTheory] = deque()  # in the order of their coming
+        self._by_path: dict[str, list[_KeptTheory]] = {}
+        self._bytes = 0  # of all that are kept
 
     def read(self, file: TheoryFile, options: Sequence[str], flags: Sequence[str]) -> LoadedTheory:
         """The theory as a prover with these options and flags will see it.
@@ -11331,28 +11335,28 @@ class TheoryReader:
             raise self._recipe.error(file.place, self._recipe.not_made[file.name])
         if not os.path.isfile(file.path):
             raise self._recipe.error(file.place, _no_theory_file(self._recipe, file.name))
-        view = reading_options(options, flags)
-        loaded = _readable(self._load(file.path, view))
+        asked = reading_options(options, flags)
+        loaded = _readable(self._load(file.path, asked))
         if file.twin:
-            twin = _readable(self._load(file.twin, view))
+            twin = _readable(self._load(file.twin, asked))
             self._refuse_unequal(file, loaded, twin, options)
         return loaded
 
-    def _load(self, path: str, view: ReadingOptions) -> LoadedTheory | InputError:
+    def _load(self, path: str, asked: ReadingOptions) -> LoadedTheory | InputError:
         """A theory, or why it can't be read; read once for all flags that make no difference."""
         of_file = self._by_path.setdefault(path, [])
-        for load in reversed(of_file):
-            if load.is_of(view):
-                return load.loaded
-        load = _Load(path, view, _load_theory(path, *view))
-        of_file.append(load)
-        self._loads.append(load)
-        self._kept += load.size
-        while len(self._loads) > KEPT_THEORIES and self._kept > KEPT_BYTES:
-            oldest = self._loads.popleft()
+        for kept in reversed(of_file):
+            if kept.is_of(asked):
+                return kept.loaded
+        newest = _KeptTheory(path, asked, _load_theory(path, *asked))
+        of_file.append(newest)
+        self._kept.append(newest)
+        self._bytes += newest.size
+        while len(self._kept) > KEPT_THEORIES and self._bytes > KEPT_BYTES:
+            oldest = self._kept.popleft()
             self._by_path[oldest.path].remove(oldest)
-            self._kept -= oldest.size
-        return load.loaded
+            self._bytes -= oldest.size
+        return newest.loaded
 
     def _refuse_unequal(
         self, file: TheoryFile, loaded: LoadedTheory, twin: LoadedTheory, options: Sequence[str]
@@ -13903,8 +13907,11 @@ class Jobs:
             if self._cached:
                 self._cached.keep(run, result)
         # What shares a process settles no other task.
-        has_next = self._endings.plan_next_attempt
-        self._wait([task for task in tasks if task.runs_alone or has_next(task)])
+        again: list[Task] = []
+        for task in tasks:
+            if task.runs_alone or self._endings.plan_next_attempt(task):
+                again.append(task)
+        self._wait(again)
         return ended.outcome
 
     async def _load(self, hits: Sequence[TaskHit]) -> Outcome:
@@ -14093,8 +14100,6 @@ def keep_loop_punctual() -> None:
 
     Limits hold, signals are answered and the screen is drawn by it alone.
     """
-    import gc
-
     # A thread that computes gives way so soon. The loop gives way with every file that it looks at:
     # by Python's 5 ms it would get through one look at a job in 50.
     sys.setswitchinterval(0.0005)
