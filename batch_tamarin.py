@@ -2341,10 +2341,8 @@ def load_in_its_mode(
     """
     try:
         return load_theory(path, flags, copies=copies)
-    except InputError as error:
-        if _NEEDS_DIFF not in error.message:
-            raise
-    return load_theory(path, flags, diff=True, copies=copies)
+    except NeedsDiff:
+        return load_theory(path, flags, diff=True, copies=copies)
 
 
 # The formula of an #ifdef, and what in it is no flag.
@@ -2867,7 +2865,14 @@ def _read_files(path: str, reading: TheoryReading) -> None:
 #
 # Files named here are those of Theory/Text/Parser/ in tamarin-prover.
 
-_NEEDS_DIFF = "needs observational equivalence: add --diff to the options"
+
+class NeedsDiff(InputError):
+    """A theory that Tamarin takes with --diff only."""
+
+    def __init__(self, what: str, file: str, line: int, column: int) -> None:
+        message = f"{what} needs observational equivalence: add --diff to the options"
+        super().__init__(message, file, line, column)
+
 
 # What stands behind the word, as a look ahead. A comment may hide anything: then we take it for
 # the head of an item.
@@ -3144,7 +3149,7 @@ def _on_item(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> N
     """Read an item as far as words in it could be taken for the next one."""
     is_side = word == "rule" and cursor.last_word() in ("left", "right")
     if is_side and not reading.diff:
-        cursor.refuse(start, "a rule with sides " + _NEEDS_DIFF)
+        cursor.refuse_without_diff(start, "a rule with sides")
     cursor.tokens.begin(word)
     if word == "end":
         # The word belongs to a theory; in an included file nothing of it counts.
@@ -3171,7 +3176,7 @@ def _read_name(cursor: Cursor, reading: TheoryReading, word: str) -> None:
     name = cursor.identifier()
     if word in ("restriction", "axiom"):
         if cursor.next_is("[") and not reading.diff:
-            cursor.fail(cursor.pos, "a restriction for one side " + _NEEDS_DIFF)
+            cursor.fail_without_diff(cursor.pos, "a restriction for one side")
     elif word == "test":
         reading.tests.add(name)
     elif word == "export" and cursor.take(":") and cursor.next_is('"'):
@@ -3207,7 +3212,7 @@ def read_lemma(cursor: Cursor, reading: TheoryReading, start: int, word: str) ->
     `lemma NAME [attributes]: t1, t2 accounts for "..."` or `diffLemma NAME [attributes]:`.
     """
     if word == "diffLemma" and not reading.diff:
-        cursor.refuse(start, "a diffLemma " + _NEEDS_DIFF)
+        cursor.refuse_without_diff(start, "a diffLemma")
     if cursor.take("(") and not cursor.take_modulo("E"):
         cursor.refuse(start, "expected '(modulo E)'")
     name = sys.intern(cursor.identifier())  # plans have it, too
@@ -3618,7 +3623,7 @@ def _pass_diff_operator(cursor: Cursor, reading: TheoryReading, start: int) -> N
         return
     reading.words.add("diff")
     if not reading.diff and "diffEquivLemma" not in reading.words:
-        cursor.refuse(start, "the diff operator " + _NEEDS_DIFF)
+        cursor.refuse_without_diff(start, "the diff operator")
 
 
 def _pass_string(cursor: Cursor, start: int) -> None:
@@ -3700,8 +3705,14 @@ class SourceText:
 
     def fail(self, place: int, message: str) -> NoReturn:
         """Raise InputError for what Tamarin refuses at this place."""
-        column = place - self.text.rfind("\n", 0, place)
-        raise InputError(message, self.path, self.line(place), column)
+        raise InputError(message, self.path, self.line(place), self._column(place))
+
+    def fail_without_diff(self, place: int, what: str) -> NoReturn:
+        """Raise NeedsDiff for what stands at this place."""
+        raise NeedsDiff(what, self.path, self.line(place), self._column(place))
+
+    def _column(self, place: int) -> int:
+        return place - self.text.rfind("\n", 0, place)
 
 
 class Cursor(SourceText):
@@ -3724,6 +3735,15 @@ class Cursor(SourceText):
         """What is no item is an error in a theory; an included file silently ends there."""
         if not self.is_included:
             self.fail(place, message)
+        self._end_at(place)
+
+    def refuse_without_diff(self, place: int, what: str) -> NoReturn:
+        """The same of what is an item with --diff."""
+        if not self.is_included:
+            self.fail_without_diff(place, what)
+        self._end_at(place)
+
+    def _end_at(self, place: int) -> NoReturn:
         self.pos = place
         raise EndOfFile
 
@@ -5485,6 +5505,17 @@ LOG_HEAD = 16 * MB  # of a longer log, what is kept of its beginning
 LOG_TAIL = 16 * MB  # and of its end
 
 
+class OnStart(Protocol):
+    """Is told of a job's process when that has started."""
+
+    def __call__(self, pid: int, started: int, host: str = "", boot_id: str = "") -> None:
+        """`started`: what `process_start` tells; host "": this one."""
+
+
+def ignore_start(pid: int, started: int, host: str = "", boot_id: str = "") -> None:
+    """An OnStart for whom it doesn't matter."""
+
+
 @final
 class Supervisor:
     """Runs jobs for one batch, as a context manager around it; single-threaded, one per driver.
@@ -6612,6 +6643,8 @@ def _mac_groups_of(known: set[ProcessId]) -> set[ProcessId]:
 
 # --- The command line -----------------------------------------------------------------------------
 
+Version = tuple[int, ...]
+
 # The first version that writes traces by --output-json and --output-dot; tamarin-rs always does.
 TRACES_SINCE = (1, 10)
 # The first version that says on stderr what it is doing; tamarin-rs always does.
@@ -6651,26 +6684,29 @@ def _cores_options(prover: Prover, cores: int) -> tuple[str, ...]:
 def _writes_traces(prover: Prover) -> bool:
     """Whether the prover knows the trace options; one that we know too little of is taken to."""
     version = _version_of_tamarin_prover(prover)
-    return version is None or version >= TRACES_SINCE
+    return not version or version >= TRACES_SINCE
 
 
 def tells_phases(prover: Prover) -> bool:
     """Whether the prover is known to say on stderr when it has loaded a theory."""
     if prover.flavour == Flavour.TAMARIN_RS:
         return True
-    version = _version_of_tamarin_prover(prover)
-    return version is not None and version >= PHASES_SINCE
+    return _version_of_tamarin_prover(prover) >= PHASES_SINCE
 
 
-def _version_of_tamarin_prover(prover: Prover) -> tuple[int, ...] | None:
-    """The numbers of its version; None of another program, or where they are not known."""
-    if prover.flavour != Flavour.TAMARIN_PROVER or not prover.version:
-        return None
-    parts = prover.version.split(".")
-    # A journal from outside may hold any text as a version.
-    if not all(map(str.isdecimal, parts)):
-        return None
-    return tuple(map(int, parts))
+def _version_of_tamarin_prover(prover: Prover) -> Version:
+    """Its version; () of another program, or where it is not known."""
+    if prover.flavour != Flavour.TAMARIN_PROVER:
+        return ()
+    return version_number(prover.version)
+
+
+def version_number(text: str) -> Version:
+    """`1.4` as (1, 4, 0); () of what is no number."""
+    if not re.fullmatch(r"\d{1,9}(?:\.\d{1,9})*", text):
+        return ()
+    parts = [int(part) for part in text.split(".")]
+    return tuple(parts + [0] * (3 - len(parts)))
 
 
 def prover_environment(prover: Prover) -> dict[str, str]:
@@ -7336,7 +7372,7 @@ async def _ask_version(
         stdout=f"{log}.out",
         stderr=f"{log}.err",
     )
-    outcome = await supervisor.run(job, lambda pid, started: None)
+    outcome = await supervisor.run(job, ignore_start)
     if outcome.status is not Status.COMPLETED:
         return VersionAnswer(Flavour.TAMARIN_PROVER, "", "", outcome.reason)
     said = "\n".join(ends_of(job.stdout))
@@ -7377,8 +7413,6 @@ TAMARIN_RS_FOLLOWS = (1, 11, 0)
 # Where nothing but a number is known, before this one it is tamarin-prover's.
 FIRST_OF_TAMARIN_RS = (1, 13, 0)
 EITHER_PROGRAM = "Tamarin or tamarin-rs"  # as a flavour
-
-Version = tuple[int, ...]
 
 
 class Weight(Word):
@@ -7455,14 +7489,6 @@ class Advisory:
         if self.fixed_in:
             return f"{self.since} to before {self.fixed_in}"
         return f"{self.since} on"
-
-
-def version_number(text: str) -> Version:
-    """`1.4` as (1, 4, 0); () of what is no number."""
-    if not re.fullmatch(r"\d{1,9}(?:\.\d{1,9})*", text):
-        return ()
-    parts = [int(part) for part in text.split(".")]
-    return tuple(parts + [0] * (3 - len(parts)))
 
 
 def is_development(version: Version) -> bool:
@@ -13356,17 +13382,6 @@ LEAST_ROOM = 65536  # bytes; with less, a file system is full
 DOT_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=30)  # of drawing one trace file
 
 
-class OnStart(Protocol):
-    """Is told of a job's process when that has started."""
-
-    def __call__(self, pid: int, started: int, host: str = "", boot_id: str = "") -> None:
-        """`started`: what `process_start` tells; host "": this one."""
-
-
-def untold(pid: int, started: int, host: str = "", boot_id: str = "") -> None:
-    """An OnStart for whom it doesn't matter."""
-
-
 class Running(Protocol):
     """What a live view is told of a job that runs."""
 
@@ -15501,7 +15516,7 @@ async def _draw_trace(executor: Executor, job: Job) -> bool:
         # What a driver that was killed has left may be of another text.
         for path in _drawn_by_dot(job.id):
             os.unlink(path)
-    outcome = await executor.run(job, untold)
+    outcome = await executor.run(job, ignore_start)
     # What dot did not make, or a full disk, is told of as not drawn: a drawing ends no batch.
     with suppress(OSError):
         for path, drawing in zip(_drawn_by_dot(job.id), _drawing_names(job.id)):
@@ -15614,7 +15629,7 @@ class TheoryMaker:
             with tempfile.TemporaryDirectory(prefix=".batch-tamarin-", dir=beside) as folder:
                 written = os.path.join(folder, os.path.basename(preparation.target))
                 job = self._job(preparation, written)
-                outcome = await supervisor.run(job, lambda pid, started: None)
+                outcome = await supervisor.run(job, ignore_start)
                 return _preparation_problem(job, outcome) or self._take(
                     preparation, digest, written, job
                 )
@@ -16009,7 +16024,7 @@ class SlurmExecutor:
             stdout=log,
             stderr=log,
         )
-        return await self._local.run(job, lambda pid, started: None)
+        return await self._local.run(job, ignore_start)
 
     async def _run(self, remote: RemoteJob, on_start: OnStart) -> Outcome:
         """Submit a job until Slurm takes it; how it ended."""
@@ -16135,7 +16150,7 @@ class SlurmExecutor:
         )
         watch = asyncio.ensure_future(self._watch(remote, on_start))
         try:
-            return await self._local.run(srun, lambda pid, started: None)
+            return await self._local.run(srun, ignore_start)
         finally:
             watch.cancel()
             # What was short has ended before it was seen to begin.
