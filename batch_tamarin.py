@@ -1199,7 +1199,7 @@ class Record(NamedTuple):
     What it is to a plan depends on how the task ended:
 
                                       same key   same key, larger limits   another key
-                                                     or another host
+                                                     or another place
         with a verdict, not needed,
             its text refused           holds              holds                kept
         a limit met                    holds              kept                 kept
@@ -1213,10 +1213,10 @@ class Record(NamedTuple):
     result: Result
     plan: Plan  # as it was then: its text, options and limits are those of the result
     attempt: int = 0
-    host: str = ""  # where it came
+    place: str = ""  # where it came: `Header.place`
 
-    def standing(self, plan: Plan, host: str) -> Standing:
-        """What it is to a plan, on a host: the table above."""
+    def standing(self, plan: Plan, place: str) -> Standing:
+        """What it is to a plan, at a place: the table above."""
         has_same_key = self.plan.key == plan.key
         if self.result.settled_by:
             is_settled = has_same_key and self.plan.settling == plan.settling
@@ -1226,13 +1226,13 @@ class Record(NamedTuple):
         if not has_same_key:
             return Standing.KEPT
         if self.met_limit:
-            is_as_strict = self.host == host and plan.limits.no_larger_than(self.plan.limits)
+            is_as_strict = self.place == place and plan.limits.no_larger_than(self.plan.limits)
             return Standing.HOLDS if is_as_strict else Standing.KEPT
         return Standing.HOLDS
 
-    def holds(self, plan: Plan, host: str) -> bool:
-        """Whether it is the result of a plan, on a host, which then needs no other attempt."""
-        return self.standing(plan, host) is Standing.HOLDS
+    def holds(self, plan: Plan, place: str) -> bool:
+        """Whether it is the result of a plan, at a place, which then needs no other attempt."""
+        return self.standing(plan, place) is Standing.HOLDS
 
     @property
     def met_limit(self) -> bool:
@@ -1252,10 +1252,10 @@ class Record(NamedTuple):
         return self.result.status not in (Status.COMPLETED, *WANTS_NO_VERDICT, *MET_A_LIMIT)
 
 
-def newest_holding(records: Iterable[Record], plan: Plan, host: str) -> Record | None:
-    """The first of these results, the newest first, that holds for a plan, on a host."""
+def newest_holding(records: Iterable[Record], plan: Plan, place: str) -> Record | None:
+    """The first of these results, the newest first, that holds for a plan, at a place."""
     for record in records:
-        if record.holds(plan, host):
+        if record.holds(plan, place):
             return record
     return None
 
@@ -1305,9 +1305,9 @@ class Task:
         newest = [self.record] if self.record else []
         return [*newest, *reversed(self.earlier)]
 
-    def newest_holding(self, plan: Plan, host: str) -> Record | None:
-        """The newest of its results that holds for a plan, on a host."""
-        return newest_holding(self.records, plan, host)
+    def newest_holding(self, plan: Plan, place: str) -> Record | None:
+        """The newest of its results that holds for a plan, at a place."""
+        return newest_holding(self.records, plan, place)
 
     @property
     def runs_alone(self) -> bool:
@@ -1661,13 +1661,13 @@ class Batch:
 
         A task that is to run again has none.
         """
-        host = self.header.place
+        place = self.header.place
         if task.id in self.header.ids_again:
             self._retire(task)
             return
-        holding = task.newest_holding(task.plan, host)
+        holding = task.newest_holding(task.plan, place)
         if holding is None:
-            if task.record and task.record.standing(task.plan, host) is not Standing.SHOWN:
+            if task.record and task.record.standing(task.plan, place) is not Standing.SHOWN:
                 self._retire(task)
         elif holding is not task.record:
             self._retire(task)
@@ -11026,37 +11026,37 @@ class JobLimits:
         self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
 
 
-def plan_to_try(plan: Plan, records: Sequence[Record], host: str) -> Plan:
+def plan_to_try(plan: Plan, records: Sequence[Record], place: str) -> Plan:
     """A plan at the stage to which its results have brought it, from the one that it is of on.
 
-    That is the first one whose limits were not met, on this host; of those that would allow no more
-    of what was met none. Where that has no answer, and another stage has one, it is that stage.
+    That is the first one whose limits were not met, at this place; of those that would allow no
+    more of what was met none. Where that has no answer, and another stage has one, it is that stage.
     `records`: the newest first.
     """
     reached = plan
     for number in range(plan.stage + 1, len(plan.stages)):
-        met = _limit_met(reached, records, host)
+        met = _limit_met(reached, records, place)
         if met is None:
             break
         stage = plan.at_stage(number)
-        was_tried = _limit_met(stage, records, host) is not None
+        was_tried = _limit_met(stage, records, place) is not None
         if was_tried or _is_worth_trying(stage, met):
             reached = stage
     ended = [record for record in records if not record.met_limit]
-    if newest_holding(ended, reached, host):
+    if newest_holding(ended, reached, place):
         return reached
     # An answer is one, though a smaller limit was met before that is planned no more.
     answers = [record for record in ended if record.result.verdict in ANSWERS]
     for stage in plan.all_stages:
-        if newest_holding(answers, stage, host):
+        if newest_holding(answers, stage, place):
             return stage
     return reached
 
 
-def _limit_met(plan: Plan, records: Iterable[Record], host: str) -> Record | None:
+def _limit_met(plan: Plan, records: Iterable[Record], place: str) -> Record | None:
     """The newest result that shows that the limits of a plan are met."""
     met = [record for record in records if record.met_limit]
-    return newest_holding(met, plan, host)
+    return newest_holding(met, plan, place)
 
 
 def _is_worth_trying(stage: Plan, met: Record) -> bool:
@@ -12707,7 +12707,7 @@ def raise_limits(
     `ids`: the chosen tasks. The limits that their results have met are doubled, at most so many
     times over what the recipe says. `again`: they begin with their first stage.
     """
-    host = planned.header.place
+    place = planned.header.place
     room = planned.header.job_room
     chosen = set(ids)
     known: list[tuple[Task, Task]] = []  # what is planned, and the same as it was
@@ -12718,7 +12718,7 @@ def raise_limits(
     for task, before in known:
         plan = task.plan
         if not (again and task.id in chosen):
-            plan = plan_to_try(plan, before.records, host)
+            plan = plan_to_try(plan, before.records, place)
         plan = with_limits_raised_before(plan, before.plan, room)
         if plan != task.plan:
             planned.apply(plan)
@@ -12726,9 +12726,9 @@ def raise_limits(
         return
     # Last: what has settled others is at the stage of its answer now.
     for task, before in known:
-        holding = before.newest_holding(task.plan, host)
+        holding = before.newest_holding(task.plan, place)
         if holding and _loses_what_settled_it(old, planned, holding.result):
-            holding = replace(before, record=None).newest_holding(task.plan, host)  # it comes back
+            holding = replace(before, record=None).newest_holding(task.plan, place)  # it comes back
         raised = holding and raised_plan(task.plan, holding, room, times)
         if raised and task.id in chosen:
             planned.apply(raised)
@@ -13343,8 +13343,8 @@ def _answers(entry: Entry, plan: Plan) -> bool:
     the new text at all.
     """
     record = Record(entry.result, entry.plan)
-    # Entries of limits are named by their host.
-    if record.holds(plan, record.host):
+    # Entries of limits are named by their place.
+    if record.holds(plan, record.place):
         return True
     # Without a verdict the prover may have refused a text that doesn't matter to the lemma.
     same_lemma = plan.lemma_key != "" and entry.plan.lemma_key == plan.lemma_key
@@ -22251,7 +22251,7 @@ class Blind:
                 plan = task.plan
                 names |= {plan.lemma, plan.entry, plan.prover, plan.variant}
                 if task.record:
-                    hosts.update((task.record.host, task.record.result.node))
+                    hosts.update((task.record.place, task.record.result.node))
         # What is below one that was moved goes with it.
         inside = tuple(root + "/" for root in moved)
         roots = {root for root in _roots_of(batches) if not root.startswith(inside)}.union(moved)

@@ -7781,7 +7781,7 @@ def under_limits(plan, words):
 def timed_out():
     """The record of a task that ran into its time limit, on this host."""
     plan = under_limits(a_plan(), "2 1024 60")
-    return Record(TIMED_OUT, plan, host="here")
+    return Record(TIMED_OUT, plan, place="here")
 
 
 @parametrize("limits", SMALLER_LIMITS)
@@ -7816,7 +7816,7 @@ def test_what_a_result_is_to_a_plan(ended, same, larger, elsewhere, other):
     result = PARSE_ERROR if ended == "refused" else Result(Status(ended))
     if ended in ("superseded", "implied"):
         result = dataclasses.replace(result, settled_by="faster")
-    record = Record(result, a_plan(), host="here")
+    record = Record(result, a_plan(), place="here")
     more = under_limits(a_plan(), "1 1024 61")
     plans = (a_plan(), more, a_plan(key="other"))
     found = [record.standing(plan, "here") for plan in plans]
