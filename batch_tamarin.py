@@ -2230,7 +2230,8 @@ class Theory:
 
         Not of those with `accounts for`.
         """
-        meanings = "\n".join((*self.items.predicates, *self.items.macros))
+        # As they are written: what can't be taken apart counts as well.
+        meanings = "\n".join(self.items.of_kind("predicates", "macros"))
         formulas: dict[str, str] = {}
         for each in self.items.statements_of("lemma"):
             if each.quantifier in ("", "all-traces", "exists-trace"):
@@ -13455,7 +13456,7 @@ class Waiting(NamedTuple):
 BEFORE_ALL_PROOFS = sys.maxsize
 
 
-class _Queue(NamedTuple):
+class _Kind(NamedTuple):
     """What all that waits in one queue has in common, so that none of it overtakes another."""
 
     priority: int
@@ -13477,7 +13478,7 @@ class Scheduler:
         self.stopped = False  # for ever: what is added later does not start
         # There are few to look through. What waits stands there with its place in the order of all
         # of equal priority.
-        self._queues: dict[_Queue, deque[tuple[int, Work]]] = {}
+        self._queues: dict[_Kind, deque[tuple[int, Work]]] = {}
         self._places = itertools.count()
         # The first waiting place when it was first overtaken, and when that was.
         self._overtaken_place = -1
@@ -13513,7 +13514,7 @@ class Scheduler:
         if self.stopped:
             return
         for limits, work, priority in items:
-            queue = self._queues.setdefault(_Queue(priority, limits), deque())
+            queue = self._queues.setdefault(_Kind(priority, limits), deque())
             queue.append((next(self._places), work))
         self._start_what_fits()
 
@@ -13559,7 +13560,7 @@ class Scheduler:
             return Waiting(kind.limits, work, kind.priority)
         return None
 
-    def _order_of(self, kind: _Queue) -> tuple[int, int]:
+    def _order_of(self, kind: _Kind) -> tuple[int, int]:
         """The highest priority comes first, then what was added first."""
         place, _ = self._queues[kind][0]
         return -kind.priority, place
