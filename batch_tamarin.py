@@ -2342,7 +2342,7 @@ def load_in_its_mode(
     """
     try:
         return load_theory(path, flags, copies=copies)
-    except NeedsDiff:
+    except NeedsDiffError:
         return load_theory(path, flags, diff=True, copies=copies)
 
 
@@ -2867,7 +2867,7 @@ def _read_files(path: str, reading: TheoryReading) -> None:
 # Files named here are those of Theory/Text/Parser/ in tamarin-prover.
 
 
-class NeedsDiff(InputError):
+class NeedsDiffError(InputError):
     """A theory that Tamarin takes with --diff only."""
 
     def __init__(self, what: str, file: str, line: int, column: int) -> None:
@@ -3709,8 +3709,8 @@ class SourceText:
         raise InputError(message, self.path, self.line(place), self._column(place))
 
     def fail_without_diff(self, place: int, what: str) -> NoReturn:
-        """Raise NeedsDiff for what stands at this place."""
-        raise NeedsDiff(what, self.path, self.line(place), self._column(place))
+        """Raise NeedsDiffError for what stands at this place."""
+        raise NeedsDiffError(what, self.path, self.line(place), self._column(place))
 
     def _column(self, place: int) -> int:
         return place - self.text.rfind("\n", 0, place)
@@ -4720,7 +4720,7 @@ def _holds_without(lemma: Statement, unknown: Collection[FactName]) -> bool:
 
 
 def _never_hold(formula: Formula) -> list[FormulaPart]:
-    """What must never hold for a formula to be true in any case: one part at most."""
+    """The part of a formula that makes it true if it never holds; none of most formulas."""
     outer = formula.split(formula.bare(formula.whole))
     if outer.operator not in ("All", "not"):
         return []
@@ -11004,8 +11004,8 @@ def plan_to_try(plan: Plan, records: Sequence[Record], place: str) -> Plan:
     """A plan at the stage to which its results have brought it, from the one that it is of on.
 
     That is the first one whose limits were not met, at this place; of those that would allow no
-    more of what was met none. Where that has no answer, and another stage has one, it is that stage.
-    `records`: the newest first.
+    more of what was met none. Where that has no answer, and another stage has one, it is that
+    stage. `records`: the newest first.
     """
     reached = plan
     for number in range(plan.stage + 1, len(plan.stages)):
