@@ -1865,7 +1865,8 @@ def _maker(cls: Hashable) -> Callable[[Mapping[str, Any]], Any]:
     known: dict[str, Any] = {"cls": cls}
     arguments: list[str] = []
     for each in _json_fields(cls):
-        read, default = f"read_{each.attribute}", f"default_{each.attribute}"
+        read = f"read_{each.attribute}"
+        default = f"default_{each.attribute}"
         known[read] = each.read
         known[default] = each.default
         if each.make_default:
@@ -13875,13 +13876,13 @@ class Jobs:
 
     async def _share(self, tasks: Sequence[Task]) -> Outcome:
         """Prove tasks in as many processes as there is room for now: in this room, and beside."""
-        limits = tasks[0].plan.limits
-        if not tasks[0].plan.prove:  # one load checks all stored proofs
+        plan = tasks[0].plan
+        if not plan.prove:  # one load checks all stored proofs
             return await self._prove_part(tasks)
         room = self._batch.header.limits
         # What would only wait for room is better shared.
-        most_places = Room(room.cores, room.memory_mb).places(limits)
-        places = min(1 + self._scheduler.room.places(limits), max(1, most_places))
+        most_places = Room(room.cores, room.memory_mb).places(plan.limits)
+        places = min(1 + self._scheduler.room.places(plan.limits), max(1, most_places))
         own, *others = parts_to_share(tasks, places, self._past)
         self._scheduler.add(map(self._proving_part, others))
         return await self._prove_part(own)
@@ -15088,7 +15089,6 @@ class CachedResults:
         self.batch = batch
         self.files = files
         self.endings = endings
-        self.recorder = endings.recorder
         self.tell = tell
         # What is stored of the load of each text: looked up once, though many hits rest on it.
         self._loads: dict[TheoryView, Result | None] = {}
@@ -15166,10 +15166,11 @@ class CachedResults:
         restored = await asyncio.to_thread(self._restore_files, task, found.hit)
         if restored:
             if found.plan != task.plan:
-                self.recorder.record(found.plan)
+                self.endings.recorder.record(found.plan)
             result = replace(found.hit.result, at=timestamp())
             # A number of its own: evidence is kept by it.
-            self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
+            ended = Finished(task.id, task.id, task.attempts + 1, result)
+            self.endings.recorder.record(ended)
         await self.endings.let_go(task)
         return restored
 
@@ -23022,8 +23023,8 @@ def usual_grid(rows: Sequence[Row]) -> Grid | None:
         if len(_values(aspects[column], rows)) <= USUAL_GRID_COLUMNS:
             grid = Grid((*more, *lines), (column,))
             # An entry may have several theories.
-            places = {_grid_key(row, (*grid.rows, column), aspects) for row in rows}
-            if len(places) < len(rows):
+            keys = {_grid_key(row, (*grid.rows, column), aspects) for row in rows}
+            if len(keys) < len(rows):
                 return Grid(("theory", *grid.rows), grid.columns)
             return grid
     return None
@@ -23035,13 +23036,13 @@ _GridKey = tuple[str, ...]
 
 def _grid_key(row: Row, names: Iterable[str], aspects: Mapping[str, Aspect]) -> _GridKey:
     """Where a result stands; nowhere, `()`, if it has no such dimension."""
-    place: list[str] = []
+    key: list[str] = []
     for name in names:
         value = aspects[name].of(row)
         if not value and name not in MAY_BE_EMPTY:
             return ()
-        place.append(value)
-    return tuple(place)
+        key.append(value)
+    return tuple(key)
 
 
 def _grid_table(rows: Sequence[Row], grid: Grid) -> Table:
@@ -23085,17 +23086,17 @@ def _grid_title(grid: Grid) -> str:
     return f"{lines} by {columns}".capitalize()
 
 
-def _in_order(places: Collection[_GridKey]) -> list[_GridKey]:
+def _in_order(keys: Collection[_GridKey]) -> list[_GridKey]:
     """By the first part, then the second: of the values of a part what came first comes first."""
     ranks: dict[tuple[int, str], int] = {}  # of the values of each part
-    for place in places:
-        for part in enumerate(place):
+    for key in keys:
+        for part in enumerate(key):
             ranks.setdefault(part, len(ranks))
 
-    def rank_of(place: _GridKey) -> list[int]:
-        return [ranks[part] for part in enumerate(place)]
+    def rank_of(key: _GridKey) -> list[int]:
+        return [ranks[part] for part in enumerate(key)]
 
-    return sorted(places, key=rank_of)
+    return sorted(keys, key=rank_of)
 
 
 def _grid_cell(rows: Sequence[Row]) -> str:

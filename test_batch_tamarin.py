@@ -408,10 +408,7 @@ RUN_S = {RUN_S}
 
 @functools.cache
 def program_server():
-    """The socket to ask a process for runs that has nothing but the program.
-
-    It is a fifth of this one in size, and so are its children.
-    """
+    """The socket to ask a process for runs that has nothing but the program: small, as its forks."""
     parts = [SERVER]
     for function in SERVED:
         parts.append(inspect.getsource(function))
@@ -24788,9 +24785,9 @@ def look_at_limits_in_cache():
         assert not entry or entry.result.shared_by == 1
 
 
-def play_walk(steps, numbers):
-    """Walk over one results directory; everything is compared with the model after every step."""
-    walk = Walk(numbers, Path.cwd())
+def play_walk(kind, steps, numbers):
+    """A walk of this class; everything is compared with the model after every step."""
+    walk = kind(numbers, Path.cwd())
     for _ in range(steps):
         walk.step()
 
@@ -25082,13 +25079,6 @@ class RaceWalk:
         shutil.rmtree(copy)
 
 
-def play_race_walk(steps, numbers):
-    """Walk over races; everything is compared with the model after every step."""
-    walk = RaceWalk(numbers, Path.cwd())
-    for _ in range(steps):
-        walk.step()
-
-
 # --- Walks over attackers in order ----------------------------------------------------------------
 
 # By the version of the lemma and the flags one of WAYS, and of ATTACKED whether it is attacked.
@@ -25242,13 +25232,6 @@ class AttackerWalk(RaceWalk):
         if source is task or source.plan.lemma != task.plan.lemma or not source.is_answered:
             return False
         return own <= other if source.verdict == "verified" else own >= other
-
-
-def play_attacker_walk(steps, numbers):
-    """Walk over attackers in order; everything is compared with the model after every step."""
-    walk = AttackerWalk(numbers, Path.cwd())
-    for _ in range(steps):
-        walk.step()
 
 
 # --- Damaged journals -----------------------------------------------------------------------------
@@ -25793,9 +25776,9 @@ def check_lemmas(data, options):
 KINDS = {}
 for stop in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
     KINDS[f"kills by {stop.name}"] = Kind(functools.partial(play_kills, stop, 6), 1)
-KINDS["walks over one results directory"] = Kind(functools.partial(play_walk, 5), 1)
-KINDS["walks over races"] = Kind(functools.partial(play_race_walk, 5), 1)
-KINDS["walks over attackers in order"] = Kind(functools.partial(play_attacker_walk, 5), 1)
+KINDS["walks over one results directory"] = Kind(functools.partial(play_walk, Walk, 5), 1)
+KINDS["walks over races"] = Kind(functools.partial(play_walk, RaceWalk, 5), 1)
+KINDS["walks over attackers in order"] = Kind(functools.partial(play_walk, AttackerWalk, 5), 1)
 KINDS["damaged journals"] = Kind(play_damaged_journals, 4)
 KINDS["damaged recipes"] = Kind(play_damaged_recipes, 50)
 KINDS["damaged expectations"] = Kind(play_damaged_expectations, 15)
