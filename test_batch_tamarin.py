@@ -185,6 +185,10 @@ class Lab:
         """What a file holds, as text."""
         return (self.path / name).read_text(encoding="utf-8")
 
+    def read_json(self, name):
+        """What stands in a JSON file."""
+        return json.loads(self.read(name))
+
     def prover(self, body, alias="fake"):
         """Make a prover of the recipe: a shell script that begins with PRELUDE."""
         self.write(f"{alias}.sh", PRELUDE + body, 0o755)
@@ -198,18 +202,14 @@ class Lab:
         lemmas = entry.get("lemmas")
         if isinstance(lemmas, str):
             entry["lemmas"] = [{"name": lemma} for lemma in lemmas.split()]
-        task = {
-            "theory_file": "t.spthy",
-            "tamarin_versions": list(self.provers)[:1],
-            "output_file_prefix": "t",
-            "resources": {"max_cores": 1, "max_memory": 1, "timeout": 300},
-        }
+        task = {"theory_file": "t.spthy", "output_file_prefix": "t"}
+        task["tamarin_versions"] = list(self.provers)[:1]
+        task["resources"] = {"max_cores": 1, "max_memory": 1, "timeout": 300}
         task.update(entry)
-        recipe = {
-            "config": {"output_directory": "results", **(config or {})},
-            "tamarin_versions": self.provers,
-            "tasks": tasks or {"task": task},
-        }
+        own_config = {"output_directory": "results"}
+        own_config.update(config or {})
+        recipe = {"config": own_config, "tamarin_versions": self.provers}
+        recipe["tasks"] = tasks or {"task": task}
         self.write(name, json.dumps(recipe, indent=2))
 
     def command(self, line, *words):
@@ -223,7 +223,8 @@ class Lab:
         Its whole output is in the message when the exit code isn't the wanted one.
         """
         way = fork_program if self.forks_here else ask_server
-        done = run_program([*line.split(), *words], cwd or self.path, way)
+        args = [*line.split(), *words]
+        done = run_program(args, cwd or self.path, way)
         check_end(done, code)
         return done
 
@@ -257,7 +258,8 @@ class Lab:
 
     def wait_for_events(self, kind, count, results="results"):
         """Wait until the journal holds so many events of a kind."""
-        wait_for(lambda: len(self.events(kind, results)) >= count, f"{count} x {kind}")
+        what = f"{count} x {kind}"
+        wait_for(lambda: len(self.events(kind, results)) >= count, what)
 
     def finishes(self, results="results"):
         """The last `finish` event of each task, by its id."""
@@ -267,6 +269,27 @@ class Lab:
         """The `finish` event of a batch of one task."""
         (event,) = self.events("finish")
         return event
+
+    def reported_tasks(self):
+        """The tasks of the report of `results` in JSON."""
+        report = self.run("report results -f json").stdout
+        return json.loads(report)["tasks"]
+
+    def reported_rows(self):
+        """The rows of the report of `results` in CSV, by their columns."""
+        report = self.run("report results -f csv").stdout
+        return list(csv.DictReader(report.splitlines()))
+
+    def die_behind(self, text, count=1):
+        """Cut the journal behind the line that is the first, second ... with this text.
+
+        As if the driver had died then.
+        """
+        lines = self.journal.read_text().splitlines(keepends=True)
+        found = [number for number, line in enumerate(lines) if text in line]
+        last = found[count - 1]
+        kept = lines[: last + 1]
+        self.journal.write_text("".join(kept))
 
 
 @functools.cache
@@ -281,7 +304,8 @@ def compiled_script():
             shutil.rmtree(folder)
 
     atexit.register(remove)
-    return py_compile.compile(str(SCRIPT), os.path.join(folder, "script.pyc"), doraise=True)
+    bytecode = os.path.join(folder, "script.pyc")
+    return py_compile.compile(str(SCRIPT), bytecode, doraise=True)
 
 
 def caches_of_their_time():
@@ -315,13 +339,15 @@ def run_program(args, cwd, run):
         run: `ask_server`, or `fork_program` for one that sees what a test changed in the program
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        code = run(args, str(cwd), out.fileno(), err.fileno())
+        outputs = (out.fileno(), err.fileno())
+        code = run(args, str(cwd), *outputs)
         if code is None:
             raise AssertionError(f"{args} did not end within {RUN_S} s")
         told = []
         for file in (out, err):
             file.seek(0)
-            told.append(file.read().decode(errors="surrogateescape"))
+            data = file.read()
+            told.append(data.decode(errors="surrogateescape"))
         return subprocess.CompletedProcess(args, code, *told)
 
 
@@ -449,7 +475,8 @@ def ask(server, args, cwd, out, err):
 
 def check_end(done, code):
     """Assert that there was no traceback and, where one is wanted, that the exit code is right."""
-    told = f"exit {done.returncode}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+    outputs = f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+    told = f"exit {done.returncode}\n{outputs}"
     assert "Traceback" not in done.stderr, told
     if code is not None:
         assert done.returncode == code, told
@@ -487,7 +514,8 @@ def wait_for(condition, what=""):
         value = condition()
         if value:
             return value
-        assert time.monotonic() < end, f"waited for {WAIT_S} s in vain: {what or condition}"
+        told = f"waited for {WAIT_S} s in vain: {what or condition}"
+        assert time.monotonic() < end, told
         time.sleep(0.01)
 
 
@@ -512,27 +540,29 @@ def lock_is_free(path):
     return True
 
 
+A_PLAN = bt.Plan(
+    id="i",
+    entry="n",
+    theory="t.spthy",
+    lemma="one",
+    trait="all-traces",
+    sides=(),
+    prover="p",
+    options=(),
+    flags=(),
+    limits=Limits(1, 1024, 60),
+    cwd="/",
+    prove=True,
+    optional=False,
+    assumes=(),
+    expect=None,
+    key="k",
+)
+
+
 def a_plan(**changes):
     """The plan of a task, with some fields of one's own."""
-    plan = bt.Plan(
-        id="i",
-        entry="n",
-        theory="t.spthy",
-        lemma="one",
-        trait="all-traces",
-        sides=(),
-        prover="p",
-        options=(),
-        flags=(),
-        limits=Limits(1, 1024, 60),
-        cwd="/",
-        prove=True,
-        optional=False,
-        assumes=(),
-        expect=None,
-        key="k",
-    )
-    return dataclasses.replace(plan, **changes)
+    return dataclasses.replace(A_PLAN, **changes)
 
 
 def final_table_of(batch, directory, tasks):
@@ -583,7 +613,8 @@ def this_python():
     """Scripts that ask for `python3` get this one, which may be another or dear to find."""
     folder = os.path.dirname(sys.executable)
     if os.path.exists(f"{folder}/python3"):
-        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+        others = os.environ["PATH"]
+        os.environ["PATH"] = f"{folder}{os.pathsep}{others}"
 
 
 @fixture(autouse=True)
@@ -759,7 +790,8 @@ def take(tests, taken):
 
 
 def test_every_pattern_compiles_when_it_is_first_used():
-    patterns = [each for each in vars(bt).values() if isinstance(each, bt.regex)]
+    constants = vars(bt).values()
+    patterns = [each for each in constants if isinstance(each, bt.regex)]
     assert len(patterns) > 50
     assert all(each.groups >= 0 for each in patterns)
     assert bt.regex("a+", re.IGNORECASE).fullmatch("aA")
@@ -948,7 +980,9 @@ def against(powers, **changes):
     """A plan against an attacker of the lattice "l", named by what it can do: `ab`."""
     bits = sum(1 << "abcdefg".index(power) for power in powers)
     name = powers or "none"
-    return a_plan(**{"id": name, "key": name, "attacker": bt.Attacker("l", bits), **changes})
+    attacker = bt.Attacker("l", bits)
+    plan = a_plan(id=name, key=name, attacker=attacker)
+    return dataclasses.replace(plan, **changes)
 
 
 @fixture
@@ -1053,11 +1087,8 @@ def test_answers_that_contradict_the_order_are_found():
         batch.apply(plan)
         batch.apply(ends(plan.id, outcome))
     found = bt.answers_against_order(batch.tasks.values())
-    assert {task_id: other.id for task_id, other in found.items()} == {
-        "ab": "a",
-        "a": "ab",
-        "b": "ab",
-    }
+    contradicted_by = {task_id: other.id for task_id, other in found.items()}
+    assert contradicted_by == {"ab": "a", "a": "ab", "b": "ab"}
 
 
 def test_a_new_attempt_has_no_result_yet(small_batch):
@@ -1135,7 +1166,8 @@ def test_what_is_true_or_false_is_no_number(value):
 
 @parametrize("verdict", [True, 1, [], "proven", ""])
 def test_a_verdict_is_a_word_for_one_or_none(verdict):
-    assert bt.decode(Result, {"status": "failed", "verdict": None}).verdict is None
+    decoded = bt.decode(Result, {"status": "failed", "verdict": None})
+    assert decoded.verdict is None
     with pytest.raises(TypeError, match="'verdict'"):
         bt.decode(Result, {"status": "completed", "verdict": verdict})
 
@@ -1181,7 +1213,8 @@ def a_story():
     yield begins("2")
     yield ends("1", "interrupted", 11)
     yield ends("2", "timeout", 12)
-    yield a_plan(id="2", entry="a", limits=Limits(1, 1, 124), raised_from=Limits(1, 1, 62))
+    before = Limits(1, 1, 62)
+    yield a_plan(id="2", entry="a", limits=Limits(1, 1, 124), raised_from=before)
     yield begins("2", attempt=2)
     yield begins("1", attempt=2)
     # From the cache: it never started.
@@ -1196,6 +1229,11 @@ def a_story():
     yield ends("8", "failed", 18)
 
 
+def tally_of(batch):
+    """A tally of all tasks of a batch."""
+    return bt.Tally(batch, batch.tasks.values())
+
+
 @fixture
 def told_story():
     """After each event of the story: the batch, and a tally that was told of all events."""
@@ -1206,7 +1244,7 @@ def told_story():
         race = "r" if number in (3, 4, 5) else ""
         plan = a_plan(id=str(number), entry=entry, limits=limits, race=race)
         batch.apply(plan)
-    tally = bt.Tally(batch, batch.tasks.values())
+    tally = tally_of(batch)
 
     def steps():
         for event in a_story():
@@ -1226,12 +1264,10 @@ def test_the_tally_counts_the_outcomes_of_the_tasks(told_story):
 def test_the_tally_is_told_of_a_raised_limit_when_that_has_happened():
     batch = Batch(Header())
     batch.apply(a_plan())
-    tally = bt.Tally(batch, batch.tasks.values())
-    events = [
-        begins("i"),
-        ends("i", "timeout"),
-        a_plan(limits=Limits(1, 1024, 120), raised_from=a_plan().limits),
-    ]
+    tally = tally_of(batch)
+    doubled = Limits(1, 1024, 120)
+    raised = a_plan(limits=doubled, raised_from=a_plan().limits)
+    events = [begins("i"), ends("i", "timeout"), raised]
     for event in events:
         batch.apply(event)
     for event in events:
@@ -1242,23 +1278,23 @@ def test_the_tally_is_told_of_a_raised_limit_when_that_has_happened():
 
 
 def test_the_tally_does_not_count_anew_for_answers_of_other_stages(monkeypatch):
-    stages = (
-        Stage(a_plan().limits, (), "k"),
-        Stage(Limits(1, 1024, 7), ("--heuristic=C",), "c"),
-    )
+    short = Stage(Limits(1, 1024, 7), ("--heuristic=C",), "c")
+    stages = (Stage(a_plan().limits, (), "k"), short)
     batch = Batch(Header())
     first = a_plan(stages=stages)
     batch.apply(first)
-    batch.apply(a_plan(id="j", stages=stages))
-    tally = bt.Tally(batch, batch.tasks.values())
+    other = a_plan(id="j", stages=stages)
+    batch.apply(other)
+    tally = tally_of(batch)
     # With thousands of such answers that would take minutes.
     monkeypatch.setattr(bt.Tally, "_count_anew", lambda tally: pytest.fail("it counts anew"))
     for event in (first.at_stage(1), begins("i")):
         batch.apply(event)
         tally.note(event)
-    assert tally.forecast({}, 2) == (60 + (60 + 7) / 2, True)
+    seconds, _ = tally.forecast({}, 2)
+    assert seconds == 60 + (60 + 7) / 2
     # As the cache answers: both have happened when they are told.
-    events = [a_plan(id="j", stages=stages).at_stage(1), ends("j", "verified")]
+    events = [other.at_stage(1), ends("j", "verified")]
     for event in events:
         batch.apply(event)
     for event in events:
@@ -1268,12 +1304,14 @@ def test_the_tally_does_not_count_anew_for_answers_of_other_stages(monkeypatch):
 
 
 def test_the_tally_sees_that_another_stage_has_its_result_back():
-    stages = (Stage(a_plan().limits, (), "k"), Stage(a_plan().limits, ("-x",), "c"))
-    first = a_plan(stages=stages)
+    limits = Limits(1, 1024, 60)
+    stages = (Stage(limits, (), "k"), Stage(limits, ("-x",), "c"))
+    first = a_plan(limits=limits, stages=stages)
     batch = Batch(Header())
-    for event in (first.at_stage(1), begins("i"), ends("i", "verified"), first):
+    verified = ends("i", "verified")
+    for event in (first.at_stage(1), begins("i"), verified, first):
         batch.apply(event)
-    tally = bt.Tally(batch, batch.tasks.values())
+    tally = tally_of(batch)
     assert tally.counts() == {"pending": 1}
     back = first.at_stage(1)
     batch.apply(back)
@@ -1286,7 +1324,7 @@ def test_the_tally_counts_as_verified_nothing_that_rests_on_a_falsified_lemma(or
     batch = Batch(Header())
     batch.apply(a_plan(id="0", lemma="types"))
     batch.apply(a_plan(id="1", lemma="secrecy", assumes=("types",)))
-    tally = bt.Tally(batch, batch.tasks.values())
+    tally = tally_of(batch)
     events = [ends("0", "falsified"), ends("1", "verified")]
     for number in order:
         batch.apply(events[number])
@@ -1308,7 +1346,8 @@ def test_the_tally_forecasts_as_one_that_counts_anew(told_story):
         for task in tasks:
             if task.status == "running":
                 running[task.id] = 5.0
-        assert tally.forecast(running, 2) == fresh.forecast(running, 2)
+        wanted = fresh.forecast(running, 2)
+        assert tally.forecast(running, 2) == wanted
 
 
 # === Theory =======================================================================================
@@ -1376,8 +1415,10 @@ def shown_lemmas(theory):
     """Its lemmas, in their order, each in a line `SIDE NAME TRAIT`."""
     lines = []
     for lemma in theory.lemmas:
-        line = f"{lemma.side} {lemma.name} {lemma.trait}"
-        lines.append(line.strip())
+        shown = f"{lemma.name} {lemma.trait}"
+        if lemma.side:
+            shown = f"{lemma.side} {shown}"
+        lines.append(shown)
     return "\n".join(lines)
 
 
@@ -2129,7 +2170,8 @@ def test_lemmas_of_the_same_text_differ_by_their_places(load):
 def test_what_a_lemma_depends_on_leaves_other_lemmas_out(load):
     both = load(PLAIN)
     only_a = load(PLAIN.replace(LEMMA_B, ""))
-    assert bt.lemma_parts(only_a)["a"] == bt.lemma_parts(both)["a"]
+    parts_of_both = bt.lemma_parts(both)
+    assert bt.lemma_parts(only_a)["a"] == parts_of_both["a"]
     assert only_a.split_digests().rest == both.split_digests().rest
     assert only_a.digest != both.digest
 
@@ -2138,13 +2180,15 @@ def test_the_place_of_a_lemma_in_the_rest_counts(load):
     without_b = PLAIN.replace(LEMMA_B, "")
     earlier = load(without_b.replace(LEMMA_A, LEMMA_B + LEMMA_A))
     plain = load(PLAIN)
-    assert bt.lemma_parts(earlier)["b"] != bt.lemma_parts(plain)["b"]
+    parts_of_earlier = bt.lemma_parts(earlier)
+    assert parts_of_earlier["b"] != bt.lemma_parts(plain)["b"]
     assert earlier.split_digests().rest == plain.split_digests().rest
 
 
 def test_a_blank_in_a_constant_counts(load):
-    changed = load(PLAIN.replace("a  b", "a b"))
-    assert changed.split_digests().rest != load(PLAIN).split_digests().rest
+    changed = load(PLAIN.replace("a  b", "a b")).split_digests()
+    plain = load(PLAIN).split_digests()
+    assert changed.rest != plain.rest
 
 
 def test_the_token_text_has_a_segment_for_each_item(load):
@@ -2352,7 +2396,8 @@ restriction r: "Ex x #i. A(x)@i & B(x)@i"
 @parametrize("items, wanted", cases(MADE_ACTIONS))
 def test_what_rules_and_processes_make_is_known(load, items, wanted):
     files = {"rules.spthy": "rule One: [ ] --[ A('1'), B('1') ]-> [ ]\nend\n"}
-    assert told_of_unknown(load(f"{items}\n{ABOUT_A_AND_B}", files)) == wanted
+    theory = load(f"{items}\n{ABOUT_A_AND_B}", files)
+    assert told_of_unknown(theory) == wanted
 
 
 ABOUT_TRANSLATION = (
@@ -2362,16 +2407,19 @@ ABOUT_TRANSLATION = (
 
 
 def test_actions_of_the_translation_are_known_where_there_is_a_process(load):
-    assert told_of_unknown(load(f"process: 0\n{ABOUT_TRANSLATION}")) == "nothing"
+    with_process = load(f"process: 0\n{ABOUT_TRANSLATION}")
+    assert told_of_unknown(with_process) == "nothing"
     told = "Insert/2, IsIn/2, Lock_1/3, ProgressTo_1/1"
     assert told_of_unknown(load(ABOUT_TRANSLATION)) == told
 
 
 def test_either_side_of_a_diff_theory_makes_actions(load):
     sides = "rule R: []--[]->[] left rule R: []--[ A('1') ]->[] right rule R: []--[ B('1') ]->[]"
-    assert told_of_unknown(load(f"{sides}\n{ABOUT_A_AND_B}", diff=True)) == "nothing"
+    of_both_sides = load(f"{sides}\n{ABOUT_A_AND_B}", diff=True)
+    assert told_of_unknown(of_both_sides) == "nothing"
     proof_steps = 'lemma a: "All #i. DiffProtoR()@i ==> F"'
-    assert told_of_unknown(load(f"{sides}\n{proof_steps}", diff=True)) == "nothing"
+    of_steps = load(f"{sides}\n{proof_steps}", diff=True)
+    assert told_of_unknown(of_steps) == "nothing"
 
 
 def test_the_parts_of_an_accountability_lemma_have_its_actions_and_those_of_its_tests(load):
@@ -2457,9 +2505,8 @@ def listed_line(lemma):
     """The beginning of the line that the prover's summary has for a lemma."""
     if lemma.trait == "diff":
         return f"DiffLemma:  {lemma.name} "
-    if lemma.side:
-        return f"{lemma.side} :  {lemma.name} ({lemma.trait})"
-    return f"{lemma.name} ({lemma.trait})"
+    line = f"{lemma.name} ({lemma.trait})"
+    return f"{lemma.side} :  {line}" if lemma.side else line
 
 
 def listed_lines(name, diff):
@@ -2827,7 +2874,8 @@ class Bench:
     def __init__(self, folder):
         self.folder = folder
         self.count = 0
-        self.token = f"77{os.getpid()}{time.monotonic_ns() % 10**9}"
+        now = time.monotonic_ns() % 10**9
+        self.token = f"77{os.getpid()}{now}"
         self.batch_id = f"batch-{self.token}"
         self.left_at_return = []  # sleepers, when the last jobs had ended
 
@@ -2835,16 +2883,10 @@ class Bench:
         """A job of this command: job1, job2 ..."""
         self.count += 1
         name = f"job{self.count}"
-        return bt.Job(
-            name,
-            1,
-            command,
-            cwd or str(self.folder),
-            ENV,
-            Limits(1, memory, timeout),
-            str(self.folder / f"{name}.out"),
-            str(self.folder / f"{name}.err"),
-        )
+        limits = Limits(1, memory, timeout)
+        log = self.folder / name
+        logs = (f"{log}.out", f"{log}.err")
+        return bt.Job(name, 1, command, cwd or str(self.folder), ENV, limits, *logs)
 
     def sh(self, script, **limits):
         """A job that is a shell script."""
@@ -2869,24 +2911,35 @@ class Bench:
         (outcome,) = self.run(job, during=during)
         return outcome
 
+    def run_sh(self, script, during=None, **limits):
+        """Run one job that is a shell script; its outcome."""
+        return self.run_one(self.sh(script, **limits), during)
+
+    def run_py(self, script, during=None, **limits):
+        """Run one job that is a Python script; its outcome."""
+        return self.run_one(self.py(script, **limits), during)
+
     async def run_all(self, supervisor, jobs, during):
         """The outcomes of jobs that run side by side."""
-        running = [asyncio.ensure_future(supervisor.run(job, ignore_start)) for job in jobs]
+        running = [start_job(supervisor, job) for job in jobs]
         if during:
             await asyncio.sleep(0)  # every job is started now
             await asyncio.wait_for(during(supervisor), RUN_S)
-        outcomes = await asyncio.wait_for(asyncio.gather(*running), RUN_S)
+        all_ended = asyncio.gather(*running)
+        outcomes = await asyncio.wait_for(all_ended, RUN_S)
         self.left_at_return = self.left()
         return outcomes
 
     def left(self):
         """The pids of sleepers that live."""
         table = subprocess.check_output(["ps", "-A", "-o", "pid=,stat=,args="], text=True)
+        sleeper = f"sleep {self.token}"
         found = []
         for line in table.splitlines():
             pid, state, command = line.split(None, 2)
+            is_zombie = state.startswith("Z")
             # Not the shell whose script has the command in it.
-            if command == f"sleep {self.token}" and not state.startswith("Z"):
+            if command == sleeper and not is_zombie:
                 found.append(int(pid))
         return found
 
@@ -2923,6 +2976,11 @@ def ignore_start(pid, started):
     """For jobs whose start is nobody's business."""
 
 
+def start_job(supervisor, job):
+    """The future of a job that runs from now on."""
+    return asyncio.ensure_future(supervisor.run(job, ignore_start))
+
+
 @fixture
 def bench(tmp_path):
     bench = Bench(tmp_path)
@@ -2947,15 +3005,20 @@ def endless_grace(monkeypatch):
 async def until_async(condition):
     """`wait_for`, while the event loop goes on."""
     end = time.monotonic() + WAIT_S
+    told = f"waited for {WAIT_S} s in vain: {condition}"
     while not condition():
-        assert time.monotonic() < end, f"waited for {WAIT_S} s in vain: {condition}"
+        assert time.monotonic() < end, told
         await asyncio.sleep(0.01)
 
 
 async def until_looked_at(live):
     """Wait until a job was looked at once more, or is gone."""
     now = time.monotonic()
-    await until_async(lambda: live.usage.sampled > now or live.leader.ended)
+
+    def was_looked_at():
+        return live.usage.sampled > now or live.leader.ended
+
+    await until_async(was_looked_at)
 
 
 def limited_once(ready):
@@ -2979,21 +3042,21 @@ def change_limits(live, limits):
 
 @parametrize("code", [0, 3])
 def test_a_job_that_ends_of_itself_is_completed_with_its_exit_code(bench, code):
-    outcome = bench.run_one(bench.sh(f"exit {code}"))
+    outcome = bench.run_sh(f"exit {code}")
     assert outcome.status is Status.COMPLETED
     assert outcome.exit == ExitStatus(code=code)
     assert outcome.reason == ""
 
 
 def test_a_job_that_dies_of_a_signal_has_failed_and_no_exit_code(bench):
-    outcome = bench.run_one(bench.sh("kill -SEGV $$"))
+    outcome = bench.run_sh("kill -SEGV $$")
     assert outcome.status is Status.FAILED
     assert outcome.exit == ExitStatus(signal="SIGSEGV")
     assert "SIGSEGV" in outcome.reason
 
 
 def test_a_job_over_its_time_is_a_timeout_that_tells_the_limit(bench):
-    outcome = bench.run_one(bench.sh("exec SLEEP", timeout=0.2))
+    outcome = bench.run_sh("exec SLEEP", timeout=0.2)
     assert outcome.status is Status.TIMEOUT
     assert outcome.exit == ExitStatus(signal="SIGTERM")
     assert "0.2 s" in outcome.reason
@@ -3005,7 +3068,7 @@ def test_a_signal_that_somebody_sends_to_one_job_is_a_failure(bench):
         (live,) = supervisor.live.values()
         os.kill(live.leader.pid, signal.SIGKILL)
 
-    outcome = bench.run_one(bench.sh("exec SLEEP"), during=shoot)
+    outcome = bench.run_sh("exec SLEEP", during=shoot)
     assert outcome.status is Status.FAILED
     assert outcome.exit.signal == "SIGKILL"
 
@@ -3019,7 +3082,7 @@ def test_a_signal_that_the_whole_batch_gets_is_an_interruption(bench):
         await until_async(lambda: live.leader.ended)
         supervisor.interrupt("the system goes down")
 
-    outcome = bench.run_one(bench.sh("exec SLEEP"), during=shoot)
+    outcome = bench.run_sh("exec SLEEP", during=shoot)
     assert outcome.status is Status.INTERRUPTED
     assert outcome.exit.signal == "SIGTERM"
     assert outcome.reason == "the system goes down"
@@ -3037,7 +3100,7 @@ def test_the_kernels_out_of_memory_killer_is_named(bench, monkeypatch):
         vmstat.write_text("pgfault 1\noom_kill 5\n")
         os.kill(live.leader.pid, signal.SIGKILL)
 
-    outcome = bench.run_one(bench.sh("exec SLEEP"), during=strike)
+    outcome = bench.run_sh("exec SLEEP", during=strike)
     assert outcome.status is Status.MEMORY_LIMIT
     assert "out-of-memory killer" in outcome.reason
 
@@ -3057,8 +3120,9 @@ def test_an_exit_status_that_somebody_else_took_is_a_failure(bench):
     def take(pid, started):
         os.waitpid(pid, 0)
 
+    job = bench.sh("exit 0")
     with Supervisor(bench.batch_id) as supervisor:
-        outcome = asyncio.run(supervisor.run(bench.sh("exit 0"), take))
+        outcome = asyncio.run(supervisor.run(job, take))
     assert outcome.status is Status.FAILED
     assert outcome.exit is None
     assert "exit status was lost" in outcome.reason
@@ -3072,7 +3136,8 @@ def run_unseen(bench, job, seconds_ago=0.0):
     with Supervisor(bench.batch_id) as supervisor:
 
         def wait_and_age(pid, started):
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            stays_zombie = os.WEXITED | os.WNOWAIT
+            os.waitid(os.P_PID, pid, stays_zombie)
             (live,) = supervisor.live.values()
             live.put_clocks_forward(-seconds_ago)
             then = time.time() - seconds_ago
@@ -3086,7 +3151,8 @@ needs_waitid = pytest.mark.skipif(not hasattr(os, "waitid"), reason="needs os.wa
 
 @needs_waitid
 def test_what_ended_unseen_and_wrote_in_time_is_completed(bench):
-    outcome = run_unseen(bench, bench.sh("echo summary", timeout=3600), seconds_ago=7200)
+    job = bench.sh("echo summary", timeout=3600)
+    outcome = run_unseen(bench, job, seconds_ago=7200)
     assert outcome.status is Status.COMPLETED
     assert outcome.exit == ExitStatus(0)
     assert outcome.usage.wall_s < 3600
@@ -3094,7 +3160,8 @@ def test_what_ended_unseen_and_wrote_in_time_is_completed(bench):
 
 @needs_waitid
 def test_what_ended_unseen_and_wrote_nothing_may_have_run_into_its_limit(bench):
-    outcome = run_unseen(bench, bench.sh("exit 0", timeout=3600), seconds_ago=7200)
+    job = bench.sh("exit 0", timeout=3600)
+    outcome = run_unseen(bench, job, seconds_ago=7200)
     assert outcome.status is Status.TIMEOUT
     assert outcome.exit == ExitStatus(0)
 
@@ -3193,7 +3260,8 @@ def test_a_job_has_a_directory_of_its_own(bench, monkeypatch):
     monkeypatch.setattr(os, "chdir", refuse)
     job = bench.job("/bin/pwd", "-P", cwd=str(folder))
     assert bench.run_one(job).exit == ExitStatus(0)
-    assert bench.out(job) == f"{folder.resolve()}\n"
+    real_path = folder.resolve()
+    assert bench.out(job) == f"{real_path}\n"
 
 
 def test_a_program_that_is_missed_by_the_shell_that_changes_the_directory(bench):
@@ -3236,7 +3304,8 @@ def test_a_command_that_cannot_be_started_fails_with_a_reason(bench, command, re
 )
 def test_a_file_that_cannot_be_executed_fails_with_a_reason(bench, text, mode, reason):
     prover = bench.write_program("prover", text, mode)
-    assert_not_started(bench.run_one(bench.job(prover, cwd=os.getcwd())), reason)
+    job = bench.job(prover, cwd=os.getcwd())
+    assert_not_started(bench.run_one(job), reason)
 
 
 def test_a_folder_is_no_program(bench):
@@ -3250,9 +3319,9 @@ def test_without_its_working_directory_a_job_fails(bench):
 
 
 def test_without_a_folder_for_its_log_a_job_fails(bench):
-    job = bench.sh("true", cwd=os.getcwd())
-    job = job._replace(stdout=str(bench.folder / "no" / "out"))
-    assert_not_started(bench.run_one(job), f"its log {job.stdout} can't be written")
+    log = str(bench.folder / "no" / "out")
+    job = bench.sh("true", cwd=os.getcwd())._replace(stdout=log)
+    assert_not_started(bench.run_one(job), f"its log {log} can't be written")
 
 
 @parametrize(
@@ -3267,7 +3336,7 @@ def test_what_the_system_refuses_is_told_in_words(bench, monkeypatch, code, reas
         raise OSError(code, "no")
 
     monkeypatch.setattr(os, "posix_spawn", refuse)
-    assert_not_started(bench.run_one(bench.sh("true")), reason)
+    assert_not_started(bench.run_sh("true"), reason)
 
 
 def test_a_command_is_looked_for_on_the_path_of_the_child(bench):
@@ -3319,8 +3388,9 @@ def test_a_job_that_cannot_be_started_harms_no_other(bench):
 
 def test_a_prover_deleted_while_running_ends_well_and_is_missed_later(bench):
     prover = bench.write_program("prover", "#!/bin/sh\nrm $0\nexit 4\n")
-    assert bench.run_one(bench.job(prover)).exit.code == 4
-    assert_not_started(bench.run_one(bench.job(prover)), "no such program")
+    first, second = bench.job(prover), bench.job(prover)
+    assert bench.run_one(first).exit.code == 4
+    assert_not_started(bench.run_one(second), "no such program")
 
 
 # --- Ending a job's processes ---
@@ -3340,7 +3410,7 @@ TREES = {
 def test_run_returns_from_a_timeout_when_the_whole_tree_is_gone(bench, hurry, name):
     script, sleepers = TREES[name]
     complete = limited_once(lambda live: len(bench.left()) == sleepers)
-    outcome = bench.run_one(bench.sh(script), during=complete)
+    outcome = bench.run_sh(script, during=complete)
     assert outcome.status is Status.TIMEOUT
     assert outcome.unkillable == ()
     assert bench.left_at_return == []
@@ -3353,13 +3423,14 @@ def state_of(pid):
 
 def test_a_timeout_ends_a_tree_that_is_stopped(bench, hurry):
     def all_stopped(live):
-        states = [state_of(pid) for pid in (live.leader.pid, *bench.left())]
-        return states == ["T", "T"]
+        pids = [live.leader.pid, *bench.left()]
+        return [state_of(pid) for pid in pids] == ["T", "T"]
 
     child_is_a_sleeper = "until ps -o args= -p $! | grep -q ^sleep; do :; done"
     stop = "kill -STOP $!; kill -STOP $$"
     job = bench.sh(f"SLEEP & {child_is_a_sleeper}; {stop}")
-    assert bench.run_one(job, during=limited_once(all_stopped)).status is Status.TIMEOUT
+    outcome = bench.run_one(job, during=limited_once(all_stopped))
+    assert outcome.status is Status.TIMEOUT
     assert bench.left_at_return == []
 
 
@@ -3435,7 +3506,7 @@ while True:
 )
 def test_a_storm_of_forks_is_outrun(bench, hurry, script, sleepers):
     storm = limited_once(lambda live: len(bench.left()) >= sleepers)
-    outcome = bench.run_one(bench.py(script), during=storm)
+    outcome = bench.run_py(script, during=storm)
     assert outcome.status is Status.TIMEOUT
     assert outcome.unkillable == ()
 
@@ -3443,7 +3514,7 @@ def test_a_storm_of_forks_is_outrun(bench, hurry, script, sleepers):
 @needs_linux
 def test_what_goes_from_pid_to_pid_is_outrun(bench, monkeypatch):
     monkeypatch.setattr(bt, "UNKILLABLE_S", RUN_S)
-    outcome = bench.run_one(bench.py(GO_FROM_PID_TO_PID))
+    outcome = bench.run_py(GO_FROM_PID_TO_PID)
     assert outcome.status is Status.COMPLETED
     assert outcome.unkillable == ()
 
@@ -3452,7 +3523,8 @@ def test_an_interrupt_lets_a_job_end_by_itself(bench, endless_grace):
     async def stop(supervisor):
         (live,) = supervisor.live.values()
         # A child that is not yet the sleeper may lose the signal.
-        await until_async(lambda: bench.left() and "ready" in bench.out(live.job))
+        await until_async(bench.left)
+        await until_async(lambda: "ready" in bench.out(live.job))
         supervisor.interrupt("stopped by SIGINT")
 
     polite = bench.sh("trap 'exit 5' TERM; SLEEP & echo ready; while :; do wait; done")
@@ -3469,7 +3541,7 @@ def test_an_interrupt_at_once_cuts_the_grace_short(bench, endless_grace):
         supervisor.interrupt("stopped by SIGINT")
         supervisor.interrupt("stopped by SIGINT", at_once=True)
 
-    outcome = bench.run_one(bench.sh("trap '' TERM; echo ready; SLEEP"), during=stop)
+    outcome = bench.run_sh("trap '' TERM; echo ready; SLEEP", during=stop)
     assert outcome.status is Status.INTERRUPTED
     assert outcome.exit.signal == "SIGKILL"
 
@@ -3491,9 +3563,10 @@ def test_after_an_interrupt_nothing_is_started(bench):
     def refuse(pid, started):
         raise AssertionError("it was started")
 
+    job = bench.sh("SLEEP")
     with Supervisor(bench.batch_id) as supervisor:
         supervisor.interrupt("enough")
-        outcome = asyncio.run(supervisor.run(bench.sh("SLEEP"), refuse))
+        outcome = asyncio.run(supervisor.run(job, refuse))
     assert outcome.status is Status.INTERRUPTED
     assert outcome.exit is None
     assert outcome.reason == "enough"
@@ -3504,7 +3577,7 @@ def test_what_cannot_be_killed_is_given_up_and_told(bench, hurry, monkeypatch):
         """SIGKILL, to what waits in the kernel."""
 
     async def main(supervisor):
-        running = asyncio.ensure_future(supervisor.run(bench.sh("SLEEP & exit 0"), ignore_start))
+        running = start_job(supervisor, bench.sh("SLEEP & exit 0"))
         await until_async(bench.left)
         return await running, bench.left()
 
@@ -3521,15 +3594,15 @@ def test_an_exception_at_the_start_leaves_nothing_behind(bench):
     def refuse(pid, started):
         raise RuntimeError("journal full")
 
+    job = bench.sh("setsid SLEEP & SLEEP")
     with pytest.raises(RuntimeError), Supervisor(bench.batch_id) as supervisor:
-        asyncio.run(supervisor.run(bench.sh("setsid SLEEP & SLEEP"), refuse))
+        asyncio.run(supervisor.run(job, refuse))
     assert bench.left() == []
 
 
 def test_a_job_that_is_cancelled_leaves_nothing_behind(bench):
     async def cancel(supervisor):
-        job = bench.sh("setsid SLEEP & SLEEP")
-        running = asyncio.ensure_future(supervisor.run(job, ignore_start))
+        running = start_job(supervisor, bench.sh("setsid SLEEP & SLEEP"))
         await until_async(lambda: len(bench.left()) == 2)
         running.cancel()
 
@@ -3577,14 +3650,18 @@ def test_suspend_holds_the_whole_tree_until_resume(bench):
         (live,) = supervisor.live.values()
         await until_async(lambda: len(bench.left()) == 2)
         tree = [live.leader.pid, *bench.left()]
+
+        def states():
+            return {state_of(pid) for pid in tree}
+
         supervisor.suspend()
         assert live.timer.cancelled(), "held, it is held to no limit"
-        await until_async(lambda: {state_of(pid) for pid in tree} == {"T"})
+        await until_async(lambda: states() == {"T"})
         supervisor.resume()
-        await until_async(lambda: "T" not in {state_of(pid) for pid in tree})
+        await until_async(lambda: "T" not in states())
         supervisor.interrupt("enough")
 
-    bench.run(bench.sh("setsid SLEEP & SLEEP"), during=hold)
+    bench.run_sh("setsid SLEEP & SLEEP", during=hold)
 
 
 def test_suspended_time_does_not_count(bench, monkeypatch):
@@ -3653,13 +3730,15 @@ def test_memory_is_that_of_the_whole_tree_together(bench, hurry):
         """Let the three have their memory for half of the job's life and more."""
         (live,) = supervisor.live.values()
         begun = time.monotonic()
-        await until_async(lambda: bench.out(live.job).count("\n") == 3)
+        await until_async(lambda: bench.out(live.job) == "\n\n\n")
         grown = time.monotonic()
-        await until_async(lambda: live.usage.sampled - grown > 1.5 * (grown - begun))
+        long_enough = grown + 1.5 * (grown - begun)
+        await until_async(lambda: live.usage.sampled > long_enough)
         (bench.folder / "go").touch()
 
     hoard = "x = b'1' * (60 << 20); print(flush=True); wait_for('go')"
-    usage = bench.run_one(bench.py(THREE_CHILDREN.format(hoard)), during=look).usage
+    script = THREE_CHILDREN.format(hoard)
+    usage = bench.run_py(script, during=look).usage
     assert 170 < usage.peak_mb < 300
     assert 40 < usage.avg_mb <= usage.peak_mb
 
@@ -3680,7 +3759,7 @@ def test_a_tiny_job_shows_its_own_peak_and_not_the_drivers(bench):
         await until_looked_at(live)
         supervisor.interrupt("enough")
 
-    outcome = bench.run_one(bench.sh("exec SLEEP"), during=look)
+    outcome = bench.run_sh("exec SLEEP", during=look)
     assert 0.1 < outcome.usage.peak_mb < 20
 
 
@@ -3730,18 +3809,20 @@ def test_a_hog_is_ended_at_the_first_look_that_sees_it_over_its_limit(bench, hur
         (live,) = supervisor.live.values()
         fifo = os.open(bench.folder / "fifo", os.O_RDWR)
         steps = 0
+
+        def has_grown():
+            return bench.out(live.job).count("\n") == steps
+
         while not live.cause:
             steps += 1
             assert steps < 20, "640 MB are there"
             os.write(fifo, b"x")
-            await until_async(
-                lambda steps=steps: bench.out(live.job).count("\n") == steps or live.cause
-            )
+            await until_async(lambda: has_grown() or live.cause)
             await until_looked_at(live)
         os.close(fifo)
 
     os.mkfifo(bench.folder / "fifo")
-    outcome = bench.run_one(bench.py(HOG, memory=250), during=feed)
+    outcome = bench.run_py(HOG, memory=250, during=feed)
     assert outcome.status is Status.MEMORY_LIMIT
     assert outcome.exit.signal == "SIGKILL"
     assert "its limit is 250 MB" in outcome.reason
@@ -3762,12 +3843,13 @@ def test_the_next_look_comes_before_the_fastest_hog_is_far_over_its_limit(bench,
         closest_mb = bt.CLOSEST_LOOK_S * bt.FASTEST_HOG
         assert taken_mb <= max(free_mb, closest_mb)
 
-    bench.run(bench.sh("exec SLEEP"), during=look)
+    bench.run_sh("exec SLEEP", during=look)
 
 
 def test_the_memory_limit_is_the_whole_trees(bench, hurry):
     grow = "os.setsid(); x = b'1' * (100 << 20); wait_for('ever')"
-    outcome = bench.run_one(bench.py(THREE_CHILDREN.format(grow), memory=250))
+    script = THREE_CHILDREN.format(grow)
+    outcome = bench.run_py(script, memory=250)
     assert outcome.status is Status.MEMORY_LIMIT
 
 
@@ -3833,7 +3915,8 @@ def small_logs(monkeypatch):
 def run_flood(bench, lines):
     """Run a job that prints so many lines, each with its number and nine bytes long; the job."""
     first = 10**7
-    job = bench.sh(f"seq {first} {first + lines - 1}")
+    last = first + lines - 1
+    job = bench.sh(f"seq {first} {last}")
     assert bench.run_one(job).exit.code == 0
     return job
 
@@ -3848,19 +3931,23 @@ def assert_head_and_tail(log, lines):
     assert end_of_note
     assert len(head) > bt.LOG_HEAD - 20
     assert len(tail) > bt.LOG_TAIL - 20
-    whole = int(left_out) + len(head) + len(tail)
-    assert whole == lines * 9
+    kept = len(head) + len(tail)
+    assert int(left_out) + kept == lines * 9
     first = 10**7
     assert_numbered(head, first)
-    assert_numbered(tail, first + lines - len(tail) // 9)
+    lines_of_tail = len(tail) // 9
+    assert_numbered(tail, first + lines - lines_of_tail)
 
 
 def assert_numbered(text, number):
     """Check that whole lines of nine bytes are numbered from here on: every 997th, and the last."""
     assert len(text) % 9 == 0
     count = len(text) // 9
-    for line in (*range(0, count, 997), count - 1):
-        assert text[line * 9 : line * 9 + 9] == b"%d\n" % (number + line)
+    last = count - 1
+    for line in (*range(0, count, 997), last):
+        place = line * 9
+        wanted = b"%d\n" % (number + line)
+        assert text[place : place + 9] == wanted
 
 
 @needs_linux  # GNU seq
@@ -3888,24 +3975,27 @@ def test_a_log_without_lines_gets_no_new_ones(tmp_path, monkeypatch):
     log = bt.CappedLog(str(path))
     log.cap()
     note = b"[batch_tamarin left out 7000 bytes here] "
-    assert path.read_bytes() == head + note + b"x" * 1000
+    tail = b"x" * 1000
+    assert path.read_bytes() == head + note + tail
     with path.open("ab") as file:
         file.write(b"y" * 4000)
     log.cap()
     note = b"[batch_tamarin left out 11000 bytes here] "
-    assert path.read_bytes() == head + note + b"y" * 1000
+    tail = b"y" * 1000
+    assert path.read_bytes() == head + note + tail
 
 
 def test_a_log_that_somebody_removes_hides_no_other(bench, small_logs, hurry):
     async def flood(supervisor):
         (live,) = supervisor.live.values()
         os.remove(live.job.stdout)
-        with open(live.job.stderr, "ab") as file:
+        errors = Path(live.job.stderr)
+        with errors.open("ab") as file:
             file.truncate(bt.LOG_CAP + 1)
-        await until_async(lambda: os.path.getsize(live.job.stderr) < bt.LOG_CAP)
+        await until_async(lambda: errors.stat().st_size < bt.LOG_CAP)
         supervisor.interrupt("enough")
 
-    bench.run(bench.sh("exec SLEEP"), during=flood)
+    bench.run_sh("exec SLEEP", during=flood)
 
 
 # --- After a driver that was killed ---
@@ -3925,34 +4015,42 @@ class Driver:
         self.process = multiprocessing.get_context("fork").Process(target=self.drive)
         self.process.start()
         wait_for(lambda: len(self.read_told()) == len(scripts))
-        self.watchdog = self.read_told()[0][2]
         host, boot = bt.host_id()
-        self.starts = [
-            Started((), "j", 1, pid, started, host, boot) for pid, started, _ in self.read_told()
-        ]
+        self.starts = []
+        for pid, started, watchdog in self.read_told():
+            event = Started((), "j", 1, pid, started, host, boot)
+            self.starts.append(event)
+            self.watchdog = watchdog
 
     def drive(self):
         """What the process does."""
         os.setsid()
-        handle = os.open(self.lock, os.O_RDWR | os.O_CREAT)
+        flags = os.O_RDWR | os.O_CREAT
+        handle = os.open(self.lock, flags)
         fcntl.flock(handle, fcntl.LOCK_EX)
         with Supervisor(self.bench.batch_id, handle) as supervisor:
 
             def tell(pid, started):
+                watchdog = supervisor._watchdog.pid
                 with self.told.open("a") as file:
-                    file.write(f"{pid} {started} {supervisor._watchdog.pid}\n")
+                    file.write(f"{pid} {started} {watchdog}\n")
 
             asyncio.run(self.run_jobs(supervisor, tell))
 
     async def run_jobs(self, supervisor, tell):
-        await asyncio.gather(*[supervisor.run(job, tell) for job in self.jobs])
+        running = [supervisor.run(job, tell) for job in self.jobs]
+        await asyncio.gather(*running)
 
     def read_told(self):
         """(pid, its start, pid of the watchdog) of each job that was started so far."""
         if not self.told.exists():
             return []
-        lines = self.told.read_text().splitlines(keepends=True)
-        return [tuple(map(int, line.split())) for line in lines if line.endswith("\n")]
+        told = []
+        for line in self.told.read_text().splitlines(keepends=True):
+            if line.endswith("\n"):
+                numbers = map(int, line.split())
+                told.append(tuple(numbers))
+        return told
 
     def kill(self):
         """Kill it, with its process group."""
@@ -4049,7 +4147,8 @@ def test_a_later_run_ends_no_stranger_with_the_pid_of_a_prover(bench):
 @needs_linux
 def test_a_later_run_takes_neither_itself_nor_its_ancestors_for_survivors():
     """By a run inside a job of the batch, say."""
-    ourselves = {bt.ProcessId(pid, bt.process_start(pid)) for pid in (os.getpid(), os.getppid())}
+    pids = (os.getpid(), os.getppid())
+    ourselves = {bt.ProcessId(pid, bt.process_start(pid)) for pid in pids}
     assert not ourselves & bt._survivors("no-such-batch", ourselves)
 
 
