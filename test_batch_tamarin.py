@@ -60,7 +60,7 @@ import typing
 import warnings
 import weakref
 import zipfile
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import redirect_stderr, redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
@@ -818,6 +818,11 @@ def plans_of(lab, **options):
     return [task.plan for task in batch.tasks.values()]
 
 
+def planned_ids(lab):
+    """The ids of the plans of the lab's recipe, in their order."""
+    return [plan.id for plan in plans_of(lab)]
+
+
 def test_a_plan_in_memory_is_the_plan_on_disk(lab):
     lab.prover(VERIFY)
     lab.recipe(expect="verified", tamarin_options=["--bound=5"], preprocess_flags=["X"])
@@ -1291,8 +1296,8 @@ def test_the_tally_does_not_count_anew_for_answers_of_other_stages(monkeypatch):
     for event in (first.at_stage(1), begins("i")):
         batch.apply(event)
         tally.note(event)
-    seconds, _ = tally.forecast({}, 2)
-    assert seconds == 60 + (60 + 7) / 2
+    of_both_stages = (60 + 7) / 2
+    assert tally.forecast({}, 2) == (60 + of_both_stages, True)
     # As the cache answers: both have happened when they are told.
     events = [other.at_stage(1), ends("j", "verified")]
     for event in events:
@@ -4264,8 +4269,10 @@ OUTPUTS = bt.result_files("/results", "i")
 def test_traces_are_asked_for_from_version_1_10_on(version, writes):
     """Older ones refuse the options; who did not tell its version is taken for a new one."""
     command = bt.prover_command(a_prover(version), a_plan(), OUTPUTS)
-    assert (f"--output-json={OUTPUTS.trace_json}" in command) == writes
-    assert (f"--output-dot={OUTPUTS.trace_dot}" in command) == writes
+    writes_json = f"--output-json={OUTPUTS.trace_json}" in command
+    writes_dot = f"--output-dot={OUTPUTS.trace_dot}" in command
+    assert writes_json == writes
+    assert writes_dot == writes
 
 
 def test_options_of_the_task_come_behind_those_of_the_prover():
@@ -4303,9 +4310,11 @@ def test_a_prover_that_does_not_come_to_its_version_stops_all_before_it_begins(
 
 def test_a_command_is_looked_for_where_the_prover_will_look(lab):
     lab.prover(VERIFY, alias="elsewhere/my-tamarin")
-    path = f"{lab.path}/elsewhere:{os.environ['PATH']}"
-    os.rename(lab.path / "elsewhere/my-tamarin.sh", lab.path / "elsewhere/my-tamarin")
-    lab.provers = {"p": {"path": "my-tamarin", "env": {"PATH": path}}}
+    folder = lab.path / "elsewhere"
+    path = f"{folder}:{os.environ['PATH']}"
+    os.rename(folder / "my-tamarin.sh", folder / "my-tamarin")
+    prover = {"path": "my-tamarin", "env": {"PATH": path}}
+    lab.provers = {"p": prover}
     lab.recipe()
     lab.run("run recipe.json", code=0)
 
@@ -4394,21 +4403,21 @@ END
 
 def test_traces_of_other_lemmas_are_taken_out(lab):
     lab.write("own.dot", DOT_ONE + DOT_ONE_MORE)
-    lab.write("own.json", json.dumps({"graphs": [JSON_ONE, JSON_TWO]}))
+    graphs = {"graphs": [JSON_ONE, JSON_TWO]}
+    lab.write("own.json", json.dumps(graphs))
     lab.prover(ATTACK)
     lab.recipe(lemmas="one")
     lab.run("run recipe.json", code=0)
-    traces = lab.path / "results" / "traces"
-    assert (traces / "t--one--fake.dot").read_text() == DOT_ONE
-    graphs = json.loads((traces / "t--one--fake.json").read_text())
-    assert graphs == {"graphs": [JSON_ONE]}
+    assert lab.read("results/traces/t--one--fake.dot") == DOT_ONE
+    own = lab.read_json("results/traces/t--one--fake.json")
+    assert own == {"graphs": [JSON_ONE]}
 
 
 def test_no_trace_files_without_an_attack(lab):
     lab.prover(': > "$DOT"; echo \'{"graphs": []}\' > "$JSON"; ' + VERIFY)
     lab.recipe(lemmas="one")
     lab.run("run recipe.json", code=0)
-    assert list((lab.path / "results" / "traces").iterdir()) == []
+    assert names_in(lab.results / "traces") == []
 
 
 NO_TRACES = [
@@ -4435,9 +4444,11 @@ def test_json_that_holds_no_graphs_is_left_as_it_is(lab, text):
 @parametrize("indent", [None, 1])
 def test_a_graph_is_found_whatever_stands_in_it(indent):
     label = {"jgLabel": 'o"n\\e'}
-    odd = {"x": '"]}{[', "deeper": {"jgLabel": "two", "graphs": [[{}]]}, **label, "y": [{"z": []}]}
+    deeper = {"jgLabel": "two", "graphs": [[{}]]}
+    odd = {"x": '"]}{[', "deeper": deeper, **label, "y": [{"z": []}]}
     more = {"graphs": [{"jgLabel": "no"}]}
-    traces = {"before": more, "graphs": [odd, {"jgLabel": "two"}], "behind": more}
+    graphs = [odd, {"jgLabel": "two"}]
+    traces = {"before": more, "graphs": graphs, "behind": more}
     text = json.dumps(traces, indent=indent)
     first, second = bt.json_graphs(text.encode())
     of_first = text[first.start : first.end]
@@ -4448,13 +4459,17 @@ def test_a_graph_is_found_whatever_stands_in_it(indent):
 
 def test_own_graphs_are_left_as_the_prover_wrote_them():
     numbered = {**JSON_ONE, "n": 1}
-    traces = {"v": 1, "graphs": [JSON_TWO, numbered, JSON_TWO, JSON_ONE], "w": [2]}
+    all_graphs = [JSON_TWO, numbered, JSON_TWO, JSON_ONE]
+    traces = {"v": 1, "graphs": all_graphs, "w": [2]}
     data = json.dumps(traces, indent=4).encode()
     graphs = bt.json_graphs(data)
     own = bt.own_graphs(graphs, "one", ["two"])
     text = "".join(bt._only_graphs(data, graphs, own, ",\n"))
-    assert json.loads(text) == {**traces, "graphs": [numbered, JSON_ONE]}
-    assert text.startswith(data[: graphs[0].start].decode())
+    traces["graphs"] = [numbered, JSON_ONE]
+    assert json.loads(text) == traces
+    first = graphs[0]
+    before = data[: first.start]
+    assert text.startswith(before.decode())
 
 
 # --- What a prover must have printed ---
@@ -4524,7 +4539,7 @@ def test_never_a_verdict_that_was_not_printed(lab, name):
     file = lab.results / "failed" / "t--one--fake.json"
     failed = json.loads(file.read_text())
     assert failed["error_description"] == event["reason"]
-    assert not (lab.path / "results" / "proofs" / "t--one--fake.spthy").exists()
+    assert names_in(lab.results / "proofs") == []
 
 
 RULE = "=" * 78
@@ -4532,14 +4547,16 @@ RULE = "=" * 78
 
 def summary_of(*lines):
     """What tamarin-prover prints at the end of its stdout, with these lines about lemmas."""
-    rows = [RULE, "summary of summaries:", "", "analyzed: t", "", *lines, "", RULE, ""]
+    heading = [RULE, "summary of summaries:", "", "analyzed: t", ""]
+    rows = [*heading, *lines, "", RULE, ""]
     return "\n".join(rows)
 
 
 def read_summary(folder, *lines):
     """What is read of an output that ends with a summary of these lines."""
-    (folder / "out").write_text("junk\n" + summary_of(*lines))
-    return bt.read_output(str(folder / "out"), str(folder / "none"))
+    stdout = folder / "out"
+    stdout.write_text("junk\n" + summary_of(*lines))
+    return bt.read_output(str(stdout), str(folder / "none"))
 
 
 EXIT_0 = Outcome(Status.COMPLETED, exit=ExitStatus(0))
@@ -4575,7 +4592,8 @@ def test_a_line_of_the_summary_is_read(tmp_path, row):
 
 @parametrize("verdict, steps", [("falsified - found trace", 4), ("verified", 383)])
 def test_the_line_of_an_equivalence_is_read(tmp_path, verdict, steps):
-    output = read_summary(tmp_path, f"  DiffLemma:  one : {verdict} ({steps} steps)")
+    line = f"  DiffLemma:  one : {verdict} ({steps} steps)"
+    output = read_summary(tmp_path, line)
     result = bt.judge(a_plan(trait="diff"), EXIT_0, output, "")
     assert result.verdict == verdict.split()[0]
     assert result.steps == steps
@@ -4590,7 +4608,8 @@ LEFT_FALSIFIED = "  LHS :  one (all-traces): falsified - found trace (5 steps)"
 
 @parametrize("left, verdict", [(LEFT_VERIFIED, "verified"), (LEFT_FALSIFIED, "falsified")])
 def test_of_two_sides_the_worse_decides(tmp_path, left, verdict):
-    result = bt.judge(BOTH_SIDES, EXIT_0, read_summary(tmp_path, RIGHT_VERIFIED, left), "")
+    output = read_summary(tmp_path, RIGHT_VERIFIED, left)
+    result = bt.judge(BOTH_SIDES, EXIT_0, output, "")
     assert result.verdict == verdict
     assert result.steps == 9
     assert len(result.lemmas) == 2
@@ -4608,7 +4627,8 @@ def test_one_side_alone_is_no_verdict(tmp_path):
 
 def test_no_verdict_for_a_prover_of_which_nobody_knows_how_it_ended(tmp_path):
     output = read_summary(tmp_path, "  one (all-traces): verified (7 steps)")
-    result = bt.judge(a_plan(), Outcome(Status.COMPLETED), output, "")
+    outcome = Outcome(Status.COMPLETED)
+    result = bt.judge(a_plan(), outcome, output, "")
     assert result.status == "failed"
     assert result.verdict is None
     assert result.reason == "its exit status is not known"
@@ -4618,8 +4638,9 @@ def test_only_the_last_summary_counts(tmp_path):
     """Version 1.4 prints it twice; what a theory's own text prints before can't forge one."""
     first = summary_of("  one (all-traces): verified (7 steps)")
     last = summary_of("  one (all-traces): falsified - found trace (2 steps)")
-    (tmp_path / "out").write_text(first + last)
-    (line,) = bt.read_output(str(tmp_path / "out"), "").lines
+    stdout = tmp_path / "out"
+    stdout.write_text(first + last)
+    (line,) = bt.read_output(str(stdout), "").lines
     assert line.verdict == "falsified"
 
 
@@ -4658,12 +4679,15 @@ Derivation Checks
 
 def warnings_of(output, proof, plan=None):
     """What a run is warned of by what its prover said, and the report in its proof file."""
-    return list(bt.prover_warnings(plan or a_plan(), output, str(proof)))
+    warnings = bt.prover_warnings(plan or a_plan(), output, str(proof))
+    return list(warnings)
 
 
 def test_checks_that_failed_are_named_and_those_that_only_took_long_told_apart(tmp_path):
-    (tmp_path / "proof").write_text(REPORT)
-    timed_out, failed = warnings_of(bt.ProverOutput(failed_checks=2), tmp_path / "proof")
+    proof = tmp_path / "proof"
+    proof.write_text(REPORT)
+    output = bt.ProverOutput(failed_checks=2)
+    timed_out, failed = warnings_of(output, proof)
     assert timed_out == "derivation checks timed out (raise --derivcheck-timeout)"
     assert failed == "1 wellformedness check failed: Unbound variables"
 
@@ -4726,19 +4750,20 @@ WARNED = ("accountability", "accountability-parent-name", "no-such-lemma")
 def judge_real_run(name, lemma):
     """The result of a run in ../shared/transcripts, as one of that lemma."""
     folder = TRANSCRIPTS / name
-    code = json.loads((folder / "run.json").read_text())["exit_code"]
+    run = json.loads((folder / "run.json").read_text())
+    code = run["exit_code"]
     ended = ExitStatus(code=code)
     if code < 0:
-        ended = ExitStatus(signal=signal.Signals(-code).name)
-    stdout, stderr = str(folder / "stdout"), str(folder / "stderr")
-    output = bt.read_output(stdout, stderr)
+        name_of_signal = signal.Signals(-code).name
+        ended = ExitStatus(signal=name_of_signal)
+    output = bt.read_output(f"{folder}/stdout", f"{folder}/stderr")
     lines = [line for line in output.lines if line.name == lemma]
     sides = tuple(line.side for line in lines if line.side)
     plan = a_plan(lemma=lemma, sides=sides)
     if lemma == "Observational_equivalence":
         plan = bt.replace(plan, trait="diff")
     outcome = Outcome(Status.COMPLETED, exit=ended)
-    return bt.judge(plan, outcome, output, str(folder / "out.spthy"))
+    return bt.judge(plan, outcome, output, f"{folder}/out.spthy")
 
 
 @needs_transcripts
@@ -4749,8 +4774,10 @@ def test_real_runs_are_read_right(row):
     assert result.status == status
     assert (result.verdict or "-") == verdict
     assert str(result.steps or "-") == steps
-    assert bool(result.reason) == (verdict not in ("verified", "falsified")), result
-    assert bool(result.warnings) == (name in WARNED), result
+    is_answered = verdict in ("verified", "falsified")
+    assert bool(result.reason) != is_answered, result
+    is_warned = name in WARNED
+    assert bool(result.warnings) == is_warned, result
 
 
 # --- Phases ---
@@ -4772,8 +4799,10 @@ def test_real_runs_are_read_right(row):
     ids=["none", "loaded", "checks", "sources", "proving", "control characters"],
 )
 def test_the_phase_is_what_a_prover_said_last(tmp_path, log, phase):
-    (tmp_path / "log").write_text("x" * 5000 + "\n" + log)
-    assert bt.phase(str(tmp_path / "log")) == phase
+    path = tmp_path / "log"
+    earlier = "x" * 5000
+    path.write_text(f"{earlier}\n{log}")
+    assert bt.phase(str(path)) == phase
 
 
 def test_a_prover_without_a_log_is_in_no_phase(tmp_path):
@@ -4824,20 +4853,24 @@ a|=|1|"|/*|'|{|(|# |1.|_SL1-AS0|lemma |expected |WARNING: |Generated from: |" (l
 def read_as_prover_output(folder, text):
     """Let everything that reads what provers write read this text."""
     log = folder / "log"
-    heading = "=\nsummary of summaries:\n\nanalyzed: "
-    log.write_text(f"[Theory T] {text}\n{heading}{text}\n\n  {text}\n{text}\n=====\n")
+    summary = f"=\nsummary of summaries:\n\nanalyzed: {text}\n\n  {text}\n{text}\n=====\n"
+    log.write_text(f"[Theory T] {text}\n{summary}")
     errors = folder / "errors"
     errors.write_text(text)
     report = folder / "report"
-    report.write_text(f"theory T begin end\n{bt.REPORT_HEADING}\n{text}\n==========\n")
+    checks = f"{bt.REPORT_HEADING}\n{text}\n==========\n"
+    report.write_text(f"theory T begin end\n{checks}")
     bt.read_output(str(log), str(errors), "one")
     bt.wellformedness_titles(str(report))
     bt.has_loaded(str(errors))
     bt.phase(str(errors))
-    bt.dot_graphs(f'digraph {text}\ndigraph "{text}" {{}}'.encode())
-    bt.json_graphs(f'{{"graphs": [{{"jgLabel": {json.dumps(text)}}}]}}'.encode())
+    dot = f'digraph {text}\ndigraph "{text}" {{}}'
+    bt.dot_graphs(dot.encode())
+    traces = json.dumps({"graphs": [{"jgLabel": text}]})
+    bt.json_graphs(traces.encode())
     bt.printable(text)
-    bt.coloured(text, type("Tty", (), {"isatty": lambda self: True})())
+    terminal = argparse.Namespace(isatty=lambda: True)
+    bt.coloured(text, terminal)
     bt.read_evidence([str(log)], lambda message: None)
 
 
@@ -4889,7 +4922,7 @@ def test_reading_takes_time_in_proportion(tmp_path, read, piece):
         long_s = reading_s(tmp_path, read, piece, 1 << 16)
         if long_s < 24 * short_s:
             return
-    pytest.fail(f"{short_s:.4f} s and {long_s:.4f} s")
+    pytest.fail(f"{short_s} s and {long_s} s")
 
 
 # --- Known problems of provers --------------------------------------------------------------------
@@ -5192,10 +5225,13 @@ def conditions_of(theory, options=(), **known):
     run = bt.Circumstances(theory, options, **known)
     told = set()
     for advisory, met in bt.conditions_met(run):
-        mark = "!" if met.weight is bt.Weight.NOTE else ""
-        lemma = f"@{met.lemma}" if met.lemma else ""
+        words = advisory.id
+        if met.weight is bt.Weight.NOTE:
+            words += "!"
+        if met.lemma:
+            words += f"@{met.lemma}"
         if advisory.id not in OF_ANY_THEORY:
-            told.add(f"{advisory.id}{mark}{lemma}")
+            told.add(words)
     return told
 
 
@@ -5210,7 +5246,8 @@ def test_a_known_problem_touches_what_meets_its_condition_and_nothing_near(load,
 
 @parametrize("text, wanted", cases(TOUCHED_DIFF_THEORIES))
 def test_a_known_problem_of_diff_mode_touches_what_meets_its_condition(load, text, wanted):
-    assert conditions_of(load(text, diff=True)) == set(wanted.split())
+    told = conditions_of(load(text, diff=True))
+    assert told == set(wanted.split())
 
 
 def touched_theories():
@@ -5224,15 +5261,19 @@ def touched_theories():
 
 @parametrize("text, diff", list(touched_theories()))
 def test_what_does_not_count_meets_no_condition(load, text, diff):
-    for begin, end in (("/*", "*/"), ("#ifdef NEVER", "#endif"), ("end", "")):
-        assert conditions_of(load(f"{begin}\n{text}\n{end}", diff=diff)) == set()
+    for around in ("/*\n{}\n*/", "#ifdef NEVER\n{}\n#endif", "end\n{}\n"):
+        theory = load(around.format(text), diff=diff)
+        assert conditions_of(theory) == set()
 
 
 def test_every_known_problem_has_a_theory_that_meets_it():
     told = f"{TOUCHED_THEORIES}{TOUCHED_DIFF_THEORIES}"
-    headings = " ".join(re.findall(r"^--- [^:]*: (.*)$", told, re.MULTILINE))
-    ids = {re.split("[!@]", word)[0] for word in headings.split()}
-    assert ids | {*OF_ANY_THEORY, "partial-evaluation"} == set(bt.ADVISORIES)
+    ids = {*OF_ANY_THEORY, "partial-evaluation"}
+    for heading in re.findall(r"^--- [^:]*: (.*)$", told, re.MULTILINE):
+        for word in heading.split():
+            advisory, *_ = re.split("[!@]", word)
+            ids.add(advisory)
+    assert ids == set(bt.ADVISORIES)
 
 
 WITH_EQUATIONS = "builtins: signing"
@@ -5311,7 +5352,8 @@ def test_who_has_a_known_problem(line):
     flavour, version, *wanted = line.split()
     told = []
     for name in ("xor", "subterm-order", "injective-tuple"):
-        told.append(bt.affected(bt.ADVISORIES[name], flavour, version))
+        advisory = bt.ADVISORIES[name]
+        told.append(bt.affected(advisory, flavour, version))
     assert told == [EXPOSURES[word] for word in wanted]
 
 
@@ -5326,12 +5368,15 @@ def test_tamarin_rs_has_no_diff_mode_and_a_problem_of_its_own():
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
 def test_the_table_says_what_was_read_of_the_problems():
     """Ids, references and versions, by the list that the table was made from."""
-    listed = json.loads((SHARED / "advisories.json").read_text())["advisories"]
-    told = {each["id"]: (each["refs"], each["since"], each["fixed_in"] or "") for each in listed}
-    table = {}
-    for name, advisory in bt.ADVISORIES.items():
-        table[name] = (list(advisory.references), advisory.since, advisory.fixed_in)
-    assert table == told
+    text = (SHARED / "advisories.json").read_text()
+    listed = json.loads(text)["advisories"]
+    assert {each["id"] for each in listed} == set(bt.ADVISORIES)
+    assert len(listed) == len(bt.ADVISORIES)
+    for each in listed:
+        advisory = bt.ADVISORIES[each["id"]]
+        assert list(advisory.references) == each["refs"]
+        assert advisory.since == each["since"]
+        assert advisory.fixed_in == (each["fixed_in"] or "")
 
 
 # === Recipe =======================================================================================
@@ -5353,7 +5398,9 @@ def change_recipe(lab, changes):
         *outer, last = place.split(".")
         part = recipe
         for key in outer:
-            part = part[int(key) if isinstance(part, list) else key]
+            if isinstance(part, list):
+                key = int(key)
+            part = part[key]
         part[last] = json.loads(value)
     path.write_text(json.dumps(recipe, indent=2))
 
@@ -5450,7 +5497,8 @@ def lemmas_with_options(lab, warn=pytest.fail):
 def test_an_exact_name_beats_a_pattern_before_it(lab):
     lab.prover(VERIFY)
     pattern = {"name": "t*", "tamarin_options": ["--bound=5"]}
-    lab.recipe(lemmas=[pattern, {"name": "three", "tamarin_options": ["--bound=7"]}])
+    three = {"name": "three", "tamarin_options": ["--bound=7"]}
+    lab.recipe(lemmas=[pattern, three])
     assert lemmas_with_options(lab) == ["two --bound=5", "three --bound=7"]
 
 
@@ -5506,7 +5554,8 @@ def test_nothing_is_said_of_settings_that_nobody_misses(lab, text, _):
 def recipe_of_prefixes(lab):
     """A recipe whose lemmas are named as batch-tamarin takes them, in a layout of its own."""
     lab.prover(CHECKED)
-    lab.recipe(lemmas=[{"name": "t"}, {"name": "on", "expect": "verified"}])
+    expected = {"name": "on", "expect": "verified"}
+    lab.recipe(lemmas=[{"name": "t"}, expected])
     text = lab.read("recipe.json").replace('"name": "t"', '"name" : "t" ')
     lab.write("recipe.json", text)
     return text
@@ -5612,7 +5661,7 @@ def test_a_pattern_means_all_theories_that_match_in_the_order_of_their_paths(lab
     lab.write("many/a.spthy", THEORY)
     lab.recipe(theory_file="many/*.spthy", output_file_prefix="g-{theory}")
     change_recipe(lab, 'tasks.task.lemmas = [{"name": "one"}]')
-    assert [plan.id for plan in plans_of(lab)] == ["g-a--one--fake", "g-b--one--fake"]
+    assert planned_ids(lab) == ["g-a--one--fake", "g-b--one--fake"]
 
 
 @parametrize(
@@ -5628,7 +5677,7 @@ def test_a_list_of_theories_can_take_some_away(lab, theory_file, wanted):
     for name in ("b", "a", "a_results", "deep/c"):
         lab.write(f"many/{name}.spthy", THEORY)
     lab.recipe(theory_file=theory_file, output_file_prefix="{theory}", lemmas="one")
-    assert [plan.id for plan in plans_of(lab)] == [f"{name}--one--fake" for name in wanted.split()]
+    assert planned_ids(lab) == [f"{name}--one--fake" for name in wanted.split()]
 
 
 def test_a_pattern_is_looked_for_beside_the_recipe_where_nothing_matches_here(lab):
@@ -5644,7 +5693,8 @@ def with_accountability(lab):
     """A lab whose theory has an accountability lemma, `acc`, of six parts, and another lemma."""
     test = 'test t: "Ex k #i. A(k) @ i"\n'
     acc = 'lemma acc: t accounts for "All k #i. A(k) @ i ==> F"\n'
-    lab.write("t.spthy", f'theory T begin\n{RULE_A}{test}{acc}lemma other: "T"\nend\n')
+    items = f'{RULE_A}{test}{acc}lemma other: "T"'
+    lab.write("t.spthy", f"theory T begin\n{items}\nend\n")
     lab.prover(VERIFY)
     return lab
 
@@ -5953,8 +6003,9 @@ def test_schema_and_checks_name_the_same_keys():
     assert schema_keys("$defs", "resources") == set(bt.RESOURCE_KINDS)
     assert schema_keys("$defs", "variant") == set(bt._VARIANT)
     assert schema_keys("$defs", "rule") == set(bt._EXPECT_RULE)
-    assert schema_keys("$defs", "task", "properties", "prepare") == set(bt._PREPARE)
-    assert schema_keys("$defs", "task", "properties", "implies") == set(bt._IMPLIES)
+    of_task = ("$defs", "task", "properties")
+    assert schema_keys(*of_task, "prepare") == set(bt._PREPARE)
+    assert schema_keys(*of_task, "implies") == set(bt._IMPLIES)
 
 
 # Each member and each element, and the text that begins there.
@@ -5972,7 +6023,8 @@ def test_json_positions():
     lines = []
     for path, offset in bt.json_positions(text):
         place = ".".join(map(str, path))
-        lines.append(f"{place}: {text[offset:]}")
+        rest = text[offset:]
+        lines.append(f"{place}: {rest}")
     assert "\n".join(lines) == POSITIONS.strip()
 
 
@@ -6153,7 +6205,8 @@ def test_of_a_limit_that_many_lemmas_inherit_is_warned_once(capped):
 
 def test_a_lemma_has_the_priority_of_its_entry_or_its_own(lab):
     lab.prover(VERIFY)
-    lab.recipe(priority=3, lemmas=[{"name": "*"}, {"name": "two", "priority": -1}])
+    low = {"name": "two", "priority": -1}
+    lab.recipe(priority=3, lemmas=[{"name": "*"}, low])
     priorities = {plan.lemma: plan.priority for plan in plans_of(lab)}
     assert priorities == {"one": 3, "two": -1, "three": 3}
 
@@ -6171,7 +6224,8 @@ def test_what_has_the_highest_priority_starts_first_and_proves_nothing_again(lab
     lab.recipe(config={"global_max_cores": 1}, lemmas="*")
     change_recipe(lab, 'tasks.task.lemmas = [{"name": "*"}, {"name": "three", "priority": 1}]')
     lab.run("run recipe.json", code=0)
-    assert lab.events("start")[0]["ids"] == ["t--three--fake"]
+    first = lab.events("start")[0]
+    assert first["ids"] == ["t--three--fake"]
     lab.recipe()
     lab.run("run recipe.json", code=0)
     assert len(lab.events("start")) == 3
@@ -6196,7 +6250,8 @@ def silent(lab):
 
 
 def test_what_a_recipe_does_not_say_has_defaults(silent):
-    (plan,) = plans_of(silent, room=Limits(64, 1 << 20, 0))
+    large = Limits(64, 1 << 20, 0)
+    (plan,) = plans_of(silent, room=large)
     assert plan.limits == Limits(4, 16 << 10, 3600)
 
 
@@ -6264,7 +6319,8 @@ def test_ids_are_safe_file_names(text, wanted):
 
 def test_long_ids_are_cut_and_differ_by_a_digest():
     long = "\N{LATIN SMALL LETTER E WITH ACUTE}" * 150
-    first, second = ids_of(long + "1", long + "2").split()
+    ids = ids_of(long + "1", long + "2")
+    first, second = ids.split()
     assert first != second
     assert not second.endswith("_2")
     assert len(first.encode()) <= 200
@@ -6391,14 +6447,27 @@ def planned(lab, **entry):
     return {plan.id: plan for plan in plans_of(lab)}
 
 
+RUNS_ALONE = [{"name": "runs"}]
+
+
+def variants_of_runs(lab, **entry):
+    """The variants of an entry in which lemma `runs` is planned alone."""
+    plans = planned(lab, lemmas=RUNS_ALONE, **entry)
+    return [plan.variant for plan in plans.values()]
+
+
 def test_every_lemma_is_planned_once_for_each_variant(swept):
-    plans = planned(swept, variants={"plain": {}, "strong": {"preprocess_flags": ["REVEAL"]}})
-    assert [(plan.id, plan.variant, plan.flags) for plan in plans.values()] == [
-        ("t--runs--fake--plain", "plain", ()),
-        ("t--secret--fake--plain", "plain", ()),
-        ("t--runs--fake--strong", "strong", ("REVEAL",)),
-        ("t--secret--fake--strong", "strong", ("REVEAL",)),
-    ]
+    strong = {"preprocess_flags": ["REVEAL"]}
+    plans = planned(swept, variants={"plain": {}, "strong": strong})
+    of_plain = ["t--runs--fake--plain", "t--secret--fake--plain"]
+    of_strong = ["t--runs--fake--strong", "t--secret--fake--strong"]
+    assert list(plans) == of_plain + of_strong
+    for task_id in of_plain:
+        assert plans[task_id].variant == "plain"
+        assert plans[task_id].flags == ()
+    for task_id in of_strong:
+        assert plans[task_id].variant == "strong"
+        assert plans[task_id].flags == ("REVEAL",)
 
 
 OVERRIDDEN = """
@@ -6440,13 +6509,14 @@ def test_a_lemma_that_only_some_variants_have_is_planned_there(swept):
 
 def test_a_matrix_is_the_product_of_its_dimensions(swept):
     heuristics = {"smart": {}, "consecutive": {"tamarin_options": ["--heuristic=C"]}}
-    matrix = {"heuristic": heuristics, "attacker": {"subsets": ["REVEAL", "EXTRA"]}}
-    plans = planned(swept, matrix=matrix, lemmas=[{"name": "runs"}])
-    assert [plan.variant for plan in plans.values()] == [
-        *("smart-none", "smart-REVEAL", "smart-EXTRA", "smart-REVEAL+EXTRA"),
-        *("consecutive-none", "consecutive-REVEAL", "consecutive-EXTRA"),
-        "consecutive-REVEAL+EXTRA",
-    ]
+    attackers = {"subsets": ["REVEAL", "EXTRA"]}
+    matrix = {"heuristic": heuristics, "attacker": attackers}
+    plans = planned(swept, matrix=matrix, lemmas=RUNS_ALONE)
+    wanted = []
+    for heuristic in ("smart", "consecutive"):
+        for flags in ("none", "REVEAL", "EXTRA", "REVEAL+EXTRA"):
+            wanted.append(f"t--runs--fake--{heuristic}-{flags}")
+    assert list(plans) == wanted
     last = plans["t--runs--fake--consecutive-REVEAL+EXTRA"]
     assert last.dimensions == ("heuristic=consecutive", "attacker=REVEAL+EXTRA")
     assert last.flags == ("REVEAL", "EXTRA")
@@ -6454,15 +6524,11 @@ def test_a_matrix_is_the_product_of_its_dimensions(swept):
 
 
 def test_excluded_combinations_are_not_planned(swept):
-    matrix = {"a": {"1": {}, "2": {}}, "b": {"subsets": ["REVEAL", "EXTRA"]}}
-    exclude = [{"a": "1", "b": ["none", "*+*"]}, {"b": "EXTRA"}]
-    plans = planned(swept, matrix=matrix, exclude=exclude, lemmas=[{"name": "runs"}])
-    assert [plan.variant for plan in plans.values()] == [
-        "1-REVEAL",
-        "2-none",
-        "2-REVEAL",
-        "2-REVEAL+EXTRA",
-    ]
+    attackers = {"subsets": ["REVEAL", "EXTRA"]}
+    matrix = {"a": {"1": {}, "2": {}}, "b": attackers}
+    of_one = {"a": "1", "b": ["none", "*+*"]}
+    variants = variants_of_runs(swept, matrix=matrix, exclude=[of_one, {"b": "EXTRA"}])
+    assert variants == ["1-REVEAL", "2-none", "2-REVEAL", "2-REVEAL+EXTRA"]
 
 
 # What is excluded, and which of that an earlier one has left out.
@@ -6478,34 +6544,32 @@ EXCLUSIONS = [
 
 @parametrize("exclude, idle", EXCLUSIONS)
 def test_it_is_said_of_an_exclude_that_an_earlier_one_leaves_out_all_of_it(swept, exclude, idle):
-    matrix = {"a": {"1": {}, "2": {}, "3": {}}, "b": {"x": {}, "y": {}}}
+    first = dict.fromkeys("123", {})
+    matrix = {"a": first, "b": {"x": {}, "y": {}}}
     swept.recipe(matrix=matrix, exclude=exclude)
     said = []
     plan_recipe(swept, warn=said.append)
     end = "an earlier one leaves out all of that"
-    assert said == [f"tasks.task.exclude.{number}: {end}" for number in idle]
+    wanted = [f"tasks.task.exclude.{number}: {end}" for number in idle]
+    assert said == wanted
 
 
 def test_placeholders_stand_for_what_a_variant_has(swept):
     for name in ("x", "y"):
         swept.write(f"models/{name}.spthy", FLAGGED)
-    plans = planned(
-        swept,
-        matrix={"model": {"x": {}, "y": {}}, "run": {"1": {}}},
-        theory_file="models/{model}.spthy",
-        output_file_prefix="{theory}_{run}",
-        lemmas=[{"name": "runs"}],
-    )
-    told = [(plan.id, plan.theory) for plan in plans.values()]
-    assert told == [
-        ("x_1--runs--fake--x-1", "models/x.spthy"),
-        ("y_1--runs--fake--y-1", "models/y.spthy"),
-    ]
+    places = {"theory_file": "models/{model}.spthy", "output_file_prefix": "{theory}_{run}"}
+    matrix = {"model": {"x": {}, "y": {}}, "run": {"1": {}}}
+    plans = planned(swept, matrix=matrix, lemmas=RUNS_ALONE, **places)
+    theories = {task_id: plan.theory for task_id, plan in plans.items()}
+    assert theories == {
+        "x_1--runs--fake--x-1": "models/x.spthy",
+        "y_1--runs--fake--y-1": "models/y.spthy",
+    }
 
 
 def test_without_variants_braces_are_a_part_of_a_file_s_name(swept):
     swept.write("t{a}.spthy", FLAGGED)
-    plans = planned(swept, theory_file="t{a}.spthy", lemmas=[{"name": "runs"}])
+    plans = planned(swept, theory_file="t{a}.spthy", lemmas=RUNS_ALONE)
     assert list(plans) == ["t--runs--fake"]
 
 
@@ -6517,9 +6581,11 @@ def test_a_result_does_not_depend_on_the_name_of_its_variant(swept):
 
 def test_long_names_of_variants_make_ids_of_200_bytes_that_differ(swept):
     values = {100 * "ä" + end: {} for end in "xy"}
-    plans = planned(swept, matrix={"a": values, "b": values}, lemmas=[{"name": "runs"}])
+    matrix = {"a": values, "b": values}
+    plans = planned(swept, matrix=matrix, lemmas=RUNS_ALONE)
     assert len(plans) == 4
-    assert max(len(task_id.encode()) for task_id in plans) <= 200
+    for task_id in plans:
+        assert len(task_id.encode()) <= 200
 
 
 def test_each_text_that_variants_read_is_parsed_once(swept, monkeypatch):
@@ -6528,7 +6594,8 @@ def test_each_text_that_variants_read_is_parsed_once(swept, monkeypatch):
 
     def read_and_note(*args):
         reading = read(*args)
-        texts.append("".join(segment.text for segment in reading.tokens.segments))
+        segments = [segment.text for segment in reading.tokens.segments]
+        texts.append("".join(segments))
         return reading
 
     monkeypatch.setattr(bt, "read_theory", read_and_note)
@@ -6537,8 +6604,10 @@ def test_each_text_that_variants_read_is_parsed_once(swept, monkeypatch):
     options = {"1": {}, "2": {"tamarin_options": ["--heuristic=C"]}}
     matrix = {"option": options, "flags": {"subsets": subsets}}
     plans = planned(swept, matrix=matrix)
-    assert len(plans) == 2 * (64 * 2 + 32)
-    assert len(texts) == len(set(texts)) == 4
+    of_an_option = 64 * 2 + 32
+    assert len(plans) == 2 * of_an_option
+    assert len(texts) == 4
+    assert len(set(texts)) == 4
 
 
 BAD_VARIANTS = """
@@ -6638,7 +6707,8 @@ def test_of_several_theories_one_must_have_what_a_word_means(theory_list, change
     change_recipe(theory_list, changes.strip())
     planned = plan_recipe(theory_list, warn=lambda message: None)
     lemmas = [task.plan.lemma for task in planned.tasks.values()]
-    assert sorted(lemmas) == sorted(wanted.split(", "))
+    names = wanted.split(", ")
+    assert sorted(lemmas) == sorted(names)
 
 
 def test_what_is_expected_of_a_lemma_that_one_of_several_theories_has(theory_list):
@@ -6746,7 +6816,8 @@ RULES = """
 @fixture
 def three_variants(swept):
     matrix = {"d": {"x": {}, "y": {}}, "e": {"p": {}, "q": {}}}
-    swept.recipe(matrix=matrix, exclude=[{"d": "y", "e": "q"}])
+    last = {"d": "y", "e": "q"}
+    swept.recipe(matrix=matrix, exclude=[last])
     return swept
 
 
@@ -6759,10 +6830,10 @@ def expect_of_variants(lab, text):
 @parametrize("text, wanted", cases(RULES))
 def test_the_most_specific_expectation_counts(three_variants, text, wanted):
     expect_of_variants(three_variants, text)
-    verdicts = {}
+    verdicts = defaultdict(str)
     for plan in plans_of(three_variants):
         verdict = plan.expect or "-"
-        verdicts[plan.variant] = verdicts.get(plan.variant, "") + verdict[0]
+        verdicts[plan.variant] += verdict[0]
     assert " ".join(verdicts.values()) == wanted
 
 
@@ -6860,10 +6931,11 @@ def test_a_race_needs_variants(one_lemma):
 
 def races_of(lab):
     """By the variants, or for the same ones the provers, that compete: of which tasks."""
-    races = {}
+    races = defaultdict(list)
     for plan in plans_of(lab):
         if plan.race:
-            races.setdefault(plan.race, []).append(f"{plan.prover}-{plan.variant}")
+            name = f"{plan.prover}-{plan.variant}"
+            races[plan.race].append(name)
     return sorted(races.values())
 
 
@@ -6878,7 +6950,8 @@ def test_each_lemma_and_prover_has_a_race_of_its_own(racing):
 
 def test_provers_that_the_variants_choose_compete(racing):
     racing.prover(VERIFY, "other")
-    change_recipe(racing, f"tamarin_versions = {json.dumps(racing.provers)}")
+    both = json.dumps(racing.provers)
+    change_recipe(racing, f"tamarin_versions = {both}")
     change_recipe(racing, 'tasks.task.variants.b = {"tamarin_versions": ["other"]}')
     assert races_of(racing) == [["fake-a", "other-b"]]
 
@@ -6898,7 +6971,8 @@ TURNS = """
 @parametrize("cores, first, then", rows(TURNS))
 def test_variants_take_turns_where_there_is_no_room_for_all(racing, cores, first, then):
     change_recipe(racing, 'tasks.task.variants = {"a": {}, "b": {}, "c": {}}')
-    batch = plan_recipe(racing, room=Limits(int(cores), 8192, 0))
+    room = Limits(int(cores), 8192, 0)
+    batch = plan_recipe(racing, room=room)
     for task in batch.tasks.values():
         assert task.plan.limits.timeout_s == int(first)
         stages = task.plan.stages[1:]
@@ -6931,11 +7005,13 @@ def ordered(one_lemma):
     """A recipe in which lemma `one` is proven against six attackers in order."""
     for flag in ("", "weak", "strong"):
         one_lemma.write(f"{flag}.spthy", THEORY)
-    network = {"weak": {}, "mid": {}, "strong": {"preprocess_flags": ["S"]}}
-    matrix = {"network": network, "leaks": {"subsets": ["A"]}}
-    implies = {"order": {"network": ["weak", "mid", "strong"], "leaks": "subset"}}
-    change_recipe(one_lemma, f"tasks.task.matrix = {json.dumps(matrix)}")
-    change_recipe(one_lemma, f"tasks.task.implies = {json.dumps(implies)}")
+    strong = {"preprocess_flags": ["S"]}
+    network = {"weak": {}, "mid": {}, "strong": strong}
+    matrix = json.dumps({"network": network, "leaks": {"subsets": ["A"]}})
+    order = {"network": ["weak", "mid", "strong"], "leaks": "subset"}
+    implies = json.dumps({"order": order})
+    change_recipe(one_lemma, f"tasks.task.matrix = {matrix}")
+    change_recipe(one_lemma, f"tasks.task.implies = {implies}")
     return one_lemma
 
 
@@ -6998,68 +7074,85 @@ def test_an_order_needs_a_matrix(one_lemma, more):
 
 def orders_of(lab, **options):
     """By lattice the variants in it, each after all that are weaker: ids without what is common."""
-    lattices = {}
-    for plan in plans_of(lab, **options):
+    lattices = defaultdict(list)
+    for plan in sorted(plans_of(lab, **options), key=strength_and_name):
         if plan.attacker:
-            name = f"{plan.lemma} {plan.prover} {plan.variant}"
-            lattices.setdefault(bt.group_of(plan), []).append((plan.attacker.powers, name))
-    return sorted([name for _, name in sorted(names)] for names in lattices.values())
+            _, name = strength_and_name(plan)
+            lattices[bt.group_of(plan)].append(name)
+    return sorted(lattices.values())
+
+
+def strength_and_name(plan):
+    """What an attacker can do, and the lemma, prover and variant of a plan."""
+    name = f"{plan.lemma} {plan.prover} {plan.variant}"
+    powers = plan.attacker.powers if plan.attacker else 0
+    return powers, name
+
+
+def sizes_of_orders(lab):
+    """How many variants stand in each lattice."""
+    return [len(lattice) for lattice in orders_of(lab)]
 
 
 def weaker_than(lab, variant):
     """The variants that are no stronger than this one."""
-    attackers = {plan.variant: plan.attacker for plan in plans_of(lab)}
-    own = attackers[variant]
-    return [name for name, attacker in attackers.items() if attacker.is_within(own)]
+    plans = plans_of(lab)
+    (own,) = [plan.attacker for plan in plans if plan.variant == variant]
+    return [plan.variant for plan in plans if plan.attacker.is_within(own)]
 
 
 def test_the_order_is_the_product_of_the_orders_of_dimensions(ordered):
-    assert weaker_than(ordered, "mid-A") == ["weak-none", "weak-A", "mid-none", "mid-A"]
-    assert weaker_than(ordered, "strong-none") == ["weak-none", "mid-none", "strong-none"]
+    of_mid = weaker_than(ordered, "mid-A")
+    assert of_mid == ["weak-none", "weak-A", "mid-none", "mid-A"]
+    of_strong = weaker_than(ordered, "strong-none")
+    assert of_strong == ["weak-none", "mid-none", "strong-none"]
 
 
 def test_of_sets_of_flags_each_is_weaker_than_those_that_contain_it(ordered):
     change_recipe(ordered, 'tasks.task.matrix.leaks = {"subsets": ["A", "B", "C"]}')
-    assert weaker_than(ordered, "weak-A+C") == ["weak-none", "weak-A", "weak-C", "weak-A+C"]
+    weaker = weaker_than(ordered, "weak-A+C")
+    assert weaker == ["weak-none", "weak-A", "weak-C", "weak-A+C"]
 
 
 def test_what_is_not_named_in_the_order_must_be_equal(ordered):
     change_recipe(ordered, 'tasks.task.implies.order = {"leaks": "subset"}')
-    assert orders_of(ordered) == [
-        ["one fake mid-none", "one fake mid-A"],
-        ["one fake strong-none", "one fake strong-A"],
-        ["one fake weak-none", "one fake weak-A"],
-    ]
+    mid, strong, weak = orders_of(ordered)
+    assert mid == ["one fake mid-none", "one fake mid-A"]
+    assert strong == ["one fake strong-none", "one fake strong-A"]
+    assert weak == ["one fake weak-none", "one fake weak-A"]
 
 
 def test_each_lemma_and_prover_has_an_order_of_its_own(ordered):
     ordered.prover(VERIFY, "other")
-    change_recipe(ordered, f"tamarin_versions = {json.dumps(ordered.provers)}")
+    both = json.dumps(ordered.provers)
+    change_recipe(ordered, f"tamarin_versions = {both}")
     change_recipe(ordered, 'tasks.task.tamarin_versions = ["fake", "other"]')
     change_recipe(ordered, 'tasks.task.lemmas = [{"name": "*"}]')
     lattices = orders_of(ordered)
     # Lemma `two` is of a trace that exists: nothing follows.
-    names = [{name.rpartition(" ")[0] for name in lattice} for lattice in lattices]
-    assert names == [{"one fake"}, {"one other"}, {"three fake"}, {"three other"}]
-    assert [len(lattice) for lattice in lattices] == [6, 6, 6, 6]
+    wanted = ["one fake", "one other", "three fake", "three other"]
+    for lattice, lemma_and_prover in zip(lattices, wanted):
+        for name in lattice:
+            assert name.startswith(f"{lemma_and_prover} ")
+    assert sizes_of_orders(ordered) == [6, 6, 6, 6]
 
 
 def test_each_of_several_theories_has_an_order_of_its_own(ordered):
     change_recipe(ordered, 'tasks.task.theory_file = ["weak.spthy", "strong.spthy"]')
     change_recipe(ordered, 'tasks.task.output_file_prefix = "{theory}"')
-    assert [len(lattice) for lattice in orders_of(ordered)] == [6, 6]
+    assert sizes_of_orders(ordered) == [6, 6]
 
 
 def test_attackers_in_order_may_have_a_theory_each(ordered):
     ordered.write("mid.spthy", THEORY)
     change_recipe(ordered, 'tasks.task.theory_file = "{network}.spthy"')
-    assert [len(lattice) for lattice in orders_of(ordered)] == [6]
+    assert sizes_of_orders(ordered) == [6]
 
 
 def test_one_lemma_with_other_flags_of_its_own_is_another_one(ordered):
-    items = [{"name": "one"}, {"name": "one", "preprocess_flags": ["X"]}]
-    change_recipe(ordered, f"tasks.task.lemmas = {json.dumps(items)}")
-    assert [len(lattice) for lattice in orders_of(ordered)] == [6, 6]
+    with_flag = '{"name": "one", "preprocess_flags": ["X"]}'
+    change_recipe(ordered, f'tasks.task.lemmas = [{{"name": "one"}}, {with_flag}]')
+    assert sizes_of_orders(ordered) == [6, 6]
 
 
 LEMMA_ONE = 'lemma one: "All k #i. A(k) @ i ==> T"'
@@ -7088,8 +7181,9 @@ def test_nothing_follows_where_the_formula_is_another_one(ordered, what):
 
 
 def test_white_space_and_comments_make_no_other_formula(ordered):
-    ordered.write("t.spthy", by_flag(LEMMA_ONE, LEMMA_ONE.replace("==>", "/* so */\n  ==>")))
-    assert [len(lattice) for lattice in orders_of(ordered)] == [6]
+    dressed = LEMMA_ONE.replace("==>", "/* so */\n  ==>")
+    ordered.write("t.spthy", by_flag(LEMMA_ONE, dressed))
+    assert sizes_of_orders(ordered) == [6]
 
 
 @parametrize("what", ["diff", "accounts"])
@@ -7098,7 +7192,8 @@ def test_nothing_follows_for_lemmas_that_are_not_of_all_traces_of_one_system(ord
         change_recipe(ordered, 'tasks.task.tamarin_options = ["--diff"]')
     else:
         test = 'test t: "Ex k #i. A(k) @ i"\nlemma one: t accounts for "All k #i. A(k) @ i ==> F"'
-        ordered.write("t.spthy", f"theory T begin {RULE_A}\n{test}\nend")
+        text = f"theory T begin {RULE_A}\n{test}\nend"
+        ordered.write("t.spthy", text)
     assert orders_of(ordered) == []
 
 
@@ -7126,18 +7221,18 @@ def generated(lab):
     lab.write("make.sh", GENERATOR, 0o755)
     lab.write("template", "// 1")
     (lab.path / "t.spthy").unlink()
-    lab.recipe(
-        theory_file="made/{lemma_}.spthy",
-        matrix={"lemma_": {"a": {}, "b": {}}, "other": {"1": {}, "2": {}}},
-        prepare={"command": ["./make.sh", "{lemma_}", "{theory_file}"], "inputs": ["templ*"]},
-    )
+    matrix = {"lemma_": {"a": {}, "b": {}}, "other": {"1": {}, "2": {}}}
+    command = ["./make.sh", "{lemma_}", "{theory_file}"]
+    prepare = {"command": command, "inputs": ["templ*"]}
+    lab.recipe(theory_file="made/{lemma_}.spthy", matrix=matrix, prepare=prepare)
     return lab
 
 
 def makes(lab):
     """For which theories the generator was called, in any order."""
-    runs = lab.path / "runs"
-    return sorted(runs.read_text().split()) if runs.exists() else []
+    if not (lab.path / "runs").exists():
+        return []
+    return runs_of(lab)
 
 
 def test_theories_are_made_once_before_they_are_read_and_kept(generated):
@@ -7145,8 +7240,9 @@ def test_theories_are_made_once_before_they_are_read_and_kept(generated):
     assert makes(generated) == ["a", "b"]
     ids = ["t--a--fake--a-1", "t--a--fake--a-2", "t--b--fake--b-1", "t--b--fake--b-2"]
     assert sorted(generated.finishes()) == ids
-    assert sorted(os.listdir(generated.path / "made")) == ["a.spthy", "b.spthy"]
-    kept = [path.read_text() for path in (generated.results / "inputs").iterdir()]
+    assert names_in(generated.path / "made") == ["a.spthy", "b.spthy"]
+    inputs = generated.results / "inputs"
+    kept = [path.read_text() for path in inputs.iterdir()]
     assert any("lemma a" in text for text in kept)
 
 
@@ -7188,8 +7284,8 @@ def test_only_results_of_theories_that_would_be_made_anew_are_old(generated):
     change_recipe(generated, 'tasks.task.prepare.inputs = ["template", "only-{lemma_}"]')
     generated.run("run recipe.json", code=0)
     generated.write("only-a", "2")
-    report = json.loads(generated.run("report results -f json").stdout)
-    old = [task["id"] for task in report["tasks"] if task["on_older_text"]]
+    tasks = generated.reported_tasks()
+    old = [task["id"] for task in tasks if task["on_older_text"]]
     assert old == ["t--a--fake--a-1", "t--a--fake--a-2"]
 
 
@@ -7213,8 +7309,9 @@ def test_theories_are_made_again_when_what_makes_them_changes(generated, change,
     generated.run("run recipe.json", code=0)
     subprocess.run(["sh", "-c", change], cwd=generated.path, check=True)
     generated.run("run recipe.json", code=0)
+    made = len(makes(generated))
     started = len(generated.events("start"))
-    assert f"{len(makes(generated))} {started}" == wanted
+    assert f"{made} {started}" == wanted
 
 
 FAILURES = """
