@@ -7952,7 +7952,8 @@ def test_outputs_of_what_was_interrupted_are_kept(lab):
     interrupted_batch(lab, lemmas=4)
     interrupted = lab.events("finish")[-1]["id"]
     lab.run("run recipe.json", code=0)
-    assert f"{interrupted}~1.err" in names_in(lab.results / "earlier")
+    earlier = lab.results / "earlier" / f"{interrupted}~1.err"
+    assert earlier.is_file()
 
 
 def test_result_files_are_what_the_journal_says_after_going_on(lab):
@@ -10802,8 +10803,8 @@ class MadeUp(typing.NamedTuple):
     """A job that only takes room and time."""
 
     name: str
-    cores: int
-    seconds: float
+    cores: int = 1
+    seconds: float = 1
     memory_mb: int = 1
     timeout_s: float = 100
     priority: int = 0
@@ -10840,22 +10841,25 @@ class Simulation:
         """Run jobs to the end; (name, start) of each, in the order of the starts."""
         loop = asyncio.SelectorEventLoop(self.selector)
         loop.time = self.now
+        waiting = map(self.waiting, jobs)
         try:
-            loop.run_until_complete(self.scheduler.run(map(self.waiting, jobs)))
+            loop.run_until_complete(self.scheduler.run(waiting))
         finally:
             loop.close()
         return list(self.began.items())
 
     def waiting(self, job):
         limits = Limits(job.cores, job.memory_mb, job.timeout_s)
-        return bt.Waiting(limits, lambda: self.work(job), job.priority)
+        begin = functools.partial(self.work, job)
+        return bt.Waiting(limits, begin, job.priority)
 
     async def work(self, job):
         self.began[job.name] = self.now()
         await asyncio.sleep(job.seconds)
         if job.name in self.failing:
             raise OSError("disk full")
-        self.scheduler.add(map(self.waiting, self.added.get(job.name, ())))
+        added = self.added.get(job.name, ())
+        self.scheduler.add(map(self.waiting, added))
         return job.name not in self.stuck
 
 
@@ -10865,13 +10869,10 @@ def simulation(monkeypatch):
 
 
 def test_a_job_that_fits_overtakes_one_that_does_not(simulation):
-    order = simulation.run(
-        MadeUp("a", cores=3, seconds=10),
-        MadeUp("wide", cores=4, seconds=1),
-        MadeUp("b", cores=1, seconds=1),
-        MadeUp("c", cores=1, seconds=1),
-    )
-    assert order == [("a", 0), ("b", 0), ("c", 1), ("wide", 10)]
+    long = MadeUp("long", cores=3, seconds=10)
+    wide = MadeUp("wide", cores=4)
+    order = simulation.run(long, wide, MadeUp("a"), MadeUp("b"))
+    assert order == [("long", 0), ("a", 0), ("b", 1), ("wide", 10)]
 
 
 def test_nothing_waits_for_ever(simulation):
@@ -10879,36 +10880,36 @@ def test_nothing_waits_for_ever(simulation):
     small = []
     for number in range(100):
         seconds = 1 + number % 2
-        small.append(MadeUp(f"s{number}", cores=2, seconds=seconds, timeout_s=5))
-    wide = MadeUp("wide", cores=4, seconds=1, timeout_s=5)
-    simulation.run(*small[:2], wide, *small[2:])
+        job = MadeUp(f"s{number}", cores=2, seconds=seconds, timeout_s=5)
+        small.append(job)
+    wide = MadeUp("wide", cores=4, timeout_s=5)
+    first, second, *others = small
+    simulation.run(first, second, wide, *others)
     assert 5 <= simulation.began["wide"] <= 8
 
 
 def test_what_is_added_later_waits_behind_those_of_its_priority_only(simulation):
-    urgent = MadeUp("urgent", cores=4, seconds=1, priority=5)
-    other = MadeUp("other", cores=2, seconds=1)
+    urgent = MadeUp("urgent", cores=4, priority=5)
+    other = MadeUp("other", cores=2)
     simulation.added = {"a": [other, urgent]}
-    order = simulation.run(
-        MadeUp("a", cores=4, seconds=1, priority=9),
-        MadeUp("b", cores=4, seconds=1, priority=5),
-        MadeUp("c", cores=4, seconds=1),
-    )
-    assert [name for name, _ in order] == ["a", "b", "urgent", "c", "other"]
+    a = MadeUp("a", cores=4, priority=9)
+    b = MadeUp("b", cores=4, priority=5)
+    c = MadeUp("c", cores=4)
+    simulation.run(a, b, c)
+    assert list(simulation.began) == ["a", "b", "urgent", "c", "other"]
 
 
 def test_cores_and_memory_are_taken_together(monkeypatch):
     simulation = Simulation(monkeypatch, memory_mb=100)
-    order = simulation.run(
-        MadeUp("a", cores=1, memory_mb=60, seconds=5),
-        MadeUp("b", cores=1, memory_mb=60, seconds=5),
-        MadeUp("c", cores=1, memory_mb=40, seconds=5),
-    )
-    assert order == [("a", 0), ("c", 0), ("b", 5)]
+    a = MadeUp("a", memory_mb=60, seconds=5)
+    b = MadeUp("b", memory_mb=60, seconds=5)
+    c = MadeUp("c", memory_mb=40, seconds=5)
+    simulation.run(a, b, c)
+    assert simulation.began == {"a": 0, "c": 0, "b": 5}
 
 
 def test_in_the_end_all_of_the_room_is_free_again(simulation):
-    simulation.run(MadeUp("a", cores=1, seconds=1), MadeUp("b", cores=4, seconds=1))
+    simulation.run(MadeUp("a"), MadeUp("b", cores=4))
     assert simulation.room.cores == 4
     assert simulation.room.memory_mb == 4096
 
@@ -10916,25 +10917,22 @@ def test_in_the_end_all_of_the_room_is_free_again(simulation):
 def test_room_of_what_cannot_be_killed_is_not_given_away(monkeypatch):
     simulation = Simulation(monkeypatch, cores=1)
     simulation.stuck = {"a"}
-    order = simulation.run(MadeUp("a", cores=1, seconds=1), MadeUp("b", cores=1, seconds=1))
+    order = simulation.run(MadeUp("a"), MadeUp("b"))
     assert order == [("a", 0)]
 
 
 def test_when_a_job_raises_nothing_new_starts_and_run_raises_it_in_the_end(simulation):
     simulation.failing = {"bad"}
+    running = MadeUp("running", cores=3, seconds=10)
     with pytest.raises(OSError, match="disk full"):
-        simulation.run(
-            MadeUp("running", cores=3, seconds=10),
-            MadeUp("bad", cores=1, seconds=1),
-            MadeUp("late", cores=1, seconds=1),
-        )
+        simulation.run(running, MadeUp("bad"), MadeUp("late"))
     assert list(simulation.began) == ["running", "bad"]
     assert simulation.now() == 10
 
 
 def test_what_is_added_to_a_stopped_scheduler_does_not_start(simulation):
     simulation.scheduler.stop()
-    assert simulation.run(MadeUp("a", cores=1, seconds=1)) == []
+    assert simulation.run(MadeUp("a")) == []
 
 
 @parametrize(
@@ -10946,13 +10944,11 @@ def test_what_is_added_to_a_stopped_scheduler_does_not_start(simulation):
     ],
 )
 def test_tasks_are_ordered_by_the_cores_and_memory_they_ask_for(scheduler, wanted):
-    tasks = [
-        task_of_size("mid", cores=2, memory_gb=2),
-        task_of_size("big", cores=4, memory_gb=16),
-        task_of_size("small", cores=1, memory_gb=1),
-        task_of_size("mid2", cores=1, memory_gb=3),
-    ]
-    assert ids_in_order(tasks, scheduler) == wanted
+    mid = task_of_size("mid", cores=2, memory_gb=2)
+    big = task_of_size("big", cores=4, memory_gb=16)
+    small = task_of_size("small", cores=1, memory_gb=1)
+    mid2 = task_of_size("mid2", cores=1, memory_gb=3)
+    assert ids_in_order([mid, big, small, mid2], scheduler) == wanted
 
 
 def task_of_size(task_id, cores, memory_gb=1, **plan):
@@ -10970,7 +10966,8 @@ def ids_in_order(tasks, scheduler, past=()):
 def test_by_history_what_took_longest_comes_first_and_what_is_not_known_before_that():
     tasks = [a_task(id=name) for name in ("short", "new", "long", "new too")]
     past = {"short": Usage(1), "long": Usage(9)}
-    assert ids_in_order(tasks, "history", past) == ["new", "new too", "long", "short"]
+    ids = ids_in_order(tasks, "history", past)
+    assert ids == ["new", "new too", "long", "short"]
 
 
 def test_by_history_a_batch_takes_hardly_longer_than_it_must(monkeypatch):
@@ -10978,14 +10975,14 @@ def test_by_history_a_batch_takes_hardly_longer_than_it_must(monkeypatch):
     chance = random.Random(25)
     past = {}
     for number in range(40):
-        seconds = chance.lognormvariate(3, 1.2)
-        past[f"t{number}"] = Usage(round(seconds, 1))
+        seconds = round(chance.lognormvariate(3, 1.2), 1)
+        past[f"t{number}"] = Usage(seconds)
     tasks = [a_task(id=name) for name in past]
     seconds = [usage.wall_s for usage in past.values()]
     jobs = []
     for task in bt.in_order(tasks, "history", past):
         took_s = past[task.id].wall_s
-        jobs.append(MadeUp(task.id, cores=1, seconds=took_s, timeout_s=1e6))
+        jobs.append(MadeUp(task.id, seconds=took_s, timeout_s=1e6))
     simulation.run(*jobs)
     # No schedule can be shorter than this.
     least = max(sum(seconds) / 2, max(seconds))
@@ -10994,9 +10991,10 @@ def test_by_history_a_batch_takes_hardly_longer_than_it_must(monkeypatch):
 
 def journalled(*results):
     """A task that had these results, the last one of the plan that it has now."""
-    task = a_task(result=Result(**results[-1]))
-    earlier = [Record(Result(**result), a_plan(key="old")) for result in results[:-1]]
-    task.earlier = tuple(earlier)
+    *earlier, last = [Result(**result) for result in results]
+    task = a_task(result=last)
+    old = a_plan(key="old")
+    task.earlier = tuple(Record(result, old) for result in earlier)
     return task
 
 
@@ -11016,8 +11014,8 @@ PAST = {
 def test_past_times_are_of_what_was_measured_alone_to_its_end(results, seconds):
     task = journalled(*results)
     past = bt.past_usages([task], Batch(), None)
-    known = [usage.wall_s for usage in past.values()]
-    assert known == [seconds] * (seconds is not None)
+    known = past[task.id].wall_s if past else None
+    assert known == seconds
 
 
 def test_past_times_are_also_those_of_the_cache_of_an_older_text(model):
@@ -11041,7 +11039,8 @@ def test_a_run_by_history_starts_with_what_took_longest(lab):
     for number, line in enumerate(journal):
         event = json.loads(line)
         if event["event"] == "finish":
-            event["wall_s"] = times[event["id"].split("--")[1]]
+            _, lemma, _ = event["id"].split("--")
+            event["wall_s"] = times[lemma]
             journal[number] = json.dumps(event) + "\n"
     lab.journal.write_text("".join(journal))
     lab.write("runs", "")
@@ -11075,7 +11074,8 @@ def raised(status, words, recipes="1 1024 60", times=2, exit_status=None):
     if again is None:
         return ""
     assert again.raised_from == under_limits(a_plan(), recipes).limits
-    return f"{again.limits.cores} {again.limits.memory_mb} {again.limits.timeout_s:g}"
+    limits = again.limits
+    return f"{limits.cores} {limits.memory_mb} {limits.timeout_s:g}"
 
 
 @parametrize(
@@ -11119,6 +11119,11 @@ def limits_planned(lab, task_id="t--two--fake"):
     return planned
 
 
+def timeouts_planned(lab):
+    """The timeouts that the journal's plans of lemma two have had, in order."""
+    return [timeout_s for timeout_s, _ in limits_planned(lab)]
+
+
 def attempts_finished(lab):
     """The numbers of the attempts that have ended, in order."""
     return [event["attempt"] for event in lab.events("finish")]
@@ -11133,15 +11138,17 @@ def test_what_meets_its_limit_runs_again_with_that_limit_doubled(lab):
     lab.recipe(expect="verified", resources={"timeout": 0.5})
     # Twice would do; on a slow machine any attempt may be late.
     done = lab.run("run recipe.json --retry 8 -t t--two", code=0)
-    timeouts = [timeout_s for timeout_s, _ in limits_planned(lab)]
-    assert timeouts == [0.5 * 2**number for number in range(len(timeouts))]
+    timeouts = timeouts_planned(lab)
+    doubled = [2 * timeout_s for timeout_s in timeouts]
+    assert timeouts == [0.5, *doubled[:-1]]
     *late, last = lab.events("finish")
     assert late[0]["status"] == "timeout"
     assert last["verdict"] == "verified"
     assert last["attempt"] == len(timeouts)
     assert "limit of 0.5 s; limit raised to 1 s, runs again" in done.stderr
     assert "[1/1] verified" in done.stderr
-    assert f"limit raised to {timeouts[-1]:g} s" in done.stdout
+    last_limit = timeouts[-1]
+    assert f"limit raised to {last_limit:g} s" in done.stdout
     assert (lab.results / "earlier/t--two--fake~1.out").exists()
     assert not (lab.results / "failed/t--two--fake.json").exists()
 
@@ -11160,7 +11167,8 @@ def test_what_meets_a_limit_runs_again_with_what_the_recipe_has_for_that(lab):
     stages = '[{"resources": {"timeout": 0.2}}, {"resources": {"timeout": 0.3, "max_memory": 2}}]'
     change_recipe(lab, f"tasks.task.on_limit = {stages}")
     done = lab.run("run recipe.json", code=3)
-    assert limits_planned(lab) == [(0.1, 1024), (0.2, 1024), (0.3, 2048)]
+    limits = limits_planned(lab)
+    assert limits == [(0.1, 1024), (0.2, 1024), (0.3, 2048)]
     assert "limit of 0.1 s; limit raised to 0.2 s, runs again" in done.stderr
     assert "raise tasks.task.on_limit (recipe.json)" in done.stdout
     done = lab.run("run recipe.json", code=3)
@@ -11217,8 +11225,9 @@ def test_options_that_are_given_again_change_nothing(one_lemma):
     change_recipe(one_lemma, 'tasks.task.tamarin_options = ["--auto-sources", "-DX"]')
     stage = '{"tamarin_options": ["-D=X", "--auto-sources", "--heuristic=C"]}'
     change_recipe(one_lemma, f"tasks.task.on_limit = [{stage}]")
-    (task,) = plan_recipe(one_lemma).tasks.values()
-    assert task.plan.stages[1].options[-1] == "--heuristic=C"
+    (plan,) = plans_of(one_lemma)
+    _, second = plan.stages
+    assert second.options[-1] == "--heuristic=C"
 
 
 def test_memory_is_doubled_until_nothing_is_left(lab):
@@ -11227,7 +11236,8 @@ def test_memory_is_doubled_until_nothing_is_left(lab):
     resources = {"max_cores": 1, "max_memory": 0.05}
     lab.recipe(config={"global_max_memory": 0.15}, resources=resources, lemmas="two")
     lab.run("run recipe.json --retry 5", code=3)
-    assert [memory_mb for _, memory_mb in limits_planned(lab)] == [51, 102, 153]
+    memories_mb = [memory_mb for _, memory_mb in limits_planned(lab)]
+    assert memories_mb == [51, 102, 153]
     done = lab.run("retry results", code=3)
     assert "nothing to do" in done.stderr
     assert "no limit that was met can be doubled" in done.stderr
@@ -11240,7 +11250,7 @@ def test_each_retry_doubles_once(lab):
     assert "or batch_tamarin.py retry results: the same with doubled limits" in done.stdout
     lab.run("retry results", code=3)
     lab.run("retry results", code=3)
-    assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.1, 0.2, 0.4]
+    assert timeouts_planned(lab) == [0.1, 0.2, 0.4]
     assert attempts_finished(lab) == [1, 2, 3]
 
 
@@ -11253,7 +11263,7 @@ def test_raised_limits_hold_for_later_runs_of_the_same_recipe(lab):
     assert "limit raised to 0.2 s" in done.stdout
     limited(lab, 0.3)
     assert proven(lab, code=3) == "two"
-    timeouts = [timeout_s for timeout_s, _ in limits_planned(lab)]
+    timeouts = timeouts_planned(lab)
     assert timeouts == [0.1, 0.2, 0.3], "the recipe's word is the last"
 
 
@@ -11282,29 +11292,19 @@ def test_only_the_chosen_tasks_run_with_raised_limits(lab):
 def test_a_killed_run_goes_on_with_the_limits_that_it_had_raised(lab):
     limited(lab, 0.1)
     lab.run("run recipe.json --retry 2", code=3)
-
-    def die_in_the_second_attempt(lines):
-        starts = [number for number, line in enumerate(lines) if b'"event":"start"' in line]
-        del lines[starts[1] + 1 :]
-
-    change_lines(lab.journal, die_in_the_second_attempt)
+    lab.die_behind('"event":"start"', count=2)
     assert len(lab.events("finish")) == 1
     lab.run("resume results", code=3)
-    assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.1, 0.2, 0.4]
+    assert timeouts_planned(lab) == [0.1, 0.2, 0.4]
     assert attempts_finished(lab) == [1, 3, 4]
 
 
 def test_a_killed_run_raises_what_it_had_no_time_to_raise(lab):
     limited(lab, 0.1)
     lab.run("run recipe.json --retry 1", code=3)
-
-    def die_after_the_first_attempt(lines):
-        ends = [number for number, line in enumerate(lines) if b'"event":"finish"' in line]
-        del lines[ends[0] + 1 :]
-
-    change_lines(lab.journal, die_after_the_first_attempt)
+    lab.die_behind('"event":"finish"')
     lab.run("resume results", code=3)
-    assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.1, 0.2]
+    assert timeouts_planned(lab) == [0.1, 0.2]
 
 
 def test_a_limit_that_another_batch_has_met_is_raised(lab):
@@ -11316,7 +11316,7 @@ def test_a_limit_that_another_batch_has_met_is_raised(lab):
     assert stored["cached"] is True
     assert new["cached"] is False
     assert runs_of(lab) == ["two"]
-    assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.1, 0.2]
+    assert timeouts_planned(lab) == [0.1, 0.2]
 
 
 # --- Stages with options of their own ---
@@ -11337,12 +11337,14 @@ def staged(lab, *heuristics, **entry):
     """Let lemma two be tried with these heuristics, one after the other, where a limit is met."""
     lab.prover(CHOOSY_OF_HEURISTICS)
     # None but the last meets its limit on any machine.
-    stages = [{"tamarin_options": [f"--heuristic={each}"]} for each in heuristics]
+    options = [f"--heuristic={each}" for each in heuristics]
+    stages = [{"tamarin_options": [each]} for each in options]
     if stages:
         stages[-1]["resources"] = {"timeout": 300}
         entry["on_limit"] = stages
-    resources = {"max_cores": 1, "max_memory": 1, "timeout": 0.3}
-    lab.recipe(**{"lemmas": [{"name": "two"}], "resources": resources, **entry})
+    entry.setdefault("lemmas", "two")
+    entry.setdefault("resources", {"max_cores": 1, "max_memory": 1, "timeout": 0.3})
+    lab.recipe(**entry)
 
 
 def test_what_meets_its_limit_is_tried_with_the_next_options(lab):
@@ -11351,13 +11353,14 @@ def test_what_meets_its_limit_is_tried_with_the_next_options(lab):
     assert runs_of(lab) == ["two", "twoC", "twoS"]
     assert "limit of 0.3 s; options --heuristic=S, runs again" in done.stderr
     assert "limit raised to 300 s, options --heuristic=C" in done.stdout
-    (row,) = csv.DictReader(lab.run("report results -f csv").stdout.splitlines())
+    (row,) = lab.reported_rows()
     assert row["options"] == "'--heuristic=C"
     assert row["stage"] == "2"
     assert row["verdict"] == "verified"
     page = lab.run("report results -f md").stdout
     assert "earlier attempts | timeout (1 core, 1 GB, 0.3 s, without options); timeout" in page
-    assert "nothing to do" in lab.run("run recipe.json --no-cache", code=0).stderr
+    again = lab.run("run recipe.json --no-cache", code=0)
+    assert "nothing to do" in again.stderr
     assert lab.read("results/proofs/t--two--fake.spthy") == "theory proof C\n"
 
 
@@ -11372,7 +11375,7 @@ def test_the_audit_takes_lemmas_of_all_stages_for_one_model(lab):
     staged(lab, "C", lemmas="one two")
     edit_theory(lab, 'two: exists-trace "Ex', 'two: "Ex')
     lab.run("run recipe.json", code=0)
-    (one, two) = json.loads(lab.run("report results -f json").stdout)["tasks"]
+    one, two = lab.reported_tasks()
     assert "stage" not in one
     assert two["stage"] == 1
     assert two["assumes"] == ["one"]
@@ -11437,7 +11440,8 @@ def test_the_next_stage_allows_more_of_what_was_met_or_has_other_options(status,
     for words in stages.split(", "):
         cores, memory_mb, timeout_s, *options = words.split(" ")
         allowed = Limits(int(cores), int(memory_mb), int(timeout_s))
-        planned.append(Stage(allowed, tuple(options), f"k{''.join(options)}"))
+        key = f"k{''.join(options)}"
+        planned.append(Stage(allowed, tuple(options), key))
     plan = a_plan(limits=limits, stages=tuple(planned))
     records = [Record(Result(Status(status)), plan, 1, "here")]
     assert bt.plan_to_try(plan, records, "here").stage == wanted
@@ -11497,7 +11501,8 @@ def test_the_cache_answers_for_a_later_stage_where_no_limit_was_met(lab):
     lab.write("runs", "")
     lab.run("run recipe.json", code=0)
     assert runs_of(lab) == []
-    assert lab.events("task")[-1]["stage"] == 1
+    last = lab.events("task")[-1]
+    assert last["stage"] == 1
 
 
 def test_a_stored_answer_of_the_next_stage_is_taken_when_a_limit_is_met(lab):
@@ -11509,18 +11514,15 @@ def test_a_stored_answer_of_the_next_stage_is_taken_when_a_limit_is_met(lab):
     staged(lab, "C")
     lab.run("run recipe.json", code=0)
     assert runs_of(lab) == ["two"]
-    assert [event["cached"] for event in lab.events("finish")] == [False, True]
+    first, second = lab.events("finish")
+    assert first["cached"] is False
+    assert second["cached"] is True
 
 
 def test_a_run_that_was_killed_in_a_later_stage_goes_on_with_that(lab):
     staged(lab, "S", "C")
     lab.run("run recipe.json --no-cache", code=0)
-
-    def die_in_the_last_stage(lines):
-        starts = [number for number, line in enumerate(lines) if b'"event":"start"' in line]
-        del lines[starts[-1] + 1 :]
-
-    change_lines(lab.journal, die_in_the_last_stage)
+    lab.die_behind('"event":"start"', count=3)
     lab.write("runs", "")
     assert "was timeout (an earlier stage)" in lab.run("status results").stdout
     lab.run("resume results --no-cache", code=0)
@@ -11532,7 +11534,7 @@ def test_limits_are_doubled_after_the_last_stage_only(lab):
     staged(lab, "S")
     change_recipe(lab, "tasks.task.on_limit.0.resources.timeout = 0.2")
     assert proven(lab, "--retry", "1", code=3) == "two twoS twoS"
-    assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.3, 0.2, 0.4]
+    assert timeouts_planned(lab) == [0.3, 0.2, 0.4]
     lab.write("runs", "")
     lab.run("retry results --no-cache", code=3)
     assert runs_of(lab) == ["twoS"]
@@ -11551,18 +11553,17 @@ def test_only_what_is_left_of_a_shared_process_has_other_stages(lab):
     shared = {"granularity": "theory", "config": {"global_max_cores": 1}}
     staged(lab, "C", lemmas="one two", **shared)
     assert proven(lab) == "one one two two twoC"
-    assert {event["verdict"] for event in lab.finishes().values()} == {"verified"}
+    verdicts = {verdict for _, verdict in outcomes(lab).values()}
+    assert verdicts == {"verified"}
 
 
 def test_variants_and_lemmas_have_their_own_options_in_all_stages(lab):
-    staged(
-        lab,
-        "C",
-        lemmas=[{"name": "two", "tamarin_options": ["--bound=7"]}],
-        variants={"a": {"tamarin_options": ["--saturation=3"]}},
-    )
+    lemma = {"name": "two", "tamarin_options": ["--bound=7"]}
+    variant = {"tamarin_options": ["--saturation=3"]}
+    staged(lab, "C", lemmas=[lemma], variants={"a": variant})
     proven(lab)
-    assert lab.events("task")[-1]["options"] == ["--bound=7", "--saturation=3", "--heuristic=C"]
+    last = lab.events("task")[-1]
+    assert last["options"] == ["--bound=7", "--saturation=3", "--heuristic=C"]
 
 
 def test_check_loads_a_theory_with_the_options_of_every_stage(lab):
@@ -11628,7 +11629,9 @@ def failing(lab, cores=1, **entry):
     lab.prover(FAILS_IN_L1 + VERIFY)
     lab.write("t.spthy", many_lemmas(4))
     resources = {"max_cores": 1, "max_memory": 1, "timeout": 300}
-    lab.recipe(**{"config": {"global_max_cores": cores}, "resources": resources, **entry})
+    entry.setdefault("config", {"global_max_cores": cores})
+    entry.setdefault("resources", resources)
+    lab.recipe(**entry)
 
 
 def test_after_the_first_failure_nothing_starts_and_the_rest_stays_open(lab):
@@ -11667,10 +11670,8 @@ def test_what_is_expected_is_no_failure(lab):
 )
 def test_no_answer_is_a_failure(lab, body, timeout, status):
     lab.prover(f"{NOTE_RUNS}{body}\n")
-    lab.recipe(
-        config={"global_max_cores": 1},
-        resources={"max_cores": 1, "max_memory": 1, "timeout": timeout},
-    )
+    resources = {"max_cores": 1, "max_memory": 1, "timeout": timeout}
+    lab.recipe(config={"global_max_cores": 1}, resources=resources)
     lab.run("run recipe.json --fail-fast --no-cache", code=3)
     assert runs_of(lab) == ["one"]
     assert lab.only_finish()["status"] == status
@@ -11679,8 +11680,9 @@ def test_no_answer_is_a_failure(lab, body, timeout, status):
 def test_a_theory_that_cannot_be_read_is_a_failure(lab):
     lab.prover(NOTE_RUNS + VERIFY)
     lab.recipe()
-    recipe = json.loads(lab.read("recipe.json"))
-    recipe["tasks"]["other"] = {**recipe["tasks"]["task"], "theory_file": "gone.spthy"}
+    recipe = lab.read_json("recipe.json")
+    tasks = recipe["tasks"]
+    tasks["other"] = {**tasks["task"], "theory_file": "gone.spthy"}
     lab.write("recipe.json", json.dumps(recipe))
     lab.write("runs", "")
     lab.run("run recipe.json --fail-fast", code=3)
@@ -11723,7 +11725,8 @@ def batch_in_room(*plans, memory_mb=8192):
     ],
 )
 def test_raised_limits_stay_while_text_and_recipe_do_and_there_is_room(changes, memory_mb, wanted):
-    plan = a_plan(limits=Limits(1, 2048, 60), raised_from=Limits(1, 1024, 60))
+    doubled = Limits(1, 2048, 60)
+    plan = a_plan(limits=doubled, raised_from=Limits(1, 1024, 60))
     planned = batch_in_room(a_plan(**changes), memory_mb=memory_mb)
     bt.raise_limits(batch_in_room(plan), planned, ["i"], 0)
     assert planned.tasks["i"].plan.limits.memory_mb == wanted
@@ -11731,12 +11734,14 @@ def test_raised_limits_stay_while_text_and_recipe_do_and_there_is_room(changes, 
 
 def test_nothing_is_raised_for_what_a_later_stage_of_another_one_has_settled():
     limits = Limits(1, 1024, 60)
-    stages = (Stage(limits, (), "fast"), Stage(limits, ("-C",), "fast, later"))
+    later = Stage(limits, ("-C",), "fast, later")
+    stages = (Stage(limits, (), "fast"), later)
     slow = a_plan(id="slow", key="slow", race="r", limits=limits)
     fast = a_plan(id="fast", key="fast", race="r", limits=limits, stages=stages)
     old = batch_in_room(slow, fast)
-    for event in (ends("slow", "timeout"), ends("fast", "timeout"), fast.at_stage(1)):
-        old.apply(event)
+    old.apply(ends("slow", "timeout"))
+    old.apply(ends("fast", "timeout"))
+    old.apply(fast.at_stage(1))
     old.apply(ends("fast", "verified"))
     old.apply(settled("slow", by="fast"))
     planned = batch_in_room(slow, fast)
@@ -11752,7 +11757,8 @@ def test_nothing_is_raised_for_what_a_later_stage_of_another_one_has_settled():
 def test_a_task_that_runs_into_its_timeout_leaves_no_prover(lab, monkeypatch):
     monkeypatch.setattr(bt, "GRACE_S", 0.1)
     lab.prover("trap '' TERM; setsid sleep 677 & sleep 678")
-    lab.recipe(lemmas=[{"name": "one", "resources": {"timeout": 1}}])
+    little_time = {"name": "one", "resources": {"timeout": 1}}
+    lab.recipe(lemmas=[little_time])
     lab.run("run recipe.json", code=3)
     event = lab.only_finish()
     assert event["status"] == "timeout"
@@ -11763,11 +11769,8 @@ def test_a_task_that_runs_into_its_timeout_leaves_no_prover(lab, monkeypatch):
 def test_a_task_over_its_memory_limit_harms_no_other(lab):
     hog = f"exec {sys.executable} -S -c \"import time; x = b'1' * (400 << 20); time.sleep(600)\""
     lab.prover(f'[ "$LEMMA" = one ] && {hog}\n{VERIFY}')
-    lab.recipe(
-        config={"global_max_memory": 1},
-        resources={"max_cores": 1, "max_memory": 0.2, "timeout": 300},
-        lemmas="one two",
-    )
+    resources = {"max_cores": 1, "max_memory": 0.2, "timeout": 300}
+    lab.recipe(config={"global_max_memory": 1}, resources=resources, lemmas="one two")
     lab.run("run recipe.json", code=3)
     one = lab.finishes()["t--one--fake"]
     assert one["status"] == "memory_limit"
@@ -11778,16 +11781,19 @@ def test_a_task_over_its_memory_limit_harms_no_other(lab):
 def test_limits_hold_while_results_are_copied(lab, monkeypatch):
     """A proof is copied into the cache until the other lemma has run into its limit."""
 
+    def one_was_too_late():
+        return any(event["status"] == "timeout" for event in lab.events("finish"))
+
     def slow_copy(source, target, copy=bt.copy_file):
-        if not source.endswith("t--one--fake.spthy"):
-            return copy(source, target)
-        wait_for(lambda: any(event["status"] == "timeout" for event in lab.events("finish")))
-        (lab.path / "copied").touch()
+        if source.endswith("t--one--fake.spthy"):
+            wait_for(one_was_too_late)
+            (lab.path / "copied").touch()
         return copy(source, target)
 
     monkeypatch.setattr(bt, "copy_file", slow_copy)
     lab.prover("[ $LEMMA = one ] || exec sleep 600; " + VERIFY)
-    lab.recipe(lemmas=[{"name": "one"}, {"name": "two", "resources": {"timeout": 1}}])
+    little_time = {"name": "two", "resources": {"timeout": 1}}
+    lab.recipe(lemmas=[{"name": "one"}, little_time])
     lab.run("run recipe.json --cores 2 --memory 2 -q", code=3)
     assert lab.finishes()["t--one--fake"]["status"] == "completed"
     assert lab.finishes()["t--two--fake"]["status"] == "timeout"
@@ -11884,7 +11890,8 @@ def test_the_lemmas_of_a_theory_share_a_process(lab):
     done = lab.run("run recipe.json", code=0)
     assert what_ran(lab) == [" l0 l1 l2 l3 l4"]
     (start,) = lab.events("start")
-    assert start["ids"] == [f"t--l{number}--fake" for number in range(5)]
+    wanted = [f"t--l{number}--fake" for number in range(5)]
+    assert start["ids"] == wanted
     for task_id, event in lab.finishes().items():
         assert event["verdict"] == "verified"
         assert event["steps"] == 7
@@ -11959,9 +11966,9 @@ def test_checks_of_stored_proofs_share_a_process(lab):
     recipe_to_share(lab, body, count=3, prove=False)
     lab.run("run recipe.json", code=0)
     assert what_ran(lab) == [""]
-    assert outcomes(lab) == {
-        f"t--l{number}--fake": ("completed", "verified") for number in range(3)
-    }
+    found = outcomes(lab)
+    assert set(found) == {"t--l0--fake", "t--l1--fake", "t--l2--fake"}
+    assert set(found.values()) == {("completed", "verified")}
 
 
 def test_expectations_are_of_each_lemma_of_a_shared_process(lab):
@@ -11997,7 +12004,8 @@ def test_what_one_lemma_does_to_a_shared_process_changes_no_result(lab, bad, for
     done = lab.run("run recipe.json -o together", code=3)
     assert outcomes(lab, "together") == outcomes(lab, "apart")
     runs = what_ran(lab)
-    alone = [run for run in runs if len(run.split()) == 1]
+    lemmas_of_runs = [run.split() for run in runs]
+    alone = [lemmas for lemmas in lemmas_of_runs if len(lemmas) == 1]
     assert len(alone) == (5 if for_all else 1)
     assert len(runs) == len(alone) + 1
     # Of the process that all shared: that they run alone, and nothing else.
@@ -12030,7 +12038,9 @@ def test_a_shared_process_that_meets_its_budget_tells_nothing_of_its_lemmas(lab,
     assert what_ran(lab) == [" l0", " l1", " l2"]
     assert "in a process shared by 3, it met its budget of 0 s" in done.stderr
     kept = [Cache().read(str(entry)) for entry in cache_entries("*")]
-    assert [entry.result.status for entry in kept] == ["completed"] * 3
+    assert len(kept) == 3
+    for entry in kept:
+        assert entry.result.status == "completed"
 
 
 def test_a_shared_process_is_held_to_its_budget_whatever_an_oracle_says(lab, monkeypatch):
@@ -12099,7 +12109,8 @@ def test_lemmas_whose_process_was_stopped_share_one_again(lab, number):
     recipe_to_share(lab, "[ -e go ] || { echo up; exec sleep 600; }\n" + TOGETHER)
     process = lab.start("run recipe.json")
     log = lab.results / "logs" / "t--l0--fake~shared.out"
-    wait_for(lambda: lab.events("start") and log.exists() and log.read_text())
+    lab.wait_for_events("start", 1)
+    wait_for(lambda: log.exists() and log.read_text())
     process.send_signal(number)
     end_of(process)
     wait_for(lambda: lock_is_free(lab.journal))
@@ -12108,7 +12119,8 @@ def test_lemmas_whose_process_was_stopped_share_one_again(lab, number):
     (lab.path / "go").touch()
     lab.run("resume results", code=0)
     assert what_ran(lab) == [" l0 l1 l2 l3 l4"]
-    assert set(outcomes(lab).values()) == {("completed", "verified")}
+    found = outcomes(lab)
+    assert set(found.values()) == {("completed", "verified")}
     kept = [path.parent.name for path in lab.results.glob("*/*~shared*")]
     assert set(kept) == {"earlier"}, "what was left behind is not taken for a result's"
 
@@ -12149,7 +12161,8 @@ def test_parts_have_about_equal_times_and_keep_to_their_budget(lemmas, places, w
     parts = bt.parts_to_share(tasks, int(places), past)
     told = []
     for part in parts:
-        told.append(" ".join(task.id for task in part))
+        ids = [task.id for task in part]
+        told.append(" ".join(ids))
     assert "|".join(told) == wanted
 
 
@@ -12178,19 +12191,20 @@ def test_what_ends_while_others_are_looked_at_is_not_proven_twice():
         theory = "t" if name != "b" else "u"
         plan = a_plan(id=name, theory=theory, granularity=bt.Granularity.THEORY)
         tasks.append(Task(plan))
+    a, b, c = tasks
     groups = bt.groups_to_share(tasks, {})
-    assert [task.id for task in next(groups)] == ["a", "c"]
-    tasks[2].alone_for = tasks[2].plan.key
-    assert [[task.id for task in group] for group in groups] == [["b"]]
+    assert list(next(groups)) == [a, c]
+    c.alone_for = c.plan.key
+    assert list(map(list, groups)) == [[b]]
 
 
 def replaying(name):
     """A prover that does what a real one did in this run of ../shared/transcripts."""
-    run = TRANSCRIPTS / name
     return f"""
+RUN="{TRANSCRIPTS}/{name}"
 echo "$LEMMAS" >> runs
-cp "{run}/out.spthy" "$OUT"; cp "{run}/out.dot" "$DOT"
-cat "{run}/stderr" >&2; cat "{run}/stdout"
+cp "$RUN/out.spthy" "$OUT"; cp "$RUN/out.dot" "$DOT"
+cat "$RUN/stderr" >&2; cat "$RUN/stdout"
 """
 
 
@@ -12217,11 +12231,11 @@ def test_what_a_shared_process_took_for_granted_and_falsified_is_told(lab):
 @needs_transcripts
 def test_each_lemma_of_a_shared_process_has_its_own_traces(lab):
     recipe_to_share(lab, replaying("two-lemmas-one-process"))
-    lemma = '{}: "All k #i. A(k) @ i ==> T"\n'
+    lemma = 'lemma {}: "All k #i. A(k) @ i ==> T"\n'
     types = lemma.format("types [sources]")
     secrecy = lemma.format("nonce_secrecy")
-    lemmas = f"lemma {types}lemma {secrecy}"
-    lab.write("t.spthy", f"theory NSPK3 begin\n{RULE_A}{lemmas}end\n")
+    text = f"theory NSPK3 begin\n{RULE_A}{types}{secrecy}end\n"
+    lab.write("t.spthy", text)
     lab.run("run recipe.json", code=0)
     assert what_ran(lab) == [" types nonce_secrecy"]
     types = lab.finishes()["t--types--fake"]
@@ -12230,7 +12244,7 @@ def test_each_lemma_of_a_shared_process_has_its_own_traces(lab):
     assert types["steps"] == 32
     assert secrecy["verdict"] == "falsified"
     assert secrecy["steps"] == 16
-    traces = {path.name for path in (lab.results / "traces").iterdir()}
+    traces = names_in(lab.results / "traces")
     assert "t--nonce_secrecy--fake.dot" in traces
     assert not any(name.startswith("t--types") for name in traces)
 
@@ -12240,7 +12254,8 @@ def test_proofs_of_a_shared_process_are_rechecked_one_by_one(lab):
     both = lines.replace('echo "lemma $LEMMA', 'for LEMMA in $LEMMAS; do echo "lemma $LEMMA')
     finder = both.replace('$PROOF"', '$PROOF"; done')
     summary = 'for LEMMA in $LEMMAS; do echo "  $LEMMA (all-traces): verified (7 steps)"; done'
-    finder = finder.partition("\nsummary")[0] + f"\n{summary} | summary\n"
+    finder, _, _ = finder.partition("\nsummary")
+    finder += f"\n{summary} | summary\n"
     recipe_to_recheck(lab, finder, granularity="theory", global_max_cores=1)
     lab.run("run recipe.json", code=0)
     assert lab.finishes()["t--one--fake"]["shared_by"] == 2
@@ -12270,23 +12285,28 @@ def recipe_of_race(lab, ways, lemmas="one", cores=2, **entry):
         branches += f"{letter})\n{way}\n;;\n"
         variants[letter] = {"tamarin_options": [f"--heuristic={letter}"]}
     lab.prover(f"{HEURISTIC}case $H in\n{branches}esac\n")
-    entry.setdefault("config", {"global_max_cores": cores, "global_max_memory": 1})
-    entry.setdefault("resources", {"max_cores": 1, "max_memory": 0.2, "timeout": 300})
-    entry.setdefault("variants", variants)
-    entry.setdefault("race", True)
-    lab.recipe(lemmas=lemmas, **entry)
+    config = {"global_max_cores": cores, "global_max_memory": 1}
+    resources = {"max_cores": 1, "max_memory": 0.2, "timeout": 300}
+    usual = {"config": config, "resources": resources, "variants": variants, "race": True}
+    usual.update(entry)
+    lab.recipe(lemmas=lemmas, **usual)
 
 
 def ends_of_race(lab):
     """How the variants of lemma `one` ended, as a batch that is made of the journal has it."""
-    batch, _ = bt.load_batch(str(lab.journal), pytest.fail)
+    batch = batch_of(lab.journal)
     told = {}
     for task in batch.tasks.values():
-        told[task.plan.variant] = task.outcome
+        variant = task.plan.variant
+        told[variant] = task.outcome
         if task.result and task.result.settled_by:
             winner = task.result.settled_by[-1]
-            told[task.plan.variant] += f" by {winner}"
+            told[variant] += f" by {winner}"
     return told
+
+
+S_WON = {"C": "superseded by S", "S": "verified"}
+C_WON = {"C": "verified", "S": "superseded by C"}
 
 
 def starts_of(lab):
@@ -12300,9 +12320,10 @@ def starts_of(lab):
 
 def test_the_first_answer_ends_the_others(lab):
     others_run = "until grep -q 'one C' runs; do sleep 0.05; done\n"
-    recipe_of_race(lab, {"C": STUCK, "S": others_run + VERIFY}, expect="verified")
+    ways = {"C": STUCK, "S": others_run + VERIFY}
+    recipe_of_race(lab, ways, expect="verified")
     done = lab.run("run recipe.json", code=0)
-    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+    assert ends_of_race(lab) == S_WON
     ended = lab.finishes()["t--one--fake--C"]
     assert ended["reason"].startswith("t--one--fake--S was first: verified after")
     assert ended["wall_s"] > 0
@@ -12311,10 +12332,11 @@ def test_the_first_answer_ends_the_others(lab):
 
 
 def test_what_has_not_begun_never_does_when_its_race_is_won(lab):
-    recipe_of_race(lab, {"S": VERIFY, "C": STUCK, "I": STUCK}, cores=1)
+    ways = {"S": VERIFY, "C": STUCK, "I": STUCK}
+    recipe_of_race(lab, ways, cores=1)
     done = lab.run("run recipe.json", code=0)
     assert starts_of(lab) == ["S"]
-    assert ends_of_race(lab) == {"S": "verified", "C": "superseded by S", "I": "superseded by S"}
+    assert ends_of_race(lab) == {**S_WON, "I": "superseded by S"}
     assert "t--one--fake--C (not run): t--one--fake--S was first: verified" in done.stderr
 
 
@@ -12328,13 +12350,15 @@ NO_ANSWERS = {
 
 @parametrize("outcome", NO_ANSWERS)
 def test_only_an_answer_wins(lab, outcome):
-    recipe_of_race(lab, {"C": NO_ANSWERS[outcome], "S": VERIFY}, cores=1)
+    ways = {"C": NO_ANSWERS[outcome], "S": VERIFY}
+    recipe_of_race(lab, ways, cores=1)
     if outcome == "timeout":
         change_recipe(lab, 'tasks.task.variants.C.resources = {"timeout": 0.4}')
     lab.run("run recipe.json", code=0)
     assert starts_of(lab) == ["C", "S"]
-    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
-    assert f"; before: {outcome} after" in lab.finishes()["t--one--fake--C"]["reason"]
+    assert ends_of_race(lab) == S_WON
+    superseded = lab.finishes()["t--one--fake--C"]
+    assert f"; before: {outcome} after" in superseded["reason"]
     assert not (lab.results / "failed" / "t--one--fake--C.json").exists()
 
 
@@ -12355,8 +12379,9 @@ def test_what_waits_in_a_queue_elsewhere_never_begins_when_its_race_is_won(lab, 
     stopped = {}
 
     async def wait_in_queue(executor, job, on_start):
+        waits = job.id.endswith("C")
         until = time.monotonic() + 2
-        while job.id.endswith("C") and time.monotonic() < until:
+        while waits and time.monotonic() < until:
             if job.id in stopped:
                 return Outcome(*stopped[job.id])
             await asyncio.sleep(0.01)
@@ -12369,7 +12394,7 @@ def test_what_waits_in_a_queue_elsewhere_never_begins_when_its_race_is_won(lab, 
     monkeypatch.setattr(Supervisor, "stop", stop)
     recipe_of_race(lab, {"C": VERIFY, "S": VERIFY})
     lab.run("run", "recipe.json", "--no-cache", code=0)
-    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+    assert ends_of_race(lab) == S_WON
     assert starts_of(lab) == ["S"]
 
 
@@ -12391,28 +12416,32 @@ def test_without_a_winner_each_has_its_own_result(lab):
 def test_in_a_race_only_the_last_one_without_an_answer_is_a_failure(lab, ways, chosen, runs, code):
     recipe_of_race(lab, ways, lemmas="one two", cores=1, expect="verified")
     lab.run("run", "recipe.json", "--fail-fast", "--no-cache", *chosen, code=code)
-    assert (lab.path / "runs").read_text().splitlines() == runs.split(", ")
+    ran = lab.read("runs").splitlines()
+    assert ran == runs.split(", ")
 
 
 def test_after_its_turn_a_variant_has_its_whole_limit(lab, monkeypatch):
     monkeypatch.setattr(bt, "FIRST_TURN", 0.001)
     second_time = f"[ -e tried ] || {{ touch tried; {STUCK}; }}\n"
-    recipe_of_race(lab, {"C": second_time + VERIFY, "S": UNSURE_OF_IT}, cores=1)
+    ways = {"C": second_time + VERIFY, "S": UNSURE_OF_IT}
+    recipe_of_race(lab, ways, cores=1)
     done = lab.run("run recipe.json", code=0)
     assert starts_of(lab) == ["C", "S", "C"]
-    assert ends_of_race(lab) == {"C": "verified", "S": "superseded by C"}
+    assert ends_of_race(lab) == C_WON
     assert "time limit of 0.3 s; its turn is over, runs again" in done.stderr
     assert "raised" not in done.stdout
 
 
 def test_in_a_race_that_goes_on_who_had_its_turn_comes_last():
     batch = Batch()
-    for task_id, race in ("had its turn", "r"), ("alone", ""), ("had none", "r"):
-        batch.apply(a_plan(id=task_id, race=race))
-    first = batch.tasks["had its turn"].plan
+    first = a_plan(id="had its turn", race="r")
+    batch.apply(first)
+    batch.apply(a_plan(id="alone"))
+    batch.apply(a_plan(id="had none", race="r"))
     batch.apply(dataclasses.replace(first, raised_from=first.limits))
     lined_up = bt.LiveRaces(batch).line_up(batch.tasks.values())
-    assert [task.id for task in lined_up] == ["had none", "had its turn", "alone"]
+    ids = [task.id for task in lined_up]
+    assert ids == ["had none", "had its turn", "alone"]
 
 
 def test_the_answer_of_a_race_is_held_to_what_is_expected(lab):
@@ -12437,7 +12466,7 @@ def test_when_the_options_of_the_winner_change_the_others_are_open_again(lab):
     lab.prover(HEURISTIC + f"[ $H = S ] || {STUCK}\n" + VERIFY)
     change_recipe(lab, 'tasks.task.variants.C = {"tamarin_options": ["--heuristic=I"]}')
     lab.run("run recipe.json -t t--one--fake--S --no-cache", code=0)
-    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+    assert ends_of_race(lab) == S_WON
     assert starts_of(lab) == ["C", "S"]
 
 
@@ -12453,7 +12482,7 @@ def test_who_is_proven_again_without_an_answer_is_superseded_as_before(lab):
     lab.run("run recipe.json", code=0)
     lab.run("run recipe.json --again --fail-fast -t t--one--fake--S", code=0)
     assert starts_of(lab) == ["C", "S"]
-    assert ends_of_race(lab) == {"C": "verified", "S": "superseded by C"}
+    assert ends_of_race(lab) == C_WON
     assert "; before: incomplete after" in lab.finishes()["t--one--fake--S"]["reason"]
     assert "nothing to do" in lab.run("run recipe.json", code=0).stderr
 
@@ -12465,7 +12494,10 @@ SHORT = {"max_cores": 1, "max_memory": 0.2, "timeout": 0.4}
 
 def variants_of(letters):
     """Variants with these heuristics, called by them."""
-    return {letter: {"tamarin_options": [f"--heuristic={letter}"]} for letter in letters}
+    variants = {}
+    for letter in letters:
+        variants[letter] = {"tamarin_options": [f"--heuristic={letter}"]}
+    return variants
 
 
 def test_who_is_proven_again_has_all_its_stages_whoever_has_an_answer(lab):
@@ -12480,11 +12512,9 @@ def test_who_is_proven_again_has_all_its_stages_whoever_has_an_answer(lab):
 def test_a_driver_that_died_before_it_superseded_what_had_ended_leaves_it_to_the_next(lab):
     recipe_of_race(lab, {"C": UNSURE_OF_IT, "S": VERIFY}, cores=1)
     lab.run("run recipe.json", code=0)
-    lines = lab.journal.read_text().splitlines(keepends=True)
-    (won,) = [number for number, line in enumerate(lines) if '"verified"' in line]
-    lab.journal.write_text("".join(lines[: won + 1]))
+    lab.die_behind('"verified"')
     lab.run("resume results", code=0)
-    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+    assert ends_of_race(lab) == S_WON
 
 
 def test_when_an_edit_of_the_winner_is_undone_it_supersedes_the_others_once_more(lab):
@@ -12499,7 +12529,7 @@ def test_when_an_edit_of_the_winner_is_undone_it_supersedes_the_others_once_more
     # What is not chosen waits for a run in which it is.
     lab.run("run recipe.json --no-cache -t t--two*", code=0)
     lab.run("run recipe.json --no-cache", code=0)
-    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+    assert ends_of_race(lab) == S_WON
     assert lab.read("runs") == runs
     assert "nothing to do" in lab.run("run recipe.json", code=0).stderr
 
@@ -12531,7 +12561,8 @@ def test_what_won_in_other_results_starts_first(lab):
     lab.run("run recipe.json", code=0)
     edit_theory(lab, "rule A", "rule B")
     lab.run("run recipe.json -o more", code=0)
-    assert lab.events("start", "more")[0]["ids"] == ["t--one--fake--S"]
+    first = lab.events("start", "more")[0]
+    assert first["ids"] == ["t--one--fake--S"]
 
 
 def test_the_others_join_when_what_won_before_has_had_its_time(lab):
@@ -12540,7 +12571,7 @@ def test_the_others_join_when_what_won_before_has_had_its_time(lab):
     edit_theory(lab, "rule A", "rule B")
     recipe_of_race(lab, {"C": STUCK, "S": VERIFY})
     lab.run("run recipe.json --no-cache", code=0)
-    assert ends_of_race(lab) == {"C": "superseded by S", "S": "verified"}
+    assert ends_of_race(lab) == S_WON
     assert starts_of(lab) == ["C", "C", "S"]
 
 
@@ -12565,7 +12596,8 @@ def test_a_cached_winner_whose_text_must_be_loaded_ends_the_race_before_it_start
     edit_theory(lab, "lemma l1: ", "lemma l1: all-traces ")
     edit_theory(lab, 'l1: all-traces "All k #i. A(k) @ i ==> T"', 'l1: "All k #i. A(k) @ i ==> F"')
     lab.run("run recipe.json -o more", code=0)
-    assert [event["ids"] for event in lab.events("start", "more") if event["ids"]] == []
+    for event in lab.events("start", "more"):
+        assert event["ids"] == [], "the load serves no task"
     assert lab.finishes("more")["t--l0--fake--C"]["status"] == "superseded"
 
 
@@ -12578,7 +12610,8 @@ def test_a_race_is_never_shared(lab):
 
 def test_a_race_that_is_killed_in_the_middle_goes_on_as_a_race(lab):
     finish_one = "[ $LEMMA = one ] || [ -e go ] || exec sleep 600\n"
-    recipe_of_race(lab, {"C": finish_one + VERIFY, "S": STUCK}, lemmas="one three", cores=1)
+    ways = {"C": finish_one + VERIFY, "S": STUCK}
+    recipe_of_race(lab, ways, lemmas="one three", cores=1)
     running = lab.start("run recipe.json")
     lab.wait_for_events("start", 2)
     lab.wait_for_events("finish", 2)
@@ -12587,8 +12620,8 @@ def test_a_race_that_is_killed_in_the_middle_goes_on_as_a_race(lab):
     lab.write("go", "")
     wait_for(lambda: lock_is_free(lab.journal))
     lab.run("resume results", code=0)
-    ends = {task_id: event["status"] for task_id, event in lab.finishes().items()}
-    assert ends == {
+    statuses = {task_id: status for task_id, (status, _) in outcomes(lab).items()}
+    assert statuses == {
         "t--one--fake--C": "completed",
         "t--one--fake--S": "superseded",
         "t--three--fake--C": "completed",
@@ -12599,11 +12632,9 @@ def test_a_race_that_is_killed_in_the_middle_goes_on_as_a_race(lab):
 def test_a_driver_that_died_when_a_race_was_won_leaves_no_proof_to_do(lab):
     recipe_of_race(lab, {"C": VERIFY, "S": STUCK}, cores=1)
     lab.run("run recipe.json", code=0)
-    lines = lab.journal.read_text().splitlines(keepends=True)
-    (won,) = [number for number, line in enumerate(lines) if '"verified"' in line]
-    lab.journal.write_text("".join(lines[: won + 1]))
+    lab.die_behind('"verified"')
     lab.run("resume results", code=0)
-    assert ends_of_race(lab) == {"C": "verified", "S": "superseded by C"}
+    assert ends_of_race(lab) == C_WON
     assert starts_of(lab) == ["C"]
 
 
@@ -12611,7 +12642,7 @@ def test_a_recipe_of_a_race_has_the_options_that_won(lab):
     recipe_of_race(lab, {"C": STUCK, "S": VERIFY})
     lab.run("run recipe.json", code=0)
     lab.run("init --from results --yes -o new.json", code=0)
-    (entry,) = json.loads(lab.read("new.json"))["tasks"].values()
+    (entry,) = lab.read_json("new.json")["tasks"].values()
     assert entry["tamarin_options"] == ["--heuristic=S"]
     assert len(entry["lemmas"]) == 1
 
@@ -12677,7 +12708,8 @@ def test_one_load_checks_all_stored_proofs_and_tells_why_one_is_not_confirmed(ch
     for task_id, event in checked.finishes().items():
         assert event["status"] == "completed"
         assert event["shared_by"] == 4
-        reasons[task_id.split("--")[1]] = (event["verdict"], event["reason"])
+        _, lemma, _ = task_id.split("--")
+        reasons[lemma] = (event["verdict"], event["reason"])
     assert reasons == {
         "fine": ("verified", ""),
         "rejected": ("incomplete", bt.CANT_REPLAY),
