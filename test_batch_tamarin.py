@@ -273,12 +273,12 @@ class Lab:
 
     def reported_tasks(self):
         """The tasks of the report of `results` in JSON."""
-        report = self.run("report results -f json").stdout
+        report = self.run("report results -f json", code=0).stdout
         return json.loads(report)["tasks"]
 
     def reported_rows(self):
         """The rows of the report of `results` in CSV, by their columns."""
-        report = self.run("report results -f csv").stdout
+        report = self.run("report results -f csv", code=0).stdout
         return list(csv.DictReader(report.splitlines()))
 
     def die_behind(self, text, count=1):
@@ -6451,12 +6451,6 @@ def planned(lab, **entry):
 RUNS_ALONE = [{"name": "runs"}]
 
 
-def variants_of_runs(lab, **entry):
-    """The variants of an entry in which lemma `runs` is planned alone."""
-    plans = planned(lab, lemmas=RUNS_ALONE, **entry)
-    return [plan.variant for plan in plans.values()]
-
-
 def test_every_lemma_is_planned_once_for_each_variant(swept):
     strong = {"preprocess_flags": ["REVEAL"]}
     plans = planned(swept, variants={"plain": {}, "strong": strong})
@@ -6516,8 +6510,9 @@ def test_a_matrix_is_the_product_of_its_dimensions(swept):
     wanted = []
     for heuristic in ("smart", "consecutive"):
         for flags in ("none", "REVEAL", "EXTRA", "REVEAL+EXTRA"):
-            wanted.append(f"t--runs--fake--{heuristic}-{flags}")
-    assert list(plans) == wanted
+            wanted.append(f"{heuristic}-{flags}")
+    variants = [plan.variant for plan in plans.values()]
+    assert variants == wanted
     last = plans["t--runs--fake--consecutive-REVEAL+EXTRA"]
     assert last.dimensions == ("heuristic=consecutive", "attacker=REVEAL+EXTRA")
     assert last.flags == ("REVEAL", "EXTRA")
@@ -6528,7 +6523,9 @@ def test_excluded_combinations_are_not_planned(swept):
     attackers = {"subsets": ["REVEAL", "EXTRA"]}
     matrix = {"a": {"1": {}, "2": {}}, "b": attackers}
     of_one = {"a": "1", "b": ["none", "*+*"]}
-    variants = variants_of_runs(swept, matrix=matrix, exclude=[of_one, {"b": "EXTRA"}])
+    exclude = [of_one, {"b": "EXTRA"}]
+    plans = planned(swept, matrix=matrix, exclude=exclude, lemmas=RUNS_ALONE)
+    variants = [plan.variant for plan in plans.values()]
     assert variants == ["1-REVEAL", "2-none", "2-REVEAL", "2-REVEAL+EXTRA"]
 
 
@@ -6561,11 +6558,11 @@ def test_placeholders_stand_for_what_a_variant_has(swept):
     places = {"theory_file": "models/{model}.spthy", "output_file_prefix": "{theory}_{run}"}
     matrix = {"model": {"x": {}, "y": {}}, "run": {"1": {}}}
     plans = planned(swept, matrix=matrix, lemmas=RUNS_ALONE, **places)
-    theories = {task_id: plan.theory for task_id, plan in plans.items()}
-    assert theories == {
-        "x_1--runs--fake--x-1": "models/x.spthy",
-        "y_1--runs--fake--y-1": "models/y.spthy",
-    }
+    of_x, of_y = plans.values()
+    assert of_x.id == "x_1--runs--fake--x-1"
+    assert of_x.theory == "models/x.spthy"
+    assert of_y.id == "y_1--runs--fake--y-1"
+    assert of_y.theory == "models/y.spthy"
 
 
 def test_without_variants_braces_are_a_part_of_a_file_s_name(swept):
@@ -7442,6 +7439,7 @@ def test_a_broken_theory_fails_only_its_own_tasks(one_broken):
         assert ends[task_id]["verdict"] == "verified"
     for task_id in UNREAD:
         assert ends[task_id]["status"] == "failed"
+        assert ends[task_id]["verdict"] is None
         assert "b.spthy:2: can't read 'gone.spthy'" in ends[task_id]["reason"]
     # No prover was started for them, and no log is named that isn't there.
     started = {event["job"] for event in one_broken.events("start")}
@@ -10905,8 +10903,8 @@ def test_cores_and_memory_are_taken_together(monkeypatch):
     a = MadeUp("a", memory_mb=60, seconds=5)
     b = MadeUp("b", memory_mb=60, seconds=5)
     c = MadeUp("c", memory_mb=40, seconds=5)
-    simulation.run(a, b, c)
-    assert simulation.began == {"a": 0, "c": 0, "b": 5}
+    order = simulation.run(a, b, c)
+    assert order == [("a", 0), ("c", 0), ("b", 5)]
 
 
 def test_in_the_end_all_of_the_room_is_free_again(simulation):
