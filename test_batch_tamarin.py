@@ -16119,8 +16119,8 @@ def test_a_log_of_stdout_and_stderr_holds_the_text_that_was_proven(lab, audit, e
     plain = printed_theory() + BELL_LOG
     for name, printed in {"plain": plain, "loud": loud}.items():
         text = SAID_ON_STDERR + printed
-        text_here = text.replace("\n", ending)
-        lab.write(f"d/{name}.log", text_here)
+        with_ending = text.replace("\n", ending)
+        lab.write(f"d/{name}.log", with_ending)
     told = audit("d", code=1)
     assert told.kinds == {"assumption"}
     assert set(told.column("prover")) == {"Tamarin 1.11.0"}
@@ -16488,11 +16488,7 @@ def test_two_provers_of_one_batch_can_disagree():
     one = a_verified("three", prover="a")
     other = a_falsified("three", prover="b")
     alone = a_verified("one", prover="a")
-    (found,) = disagreements(
-        one,
-        other,
-        alone,
-    )
+    (found,) = disagreements(one, other, alone)
     assert found.lemma == "three"
     assert found.message == "verified by a, falsified by b"
     assert found.rank == bt.WRONG
@@ -16506,10 +16502,7 @@ def test_results_with_different_flags_do_not_disagree():
 def test_variants_that_only_search_otherwise_can_disagree():
     here = a_verified("x", variant="smart")
     there = a_falsified("x", variant="other", options=("--heuristic=C", "--bound=9"))
-    (found,) = disagreements(
-        here,
-        there,
-    )
+    (found,) = disagreements(here, there)
     assert found.message == "verified by p smart, falsified by p other"
 
 
@@ -16822,8 +16815,7 @@ def test_a_pinned_variant_that_is_gone_is_told(lab, pinned, audit, gone, rank):
     del variants[gone]
     write_variants(lab, **variants)
     told = audit("results --expect pinned.csv", code=int(rank == bt.WRONG))
-    missing = told.of_kind("missing")
-    (found,) = missing
+    (found,) = told.of_kind("missing")
     assert found["entry"] == gone
     assert found["rank"] == rank
     assert found["source"].startswith("pinned.csv, row ")
@@ -18265,15 +18257,19 @@ def test_problems_in_theories_of_one_name_are_told_apart_by_their_folders():
 
 
 def test_one_lemma_in_two_batches_is_two_results():
-    batches = {"old": batch_with(ended_task("a")), "new": batch_with(ended_task("a"))}
-    page = "".join(bt.REPORTS["md"](batches, "."))
+    old = batch_with(ended_task("a"))
+    new = batch_with(ended_task("a"))
+    batches = {"old": old, "new": new}
+    pieces = bt.REPORTS["md"](batches, ".")
+    page = "".join(pieces)
     assert "2 of 2 results answered" in page
 
 
 def test_what_was_not_as_expected_is_an_answer_and_what_rests_on_it_is_none():
     tasks = [ended_task("a", "falsified", lemma="a", expect="verified")]
     tasks.append(ended_task("b", lemma="b", assumes=("a",)))
-    assert page_of(*tasks).row_of("Totals", 0)["answered"] == "50 %"
+    totals = page_of(*tasks).row_of("Totals", 0)
+    assert totals["answered"] == "50 %"
 
 
 def test_on_a_phone_each_verdict_says_whose_it_is():
@@ -18309,10 +18305,12 @@ def test_what_one_prover_verifies_and_another_falsifies_is_no_answer():
 def test_an_answer_that_is_contradicted_asks_for_exit_code_1():
     verified = ended_task("a", prover="p")
     tasks = [verified, ended_task("b", "falsified", prover="q")]
-    assert bt.exit_code(bt.rows_of(tasks, Closure(tasks))) == 1
+    rows = bt.rows_of(tasks, Closure(tasks))
+    assert bt.exit_code(rows) == 1
     of_another_model = ended_task("b", "falsified", prover="q", flags=("X",))
     others = [verified, of_another_model]
-    assert bt.exit_code(bt.rows_of(others, Closure(others))) == 0
+    other_rows = bt.rows_of(others, Closure(others))
+    assert bt.exit_code(other_rows) == 0
 
 
 def test_the_answer_says_that_results_are_on_an_older_text(monkeypatch):
@@ -18337,7 +18335,8 @@ def test_a_page_does_not_drown_in_the_names_of_lemmas(monkeypatch):
 def test_a_page_tells_the_provers_with_versions_and_commands():
     one = ended_task("a", prover="p")
     other = ended_task("b", prover="q")
-    _, first, second = page_of(one, other).tables["Provers"]
+    provers = page_of(one, other).tables["Provers"]
+    _, first, second = provers
     assert first == ["p", "tamarin-prover 1.11.0", "p"]
     assert second == ["q", "tamarin-prover 1.11.0", "q"]
 
@@ -18362,8 +18361,10 @@ def test_totals_are_told_by_entry_and_prover():
     lines = page_of(one, two, three, four).tables["Totals"]
     told = []
     for line in TOTALS.strip().splitlines():
-        told.append(["" if word == "." else word.replace("_", " ") for word in line.split()])
-    assert [[cell.strip() for cell in line] for line in lines] == told
+        words = [word.replace("_", " ") for word in line.split()]
+        told.append(["" if word == "." else word for word in words])
+    cells = [[cell.strip() for cell in line] for line in lines]
+    assert cells == told
 
 
 def test_totals_tell_how_much_is_as_expected_and_cached():
@@ -18412,7 +18413,8 @@ def test_side_by_side_a_shared_process_is_counted_once():
     tasks = [shared_task("a", usage=usage), shared_task("b", usage=usage)]
     for lemma, task in zip(("one", "two"), list(tasks)):
         task.plan = dataclasses.replace(task.plan, lemma=lemma)
-        tasks.append(ended_task(f"{task.id} q", prover="q", lemma=lemma))
+        more = ended_task(f"{task.id} q", prover="q", lemma=lemma)
+        tasks.append(more)
     page = page_of(*tasks)
     table = page.column("Provers side by side", "time (s)")
     assert table[-1] == "3.00"
@@ -18463,7 +18465,8 @@ def test_a_missed_expectation_does_not_look_like_a_met_one():
     tasks = [ended_task("a", expect="verified"), ended_task("b", expect="falsified")]
     tasks += [a_task(id="c", expect="verified"), ended_task("d")]
     page = page_of(*tasks)
-    assert page.column("Results", "as expected") == ["yes", "no: expected falsified", "", ""]
+    met = page.column("Results", "as expected")
+    assert met == ["yes", "no: expected falsified", "", ""]
 
 
 def test_results_have_figures_where_something_was_measured():
@@ -18488,8 +18491,10 @@ def test_results_from_the_cache_tell_of_which_day_they_are():
 
 def test_results_tell_reasons_and_warnings_but_no_novels():
     failed = ended_task("a", "failed", {"reason": "exit code 1"})
-    warned = ended_task("b", result={"warnings": ("x" * 999, "y")})
-    first, second = page_of(failed, warned).column("Results", "remarks")
+    warnings = ("x" * 999, "y")
+    warned = ended_task("b", result={"warnings": warnings})
+    page = page_of(failed, warned)
+    first, second = page.column("Results", "remarks")
     assert first == "exit code 1"
     assert re.fullmatch(r"warning: x{140,150} \.\.\.; warning: y", second)
 
@@ -18544,7 +18549,8 @@ def test_results_tell_in_what_tasks_differ(field, one, other, told):
 def test_an_entry_for_each_theory_says_no_more_than_the_theory():
     tasks = [ended_task("a", entry="m", theory="a.spthy")]
     tasks.append(ended_task("b", entry="n", theory="b.spthy"))
-    head, *_ = page_of(*tasks).tables["Results"]
+    results = page_of(*tasks).tables["Results"]
+    head, *_ = results
     assert "theory" in head
     assert "entry" not in head
 
@@ -18608,14 +18614,17 @@ TOLD_VARIANTS = [["plain", "", ""], ["leak", "", "LEAK"], ["bound", "--bound=9",
 def variants(**more):
     """One lemma by one prover in three variants."""
     for number, variant in enumerate(VARIANTS):
-        yield ended_task(f"a_{number}", **{"lemma": "one", **variant, **more})
+        plan = {"lemma": "one", **variant, **more}
+        yield ended_task(f"a_{number}", **plan)
 
 
 def test_variants_are_told_apart_side_by_side():
     tasks = list(variants())
     for number, variant in enumerate(VARIANTS):
-        tasks.append(ended_task(f"b{number}", prover="q", **variant))
-    head, *rows, _ = page_of(*tasks).tables["Provers side by side"]
+        other = ended_task(f"b{number}", prover="q", **variant)
+        tasks.append(other)
+    page = page_of(*tasks)
+    head, *rows, _ = page.tables["Provers side by side"]
     assert head[:4] == ["entry", "options", "flags", "lemma"]
     assert [row[:3] for row in rows] == TOLD_VARIANTS
 
@@ -18632,14 +18641,18 @@ def test_variants_are_told_apart_in_junit():
     tasks = [*variants(entry="n")]
     report = report_of(batch_with(*tasks), "junit")
     suites = ElementTree.fromstring(report)
-    names = [case.get("name") for case in suites.iter("testcase")]
+    cases = suites.iter("testcase")
+    names = [case.get("name") for case in cases]
     assert names == ["one [p]", "one [p -D=LEAK]", "one [p --bound=9]"]
 
 
 def test_variants_are_told_apart_in_the_final_table():
-    head, *rows = final_lines(*variants())[:4]
-    assert head.split()[:5] == ["result", "task", "entry", "options", "flags"]
-    assert [row.split()[2] for row in rows] == ["plain", "leak", "bound"]
+    lines = final_lines(*variants())
+    head, *rows = lines[:4]
+    titles = head.split()
+    assert titles[:5] == ["result", "task", "entry", "options", "flags"]
+    entries = [row.split()[2] for row in rows]
+    assert entries == ["plain", "leak", "bound"]
     assert "LEAK" in rows[1]
     assert "--bound=9" in rows[2]
 
@@ -18660,7 +18673,8 @@ def test_a_final_table_without_variants_has_no_column_for_them():
 def report_of_two(form):
     """A report of two batches whose theories have one name and different texts."""
     batches = {}
-    for directory, digest in (("/x/old", "a" * 32), ("/x/new", "b" * 32)):
+    theories = (("/x/old", "a" * 32), ("/x/new", "b" * 32))
+    for directory, digest in theories:
         batches[directory] = batch_with(ended_task("t--one--p", theory_digest=digest))
     return "".join(bt.REPORTS[form](batches, "/x"))
 
@@ -18720,7 +18734,8 @@ def test_a_task_is_told_with_its_options_and_its_command():
 def test_a_task_is_told_with_what_it_expects_takes_for_granted_and_used():
     usage = Usage(2.0, cpu_s=1.5, peak_mb=50.0, avg_mb=40.0)
     result = {"warnings": ("x", "y"), "usage": usage}
-    page = page_of(ended_task("a", result=result, expect="verified", assumes=("r", "s")))
+    task = ended_task("a", result=result, expect="verified", assumes=("r", "s"))
+    page = page_of(task)
     facts = dict(
         page.tables["a: verified, assuming r (not in the results), s (not in the results)"]
     )
@@ -18732,7 +18747,8 @@ def test_a_task_is_told_with_what_it_expects_takes_for_granted_and_used():
 
 def test_a_result_from_the_cache_is_told_with_what_to_keep_in_mind():
     ran = "2025-12-24T00:00:00.000000Z"
-    page = page_of(ended_task("a", result={"cached": True, "ran": ran, "old_text": True}))
+    result = {"cached": True, "ran": ran, "old_text": True}
+    page = page_of(ended_task("a", result=result))
     told = dict(page.tables["a: verified"])["cached"]
     assert told.startswith("2025-12-24 00:00:00 UTC: the figures are of then")
     assert told.endswith("its proof file may hold older texts of other lemmas")
@@ -18756,7 +18772,8 @@ def cut_batch(monkeypatch):
 def test_a_large_batch_is_cut_for_people_problems_first(cut_batch):
     page = report_of(cut_batch, "md")
     assert "3 of 4 tasks, problems first" in page
-    shown = re.findall("^### (.):", page.replace("\\", ""), re.MULTILINE)
+    text = page.replace("\\", "")
+    shown = re.findall("^### (.):", text, re.MULTILINE)
     assert shown == ["c", "d", "a"]
     assert "2 verified with no expectation" in page, "the answer is about all"
 
@@ -18809,7 +18826,8 @@ def test_a_grid_has_verdict_and_time_where_rows_and_columns_meet():
 
 def test_a_grid_has_results_of_a_damaged_journal():
     shared_by_none = ended_task("a", result={"shared_by": 0}, lemma="one", variant="v")
-    assert grid_of([shared_by_none], "lemma x variant")[1:] == ["one | verified (1.00)"]
+    grid = grid_of([shared_by_none], "lemma x variant")
+    assert grid[1:] == ["one | verified (1.00)"]
 
 
 def test_columns_of_several_dimensions_have_a_title_of_several_values():
@@ -18862,29 +18880,34 @@ def test_pages_show_lemmas_by_the_dimensions_of_a_matrix():
 
 
 def test_results_without_variants_are_no_matter_of_the_usual_grid():
-    page = page_of(*SWEPT, ended_task("x", lemma="other", entry="e", prover="q"))
+    other = ended_task("x", lemma="other", entry="e", prover="q")
+    page = page_of(*SWEPT, other)
     assert "Lemma and order by attacker" in page.tables
     assert "Not in it: 1 result without one of these." in page.text
 
 
 def test_variants_of_several_matrices_are_columns_of_one_grid():
     other = ended_task("x", lemma="one", variant="big", dimensions=("size=big",))
-    head, *_ = page_of(*SWEPT, other).tables["Lemma by variant"]
+    tables = page_of(*SWEPT, other).tables
+    head, *_ = tables["Lemma by variant"]
     assert head == ["lemma", "first-weak", "first-strong", "last-weak", "big"]
 
 
 def test_many_variants_stand_in_rows_and_more_than_that_are_no_usual_grid():
     tasks = [in_variant("one", str(number), "weak") for number in range(17)]
-    assert page_of(*tasks).tables["Variant by lemma"][0] == ["variant", "one"]
+    grid = page_of(*tasks).tables["Variant by lemma"]
+    assert grid[0] == ["variant", "one"]
     for number in range(17):
-        tasks.append(in_variant(f"l{number}", "0", "weak"))
+        more = in_variant(f"l{number}", "0", "weak")
+        tasks.append(more)
     assert "Variant by lemma" not in page_of(*tasks).tables
 
 
 def test_provers_have_rows_of_their_own_in_the_usual_grid():
     tasks = [in_variant("one", "first", "weak", prover=prover) for prover in ("p", "q")]
     page = page_of(*tasks)
-    assert page.tables["Prover and lemma by variant"][1:] == [
+    grid = page.tables["Prover and lemma by variant"]
+    assert grid[1:] == [
         ["p", "one", "verified (1.00)"],
         ["q", "one", "verified (1.00)"],
     ]
@@ -18936,7 +18959,8 @@ def test_what_is_no_grid_is_refused(grid, wanted):
 
 def test_a_grid_is_asked_for_by_names_that_results_have(lab, run_here):
     lab.prover(VERIFY)
-    lab.recipe(matrix={"order": {"first": {}, "last": {}}}, lemmas="one")
+    order = {"first": {}, "last": {}}
+    lab.recipe(matrix={"order": order}, lemmas="one")
     lab.run("run recipe.json", code=0)
     report = ("report", "results", "--grid")
     done = run_here(*report, "lemma x order", "--fragment", code=0)
@@ -18998,10 +19022,8 @@ def private_batch():
     result = {"reason": quote, "warnings": (quote,), "stderr_tail": quote}
     plan = {"theory": "/home/alice/t.spthy", "cwd": "/home/alice/paper"}
     plan["options"] = ("--oraclename=/home/alice/o.py",)
-    tasks = [
-        ended_task("a", "failed", result, **plan),
-        ended_task("b", theory="/srv/alice/t.spthy"),
-    ]
+    other = ended_task("b", theory="/srv/alice/t.spthy")
+    tasks = [ended_task("a", "failed", result, **plan), other]
     header = {"host": "buildbox", "recipe_file": "/home/alice/r/recipe.json"}
     batch = batch_with(*tasks, cwd="/home/alice/paper", **header)
     batch.provers["p"].command = ("/home/alice/bin/tamarin",)
@@ -19031,7 +19053,8 @@ def test_a_page_leads_to_traces_that_are_below_it_whatever_it_hides(lab, private
     lab.write("r/traces/b.dot", "digraph {}")
     lab.write("r/traces/b.svg", SVG)
     batches = {f"{lab.path}/r": private_batch}
-    page = "".join(bt.REPORTS["html"](batches, str(lab.path)))
+    pieces = bt.REPORTS["html"](batches, str(lab.path))
+    page = "".join(pieces)
     assert "r/traces/b.svg" in PageReader(page).all_of("a", "href")
 
 
@@ -19039,8 +19062,10 @@ def test_a_page_leads_to_traces_that_are_below_it_whatever_it_hides(lab, private
 def test_the_way_to_a_trace_names_nobody(lab, private_batch, form):
     lab.write("traces/b.dot", "digraph {}")
     lab.write("traces/b.svg", SVG)
-    pieces = bt.REPORTS[form]({str(lab.path): private_batch}, "/elsewhere")
-    assert str(lab.path).strip("/") not in "".join(pieces)
+    batches = {str(lab.path): private_batch}
+    pieces = bt.REPORTS[form](batches, "/elsewhere")
+    place = str(lab.path).strip("/")
+    assert place not in "".join(pieces)
 
 
 # --- The table of results alone -------------------------------------------------------------------
@@ -19104,7 +19129,8 @@ def test_other_fragments_are_tables_too():
 
 
 def test_a_page_for_latex_says_that_it_wants_two_runs():
-    assert report_of(batch_with(ended_task("a")), "tex").startswith("% Run pdflatex twice")
+    page = report_of(batch_with(ended_task("a")), "tex")
+    assert page.startswith("% Run pdflatex twice")
 
 
 # --- Pictures of a page ---------------------------------------------------------------------------
@@ -19113,7 +19139,8 @@ def test_a_page_for_latex_says_that_it_wants_two_runs():
 def used(seconds, peak_mb):
     """A task that took so long and so much memory."""
     usage = Usage(seconds, peak_mb=peak_mb)
-    return ended_task(f"{seconds}s{peak_mb}mb", result={"usage": usage})
+    name = f"{seconds}s{peak_mb}mb"
+    return ended_task(name, result={"usage": usage})
 
 
 # Of each result: time and its share of the longest, memory and its share of the most.
@@ -19167,7 +19194,8 @@ AXES = """
 
 @parametrize("seconds, labels", rows(AXES))
 def test_a_timeline_has_an_axis(seconds, labels):
-    task = ended_task("a", result={"usage": Usage(float(seconds))})
+    usage = Usage(float(seconds))
+    task = ended_task("a", result={"usage": usage})
     told = re.findall("<text [^>]*>([^<]*)", page_of(task).page)
     assert told == labels.split("|")
 
@@ -19319,7 +19347,8 @@ def test_only_what_breaks_a_lemma_is_an_attack(lab, trait, outcome, name):
     lab.write("traces/a.dot", "digraph {}")
     lab.write("traces/a.svg", SVG)
     batch = batch_with(ended_task("a", outcome, trait=trait))
-    assert f"![{name}](" in report_of(batch, "md", lab.path)
+    page = report_of(batch, "md", lab.path)
+    assert f"![{name}](" in page
 
 
 @parametrize("form", ["html", "md", "tex", "typ"])
@@ -19375,7 +19404,8 @@ def hostile_batch(text):
     Its tasks came to HOSTILE_ENDS; a last one is still open. Ids are as in our own batches: safe.
     """
     tasks = [hostile_task(text, number) for number in range(5)]
-    batch = batch_with(*tasks, recipe_file=f"/r/{text}.json", host=text, cwd=f"/{text}")
+    recipe_file = f"/r/{text}.json"
+    batch = batch_with(*tasks, recipe_file=recipe_file, host=text, cwd=f"/{text}")
     for prover in batch.header.provers.values():
         prover.command = ("prover", text)
         prover.options = (text,)
@@ -19384,7 +19414,8 @@ def hostile_batch(text):
 
 def hostile_task(text, number):
     """Every other task is another prover's, and expects an answer."""
-    plan = dict.fromkeys(["entry", "theory", "lemma", "prover", "variant"], text)
+    words = ["entry", "theory", "lemma", "prover", "variant"]
+    plan = dict.fromkeys(words, text)
     for name in ("options", "flags", "assumes", "dimensions"):
         plan[name] = (text,)
     plan["cwd"] = f"/{text}"
@@ -19393,7 +19424,8 @@ def hostile_task(text, number):
     if number == len(HOSTILE_ENDS):
         return a_task(id=f"i{number}", **plan)
     outcome, seconds = HOSTILE_ENDS[number]
-    result = {"reason": text, "warnings": (text,), "usage": Usage(seconds)}
+    usage = Usage(seconds)
+    result = {"reason": text, "warnings": (text,), "usage": usage}
     result["stderr_tail"] = f"{text}\n{text}"
     return ended_task(f"i{number}", outcome, result, **plan)
 
@@ -19497,10 +19529,12 @@ def test_hostile_text_is_no_typst(hostile, hostile_report):
 
 def test_hostile_text_stays_in_its_cell_of_csv_and_is_no_formula(hostile, hostile_report):
     shown = bt.printable(hostile)
-    rows = list(csv.DictReader(hostile_report("csv").splitlines()))
+    report = hostile_report("csv").splitlines()
+    rows = list(csv.DictReader(report))
     assert len(rows) == 5
     for row in rows:
-        assert row["lemma"].removeprefix("'") == shown.removeprefix("'")
+        lemma = row["lemma"].removeprefix("'")
+        assert lemma == shown.removeprefix("'")
         for cell in row.values():
             assert not cell.startswith(("=", "+", "-", "@"))
 
@@ -19511,7 +19545,8 @@ def test_hostile_text_is_no_xml(hostile, hostile_report):
     tags = " ".join(note.tag for note in notes)
     assert tags == "failure failure error error skipped"
     shown = bt.printable(hostile)
-    assert notes[2].get("message") == f"timeout; {shown}; {shown}"
+    timeout = notes[2]
+    assert timeout.get("message") == f"timeout; {shown}; {shown}"
     assert notes[2].get("type") == "timeout"
 
 
@@ -19555,7 +19590,8 @@ def test_tex_keeps_blanks_and_empty_lines_of_what_a_prover_printed():
 
 @parametrize("length, wraps", [(20, False), (300, True)])
 def test_long_columns_of_tex_wrap(length, wraps):
-    _, _, results = tex_of("x" * length).partition(r"\subsection{Results}")
+    page = tex_of("x" * length)
+    _, _, results = page.partition(r"\subsection{Results}")
     (columns, *_) = re.findall(r"longtable\}\[l\](.*)", results)
     assert ("linewidth" in columns) == wraps
     assert columns.startswith("{@{}ll"), "result and lemma are short"
@@ -19573,8 +19609,10 @@ def wide_batch(rows, **plan):
     for number in range(rows):
         fields = {name: values[number % 2] for name, values in plan.items()}
         lemma = NAME_OF_83 if number == 3 else f"lemma_{number}"
-        result = {"usage": Usage(86400.25 + number, 0.0, 16000.0), "steps": 123456}
-        tasks.append(ended_task(f"t{number}", "verified", result, lemma=lemma, **fields))
+        usage = Usage(86400.25 + number, 0.0, 16000.0)
+        result = {"usage": usage, "steps": 123456}
+        task = ended_task(f"t{number}", "verified", result, lemma=lemma, **fields)
+        tasks.append(task)
     return batch_with(*tasks)
 
 
@@ -19660,9 +19698,11 @@ def test_a_line_of_csv_has_plan_limits_and_result_under_the_names_of_the_journal
 @parametrize("task, told", [(shared_task("a"), 2), (ended_task("a"), 1)])
 def test_csv_and_json_have_by_how_many_a_process_was_shared(task, told):
     batch = batch_with(task)
-    (row,) = csv.DictReader(report_of(batch, "csv").splitlines())
+    rows = report_of(batch, "csv").splitlines()
+    (row,) = csv.DictReader(rows)
     assert row["shared_by"] == str(told)
-    (entry,) = json.loads(report_of(batch, "json"))["tasks"]
+    report = json.loads(report_of(batch, "json"))
+    (entry,) = report["tasks"]
     assert entry["shared_by"] == told
 
 
@@ -19833,8 +19873,10 @@ def test_a_report_is_written_over_an_older_one_and_over_nothing_else(reported, f
     report_on(reported, "-f", form, "-o", "x")
     path.write_text("mine " + first[:-3])
     done = report_on(reported, "-f", form, "-o", "x", code=2)
-    assert f"{path.name}: is there, and no {form} report of this program" in done.stderr
-    assert path.read_text() == "mine " + first[:-3]
+    refusal = f"{path.name}: is there, and no {form} report of this program"
+    assert refusal in done.stderr
+    kept = path.read_text()
+    assert kept == "mine " + first[:-3]
     report_on(reported, "-f", form, "-o", "x", "--force")
     assert path.read_text() == first
 
@@ -19851,10 +19893,12 @@ def test_several_results_make_one_report(reported, form):
     elif form == "json":
         batches = json.loads(text)["batches"]
         assert [batch["directory"] for batch in batches] == ["results", "more"]
-        assert [len(batch["tasks"]) for batch in batches] == [1, 1]
+        counts = [len(batch["tasks"]) for batch in batches]
+        assert counts == [1, 1]
     elif form == "junit":
         suites = ElementTree.fromstring(text)
-        assert [suite.get("name") for suite in suites] == ["results: task", "more: task"]
+        names = [suite.get("name") for suite in suites]
+        assert names == ["results: task", "more: task"]
     else:
         plain = re.sub(r"\{(.)\}|\\", r"\1", without_ends_of_lines(text))
         for word in ("recipe.json", "r2.json", "t--one--fake", "t--two--fake", "more"):
@@ -19903,7 +19947,8 @@ def report(lab, run_here):
     done = ended_task("a")
     lab.results.mkdir()
     journal = Journal(str(lab.journal))
-    journal.begin(batch_with(a_task(id="a"), a_task(id="b")))
+    batch = batch_with(a_task(id="a"), a_task(id="b"))
+    journal.begin(batch)
     journal.record(Finished("a", "a", 1, done.result))
     journal.close()
 
@@ -20017,7 +20062,8 @@ def test_what_sharing_would_have_saved_is_told(load_s, result, theories, saved_s
     result = {"usage": usage, **result}
     tasks = []
     for number, theory in enumerate(theories or "aaaa"):
-        tasks.append(ended_task(f"t{number}", result=result, theory=theory, limits=limits))
+        task = ended_task(f"t{number}", result=result, theory=theory, limits=limits)
+        tasks.append(task)
     batch = batch_with(*tasks)
     batch.provers["p"].version = "1.11.0"
     cost = bt.cost_of_loading(batch, tasks)
@@ -20063,7 +20109,8 @@ def test_the_table_of_a_large_batch_says_what_it_leaves_out():
 
 def test_a_limit_that_was_raised_in_vain_is_told_with_what_it_was():
     limits = Limits(1, 1024, 30)
-    task = ended_task("a", "timeout", limits=limits, raised_from=Limits(1, 1024, 15))
+    before = Limits(1, 1024, 15)
+    task = ended_task("a", "timeout", limits=limits, raised_from=before)
     text = final_table_of(batch_with(task), "results", [task])
     assert "(recipe.json) above 30 s and run it again" in text
 
@@ -20201,7 +20248,8 @@ def write_hostile_page(folder):
     """
     batch = hostile_batch(HOSTILE["an image"])
     for task in batch.tasks.values():
-        kind = "even" if task.id in ("i0", "i2", "i4") else "odd"
+        is_even = task.id in ("i0", "i2", "i4")
+        kind = "even" if is_even else "odd"
         lemma = f"{kind} {task.plan.lemma}"
         task.plan = bt.replace(task.plan, lemma=lemma)
     (folder / "traces").mkdir()
@@ -20273,9 +20321,11 @@ def bundle_of(lab, *args, lemmas=("one", "false_two"), run=(), body=PAPER_PROVER
 
     `args` are of `bundle`, `run` those of `run`, `body` is the prover.
     """
-    statements = "".join(f'lemma {name}: "All k #i. A(k) @ i ==> T"\n' for name in lemmas)
+    claims = (f'lemma {name}: "All k #i. A(k) @ i ==> T"\n' for name in lemmas)
+    statements = "".join(claims)
     if not (lab.path / "own.spthy").exists():
-        lab.write("own.spthy", f"theory T begin\n{RULE_A}{statements}end\n")
+        theory = f"theory T begin\n{RULE_A}{statements}end\n"
+        lab.write("own.spthy", theory)
     lab.prover(body)
     lab.recipe(**{"theory_file": "own.spthy", **recipe})
     lab.run("run recipe.json", *run)
@@ -20301,7 +20351,8 @@ def text_in(bundle):
 
 def everything_below(path):
     """The paths of files and folders in it."""
-    return sorted(str(each.relative_to(path)) for each in path.rglob("*"))
+    names = (str(each.relative_to(path)) for each in path.rglob("*"))
+    return sorted(names)
 
 
 def test_python_runs_a_bundle_where_nothing_can_be_written(lab):
@@ -20317,15 +20368,18 @@ def test_python_runs_a_bundle_where_nothing_can_be_written(lab):
     check_end(done, 0)
     assert "1 verified, 1 falsified" in done.stdout
     assert "Audit: 0 findings" in done.stdout
-    assert hashlib.sha256(bundle.read_bytes()).hexdigest() in done.stdout
+    digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
+    assert digest in done.stdout
     assert everything_below(empty) == everything_below(temporary) == []
 
 
 def test_what_is_no_recipe_in_a_journal_is_not_bundled(lab):
     bundle_of(lab)
     header, *others = lab.journal.read_text().splitlines()
-    damaged = json.dumps({**json.loads(header), "recipe": {"tasks": []}})
-    lab.journal.write_text("\n".join([damaged, *others]) + "\n")
+    changed = {**json.loads(header), "recipe": {"tasks": []}}
+    damaged = json.dumps(changed)
+    new_journal = "\n".join([damaged, *others]) + "\n"
+    lab.journal.write_text(new_journal)
     done = lab.run("bundle results -o other.pyz", code=2)
     assert "recipe.json: tasks: " in done.stderr
     assert not (lab.path / "other.pyz").exists()
@@ -20334,7 +20388,8 @@ def test_what_is_no_recipe_in_a_journal_is_not_bundled(lab):
 def test_a_bundle_exits_as_its_audit(lab):
     bundle_of(lab, lemmas=["one", "open_two"])
     done = lab.run("paper.pyz", code=3)
-    assert lab.run("audit results", code=3).stdout.split("\n")[0] in done.stdout
+    own = lab.run("audit results", code=3).stdout
+    assert own.split("\n")[0] in done.stdout
     bundle_of(lab, expect="falsified")
     lab.run("paper.pyz", code=1)
 
@@ -20344,7 +20399,8 @@ def test_the_same_results_make_the_same_bundle(lab):
     done = lab.run("bundle results -o paper.pyz", code=0)
     assert (lab.path / "paper.pyz").read_bytes() == first
     assert hashlib.sha256(first).hexdigest() in done.stdout
-    assert f"{len(first) / 1024:.1f} kB" in done.stdout
+    size = len(first) / 1024
+    assert f"{size:.1f} kB" in done.stdout
 
 
 def test_a_bundle_does_not_tell_who_made_it(lab):
@@ -20359,7 +20415,8 @@ def test_a_bundle_does_not_tell_when_its_machine_was_started(lab):
     """Two bundles of one machine are not to be told to be of one."""
     told = text_in(bundle_of(lab))
     assert '"boot_id":"(hidden)' in told
-    assert bt.host_id()[1].split()[0] not in told
+    _, boot_id = bt.host_id()
+    assert boot_id.split()[0] not in told
 
 
 def test_a_bundle_with_names_is_what_there_is(lab):
@@ -20371,13 +20428,14 @@ def test_a_bundle_with_names_is_what_there_is(lab):
 def test_a_journal_in_a_bundle_has_all_that_a_newer_version_wrote(lab):
     bundle_of(lab)
     deep = "[" * 100_000
-    later = {"event": "later", "where": [f"{lab.path}/x", {f"{lab.path}/y": [1.5, None, "z"]}]}
+    elsewhere = {f"{lab.path}/y": [1.5, None, "z"]}
+    later = {"event": "later", "where": [f"{lab.path}/x", elsewhere]}
     with lab.journal.open("a") as journal:
-        journal.write(f"{json.dumps(later)}\nno JSON in {lab.path}\n{deep}\n")
+        event = json.dumps(later)
+        journal.write(f"{event}\nno JSON in {lab.path}\n{deep}\n")
     lab.run("bundle results -o paper.pyz", code=0)
-    *_, told, broken, nested = members(lab.path / "paper.pyz")[
-        "paper-results/batch.jsonl"
-    ].splitlines()
+    journal = members(lab.path / "paper.pyz")["paper-results/batch.jsonl"]
+    *_, told, broken, nested = journal.splitlines()
     where = ["/artifact/x", {"/artifact/y": [1.5, None, "z"]}]
     assert json.loads(told) == {"event": "later", "where": where}
     assert broken == b"no JSON in /artifact"
@@ -20385,14 +20443,17 @@ def test_a_journal_in_a_bundle_has_all_that_a_newer_version_wrote(lab):
     lab.run("paper.pyz extract there", code=0)
     *_, told, broken, _ = lab.read("there/paper-results/batch.jsonl").splitlines()
     there = f"{lab.path}/there"
-    assert json.loads(told)["where"] == [f"{there}/x", {f"{there}/y": [1.5, None, "z"]}]
+    where = [f"{there}/x", {f"{there}/y": [1.5, None, "z"]}]
+    assert json.loads(told)["where"] == where
     assert broken == "no JSON in /artifact"
 
 
 def test_a_host_may_be_called_as_a_member_of_the_journal(lab):
     bundle_of(lab)
     own = json.dumps(os.uname().nodename)
-    lab.journal.write_text(lab.journal.read_text().replace(f'"host":{own}', '"host":"event"'))
+    text = lab.journal.read_text()
+    changed = text.replace(f'"host":{own}', '"host":"event"')
+    lab.journal.write_text(changed)
     lab.run("bundle results -o paper.pyz", code=0)
     assert "1 verified, 1 falsified" in lab.run("paper.pyz", code=0).stdout
     assert '"host":"event"' not in text_in(lab.path / "paper.pyz")
@@ -20412,7 +20473,8 @@ end
     results = bundle_of(lab).parent / "results"
     done = lab.run("bundle -o b.pyz", str(results), code=0)
     assert "own.spthy: a host, a user or a directory is named" in done.stderr
-    theory = members(lab.path / "b.pyz")["own.spthy"].decode()
+    bundled = members(lab.path / "b.pyz")
+    theory = bundled["own.spthy"].decode()
     assert theory.startswith(
         f"""theory T begin // on (hidden)
 /* in /artifact /* and /artifact/x */ (hidden) */
@@ -20508,7 +20570,8 @@ def test_an_extracted_bundle_is_a_directory_like_any_other(lab):
     there = lab.path / "there"
     assert (there / "batch_tamarin.py").read_bytes() == SCRIPT.read_bytes()
     run = [sys.executable, "batch_tamarin.py", "run", "recipe.json", "--no-cache"]
-    check_end(subprocess.run(run, cwd=there, capture_output=True, text=True, timeout=RUN_S), 0)
+    ran = subprocess.run(run, cwd=there, capture_output=True, text=True, timeout=RUN_S)
+    check_end(ran, 0)
     assert "0 findings" in lab.run("audit there", code=0).stdout
     done = lab.run("paper.pyz extract there", code=2)
     assert "is there already" in done.stderr
@@ -20538,15 +20601,18 @@ open_one   analysis incomplete (1 steps)      no verdict   0
 )
 def test_a_second_run_is_compared_with_the_paper(lab, lemma, verdict, word, code):
     bundle_of(lab, lemmas=[lemma])
-    body = f"MINE='{verdict}'\n" + PAPER_PROVER.replace("open_*) exit 1;;", "")
+    prover = PAPER_PROVER.replace("open_*) exit 1;;", "")
+    body = f"MINE='{verdict}'\n" + prover
     done = second_run(lab, body=body, code=int(code))
     assert f"compared with the paper: 1 {word}" in done.stdout
     # So tell its reports.
     report = "paper.pyz report --run paper-run -f"
-    told = json.loads(lab.run(f"{report} json").stdout)
+    listing = lab.run(f"{report} json").stdout
+    told = json.loads(listing)
     (result,) = told["results"]
     assert result["reproduction"] == word
-    suites = ElementTree.fromstring(lab.run(f"{report} junit").stdout)
+    junit = lab.run(f"{report} junit").stdout
+    suites = ElementTree.fromstring(junit)
     ((note,),) = suites.iter("testcase")
     tags = {"differs": "failure", "not reached": "error", "no verdict": "skipped"}
     assert note.tag == tags.get(word, "system-out")
@@ -20652,7 +20718,8 @@ def test_a_second_run_that_was_stopped_goes_on(lab):
 def test_provers_of_the_paper_are_found_on_path_by_what_they_are(lab, monkeypatch):
     bundle_of(lab)
     lab.write("bin/tamarin-prover", PRELUDE + PAPER_PROVER, 0o755)
-    monkeypatch.setenv("PATH", f"{lab.path}/bin:{os.environ['PATH']}")
+    path = f"{lab.path}/bin"
+    monkeypatch.setenv("PATH", path, prepend=os.pathsep)
     done = lab.run("paper.pyz run", code=0)
     assert f"fake: tamarin-prover 1.11.0, {lab.path}/bin/tamarin-prover" in done.stderr
 
@@ -20714,7 +20781,8 @@ def test_logs_and_proofs_can_be_left_out(lab, option, left_out):
     with_all = members(bundle_of(lab))
     lab.run("bundle results -o paper.pyz", option, code=0)
     without = members(lab.path / "paper.pyz")
-    missing = {name.split("/")[1] for name in with_all.keys() - without}
+    left = with_all.keys() - without
+    missing = {name.split("/")[1] for name in left}
     assert missing == {left_out}
     lab.run("paper.pyz", code=0)
 
@@ -20727,9 +20795,11 @@ def test_commands_tell_the_same_of_a_bundle_as_of_its_results(lab):
         told = lab.run("paper.pyz report -f", form, code=0).stdout
         assert told == lab.run("report paper.pyz -f", form, code=0).stdout
         assert told.count("\n") == own.count("\n")
-        assert re.findall("verified|falsified", told) == re.findall("verified|falsified", own)
+        verdicts = re.findall("verified|falsified", own)
+        assert re.findall("verified|falsified", told) == verdicts
     own = lab.run("audit results", code=3).stdout
-    assert lab.run("audit paper.pyz", code=3).stdout.splitlines()[0] == own.splitlines()[0]
+    bundled = lab.run("audit paper.pyz", code=3).stdout
+    assert bundled.splitlines()[0] == own.splitlines()[0]
     assert "one" in lab.run("paper.pyz lemmas", code=0).stdout
     told = lab.run("lemmas paper.pyz/own.spthy", code=0).stdout
     assert told == lab.run("lemmas own.spthy", code=0).stdout
@@ -20782,7 +20852,8 @@ def test_other_commands_say_what_to_do_with_a_bundle(lab):
 
 def test_several_results_are_one_bundle(lab):
     bundle_of(lab)
-    shutil.copytree(lab.results, lab.path / "more" / "results")
+    more = lab.path / "more" / "results"
+    shutil.copytree(lab.results, more)
     lab.run("bundle results more/results -o paper.pyz", code=0)
     done = lab.run("paper.pyz", code=0)
     assert "on 4 results" in done.stdout
@@ -20794,10 +20865,10 @@ def test_several_results_are_one_bundle(lab):
 
 
 def test_results_of_batch_tamarin_are_bundled_with_a_recipe(lab):
-    statements = "".join(
-        f'lemma {name}: "All k #i. A(k) @ i ==> T"\n' for name in json.loads(UPSTREAM_ENDS)
-    )
-    lab.write("NSPK3.spthy", f"theory T begin\n{RULE_A}{statements}end\n")
+    names = json.loads(UPSTREAM_ENDS)
+    statements = "".join(f'lemma {name}: "All k #i. A(k) @ i ==> T"\n' for name in names)
+    theory = f"theory T begin\n{RULE_A}{statements}end\n"
+    lab.write("NSPK3.spthy", theory)
     write_upstream_report(lab)
     done = lab.run("bundle out -o paper.pyz", code=0)
     assert "batch-tamarin does not say which texts it proved" in done.stderr
@@ -20849,10 +20920,12 @@ def test_a_second_run_has_the_limits_that_were_raised_for_the_paper(lab):
     journal = lab.journal.read_text()
     raised = '"limits":{"cores":1,"memory_mb":1024,"timeout_s":987.0},"raised_from":'
     old = '{"cores":1,"memory_mb":1024,"timeout_s":300.0}'
-    lab.journal.write_text(journal.replace(f'"limits":{old}', raised + old))
+    changed = journal.replace(f'"limits":{old}', raised + old)
+    lab.journal.write_text(changed)
     lab.run("bundle results -o paper.pyz", code=0)
     second_run(lab, code=0)
-    limits = [event["limits"] for event in lab.events("task", "paper-run/results")]
+    plans = lab.events("task", "paper-run/results")
+    limits = [event["limits"] for event in plans]
     assert [each["timeout_s"] for each in limits] == [987, 987]
 
 
@@ -20881,7 +20954,8 @@ def places_of(cwd, *paths, directory="/scratch/results"):
 def test_what_lies_below_one_directory_stays_together_in_a_bundle():
     theories = ["/home/alice/paper/models/t.spthy", "/home/bob/x/u.spthy", "/opt/v.spthy"]
     places = places_of("/home/alice/paper/scripts", *theories)
-    assert [places.of(path) for path in theories] == [
+    names = [places.of(path) for path in theories]
+    assert names == [
         "models/t.spthy",
         "outside-1/u.spthy",
         "outside-2/v.spthy",
@@ -20908,17 +20982,22 @@ def test_what_a_journal_tells_later_is_not_bundled():
 
 def packed(path, files, manifest=None, shebang=bt.SHEBANG, tail=b"", modes=()):
     """Write a bundle of these files, by name; `manifest` says something else than they are."""
-    told = {name: {"sha256": bt.sha256(data), "size": len(data)} for name, data in files}
-    batch = {"results": "paper-results", "cwd": "", "roots": {"/artifact": ""}, "folders": []}
+    told = {}
+    for name, data in files:
+        told[name] = {"sha256": bt.sha256(data), "size": len(data)}
+    roots = {"/artifact": ""}
+    batch = {"results": "paper-results", "cwd": "", "roots": roots, "folders": []}
     about = {"format": 1, "version": "1", "batches": [batch], "notes": [], "files": told}
     about = manifest(about) if manifest else about
     with path.open("wb") as file:
         file.write(shebang)
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive, warnings_off():
-            for name, data in [*files, ("MANIFEST.json", json.dumps(about).encode())]:
+            contents = [*files, ("MANIFEST.json", json.dumps(about).encode())]
+            for name, data in contents:
                 info = zipfile.ZipInfo(name)
                 info.compress_type = zipfile.ZIP_DEFLATED
-                info.external_attr = dict(modes).get(name, 0o100644) << 16
+                mode = dict(modes).get(name, 0o100644)
+                info.external_attr = mode << 16
                 archive.writestr(info, data)
         file.write(tail)
 
@@ -20957,7 +21036,8 @@ def missing_file(manifest):
 
 
 def one_more_file(manifest):
-    manifest["files"]["more"] = {"sha256": "0" * 64, "size": 0}
+    other = {"sha256": "0" * 64, "size": 0}
+    manifest["files"]["more"] = other
     return manifest
 
 
@@ -21000,7 +21080,8 @@ def two_archives(path, files):
     packed(path, files)
     first = path.read_bytes()
     packed(path, files)
-    path.write_bytes(first + path.read_bytes()[len(bt.SHEBANG) :])
+    second = path.read_bytes()
+    path.write_bytes(first + second[len(bt.SHEBANG) :])
 
 
 def cut_off(path, files):
@@ -21016,7 +21097,8 @@ def hidden_between(path, files):
     assert place > start
     end = bytearray(data[-22:])
     end[16:20] = struct.pack("<L", start + 4)
-    path.write_bytes(data[:start] + b"hide" + data[start:-22] + bytes(end))
+    head, central = data[:start], data[start:-22]
+    path.write_bytes(head + b"hide" + central + bytes(end))
 
 
 LOCAL, CENTRAL = b"PK\x03\x04", b"PK\x01\x02"
@@ -21108,11 +21190,13 @@ def test_ten_gigabytes_of_zeros_are_refused_before_they_are_read(lab, honest_fil
     bundle = lab.path / "b.pyz"
     packed(bundle, honest_files)
     with zipfile.ZipFile(bundle) as archive:
-        (last,) = [each for each in archive.infolist() if each.filename == "MANIFEST.json"]
+        infos = archive.infolist()
+        (last,) = [each for each in infos if each.filename == "MANIFEST.json"]
         size = archive.start_dir
     data = bytearray(bundle.read_bytes())
     lie = struct.pack("<L", 2**32 - 2)
-    data[last.header_offset + 22 : last.header_offset + 26] = lie
+    place = last.header_offset + 22
+    data[place : place + 4] = lie
     central = data.rfind(CENTRAL)
     assert central > size
     data[central + 24 : central + 28] = lie
@@ -21126,11 +21210,13 @@ def deceiving_recipe(lab, honest_files, change):
     recipe = json.loads(files["recipe.json"])
     change(recipe)
     files["recipe.json"] = json.dumps(recipe).encode()
-    packed(lab.path / "paper.pyz", list(files.items()), modes=[("evil.sh", 0o100755)])
+    modes = [("evil.sh", 0o100755)]
+    packed(lab.path / "paper.pyz", list(files.items()), modes=modes)
 
 
 def make_theories(recipe):
-    recipe["tasks"]["task"]["prepare"] = {"command": ["touch", "executed"]}
+    command = ["touch", "executed"]
+    recipe["tasks"]["task"]["prepare"] = {"command": command}
 
 
 def name_a_prover(recipe):
@@ -21143,7 +21229,8 @@ def name_a_maude(recipe):
 
 
 def let_the_prover_write(recipe):
-    recipe["tasks"]["task"]["tamarin_options"] = ["+RTS", "-S/tmp/evil", "-RTS"]
+    task = recipe["tasks"]["task"]
+    task["tamarin_options"] = ["+RTS", "-S/tmp/evil", "-RTS"]
 
 
 def read_elsewhere(recipe):
@@ -21176,7 +21263,8 @@ def write_over_all(recipe):
 
 
 def preload(recipe):
-    recipe["tamarin_versions"]["fake"]["env"] = {"LD_PRELOAD": "./evil.so", "PATH": "."}
+    prover = recipe["tamarin_versions"]["fake"]
+    prover["env"] = {"LD_PRELOAD": "./evil.so", "PATH": "."}
 
 
 @parametrize(
@@ -21228,10 +21316,12 @@ def test_nothing_of_a_bundle_lies_where_results_of_a_second_run_will_be(lab, hon
 def test_a_journal_in_a_bundle_names_no_files_elsewhere(lab, honest_files, change):
     files = dict(honest_files)
     header, *rest = files["paper-results/batch.jsonl"].splitlines()
-    changed = json.dumps({**json.loads(header), **change}).encode()
+    event = {**json.loads(header), **change}
+    changed = json.dumps(event).encode()
     files["paper-results/batch.jsonl"] = b"\n".join([changed, *rest, b""])
     packed(lab.path / "b.pyz", list(files.items()))
-    for command in ([], ["audit"], ["status"], ["report"], ["lemmas"]):
+    commands = ([], ["audit"], ["status"], ["report"], ["lemmas"])
+    for command in commands:
         done = lab.run("b.pyz", *command, code=2)
         assert "names a file that is not in it" in done.stderr
 
@@ -21241,7 +21331,8 @@ def test_a_theory_in_a_bundle_includes_nothing_elsewhere(lab, honest_files, way,
     lab.write("tmp/x", "")
     monkeypatch.setenv("TMPDIR", str(lab.path / "tmp"))
     lab.write("secret.spthy", 'lemma secret: "T"\n')
-    include = f'#include "{way.format(lab.path)}"\nend'.encode()
+    place = way.format(lab.path)
+    include = f'#include "{place}"\nend'.encode()
     files = dict(honest_files)
     files["own.spthy"] = files["own.spthy"].replace(b"end", include)
     packed(lab.path / "b.pyz", list(files.items()))
@@ -21263,7 +21354,8 @@ def test_an_oracle_may_have_the_name_of_a_module(lab, honest_files):
     files["__main__.py"] = Path(bt.__file__).read_bytes()
     files["json.py"] = b"raise SystemExit('executed')\n"
     packed(lab.path / "b.pyz", list(files.items()))
-    done = subprocess.run([sys.executable, "b.pyz"], cwd=lab.path, capture_output=True, text=True)
+    command = [sys.executable, "b.pyz"]
+    done = subprocess.run(command, cwd=lab.path, capture_output=True, text=True)
     check_end(done, 0)
 
 
@@ -21315,14 +21407,16 @@ class Terminal:
 
     def stop_output(self):
         """Type Ctrl-S, and take what is written until it takes effect."""
-        fcntl.ioctl(self.master, termios.TIOCPKT, struct.pack("i", 1))
+        on = struct.pack("i", 1)
+        fcntl.ioctl(self.master, termios.TIOCPKT, on)
         self.type("\x13")
         told = 0
         # Now each read begins with a byte in which the terminal tells what it did.
         while not told & termios.TIOCPKT_STOP:
             told, *data = os.read(self.master, 65536)
             self.raw += bytes(data)
-        fcntl.ioctl(self.master, termios.TIOCPKT, struct.pack("i", 0))
+        off = struct.pack("i", 0)
+        fcntl.ioctl(self.master, termios.TIOCPKT, off)
 
     def end(self):
         """Wait for the program; its exit code."""
@@ -21375,7 +21469,8 @@ class Sheet:
         """Write over what stands at the cursor."""
         line = self.lines[self.row].ljust(self.column)
         end = self.column + len(text)
-        self.lines[self.row] = line[: self.column] + text + line[end:]
+        before, behind = line[: self.column], line[end:]
+        self.lines[self.row] = before + text + behind
         self.column = end
 
     def obey(self, sequence):
@@ -21478,7 +21573,8 @@ def test_after_ctrl_z_the_block_is_drawn_below_what_the_shell_wrote(lab):
     before = termios.tcgetattr(terminal.master)
     terminal.type("\x1a")
     pid = terminal.process.pid
-    wait_for(lambda: os.waitpid(pid, os.WUNTRACED | os.WNOHANG)[0])
+    also_stopped = os.WUNTRACED | os.WNOHANG
+    wait_for(lambda: os.waitpid(pid, also_stopped)[0])
     terminal.read()
     terminal.raw += b"\r\n$ fg\r\n"
     os.kill(pid, signal.SIGCONT)
@@ -21599,7 +21695,8 @@ def test_a_pipe_is_told_the_results_and_shown_no_block(lab, options, told):
     lab.prover(VERIFY)
     lab.recipe()
     done = lab.run(f"run recipe.json {options}", code=0)
-    beginnings = [line.split()[0] for line in done.stderr.splitlines()]
+    lines = done.stderr.splitlines()
+    beginnings = [line.split()[0] for line in lines]
     assert beginnings == told.split()
     assert "\x1b" not in done.stdout
     assert "\x1b" not in done.stderr
@@ -21619,7 +21716,8 @@ def test_debugging_shows_every_command(lab, args, times):
     lab.recipe()
     done = lab.run("run recipe.json", *args, code=0)
     for lemma in ("one", "two", "three"):
-        assert done.stderr.count(f"--prove={lemma} ") == times, done.stderr
+        calls = done.stderr.count(f"--prove={lemma} ")
+        assert calls == times, done.stderr
 
 
 def view_of(tasks, running=0):
@@ -21630,7 +21728,8 @@ def view_of(tasks, running=0):
     args = bt.argparse.Namespace(quiet=False, debug=False, progress="none")
     progress = bt.Progress(batch, batch.tasks.values(), "nowhere", {}, args)
     for task in tasks[:running]:
-        start = Started(ids=(task.id,), job=task.id, attempt=1, host="elsewhere", at=bt.timestamp())
+        now = bt.timestamp()
+        start = Started(ids=(task.id,), job=task.id, attempt=1, host="elsewhere", at=now)
         batch.apply(start)
         progress(start)
     return progress
@@ -21662,7 +21761,8 @@ def test_what_ended_a_shared_process_is_said_once(capsys):
 
 
 def test_a_verdict_that_rests_on_a_falsified_lemma_is_told_as_that(capsys):
-    tasks = [a_task(id="one", lemma="one"), a_task(id="two", lemma="two", assumes=("one",))]
+    resting = a_task(id="two", lemma="two", assumes=("one",))
+    tasks = [a_task(id="one", lemma="one"), resting]
     progress = view_of(tasks)
     progress.silent = False
     for event in (ends("one", "falsified"), ends("two", "verified")):
@@ -21674,7 +21774,8 @@ def test_a_verdict_that_rests_on_a_falsified_lemma_is_told_as_that(capsys):
 
 
 def test_quiet_tells_of_a_verdict_that_rests_on_a_falsified_lemma(capsys):
-    tasks = [a_task(id="one", lemma="one"), a_task(id="two", lemma="two", assumes=("one",))]
+    resting = a_task(id="two", lemma="two", assumes=("one",))
+    tasks = [a_task(id="one", lemma="one"), resting]
     progress = view_of(tasks)
     progress.silent, progress.quiet = False, True
     for event in (ends("one", "falsified"), ends("two", "verified")):
@@ -21808,7 +21909,8 @@ def test_text_that_is_too_short_is_filled_with_blanks():
 
 
 def test_a_wide_character_is_not_cut_in_two():
-    assert bt.fit(IDEOGRAPH * 6, 5, "~", 3) == IDEOGRAPH * 2 + " "
+    cell = bt.fit(IDEOGRAPH * 6, 5, "~", 3)
+    assert cell == IDEOGRAPH * 2 + " "
 
 
 def test_columns_of_a_table_stand_below_each_other_whatever_is_in_them():
@@ -21833,7 +21935,8 @@ def test_a_size_has_the_unit_that_suits_it(megabytes, shown):
 def finished(task, seconds, status=Status.COMPLETED):
     """This task, verified after so many seconds."""
     task.status = status
-    task.record = Record(Result(status, Verdict.VERIFIED, usage=Usage(seconds)), task.plan)
+    result = Result(status, Verdict.VERIFIED, usage=Usage(seconds))
+    task.record = Record(result, task.plan)
     return task
 
 
@@ -21845,14 +21948,16 @@ def forecast_of(text, slots):
     tasks = []
     ran_s = {}
     for word in text.split():
-        entry, mark, seconds = re.fullmatch(r"(\w)([:@]?)(\d*)", word).groups()
+        found = re.fullmatch(r"(\w)([:@]?)(\d*)", word)
+        entry, mark, seconds = found.groups()
         task = a_task(id=f"t{len(tasks)}", entry=entry)
         if mark == ":":
             finished(task, float(seconds))
         if mark == "@":
             ran_s[task.id] = float(seconds)
         tasks.append(task)
-    batch = Batch(Header(), {task.id: task for task in tasks})
+    by_id = {task.id: task for task in tasks}
+    batch = Batch(Header(), by_id)
     return bt.Tally(batch, tasks).forecast(ran_s, slots)
 
 
@@ -21885,7 +21990,8 @@ def test_a_log_is_named_as_a_shell_takes_it(lab, monkeypatch):
     lab.write("results/logs/a\x1b[31m$(x) b.err", "")
     failed = Result(Status.FAILED)
     task = a_task(Status.FAILED, failed, id="a\x1b[31m$(x) b")
-    *_, last = final_table_of(Batch(), "results", [task]).splitlines()
+    text = final_table_of(Batch(), "results", [task])
+    *_, last = text.splitlines()
     assert last == "why:   less 'results/logs/a\N{REPLACEMENT CHARACTER}[31m$(x) b.err'"
 
 
@@ -21903,8 +22009,10 @@ def test_the_page_is_named_at_the_end(one_lemma):
 
 def recipe_with_limits(own=None, task=None, memory="max", **config):
     """The header of a batch whose entry `n` proves all lemmas, `one` with resources of its own."""
-    lemmas = [{"name": "*"}, {"name": "one", "resources": own or {}}]
-    recipe = {"config": config, "tasks": {"n": {"lemmas": lemmas, "resources": task or {}}}}
+    special = {"name": "one", "resources": own or {}}
+    lemmas = [{"name": "*"}, special]
+    entry = {"lemmas": lemmas, "resources": task or {}}
+    recipe = {"config": config, "tasks": {"n": entry}}
     return Header(recipe=recipe, limits=Limits(8, 8192, 60))
 
 
@@ -21929,7 +22037,8 @@ def test_the_key_of_a_limit_that_was_met_is_told(own, task, status, key):
 
 def test_what_met_the_limit_of_the_whole_batch_needs_that_raised():
     result = Result(Status.MEMORY_LIMIT)
-    met = a_task(Status.MEMORY_LIMIT, result, limits=Limits(1, 8192, 60))
+    limits = Limits(1, 8192, 60)
+    met = a_task(Status.MEMORY_LIMIT, result, limits=limits)
     assert bt.limit_key(recipe_with_limits(), met) == "config.global_max_memory"
     header = dataclasses.replace(recipe_with_limits(), options=PlanOptions(memory="8"))
     assert bt.limit_key(header, met) == "--memory"
@@ -21948,7 +22057,8 @@ def large_batch():
     for number in range(100):
         tasks.append(a_task(Status.FAILED, failed, id=f"t{number}"))
     for number in range(100, 999):
-        tasks.append(finished(a_task(id=f"t{number}"), 1))
+        task = a_task(id=f"t{number}")
+        tasks.append(finished(task, 1))
     tasks.append(finished(a_task(id="t999", expect="falsified"), 1))
     return tasks
 
@@ -21977,12 +22087,14 @@ def test_a_narrow_table_wraps_headings_of_numbers_and_keeps_words_whole():
     assert lines[0] == "result     lemma       memory"
     assert lines[1] == "                         (MB)"
     assert lines[2] == "verified,  secrecy         14"
-    assert [line.strip() for line in lines[3:]] == ["confirmed", "by demo"]
+    rest = [line.strip() for line in lines[3:]]
+    assert rest == ["confirmed", "by demo"]
 
 
 def test_a_column_without_room_stands_below_its_row():
     options = "--heuristic=O --oraclename=one.py"
-    table = [["result", "lemma", "options", "steps"], ["verified", "secrecy", options, "14"]]
+    row = ["verified", "secrecy", options, "14"]
+    table = [["result", "lemma", "options", "steps"], row]
     lines = bt.text_table(table, right=(3,), columns=40).split("\n")
     assert lines == [
         "result    lemma    steps",
@@ -21990,13 +22102,15 @@ def test_a_column_without_room_stands_below_its_row():
         "    options: --heuristic=O",
         "    --oraclename=one.py",
     ]
-    assert bt.text_table(table, right=(3,), columns=50).count("\n") == 2
+    wider = bt.text_table(table, right=(3,), columns=50)
+    assert wider.count("\n") == 2
 
 
 def test_numbers_stand_below_their_row_where_there_are_too_many():
     heads = ["entry", "prover", "results", "verified", "falsified", "time (s)"]
     table = [heads, ["limits", "demo", "5", "1", "", "2.4"]]
-    assert bt.text_table(table, right=range(2, 6), columns=32).split("\n") == [
+    lines = bt.text_table(table, right=range(2, 6), columns=32).split("\n")
+    assert lines == [
         "entry   prover  results",
         "limits  demo          5",
         "    verified: 1; time (s): 2.4",
@@ -22004,14 +22118,16 @@ def test_numbers_stand_below_their_row_where_there_are_too_many():
 
 
 def test_a_long_word_is_whole_where_other_columns_have_room():
-    table = [["result", "lemma", "reason"], ["failed", "a" * 20, "one two three four"]]
+    row = ["failed", "a" * 20, "one two three four"]
+    table = [["result", "lemma", "reason"], row]
     lines = bt.text_table(table, columns=40).split("\n")
     assert lines[1] == f"failed  {'a' * 20}  one two"
 
 
 def test_a_report_on_a_terminal_leaves_out_each_result_in_full():
     batch = batch_with(ended_task("a", assumes=("gone",)))
-    text = "".join(bt.PRINTED["table"]({"": batch}, ".", bt.Asked()))
+    pieces = bt.PRINTED["table"]({"": batch}, ".", bt.Asked())
+    text = "".join(pieces)
     assert "verified, assuming gone" in text
     assert "takes for granted" not in text
     assert "Each result in full" not in text
@@ -22020,7 +22136,8 @@ def test_a_report_on_a_terminal_leaves_out_each_result_in_full():
 def test_help_fits_on_a_terminal(capsys):
     with pytest.raises(SystemExit):
         bt.main(["--help"])
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
 
 
 # A text, and the lines that it has in 12 columns.
@@ -22040,8 +22157,9 @@ abcdefghijklmnopqrstuvwxyz: abcdefghijkl|mnopqrstuvwx|yz
 @parametrize("text, lines", rows(WRAPPED))
 def test_a_cell_wraps_at_the_joints_of_names(text, lines):
     wanted = [line.rstrip() for line in lines.split("|")]
-    assert bt.text_table([["a", text]], columns=15).split("\n")[0] == f"a  {wanted[0]}"
-    told = [line[3:] for line in bt.text_table([["a", text]], columns=15).split("\n")]
+    lines = bt.text_table([["a", text]], columns=15).split("\n")
+    assert lines[0] == f"a  {wanted[0]}"
+    told = [line[3:] for line in lines]
     assert told == wanted
 
 
@@ -22063,10 +22181,13 @@ def test_totals_say_where_all_is_as_expected(expect, told):
 
 def test_a_page_says_once_that_all_is_from_the_cache():
     cached = {"cached": True, "ran": BEGAN}
-    page = page_of(ended_task("a", result=cached), ended_task("b", lemma="two", result=cached))
+    one = ended_task("a", result=cached)
+    two = ended_task("b", lemma="two", result=cached)
+    page = page_of(one, two)
     assert page.text.count("cached 2026-01-02") == 1
     assert "remarks" not in page.tables["Results"][0]
-    page = page_of(ended_task("a", result=cached), ended_task("b", lemma="two"))
+    three = ended_task("b", lemma="two")
+    page = page_of(ended_task("a", result=cached), three)
     assert page.column("Results", "remarks") == ["cached 2026-01-02", ""]
 
 
@@ -22089,7 +22210,8 @@ OPTION_ENDS = [
 @parametrize("form, told", OPTION_ENDS)
 def test_no_line_ends_behind_the_hyphens_of_an_option(form, told):
     options = ("--oraclename=keys.py", "-D=X")
-    batch = batch_with(ended_task("a"), ended_task("b--c", lemma="b", options=options))
+    more = ended_task("b--c", lemma="b", options=options)
+    batch = batch_with(ended_task("a"), more)
     report = report_of(batch, form)
     assert told in report
     assert "option>--c" not in report
@@ -22112,8 +22234,10 @@ def test_the_head_of_a_column_of_numbers_stands_above_them():
 
 
 def test_what_no_prover_ran_for_has_no_time():
-    unread = ended_task("a", "failed", {"reason": "cut", "usage": Usage()}, unreadable="cut")
-    heading, row, *_ = final_table_of(batch_with(unread), "results", [unread]).splitlines()
+    result = {"reason": "cut", "usage": Usage()}
+    unread = ended_task("a", "failed", result, unreadable="cut")
+    table = final_table_of(batch_with(unread), "results", [unread])
+    heading, row, *_ = table.splitlines()
     assert row.split() == ["failed", "a", "cut"]
     assert bt.result_facts(unread) == "(not run): cut"
     page = page_of(unread)
@@ -22162,7 +22286,8 @@ def test_run_records_a_verdict_for_each_lemma_and_shows_it(lab):
     for task_id, event in lab.finishes().items():
         verdict = event["verdict"]
         verdicts[task_id] = verdict
-        assert re.search(f"^{verdict} +{task_id} ", done.stdout, re.MULTILINE), done.stdout
+        line = f"^{verdict} +{task_id} "
+        assert re.search(line, done.stdout, re.MULTILINE), done.stdout
     assert verdicts == {
         "t--one--fake": "verified",
         "t--two--fake": "falsified",
@@ -22215,7 +22340,8 @@ def test_older_pythons_are_told_that_they_are_too_old():
 @parametrize("script", ["batch_tamarin.py", "recipes/demo/prover.py"])
 def test_python_3_7_can_read_the_file_that_it_can_not_run(script):
     """Python 3.9 itself doesn't see all that 3.7 could not read; newer ones do."""
-    ast.parse((HERE / script).read_text(encoding="utf-8"), feature_version=(3, 7))
+    text = (HERE / script).read_text(encoding="utf-8")
+    ast.parse(text, feature_version=(3, 7))
 
 
 def test_a_batch_as_expected_exits_with_0(lab):
@@ -22276,7 +22402,8 @@ def test_a_sweep_that_is_killed_goes_on_and_is_reported_right(tmp_path):
     end_of(running)
     done = lab.run("run", SWEEP, *AT_ONCE, "--no-cache", code=0)
     assert "24 tasks: 15 verified, 9 falsified" in done.stdout
-    attempts = [event["attempt"] for event in lab.events("start", "results-sweep")]
+    starts = lab.events("start", "results-sweep")
+    attempts = [event["attempt"] for event in starts]
     assert attempts.count(1) == 24
     lab.run("report results-sweep -o g.html --grid", "lemma,order x attacker", code=0)
     page = PageReader((tmp_path / "g.html").read_text())
@@ -22313,7 +22440,8 @@ def test_a_sweep_of_attackers_in_order_is_killed_and_goes_on(tmp_path):
     for count, word in re.findall(r"(\d+) (?:implied )?(\w+ied)\b", line):
         found[word] += int(count)
     assert found == {"verified": 21, "falsified": 27}
-    proven = [event for event in lab.events("finish", "results-attackers") if event["verdict"]]
+    finishes = lab.events("finish", "results-attackers")
+    proven = [event for event in finishes if event["verdict"]]
     assert len(proven) < 36
     # Notes tell that the other lemmas are pending.
     assert "0 findings" in lab.run("audit results-attackers", code=3).stdout
@@ -22334,12 +22462,15 @@ def test_a_race_of_heuristics_is_killed_and_goes_on(tmp_path):
     done = lab.run("run", race, "--no-cache", code=0)
     assert "12 tasks:" in done.stdout
     finishes = lab.finishes("results-race")
-    answers = [event for event in finishes.values() if event["status"] == "completed"]
+    events = finishes.values()
+    answers = [event for event in events if event["status"] == "completed"]
     # Two may come to it at one time, on a busy machine.
     assert len(finishes) == 12
     assert {event["verdict"] for event in answers} == {"verified", "falsified"}
-    assert {event["id"].split("--")[1] for event in answers} == LEMMAS_OF_THE_RACE
-    others = {event["status"] for event in finishes.values()} - {"completed"}
+    proven = {event["id"].split("--")[1] for event in answers}
+    assert proven == LEMMAS_OF_THE_RACE
+    statuses = {event["status"] for event in finishes.values()}
+    others = statuses - {"completed"}
     assert others == {"superseded"}
 
 
@@ -22412,7 +22543,8 @@ def recheck(lab, *args, code=None):
 
 def rechecks(lab):
     """The names of the directories in which proofs were checked."""
-    return sorted(path.name for path in lab.results.glob("recheck-*"))
+    folders = lab.results.glob("recheck-*")
+    return sorted(path.name for path in folders)
 
 
 def test_recheck_puts_the_stored_proof_into_the_original_text(lab):
@@ -22453,7 +22585,8 @@ STRANGE_PROVER = "case \"$*\" in *--version*) echo 'demo 1.0: no tamarin'; exit 
 
 def strange_checker(lab):
     """A program that calls itself `demo`, at the place of the prover `trusted`."""
-    lab.write("trusted.sh", f"#!/bin/sh\n{STRANGE_PROVER}{PRELUDE}{CHECKER}", 0o755)
+    script = f"#!/bin/sh\n{STRANGE_PROVER}{PRELUDE}{CHECKER}"
+    lab.write("trusted.sh", script, 0o755)
 
 
 @parametrize("checker", ["trusted", "./trusted.sh"])
@@ -22487,7 +22620,9 @@ def test_a_program_is_called_by_its_own_name_when_it_checks_its_own_proofs(lab):
     recipe_to_recheck(lab)
     for name in ("fake", "trusted"):
         script = lab.path / f"{name}.sh"
-        script.write_text(script.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\n{STRANGE_PROVER}"))
+        strange = f"#!/bin/sh\n{STRANGE_PROVER}"
+        text = script.read_text().replace("#!/bin/sh\n", strange)
+        script.write_text(text)
     lab.run("run recipe.json", code=0)
     lab.run("recheck results --prover ./trusted.sh", code=0)
     assert rechecks(lab) == ["recheck-demo"]
@@ -22497,7 +22632,8 @@ def test_a_recheck_that_contradicts_says_how_to_take_it_back(lab):
     found_proofs(lab, checker=UNSURE)
     told = recheck(lab, code=1).stdout
     folder = lab.results / "recheck-trusted"
-    (line,) = [line for line in told.splitlines() if "take it back: rm -r " in line]
+    lines = told.splitlines()
+    (line,) = [line for line in lines if "take it back: rm -r " in line]
     assert line.endswith((f"rm -r {folder}", "rm -r results/recheck-trusted"))
     done = lab.run("run recipe.json", code=1)
     assert "take it back: rm -r " in done.stdout
@@ -22526,7 +22662,8 @@ def test_a_verdict_that_a_recheck_does_not_confirm_is_a_finding_of_an_audit(lab)
     recheck(lab, code=1)
     done = lab.run("audit results --format json", code=1)
     report = json.loads(done.stdout)
-    (finding,) = (each for each in report["findings"] if not each["note"])
+    findings = report["findings"]
+    (finding,) = (each for each in findings if not each["note"])
     assert finding["kind"] == "invalid"
     assert finding["lemma"] == "three"
     assert finding["theory"] == "t.spthy"
@@ -22565,7 +22702,8 @@ def test_a_recheck_without_its_results_contradicts_nothing(lab, audit, path):
     shutil.copytree(checks, lab.path / "moved" / "recheck-trusted")
     told = audit(path, code=3)
     words = "the result that was checked is not here: trusted confirms it"
-    assert told.notes("unconfirmed") == [f"one: {words}", f"three: {words}"]
+    wanted = [f"one: {words}", f"three: {words}"]
+    assert told.notes("unconfirmed") == wanted
     assert told.counted() == []
 
 
@@ -22580,7 +22718,8 @@ def test_a_step_that_a_prover_cannot_replay_says_nothing_against_the_proof(lab, 
     done = recheck(lab, code=3)
     assert "2 tasks: 1 confirmed, 1 not replayed" in done.stdout
     told = audit("results", code=0)
-    assert told.notes("unconfirmed") == [f"three: trusted: {bt.CANT_REPLAY}"]
+    wanted = f"three: trusted: {bt.CANT_REPLAY}"
+    assert told.notes("unconfirmed") == [wanted]
     assert "invalid" not in told.kinds
 
 
@@ -22589,7 +22728,8 @@ def test_a_recheck_that_came_to_no_end_says_nothing_against_the_proof(lab, audit
     recheck(lab, code=3)
     told = audit("results", code=0)
     words = "trusted came to no end of the check of the proof: failed"
-    assert told.notes("unconfirmed") == [f"one: {words}", f"three: {words}"]
+    wanted = [f"one: {words}", f"three: {words}"]
+    assert told.notes("unconfirmed") == wanted
     assert "invalid" not in told.kinds
 
 
@@ -22598,7 +22738,8 @@ def test_a_proof_that_shows_the_opposite_is_a_finding(lab, audit):
     found_proofs(lab, checker=opposite)
     recheck(lab, code=1)
     words = "trusted does not confirm the proof: by it the lemma is falsified"
-    assert audit("results", code=1).findings("invalid") == [f"three: {words}"]
+    found = audit("results", code=1).findings("invalid")
+    assert found == [f"three: {words}"]
 
 
 @parametrize("checker", [FOREIGN, UNSURE], ids=["not replayed", "rejected"])
@@ -22607,15 +22748,15 @@ def test_who_confirms_no_proof_can_prove_the_lemma_itself(lab, audit, checker):
     found_proofs(lab, checker=own + checker)
     done = recheck(lab, "--prove-rejected", code=0)
     assert "1 task: 1 verified" in done.stdout
-    assert audit("results", code=1 if checker is UNSURE else 0).states["three"] == (
-        "verified, confirmed by trusted (its own proof)"
-    )
+    told = audit("results", code=int(checker is UNSURE))
+    assert told.states["three"] == "verified, confirmed by trusted (its own proof)"
 
 
 def test_a_report_tells_what_a_recheck_does_not_confirm(lab):
     """So do its page, `status`, and the command that finds nothing to do."""
     found_proofs(lab, checker=UNSURE)
-    _, _, page = lab.read("results/summary.html").partition("<main>")
+    page_file = lab.read("results/summary.html")
+    _, _, page = page_file.partition("<main>")
     assert "contradicted" not in page
     recheck(lab, code=1)
     words = "verified, but not confirmed by trusted"
@@ -22811,7 +22952,8 @@ def test_a_mistyped_results_directory_is_named(lab, command, told):
 
 
 def test_the_script_tells_its_version():
-    told = subprocess.check_output([sys.executable, str(SCRIPT), "--version"], text=True)
+    command = [sys.executable, str(SCRIPT), "--version"]
+    told = subprocess.check_output(command, text=True)
     assert told == f"batch_tamarin.py {bt.__version__}\n"
 
 
@@ -23171,7 +23313,8 @@ LIMITS = "--cores 1 --memory 50% --timeout 77"
 
 
 def test_init_writes_the_recipe_that_it_prints(lab):
-    done = init(lab, "t.spthy", *LIMITS.split(), "--results", "out")
+    limits = LIMITS.split()
+    done = init(lab, "t.spthy", *limits, "--results", "out")
     recipe = written_recipe(lab)
     assert recipe == json.loads(done.stdout)
     assert recipe["config"] == {
@@ -23234,7 +23377,8 @@ def test_init_names_theories_of_the_same_name_apart(lab):
 
 def test_a_recipe_of_init_passes_check(lab):
     lab.write("sub/d.spthy", DIFF_THEORY)
-    init(lab, "t.spthy", "sub/d.spthy", "-o", "sub/r.json", *LIMITS.split())
+    limits = LIMITS.split()
+    init(lab, "t.spthy", "sub/d.spthy", "-o", "sub/r.json", *limits)
     lab.run("check sub/r.json", code=0)
 
 
@@ -23301,7 +23445,8 @@ def test_init_asks_on_a_terminal_until_an_answer_makes_sense(lab):
     assert recipe["tasks"]["t"]["tamarin_versions"] == ["fake.sh"]
     assert recipe["tasks"]["t"]["tamarin_options"] == ["--bound=5", "--auto-sources"]
     three = {"name": "three", "resources": {"timeout": 60, "max_memory": 2}}
-    assert recipe["tasks"]["t"]["lemmas"] == [three, {"name": "t*"}, {"name": "!two"}]
+    lemmas = recipe["tasks"]["t"]["lemmas"]
+    assert lemmas == [three, {"name": "t*"}, {"name": "!two"}]
     assert recipe["tasks"]["t"]["resources"]["timeout"] == 90
 
 
@@ -23332,8 +23477,10 @@ def test_a_recipe_of_init_names_the_theory_that_was_shown(lab, place, recipe):
     lab.write("a.spthy", THEORY.replace("one", "others"))
     (lab.path / "work" / "sub").mkdir()
     options = "-o sub/r.json --yes --prover ../fake.sh --cores 1"
-    lab.run(f"init a.spthy {options}", cwd=lab.path / "work", code=0)
-    done = lab.run("run", recipe, cwd=lab.path / place, code=0)
+    work = lab.path / "work"
+    lab.run(f"init a.spthy {options}", cwd=work, code=0)
+    folder = lab.path / place
+    done = lab.run("run", recipe, cwd=folder, code=0)
     assert "mine" in done.stdout
     assert "others" not in done.stdout
 
@@ -23398,7 +23545,8 @@ def test_init_takes_no_text_of_a_results_directory(lab, folder):
 def test_init_takes_patterns_and_each_theory_once(lab):
     lab.write("a/b/u.spthy", THEORY)
     init(lab, "**/*.spthy", "t.spthy", "a")
-    assert list(written_recipe(lab)["tasks"]) == ["u", "t"]
+    entries = list(written_recipe(lab)["tasks"])
+    assert entries == ["u", "t"]
 
 
 @parametrize(
@@ -23460,7 +23608,8 @@ def test_names_of_files_do_not_depend_on_their_order(turn):
 
 def test_names_of_files_differ_where_folders_cannot_tell(lab):
     names = bt.names_apart(["a-b/c.spthy", "a/b-c.spthy", "b/c.spthy", "A/B-C.spthy"])
-    assert len({name.lower() for name in names.values()}) == 4
+    folded = {name.lower() for name in names.values()}
+    assert len(folded) == 4
 
 
 WITH_BRANCHES = f"""theory T begin
@@ -23512,9 +23661,11 @@ def test_init_takes_flags_for_the_theories_that_ask_for_them(branches):
 
 def test_init_gives_a_lemma_that_is_named_the_flags_that_it_needs(branches):
     init(branches, "t.spthy", "--lemma", "always", "--lemma", "deep:timeout=7")
-    deep, always = written_recipe(branches)["tasks"]["t"]["lemmas"]
+    entry = written_recipe(branches)["tasks"]["t"]
+    deep, always = entry["lemmas"]
     assert always == {"name": "always"}
-    assert deep == {"name": "deep", "preprocess_flags": ["A", "C"], "resources": {"timeout": 7}}
+    limits = {"timeout": 7}
+    assert deep == {"name": "deep", "preprocess_flags": ["A", "C"], "resources": limits}
     branches.run("check recipe.json", code=0)
 
 
@@ -23618,22 +23769,27 @@ def test_init_takes_options_and_limits(lab):
     tasks = written_recipe(lab)["tasks"]
     assert tasks["t"]["tamarin_options"] == ["--bound=5"]
     assert tasks["d"]["tamarin_options"] == ["--diff", "--bound=5"]
-    assert tasks["t"]["resources"] == {"max_cores": 1, "max_memory": 3, "timeout": 9}
+    limits = {"max_cores": 1, "max_memory": 3, "timeout": 9}
+    assert tasks["t"]["resources"] == limits
 
 
 def test_lemmas_with_limits_come_before_patterns_without(lab):
     init(lab, "t.spthy", "--lemma", "*", "--lemma", "t*:cores=1,timeout=7")
-    first, rest = written_recipe(lab)["tasks"]["t"]["lemmas"]
-    assert first == {"name": "t*", "resources": {"max_cores": 1, "timeout": 7}}
+    entry = written_recipe(lab)["tasks"]["t"]
+    first, rest = entry["lemmas"]
+    limits = {"max_cores": 1, "timeout": 7}
+    assert first == {"name": "t*", "resources": limits}
     assert rest == {"name": "*"}
 
 
 def test_provers_of_one_name_are_called_by_their_versions(lab):
     for folder, version in (("old", "1.8.0"), ("new", "1.10.1")):
-        lab.write(f"{folder}/tamarin", PRELUDE.replace("1.11.0", version) + CHECKED, 0o755)
+        script = PRELUDE.replace("1.11.0", version) + CHECKED
+        lab.write(f"{folder}/tamarin", script, 0o755)
     provers = ["--prover", "old/tamarin", "--prover", "new/tamarin"]
     lab.run("init t.spthy --yes", *provers, code=0)
-    assert list(written_recipe(lab)["tamarin_versions"]) == ["tamarin-1.8", "tamarin-1.10.1"]
+    names = list(written_recipe(lab)["tamarin_versions"])
+    assert names == ["tamarin-1.8", "tamarin-1.10.1"]
 
 
 def test_provers_of_one_name_and_version_are_called_by_their_folders(lab):
@@ -23676,7 +23832,8 @@ def test_init_asks_for_flags_and_provers_of_a_theory(branches):
 def test_a_recipe_of_init_is_written_in_lines_that_people_can_read(lab):
     done = init(lab, "t.spthy", "--lemma", "one:timeout=7")
     assert '      "lemmas": [{"name": "one", "resources": {"timeout": 7}}],\n' in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 100
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 100
 
 
 @parametrize(
@@ -23699,7 +23856,8 @@ def test_what_has_no_verdict_keeps_its_limits(result):
 
 
 def test_limits_that_nobody_knows_are_left_to_the_defaults():
-    assert bt.measured_resources(Limits(0, 0, 0), None) == {}
+    limits = Limits(0, 0, 0)
+    assert bt.measured_resources(limits, None) == {}
 
 
 # Proves lemma two only with --bound, and never lemma three.
@@ -23726,7 +23884,8 @@ def results_to_measure(lab):
     """A lab with the results of a recipe; one lemma was tried with two options."""
     lab.prover(CHOOSY)
     bounded = {"name": "two", "tamarin_options": ["--bound=9"]}
-    lab.recipe(lemmas=[{"name": "*"}, {"name": "two"}, bounded], config={"scheduler": "sjf"})
+    lemmas = [{"name": "*"}, {"name": "two"}, bounded]
+    lab.recipe(lemmas=lemmas, config={"scheduler": "sjf"})
     lab.run("run recipe.json --no-cache", code=3)
     return lab
 
@@ -23736,7 +23895,8 @@ def test_init_makes_a_recipe_of_results(results_to_measure):
     done = lab.run("init --from results --yes -o new.json", code=0)
     recipe = written_recipe(lab, "new.json")
     assert recipe["config"]["scheduler"] == "sjf"
-    one, two, three = recipe["tasks"]["task"]["lemmas"]
+    entry = recipe["tasks"]["task"]
+    one, two, three = entry["lemmas"]
     measured = {"max_cores": 1, "max_memory": 1, "timeout": 60}
     assert one == {"name": "one", "resources": measured, "expect": "verified"}
     assert two["tamarin_options"] == ["--bound=9"], "with these it was answered"
@@ -23750,7 +23910,8 @@ def test_a_recipe_of_results_finds_what_it_expects(results_to_measure):
     lab.run("init --from results --yes -o new.json --results new", code=0)
     lab.run("check new.json", code=0)
     lab.run("run new.json --no-cache", code=3)
-    expected = {event["id"]: event["expect"] for event in lab.events("task", "new")}
+    events = lab.events("task", "new")
+    expected = {event["id"]: event["expect"] for event in events}
     assert expected == {
         "t--one--fake": "verified",
         "t--two--fake": "falsified",
@@ -23760,23 +23921,25 @@ def test_a_recipe_of_results_finds_what_it_expects(results_to_measure):
 
 def test_a_recipe_of_results_keeps_the_names_of_variants(lab):
     lab.prover(VERIFY)
-    lab.recipe(
-        lemmas=[{"name": "one"}, {"name": "three", "tamarin_options": ["--bound=7"]}],
-        matrix={
-            "attacker": {"subsets": ["LEAK"]},
-            "heuristic": {"C": {"tamarin_options": ["--heuristic=C"]}},
-        },
-    )
+    bounded = {"name": "three", "tamarin_options": ["--bound=7"]}
+    attacker = {"subsets": ["LEAK"]}
+    heuristic = {"C": {"tamarin_options": ["--heuristic=C"]}}
+    matrix = {"attacker": attacker, "heuristic": heuristic}
+    lab.recipe(lemmas=[{"name": "one"}, bounded], matrix=matrix)
     lab.run("run recipe.json", code=0)
     lab.run("init --from results --yes -o new.json --results new", code=0)
-    variants = written_recipe(lab, "new.json")["tasks"]["task"]["variants"]
+    entry = written_recipe(lab, "new.json")["tasks"]["task"]
+    variants = entry["variants"]
     assert list(variants) == ["none-C", "LEAK-C"]
     one, three = variants["LEAK-C"]["lemmas"]
-    assert (one["preprocess_flags"], one["expect"]) == (["LEAK"], "verified")
+    assert one["preprocess_flags"] == ["LEAK"]
+    assert one["expect"] == "verified"
     assert three["tamarin_options"] == ["--bound=7", "--heuristic=C"]
     lab.run("run new.json", code=0)
-    assert sorted(lab.finishes("new")) == sorted(lab.finishes())
-    assert all(event["cached"] for event in lab.events("finish", "new"))
+    tasks = sorted(lab.finishes("new"))
+    assert tasks == sorted(lab.finishes())
+    finishes = lab.events("finish", "new")
+    assert all(event["cached"] for event in finishes)
 
 
 def test_a_recipe_of_results_keeps_attackers_and_their_order(lab):
@@ -23785,17 +23948,20 @@ def test_a_recipe_of_results_keeps_attackers_and_their_order(lab):
     done = lab.run("init --from results --yes -o new.json --results new", code=0)
     before = written_recipe(lab)["tasks"]["task"]
     entry = written_recipe(lab, "new.json")["tasks"]["task"]
-    assert [entry[key] for key in ("matrix", "implies")] == [before["matrix"], before["implies"]]
+    assert entry["matrix"] == before["matrix"]
+    assert entry["implies"] == before["implies"]
     measured = {"max_cores": 1, "max_memory": 1, "timeout": 60}
     assert entry["lemmas"] == [{"name": "one", "resources": measured}]
     assert "without a verdict" not in done.stderr
     # What only follows is not expected.
     verified, falsified = entry["expect"]
-    assert verified == {"lemma": "one", "when": {"variant": ["A", "B"]}, "verdict": "verified"}
+    when = {"variant": ["A", "B"]}
+    assert verified == {"lemma": "one", "when": when, "verdict": "verified"}
     assert falsified["when"]["variant"] == ["C", "A+B", "A+B+C"]
     lab.run("run new.json", code=0)
     assert outcomes_of(lab, "new") == outcomes_of(lab)
-    assert all(event["cached"] for event in lab.events("finish", "new") if event["verdict"])
+    finishes = lab.events("finish", "new")
+    assert all(event["cached"] for event in finishes if event["verdict"])
 
 
 @parametrize(
@@ -23836,7 +24002,8 @@ def test_what_is_expected_of_attackers_is_what_was_found(told, rules):
         result = Result(Status.FAILED)
         if verdict != "-":
             result = Result(Status.COMPLETED, Verdict(verdict))
-        members.append(bt.Measured(a_plan(variant=variant), "p", result))
+        measured = bt.Measured(a_plan(variant=variant), "p", result)
+        members.append(measured)
     assert list(bt.verdict_rules("l", members)) == rules
 
 
@@ -23845,7 +24012,8 @@ def test_what_the_lemmas_of_a_variant_have_in_common_is_said_once(lab):
     lab.recipe(lemmas="one three", variants={"leak": {"preprocess_flags": ["L"]}})
     lab.run("run recipe.json", code=0)
     lab.run("init --from results --yes -o new.json", code=0)
-    leak = written_recipe(lab, "new.json")["tasks"]["task"]["variants"]["leak"]
+    entry = written_recipe(lab, "new.json")["tasks"]["task"]
+    leak = entry["variants"]["leak"]
     assert leak["preprocess_flags"] == ["L"]
     assert all("preprocess_flags" not in item for item in leak["lemmas"])
 
@@ -23856,7 +24024,8 @@ def test_a_recipe_of_results_leaves_out_what_is_gone(results_to_measure):
     done = lab.run("init --from results --yes -o new.json", code=0)
     assert "left out, as no such lemma is there now, or no prover reads it: t--one" in done.stderr
     assert "on an older text" in done.stderr
-    lemmas = written_recipe(lab, "new.json")["tasks"]["task"]["lemmas"]
+    entry = written_recipe(lab, "new.json")["tasks"]["task"]
+    lemmas = entry["lemmas"]
     assert [item["name"] for item in lemmas] == ["two", "three"]
     (lab.path / "t.spthy").unlink()
     done = lab.run("init --from results --yes -o newer.json", code=2)
@@ -23865,9 +24034,9 @@ def test_a_recipe_of_results_leaves_out_what_is_gone(results_to_measure):
 
 def test_a_recipe_of_results_has_no_limits_without_an_end(results_to_measure):
     lab = results_to_measure
-    lab.journal.write_text(
-        re.sub('"(wall_s|peak_mb)":[0-9.]+', r'"\1":1e308', lab.journal.read_text())
-    )
+    journal = lab.journal.read_text()
+    endless = re.sub('"(wall_s|peak_mb)":[0-9.]+', r'"\1":1e308', journal)
+    lab.journal.write_text(endless)
     done = lab.run("init --from results --yes -o new.json", code=2)
     assert "resources.timeout: must be" in done.stderr
 
@@ -23888,7 +24057,8 @@ def test_a_recipe_of_results_keeps_each_theory_and_prover(lab):
     task = recipe["tasks"]["t"]
     assert task["theory_file"] == "../t.spthy"
     assert task["preprocess_flags"] == ["X"]
-    assert [item["tamarin_versions"] for item in task["lemmas"]] == [["fake"], ["second"]]
+    provers = [item["tamarin_versions"] for item in task["lemmas"]]
+    assert provers == [["fake"], ["second"]]
     before = [event["id"] for event in lab.events("task")]
     assert [plan.id for plan in plans_of(lab, name="deep/new.json")] == before
 
@@ -23917,9 +24087,11 @@ def test_init_makes_a_recipe_of_results_of_batch_tamarin(lab):
     assert task["tamarin_options"] == ["-x"]
     items = {item["name"]: item for item in task["lemmas"]}
     measured = {"max_cores": 2, "max_memory": 1, "timeout": 60}
-    assert items["proven"] == {"name": "proven", "resources": measured, "expect": "verified"}
+    proven = {"name": "proven", "resources": measured, "expect": "verified"}
+    assert items["proven"] == proven
     assert items["refuted"]["expect"] == "falsified"
-    assert items["late"]["resources"] == {"max_cores": 2, "max_memory": 4, "timeout": 60}
+    late = {"max_cores": 2, "max_memory": 4, "timeout": 60}
+    assert items["late"]["resources"] == late
     assert "expect" not in items["silent"]
     assert "nspk--waiting--stable" in done.stderr
 
@@ -24001,7 +24173,8 @@ def test_status_follows_in_a_pipe_until_the_end(lab):
     out, err = end_of(follower)
     assert follower.returncode == 0
     assert first == f"running (process {terminal.process.pid}), 0 of 3 tasks done\n"
-    assert re.findall(r"^\[./3\] verified", err, re.MULTILINE) == [
+    ended = re.findall(r"^\[./3\] verified", err, re.MULTILINE)
+    assert ended == [
         "[1/3] verified",
         "[2/3] verified",
         "[3/3] verified",
@@ -24023,7 +24196,8 @@ def test_following_a_batch_that_went_on_numbers_its_results_on(lab):
     assert terminal.end() == 0
     _, err = end_of(follower)
     assert ", 1 of 3 tasks done" in first
-    assert re.findall(r"^\[(./3)\] verified", err, re.MULTILINE) == ["2/3", "3/3"]
+    counts = re.findall(r"^\[(./3)\] verified", err, re.MULTILINE)
+    assert counts == ["2/3", "3/3"]
 
 
 def test_status_follows_on_a_terminal_until_the_end(lab):
@@ -24092,7 +24266,8 @@ def test_a_journal_that_tells_of_no_batch_has_no_status(lab):
 
 def test_lemmas_lists_what_tamarin_would_list(lab):
     done = lab.run("lemmas t.spthy", code=0)
-    rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    lines = done.stdout.splitlines()
+    rows = [" ".join(line.split()) for line in lines]
     assert rows == [
         "lemma trait line attributes assumes",
         "one all-traces 4 reuse",
@@ -24104,7 +24279,8 @@ def test_lemmas_lists_what_tamarin_would_list(lab):
 def test_lemmas_shows_as_many_assumptions_as_fit(lab):
     names = [f"a_reuse_lemma_of_a_certain_length_{number}" for number in range(40)]
     claims = [f'lemma {name} [reuse]: "T"\n' for name in names]
-    lab.write("t.spthy", f'theory T begin\n{"".join(claims)}lemma last: "T"\nend\n')
+    statements = "".join(claims)
+    lab.write("t.spthy", f'theory T begin\n{statements}lemma last: "T"\nend\n')
     done = lab.run("lemmas t.spthy", code=0)
     assert max(map(len, done.stdout.splitlines())) <= 120
     lines = done.stdout.splitlines()
@@ -24161,7 +24337,8 @@ def test_lemmas_says_which_lemmas_need_which_flags(branches):
 
 
 def test_lemmas_lists_what_can_be_read_only_with_diff(lab):
-    sides = "".join(f'lemma one [{side}]: "T"\n' for side in ("left", "right"))
+    claims = (f'lemma one [{side}]: "T"\n' for side in ("left", "right"))
+    sides = "".join(claims)
     lab.write("t.spthy", f"theory T begin\n{sides}end\n")
     done = lab.run("lemmas t.spthy --diff", code=0)
     assert "LHS one" in done.stdout
@@ -24238,7 +24415,8 @@ def test_a_batch_that_goes_on_counts_on(lab, monkeypatch, capfd):
     monkeypatch.setattr(bt, "FLUSH_S", 0.5)  # all four end before anyone is told
     monkeypatch.chdir(lab.path)
     options = "--no-cache --cores 4 --memory 4"
-    assert bt.main(["run", "recipe.json", *options.split()]) == 0
+    command = ["run", "recipe.json", *options.split()]
+    assert bt.main(command) == 0
     told = capfd.readouterr().err
     counted = re.findall(r"^\[(\d)/8\]", told, re.MULTILINE)
     assert counted == ["5", "6", "7", "8"]
@@ -24253,7 +24431,8 @@ def next_descriptor():
 
 def test_a_command_leaves_no_file_open(lab, capsys):
     before = next_descriptor()
-    assert bt.main(["lemmas", str(lab.path / "t.spthy")]) == 0
+    path = str(lab.path / "t.spthy")
+    assert bt.main(["lemmas", path]) == 0
     assert next_descriptor() == before
 
 
@@ -24264,7 +24443,8 @@ def temporary_files(lab):
 def stop_while_it_waits(lab, number, *args):
     """Stop the program when its prover has written `up`; the finished process and its stderr."""
     (lab.path / "tmp").mkdir()
-    environment = {**os.environ, "TMPDIR": str(lab.path / "tmp")}
+    folder = str(lab.path / "tmp")
+    environment = {**os.environ, "TMPDIR": folder}
     process = lab.start(*args, env=environment)
     wait_for((lab.path / "up").exists)
     assert temporary_files(lab)
