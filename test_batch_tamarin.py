@@ -281,14 +281,17 @@ class Lab:
         report = self.run("report results -f csv", code=0).stdout
         return list(csv.DictReader(report.splitlines()))
 
-    def die_behind(self, text, count=1):
-        """Cut the journal behind the line that is the first, second ... with this text.
+    def die_behind(self, text, count=None):
+        """Cut the journal behind the only line with this text, or the first, second ... of several.
 
         As if the driver had died then.
         """
         lines = self.journal.read_text().splitlines(keepends=True)
         found = [number for number, line in enumerate(lines) if text in line]
-        last = found[count - 1]
+        if count is None:
+            (last,) = found
+        else:
+            last = found[count - 1]
         kept = lines[: last + 1]
         self.journal.write_text("".join(kept))
 
@@ -435,7 +438,7 @@ RUN_S = {RUN_S}
 
 @functools.cache
 def program_server():
-    """The socket to ask a process for runs that has nothing but the program: small, as its forks."""
+    """The socket to ask a small process for runs, which has nothing but the program."""
     parts = [SERVER]
     for function in SERVED:
         parts.append(inspect.getsource(function))
@@ -11298,7 +11301,7 @@ def test_a_killed_run_goes_on_with_the_limits_that_it_had_raised(lab):
 def test_a_killed_run_raises_what_it_had_no_time_to_raise(lab):
     limited(lab, 0.1)
     lab.run("run recipe.json --retry 1", code=3)
-    lab.die_behind('"event":"finish"')
+    lab.die_behind('"event":"finish"', count=1)
     lab.run("resume results", code=3)
     assert timeouts_planned(lab) == [0.1, 0.2]
 
@@ -13477,14 +13480,13 @@ def test_an_implied_verdict_can_meet_and_miss_an_expectation(lab):
     ended = outcomes_of(lab)
     assert ended["none"] == "implied verified"
     junit = ElementTree.fromstring(lab.run("report results -f junit").stdout)
-    notes = {}
-    for case in junit[0]:
-        notes[case.get("name")] = [note.tag for note in case]
+    (suite,) = junit
+    notes = {case.get("name"): [note.tag for note in case] for case in suite}
     assert notes["one [fake none]"] == ["failure"]
     assert notes["one [fake A+C]"] == ["skipped"]
     page = PageReader(lab.read("results/summary.html"))
-    rows = page.tables["Results"]
-    told = {row[0]: row[2] for row in rows}
+    results = page.tables["Results"]
+    told = {row[0]: row[2] for row in results}
     assert told["implied falsified"] == "yes (implied)"
     assert told["implied verified"] == "no: expected falsified"
 
@@ -13565,7 +13567,8 @@ def test_a_second_signal_kills_at_once(lab):
     assert event["status"] == "interrupted"
     assert event["reason"] == "stopped by SIGHUP"
     assert event["exit"] == {"signal": "SIGKILL"}
-    assert lab.events()[-1]["signal"] == signal.SIGHUP
+    last = lab.events()[-1]
+    assert last["signal"] == signal.SIGHUP
     assert not living_provers(lab.path)
 
 
@@ -13638,7 +13641,8 @@ def test_what_is_slow_is_done_beside_the_loop(model, monkeypatch):
     text = model.read("calls")
     calls = set(text.splitlines())
     assert "in the loop\n" not in text
-    assert calls == {f"{name} beside the loop" for _, name in TAKES_TIME}
+    expected = {f"{name} beside the loop" for _, name in TAKES_TIME}
+    assert calls == expected
 
 
 # --- What a task costs ----------------------------------------------------------------------------
@@ -13681,7 +13685,8 @@ def costs_of(lab, *args):
     subprocess.run(command, cwd=lab.path, check=True, capture_output=True, timeout=RUN_S)
     text = lab.read("counts.json")
     counts = Counter(json.loads(text))
-    sizes = [file.stat().st_size for file in lab.results.rglob("*")]
+    files = lab.results.rglob("*")
+    sizes = [file.stat().st_size for file in files]
     counts["bytes"] = sum(sizes)
     counts["journal"] = lab.journal.stat().st_size
     return counts
@@ -13694,11 +13699,13 @@ def cost_of_a_task(lab, monkeypatch, *args):
     for tasks in (20, 60):
         lab.write("t.spthy", many_lemmas(tasks))
         lab.recipe(config={"global_max_cores": 2})
-        monkeypatch.setenv("XDG_CACHE_HOME", str(lab.path / f"cache-{tasks}"))
+        cache = lab.path / f"cache-{tasks}"
+        monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
         shutil.rmtree(lab.results, ignore_errors=True)
         costs.append(costs_of(lab, "run", "recipe.json", *args))
     few, many = costs
-    return Counter({name: (many[name] - few[name]) / 40 for name in many})
+    more = {name: many[name] - few[name] for name in many}
+    return Counter({name: count / 40 for name, count in more.items()})
 
 
 @takes_long
@@ -13749,7 +13756,9 @@ def test_a_command_reads_a_theory_no_more_often_than_it_must(lab, monkeypatch, a
     monkeypatch.setattr(bt, "load_theory", loads)
     lab.run(*args)
     # The audit looks at each proof as well.
-    proofs = len(list((lab.results / "proofs").iterdir())) if args[0] == "audit" else 0
+    proofs = 0
+    if "audit" in args:
+        proofs = len(os.listdir(lab.results / "proofs"))
     assert len(note.read_text()) == times + proofs
 
 
@@ -13836,8 +13845,10 @@ class ClusterLab(Lab):
 
     def path_with_srun(self, body):
         """Put a shell script in the place of srun, which it calls $SRUN; the PATH to use."""
-        self.write("bin/srun", f"#!/bin/sh\nSRUN={shutil.which('srun')}\n{body}\n", 0o755)
-        return f"{self.path / 'bin'}:{os.environ['PATH']}"
+        srun = shutil.which("srun")
+        self.write("bin/srun", f"#!/bin/sh\nSRUN={srun}\n{body}\n", 0o755)
+        folder = self.path / "bin"
+        return f"{folder}:{os.environ['PATH']}"
 
     def go(self, name="go"):
         """Let provers go on."""
@@ -13881,16 +13892,19 @@ class ClusterLab(Lab):
 
     def copies(self, name="*.json"):
         """What nodes have left for a driver that was killed."""
-        return list((self.results / "nodes").glob(f"*/{name}"))
+        nodes = self.results / "nodes"
+        return list(nodes.glob(f"*/{name}"))
 
     @property
     def name(self):
         """What Slurm calls the jobs of the batch."""
-        return f"bt-{self.events('batch')[0]['id']}"
+        batch = self.events("batch")[0]
+        return f"bt-{batch['id']}"
 
     def queue(self, form="%i"):
         """The jobs of the batch."""
-        return slurm_says("squeue", "--noheader", f"--name={self.name}", f"--format={form}")
+        asked = f"--name={self.name}"
+        return slurm_says("squeue", "--noheader", asked, f"--format={form}")
 
 
 def lemma_in(task_id):
@@ -13900,7 +13914,8 @@ def lemma_in(task_id):
 
 def all_verified(count):
     """The verdicts of so many lemmas of `many_lemmas`."""
-    return dict.fromkeys((f"l{number}" for number in range(count)), "verified")
+    names = (f"l{number}" for number in range(count))
+    return dict.fromkeys(names, "verified")
 
 
 def slurm_says(*command):
@@ -13911,7 +13926,8 @@ def slurm_says(*command):
 
 def slurm_daemon(name):
     """The pid of a daemon of the cluster that .ci/slurm has started."""
-    path = Path(os.environ.get("SLURM_CONF", "")).parent / f"{name}.pid"
+    config = os.environ.get("SLURM_CONF", "")
+    path = Path(config).parent / f"{name}.pid"
     if not path.exists():
         pytest.skip("needs the Slurm that .ci/slurm starts")
     return int(path.read_text())
@@ -13933,7 +13949,8 @@ def test_a_batch_fills_the_nodes_of_a_cluster_and_never_more(cluster):
     cluster.make(40, WAIT_FOR_FOUR)
     cluster.run_script("run recipe.json --no-cache", code=0)
     assert cluster.verdicts() == all_verified(40)
-    assert most_at_once(cluster.read("marks")) == {"n1": 2, "n2": 2}
+    most = most_at_once(cluster.read("marks"))
+    assert most == {"n1": 2, "n2": 2}
     assert cluster.nodes("finish") == {"n1", "n2"}
     hosts = {event["host"] for event in cluster.events("start")}
     assert hosts == {"n1", "n2"}
@@ -13972,14 +13989,16 @@ def test_on_a_cluster_results_are_those_of_one_machine(cluster):
         assert event["cpu_s"] is not None
         assert event["node"] in ("n1", "n2")
     assert cluster.finishes()["t--l2--fake"]["wall_s"] >= 1
-    assert cluster.finishes()["t--l1--fake"]["peak_mb"] > 0.4 * 1024
+    hungry = cluster.finishes()["t--l1--fake"]
+    assert hungry["peak_mb"] > 0.4 * 1024
 
 
 def test_a_job_that_somebody_cancels_is_interrupted_and_runs_again(cluster):
     cluster.make(3)
     process = cluster.start("run recipe.json --no-cache")
     wait_for(lambda: len(cluster.begun()) == 3)
-    (job,) = (line for line in cluster.queue("%i %k") if "t--l1--fake" in line)
+    jobs = cluster.queue("%i %k")
+    (job,) = (line for line in jobs if "t--l1--fake" in line)
     slurm_says("scancel", job.split()[0])
     wait_for(lambda: cluster.events("finish"))
     cluster.go("go-l0")
@@ -13990,7 +14009,8 @@ def test_a_job_that_somebody_cancels_is_interrupted_and_runs_again(cluster):
     cluster.go()
     cluster.run_script("resume results", code=0)
     assert cluster.verdicts() == all_verified(3)
-    assert sorted(cluster.marks()) == ["l0", "l1", "l1", "l2"]
+    marks = sorted(cluster.marks())
+    assert marks == ["l0", "l1", "l1", "l2"]
 
 
 def test_an_interrupted_batch_leaves_nothing_in_the_queue(cluster):
@@ -14001,7 +14021,8 @@ def test_an_interrupted_batch_leaves_nothing_in_the_queue(cluster):
     process.send_signal(signal.SIGTERM)
     end_of(process)
     assert process.returncode == 143
-    reasons = [reason for _, _, reason in cluster.outcomes().values()]
+    outcomes = cluster.outcomes().values()
+    reasons = [reason for _, _, reason in outcomes]
     assert reasons == ["stopped by SIGTERM"] * 6
     assert wait_for(lambda: not cluster.queue())
     assert not cluster.marks("-")
@@ -14009,11 +14030,13 @@ def test_an_interrupted_batch_leaves_nothing_in_the_queue(cluster):
 
 def test_what_waits_in_the_queue_for_a_race_that_is_won_leaves_it(cluster):
     way = 'until [ -e "go-$H" ]; do sleep 0.05; done\n' + VERIFY
-    recipe_of_race(cluster, {"C": way, "I": way, "S": way}, config={"launcher": "slurm"})
+    ways = {"C": way, "I": way, "S": way}
+    recipe_of_race(cluster, ways, config={"launcher": "slurm"})
     process = cluster.start("run recipe.json --no-cache", "--slurm-args=-w n1")
     cluster.wait_for_events("start", 2)
     wait_for(lambda: len(cluster.queue()) == 3)
-    winner = cluster.events("start")[0]["ids"][0][-1]
+    first = cluster.events("start")[0]
+    winner = first["ids"][0][-1]
     cluster.go(f"go-{winner}")
     end_of(process)
     assert process.returncode == 0
@@ -14050,7 +14073,8 @@ def test_what_nodes_finished_for_a_killed_driver_is_collected_and_the_rest_cance
     # What was cancelled had ended before it began again.
     assert cluster.marks("-")[0] == "l0"
     assert not (cluster.path / "twice").exists()
-    assert cluster.finishes()["t--l1--fake"]["node"] in ("n1", "n2")
+    event = cluster.finishes()["t--l1--fake"]
+    assert event["node"] in ("n1", "n2")
     assert cluster.queue() == []
 
 
@@ -14069,10 +14093,13 @@ def test_of_a_killed_driver_processes_that_lemmas_share_are_collected_too(cluste
     done = cluster.run_script("resume results", code=0)
     assert "4 results of nodes collected, 0 jobs cancelled" in done.stderr
     assert cluster.verdicts() == all_verified(4)
-    assert {event["shared_by"] for event in cluster.finishes().values()} == {2}
+    sharing = {event["shared_by"] for event in cluster.finishes().values()}
+    assert sharing == {2}
     assert len(cluster.marks()) == 2
-    proofs = sorted(path.name for path in (cluster.results / "proofs").iterdir())
-    assert proofs == [f"t--l{number}--fake.spthy" for number in range(4)]
+    files = (cluster.results / "proofs").iterdir()
+    proofs = sorted(path.name for path in files)
+    names = [f"t--l{number}--fake.spthy" for number in range(4)]
+    assert proofs == names
 
 
 def test_what_nodes_finished_of_an_older_text_is_not_taken_for_todays(cluster):
@@ -14083,7 +14110,8 @@ def test_what_nodes_finished_of_an_older_text_is_not_taken_for_todays(cluster):
     end_of(process)
     cluster.go()
     wait_for(cluster.copies)
-    cluster.write("t.spthy", many_lemmas(1).replace("==> T", "==> F"))
+    false = many_lemmas(1).replace("==> T", "==> F")
+    cluster.write("t.spthy", false)
     done = cluster.run_script("run recipe.json --no-cache", code=0)
     assert "0 results of nodes collected" in done.stderr
     assert len(cluster.marks()) == 2
@@ -14096,7 +14124,8 @@ def test_a_job_that_was_on_its_way_when_its_driver_was_killed_does_not_run_besid
         "echo on its way >> way\nuntil [ -e on ]; do sleep 0.05; done\n"
         '$SRUN "$@"\necho there >> way'
     )
-    process = cluster.start("run", "recipe.json", "--no-cache", env={**os.environ, "PATH": path})
+    environment = {**os.environ, "PATH": path}
+    process = cluster.start("run", "recipe.json", "--no-cache", env=environment)
     wait_for((cluster.path / "way").exists)
     process.kill()
     end_of(process)
@@ -14118,7 +14147,8 @@ def test_a_job_that_was_taken_though_srun_did_not_hear_of_it_does_not_stay(clust
         'salloc --no-shell --time=9 --mem=10 "$NAME"\n'
         'echo "srun: error: Socket timed out on send/recv operation" >&2\nexit 1'
     )
-    process = cluster.start("run", "recipe.json", "--no-cache", env={**os.environ, "PATH": path})
+    environment = {**os.environ, "PATH": path}
+    process = cluster.start("run", "recipe.json", "--no-cache", env=environment)
     _, told = end_of(process)
     assert process.returncode == 0, told
     assert wait_for(lambda: not cluster.queue())
@@ -14140,7 +14170,8 @@ exit 1
 def test_what_srun_could_not_launch_has_ended_before_it_is_submitted_again(cluster):
     cluster.make(1)
     path = cluster.path_with_srun(UNHEARD)
-    process = cluster.start("run", "recipe.json", "--no-cache", env={**os.environ, "PATH": path})
+    environment = {**os.environ, "PATH": path}
+    process = cluster.start("run", "recipe.json", "--no-cache", env=environment)
     wait_for(lambda: len(cluster.marks()) == 2)
     assert len(cluster.queue()) == 1
     cluster.go()
@@ -14158,7 +14189,8 @@ def test_in_an_allocation_steps_fill_it(cluster):
     command = [*asked, *cluster.command("run recipe.json --no-cache")]
     done = subprocess.run(command, cwd=cluster.path, capture_output=True, text=True, timeout=RUN_S)
     assert done.returncode == 0, done.stderr
-    assert most_at_once(cluster.read("marks")) == {"n1": 2, "n2": 2}
+    most = most_at_once(cluster.read("marks"))
+    assert most == {"n1": 2, "n2": 2}
     (header,) = cluster.events("batch")
     assert header["limits"]["cores"] == 4
     # The least that is there for one job: a node's memory, less what our own process takes.
@@ -14174,7 +14206,8 @@ def test_a_node_that_dies_interrupts_its_tasks_and_they_run_on_others(cluster):
     try:
         end_of(process)
         assert process.returncode == 3
-        assert set(cluster.outcomes().values()) == {("interrupted", None, "its node failed")}
+        outcomes = set(cluster.outcomes().values())
+        assert outcomes == {("interrupted", None, "its node failed")}
         # A node that is dead does nothing more.
         for helper in {event["pid"] for event in cluster.events("start")}:
             os.kill(helper, signal.SIGKILL)
@@ -14184,7 +14217,8 @@ def test_a_node_that_dies_interrupts_its_tasks_and_they_run_on_others(cluster):
         subprocess.run(["slurmd", "-N", "n1"], check=True, timeout=RUN_S)
         wait_for(lambda: "idle" in slurm_says("sinfo", "--noheader", "-n", "n1", "--format=%T"))
     assert cluster.verdicts() == all_verified(2)
-    nodes = {event["node"] for event in cluster.finishes().values()}
+    finishes = cluster.finishes().values()
+    nodes = {event["node"] for event in finishes}
     assert nodes == {"n2"}
 
 
@@ -14334,7 +14368,8 @@ def remote_job(folder):
 def test_what_is_stopped_while_slurm_is_asked_for_it_is_not_submitted_again(tmp_path, monkeypatch):
     remote = remote_job(tmp_path)
     batch = Batch(Header(most_jobs=9))
-    executor = bt.SlurmExecutor(batch, str(tmp_path), Supervisor("srun runs no more"))
+    supervisor = Supervisor("srun runs no more")
+    executor = bt.SlurmExecutor(batch, str(tmp_path), supervisor)
     executor._remotes[remote.job.id] = remote
 
     async def stopped_meanwhile(remote, complaint):
@@ -14350,13 +14385,15 @@ def test_what_is_stopped_while_slurm_is_asked_for_it_is_not_submitted_again(tmp_
 def node_end(status, code=None, by="", reason="stopped by SIGTERM"):
     """What a node told of a job."""
     exit_status = ExitStatus(code, by)
-    return bt.NodeEnd("n1", Status(status), exit_status, Usage(9), reason, (), {})
+    ended = Status(status)
+    return bt.NodeEnd("n1", ended, exit_status, Usage(9), reason, (), {})
 
 
 def test_what_ended_by_itself_stays_so_though_its_job_was_cancelled():
     ours = bt.Cause(Status.INTERRUPTED, "stopped by SIGINT")
     words = "slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-11-28T12:30:31 ***"
-    completed = bt.outcome_told(node_end("completed", 0, reason=""), ours, words)
+    end = node_end("completed", 0, reason="")
+    completed = bt.outcome_told(end, ours, words)
     assert (completed.status, completed.reason) == ("completed", "")
     ended = bt.outcome_told(node_end("interrupted", by="SIGTERM"), ours, words)
     assert (ended.status, ended.reason) == ("interrupted", "stopped by SIGINT")
@@ -14374,8 +14411,10 @@ def test_files_that_are_seen_late_are_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(bt, "FILES_SEEN_S", 0.0)
     seen = tmp_path / "seen"
     seen.write_text("12345")
-    files = {str(seen): 5, str(tmp_path / "late"): 7}
-    assert asyncio.run(bt.files_unseen(files)) == [str(tmp_path / "late")]
+    late = str(tmp_path / "late")
+    files = {str(seen): 5, late: 7}
+    unseen = asyncio.run(bt.files_unseen(files))
+    assert unseen == [late]
     monkeypatch.setattr(bt, "FILES_SEEN_S", WAIT_S)
 
     async def come_late():
@@ -14397,7 +14436,8 @@ def test_what_a_killed_driver_was_left_counts_with_all_its_files_only(tmp_path, 
     reports = []
     for path in (whole, torn):
         end = node_end("completed", 0)
-        reports.append(bt.NodeReport(job, dataclasses.replace(end, files={str(path): 5})))
+        written = dataclasses.replace(end, files={str(path): 5})
+        reports.append(bt.NodeReport(job, written))
     assert bt.reports_with_files(reports) == reports[:1]
 
 
@@ -14407,7 +14447,8 @@ def test_who_knows_that_nothing_runs_goes_on_without_the_cluster(tmp_path, monke
 
     monkeypatch.setattr(bt, "cancel_left_jobs", no_answer)
     batch = Batch(Header(cluster="cluster bt"))
-    with contextlib.closing(Journal(str(tmp_path / "batch.jsonl"))) as journal:
+    path = str(tmp_path / "batch.jsonl")
+    with contextlib.closing(Journal(path)) as journal:
         journal.batch = batch
         with pytest.raises(InputError, match="--take-over"):
             bt.collect_from_nodes(journal, batch, pytest.fail)
@@ -14416,7 +14457,8 @@ def test_who_knows_that_nothing_runs_goes_on_without_the_cluster(tmp_path, monke
 
 def test_the_nodes_of_a_cluster_count_once_whatever_partitions_they_are_in():
     told = "n1 2 10000\nn1 2 10000\nn2 64+ 256000+\n\nbroken\n"
-    assert bt.cluster_nodes(told) == [(2, 10000), (64, 256000)]
+    nodes = bt.cluster_nodes(told)
+    assert nodes == [(2, 10000), (64, 256000)]
 
 
 @parametrize(
@@ -14480,7 +14522,8 @@ def test_in_a_queue_that_nobody_limits_only_jobs_are_counted():
     assert bt.room_of(header).places(job) == 7
     limited = dataclasses.replace(header, options=PlanOptions(cores="2"))
     assert bt.room_of(limited).places(job) == 4
-    assert bt.room_of(dataclasses.replace(header, most_jobs=0)).places(job) == 4
+    unlimited = dataclasses.replace(header, most_jobs=0)
+    assert bt.room_of(unlimited).places(job) == 4
 
 
 def test_without_slurm_the_launcher_says_what_is_missing(lab, monkeypatch):
@@ -14517,9 +14560,11 @@ def test_who_is_sent_to_a_log_finds_it(lab):
     lab.prover("exit 1\n")
     lab.recipe()
     assert "why:   less" in lab.run("run", "recipe.json", "--no-cache", code=3).stdout
-    (first, second) = sorted((lab.results / "logs").glob("*.err"))
+    logs = lab.results / "logs"
+    (first, second) = sorted(logs.glob("*.err"))
     first.unlink()
-    assert f"less results/logs/{second.name}" in lab.run("status", "results", code=0).stdout
+    status = lab.run("status", "results", code=0).stdout
+    assert f"less results/logs/{second.name}" in status
     shutil.rmtree(lab.results / "logs")
     assert "why:" not in lab.run("status", "results", code=0).stdout
 
@@ -14599,7 +14644,8 @@ def upstream_report():
     """A report of batch-tamarin's with a task for each of UPSTREAM_ENDS."""
     report = json.loads(UPSTREAM_REPORT)
     subtasks = report["tasks"]["nspk"]["subtasks"]
-    for lemma, (status, result) in json.loads(UPSTREAM_ENDS).items():
+    ends = json.loads(UPSTREAM_ENDS)
+    for lemma, (status, result) in ends.items():
         subtask = json.loads(UPSTREAM_SUBTASK)
         subtask["task_config"]["lemma"] = lemma
         metadata = subtask["task_execution_metadata"]
@@ -14622,7 +14668,8 @@ def write_upstream_report(lab, report=None):
 def read_upstream_report(lab, report=None):
     """The batch that a report of batch-tamarin's is read as."""
     write_upstream_report(lab, report)
-    return bt.load_results(str(lab.path / "out"), pytest.fail)
+    directory = str(lab.path / "out")
+    return bt.load_results(directory, pytest.fail)
 
 
 def write_old(lab, name, text):
@@ -14834,14 +14881,16 @@ def write_killed_run(lab):
             content.update(SUCCESS_FILE)
         content.update(said)
         name = content["task_id"]
-        lab.write(f"out/{folder}/{name}.json", json.dumps(content))
+        path = f"out/{folder}/{name}.json"
+        lab.write(path, json.dumps(content))
 
 
 def read_killed_run(lab):
     """The batch that it is read as, and what is told of it."""
     write_killed_run(lab)
     told = []
-    return bt.load_results(str(lab.path / "out"), told.append), told
+    batch = bt.load_results(str(lab.path / "out"), told.append)
+    return batch, told
 
 
 @parametrize("lemma, status, verdict, steps", words_in(KILLED_MEANINGS))
@@ -14898,7 +14947,8 @@ def test_what_a_killed_batch_tamarin_left_is_audited(lab, audit):
     lab.write("out/proofs/my--nspk--proven--stable.spthy", text)
     told = audit("out", code=3)
     assert told.states["proven"] == "verified, assuming late (timeout)"
-    assert any("no verdict: failed" in note for note in told.notes("missing"))
+    notes = told.notes("missing")
+    assert any("no verdict: failed" in note for note in notes)
 
 
 @parametrize("command", ["status", "resume", "retry", "recheck", "run"])
@@ -14933,7 +14983,8 @@ end
 
 def test_what_results_of_batch_tamarin_assume_is_unknown_without_the_theory(lab, audit):
     write_upstream_report(lab)
-    first, *_ = audit("out", code=3).notes("assumption")
+    notes = audit("out", code=3).notes("assumption")
+    first, *_ = notes
     assert first.startswith("what the verdicts assume is unknown")
 
 
@@ -14970,8 +15021,10 @@ def test_a_theory_newer_than_results_of_batch_tamarin_is_a_hint_and_hides_nothin
 
 def test_provers_without_a_command_are_called_by_their_names(lab, written):
     text = written.read_text()
-    provers = json.dumps({"unused": {"alias": "unused", "command": []}})
-    written.write_text(text.replace('"provers":{}', f'"provers":{provers}', 1))
+    unused = {"alias": "unused", "command": []}
+    provers = json.dumps({"unused": unused})
+    changed = text.replace('"provers":{}', f'"provers":{provers}', 1)
+    written.write_text(changed)
     told = []
     batch = bt.load_results(str(lab.results), told.append)
     commands = [prover.command for prover in batch.provers.values()]
@@ -14984,8 +15037,10 @@ def test_provers_without_a_command_are_called_by_their_names(lab, written):
 
 def test_our_report_is_read_as_batch_tamarins(lab):
     batch = read_upstream_report(lab)
-    lab.write("again/out/execution_report.json", "".join(bt.execution_report(batch, "out")))
-    again = bt.load_results(str(lab.path / "again/out"), pytest.fail)
+    report = "".join(bt.execution_report(batch, "out"))
+    lab.write("again/out/execution_report.json", report)
+    directory = str(lab.path / "again/out")
+    again = bt.load_results(directory, pytest.fail)
     assert list(again.tasks) == list(batch.tasks)
     for task in batch.tasks.values():
         copy = again.tasks[task.id]
@@ -15027,7 +15082,8 @@ def two_completed(result):
 
 def test_the_totals_of_a_report_are_sums_and_the_most_of_one():
     batch = batch_of_prover("p")
-    for task_id, seconds, memory_mb in [("a", 2.0, 300.0), ("b", 3.0, 100.0)]:
+    uses = [("a", 2.0, 300.0), ("b", 3.0, 100.0)]
+    for task_id, seconds, memory_mb in uses:
         usage = Usage(seconds, peak_mb=memory_mb)
         batch.apply(a_plan(id=task_id))
         result = Result(Status.FAILED, usage=usage)
@@ -15054,7 +15110,8 @@ def test_a_report_that_is_dear_is_seldom_made(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(bt, "LIVE_REPORT_S", 3600)
     monkeypatch.setattr(bt, "write_execution_report", lambda *_: made.append(1))
-    live = bt.LiveReport(Batch(), bt.DerivedFiles(str(tmp_path)))
+    files = bt.DerivedFiles(str(tmp_path))
+    live = bt.LiveReport(Batch(), files)
 
     async def work():
         while not made:
@@ -15089,7 +15146,8 @@ def test_a_time_beyond_all_calendars_hides_no_report(seconds):
     metadata = subtask["task_execution_metadata"]
     assert metadata["exec_duration_monotonic"] == seconds
     assert metadata["exec_start"].startswith(("1970", "1969"))
-    assert "".join(bt.REPORTS["md"]({"out": batch}, "out"))
+    page = bt.REPORTS["md"]({"out": batch}, "out")
+    assert "".join(page)
 
 
 def test_a_sum_beyond_all_bounds_is_json():
@@ -15104,7 +15162,8 @@ def test_the_result_file_of_a_shared_process_tells_so(tmp_path):
     (tmp_path / "success").mkdir()
     (tmp_path / "failed").mkdir()
     result = Result(Status.COMPLETED, Verdict.VERIFIED, shared_by=2, warnings=("w",))
-    bt.write_result_file(str(tmp_path), a_task(Status.COMPLETED, result))
+    task = a_task(Status.COMPLETED, result)
+    bt.write_result_file(str(tmp_path), task)
     note = "time and memory are those of a process shared by 2"
     assert upstream_file(tmp_path, "success")["warnings"] == ["w", note]
 
@@ -15128,11 +15187,13 @@ def test_the_result_file_of_a_success_names_its_lemma(tmp_path):
     (tmp_path / "success").mkdir()
     (tmp_path / "failed").mkdir()
     result = Result(Status.COMPLETED, Verdict.FALSIFIED, 3, "all-traces")
-    bt.write_result_file(str(tmp_path), a_task(Status.COMPLETED, result))
+    task = a_task(Status.COMPLETED, result)
+    bt.write_result_file(str(tmp_path), task)
     told = upstream_file(tmp_path, "success")
     assert told["task_id"] == "i"
     assert told["verified_lemma"] == {}
-    assert told["falsified_lemma"] == {"one": {"steps": 3, "analysis_type": "all-traces"}}
+    lemma = {"steps": 3, "analysis_type": "all-traces"}
+    assert told["falsified_lemma"] == {"one": lemma}
     assert told["unterminated_lemma"] == []
 
 
@@ -15144,7 +15205,8 @@ def test_a_later_failure_takes_the_place_of_a_success(tmp_path):
     result = Result(Status.FAILED, exit=ExitStatus(3), stderr_tail="a\nb")
     task = a_task(Status.FAILED, result)
     batch = Batch(tasks={"i": task})
-    bt.restore_result_files(str(tmp_path), batch, bt.DerivedFiles(str(tmp_path)))
+    files = bt.DerivedFiles(str(tmp_path))
+    bt.restore_result_files(str(tmp_path), batch, files)
     told = upstream_file(tmp_path, "failed")
     assert told["return_code"] == 3
     assert told["last_stderr_lines"] == ["a", "b"]
@@ -15238,6 +15300,22 @@ class Audit:
         self.states = {row["lemma"]: row["state"] for row in self.rows}
         self.verdicts = [row["verdict"] for row in self.rows]
 
+    def rows_with(self, **values):
+        """The rows that have these values, by column."""
+        return [row for row in self.rows if row.items() >= values.items()]
+
+    def column(self, name, **values):
+        """What stands in a column of these rows."""
+        return [row[name] for row in self.rows_with(**values)]
+
+    def of_kind(self, kind):
+        """Findings and notes of a kind."""
+        return [each for each in self.told if each["kind"] == kind]
+
+    def counted(self):
+        """The findings that are no notes."""
+        return [each for each in self.told if not each["note"]]
+
     def findings(self, kind):
         """What counts: `lemma: message`, or `message` of a whole theory; in the order told."""
         return [words_of(each) for each in self.told if is_of(each, kind, note=False)]
@@ -15248,7 +15326,7 @@ class Audit:
 
     def places(self, kind):
         """Where findings and notes are."""
-        return [each["source"] for each in self.told if each["kind"] == kind]
+        return [each["source"] for each in self.of_kind(kind)]
 
     def found_of(self, kind):
         """The lemmas of findings that count."""
@@ -15501,7 +15579,8 @@ def many_results(assumes, count):
     lines = ["l0  all-traces  falsified"]
     for number in range(1, count):
         names = [f"l{other}" for other in assumes(number, count)]
-        lines.append(f"l{number}  all-traces  verified  {' '.join(names)}")
+        assumed = " ".join(names)
+        lines.append(f"l{number}  all-traces  verified  {assumed}")
     return tasks_in("\n".join(lines))
 
 
@@ -15586,7 +15665,8 @@ def test_what_is_implied_rests_on_what_its_source_rests_on():
     false = Result(Status.COMPLETED, Verdict.FALSIFIED)
     false_lemma = a_task(false.status, false, lemma="a")
     closure = Closure([weaker, source, false_lemma])
-    assert bt.exit_code(bt.rows_of([weaker], closure)) == 1
+    rows = bt.rows_of([weaker], closure)
+    assert bt.exit_code(rows) == 1
     assert "resting on a falsified lemma: a" in told_of(weaker, source, false_lemma)
 
 
@@ -15621,7 +15701,8 @@ def test_assumptions_that_lead_in_a_circle_by_what_is_implied_end():
 def test_who_assumes_what_is_implied_says_so(verdict, told):
     source = a_verified("a", flags=("S",))
     implied_lemma = following(source, "a", verdict)
-    assert told_of(a_verified("b", "a", flags=("W",)), implied_lemma, source) == told
+    resting = a_verified("b", "a", flags=("W",))
+    assert told_of(resting, implied_lemma, source) == told
 
 
 def test_a_source_that_a_recheck_rejects_makes_what_follows_doubtful():
@@ -15698,14 +15779,17 @@ def bell_report(form):
         still  all-traces    verified   quiet
         heard  exists-trace  falsified  calm
     """)
-    header = Header(at="2026-01-02T03:04:05.000000Z", provers={"p": Prover("p", ("p",))})
+    provers = {"p": Prover("p", ("p",))}
+    header = Header(at="2026-01-02T03:04:05.000000Z", provers=provers)
     batch = Batch(header, {task.id: task for task in tasks})
-    return "".join(bt.REPORTS[form]({"/nowhere": batch}, "/nowhere"))
+    report = bt.REPORTS[form]({"/nowhere": batch}, "/nowhere")
+    return "".join(report)
 
 
 def test_a_csv_report_tells_what_verdicts_assume():
     rows = csv.DictReader(bell_report("csv").splitlines())
-    assert [row["assuming"] for row in rows] == [
+    assumed = [row["assuming"] for row in rows]
+    assert assumed == [
         "",
         "calm (falsified)",
         "calm (falsified) via quiet",
@@ -15714,7 +15798,8 @@ def test_a_csv_report_tells_what_verdicts_assume():
 
 
 def test_a_json_report_tells_what_verdicts_assume():
-    still = json.loads(bell_report("json"))["tasks"][2]
+    report = json.loads(bell_report("json"))
+    still = report["tasks"][2]
     (assumption,) = still["assuming"]
     assert assumption["lemma"] == "calm"
 
@@ -15772,7 +15857,8 @@ def test_with_strict_a_note_is_a_finding(one_failed, run_here):
 @parametrize("character", ["\\ud800", "\\u0000"])
 def test_a_directory_that_cannot_be_one_hides_no_verdict(written, audit, character):
     text = written.read_text()
-    written.write_text(text.replace('"cwd":"/"', f'"cwd":"/{character}"'))
+    elsewhere = f'"cwd":"/{character}"'
+    written.write_text(text.replace('"cwd":"/"', elsewhere))
     told = audit("results", code=0)
     assert told.states == {"l0": "verified", "l1": "verified", "l2": "verified"}
 
@@ -15822,7 +15908,8 @@ def test_whole_proofs_that_are_too_large_for_us_are_a_note(bell_proofs, audit, m
     (bell_proofs / "t--still--fake.spthy").write_text(proof[:-60])
     monkeypatch.setattr(bt, "MAX_THEORY_BYTES", len(proof) - 61)
     told = audit("results", code=1)
-    (whole,) = (each for each in told.notes("invalid") if "too large" in each)
+    notes = told.notes("invalid")
+    (whole,) = (each for each in notes if "too large" in each)
     (cut,) = told.findings("invalid")
     assert whole.startswith("quiet:")
     assert cut.startswith("still:")
@@ -15834,8 +15921,10 @@ def test_whole_printed_theories_that_are_too_large_for_us_are_a_note(artifact, a
     artifact.write("cut.spthy", proof[:-60])
     monkeypatch.setattr(bt, "MAX_THEORY_BYTES", len(proof) - 61)
     told = audit(".", code=1)
-    assert [each.split(": ")[1] for each in told.notes("invalid")] == ["./whole.log"]
-    assert [each.split(": ")[1] for each in told.findings("invalid")] == ["./cut.spthy"]
+    noted = [each.split(": ")[1] for each in told.notes("invalid")]
+    assert noted == ["./whole.log"]
+    found = [each.split(": ")[1] for each in told.findings("invalid")]
+    assert found == ["./cut.spthy"]
 
 
 def test_a_printed_theory_that_is_cut_is_a_finding_and_a_source_a_note(lab, audit):
@@ -15909,10 +15998,12 @@ def test_results_whose_prover_the_journal_lacks_are_shown(lab, run_here, lose):
     lab.prover(VERIFY)
     lab.recipe()
     lab.run("run recipe.json", code=0)
-    header, _, rest = lab.journal.read_text().partition("\n")
+    journal = lab.journal.read_text()
+    header, _, rest = journal.partition("\n")
     header = json.loads(header)
     lose(header)
-    lab.journal.write_text(json.dumps(header) + "\n" + rest)
+    first = json.dumps(header)
+    lab.journal.write_text(first + "\n" + rest)
     told = run_here("audit results", code=0)
     assert "3 verified" in told.out
     lost = "how prover 'fake' was called is not said"
@@ -16022,7 +16113,8 @@ def test_what_a_log_assumes_is_unknown_where_flags_change_the_theory(lab, audit)
 def test_a_log_belongs_to_a_renamed_theory_with_its_lemmas(lab, audit):
     """The lemma that --auto-sources adds stands in the log, and in no theory."""
     added = "AUTO_typing (all-traces): verified (4 steps)"
-    lab.write("d/log", a_log(CALM, QUIET, STILL, HEARD, added, theory="old.spthy"))
+    log = a_log(CALM, QUIET, STILL, HEARD, added, theory="old.spthy")
+    lab.write("d/log", log)
     write_old(lab, "d/new.spthy", BELL)
     told = audit("d", code=0)
     assert "assumption" not in told.kinds
@@ -16090,7 +16182,8 @@ def one_lemma_logs():
     """What processes say that were asked for one lemma each."""
     lines = [CALM, QUIET, STILL, HEARD]
     for asked in lines:
-        yield a_log(*(line if line is asked else not_asked(line) for line in lines))
+        asked_only = (line if line is asked else not_asked(line) for line in lines)
+        yield a_log(*asked_only)
 
 
 def test_logs_of_one_folder_are_one_set_of_results(lab, audit):
@@ -16196,7 +16289,8 @@ def test_a_log_belongs_to_the_analyzed_theory_with_its_lemmas(lab, audit):
 
 
 def test_proofs_convict_a_log_that_says_them_to_be_its_own(lab, audit):
-    lab.write("run/log", a_log(CALM, QUIET, STILL, HEARD, output="/gone/out.spthy"))
+    log = a_log(CALM, QUIET, STILL, HEARD, output="/gone/out.spthy")
+    lab.write("run/log", log)
     lab.write("run/out.spthy", printed_theory(quiet="by sorry"))
     assert audit("run", code=1).found_of("invalid") == ["quiet"]
 
@@ -16207,8 +16301,9 @@ def test_a_log_and_proofs_that_contradict_each_other_are_of_two_runs(lab, audit)
     lab.write("run/out.spthy", printed_theory())
     told = audit("run", code=3)
     assert told.found_of("invalid") == []
-    rows = [row for row in told.rows if row["lemma"] == "calm"]
-    provers = sorted((row["prover"], row["state"]) for row in rows)
+    rows = told.rows_with(lemma="calm")
+    provers = [(row["prover"], row["state"]) for row in rows]
+    provers.sort()
     assert provers == [
         ("Tamarin 1.11.0", "claimed verified by a stored proof, unchecked"),
         ("unknown prover", "falsified"),
@@ -16224,7 +16319,8 @@ def test_a_proof_file_that_two_processes_wrote_convicts_neither(lab, audit):
 
 
 def test_of_two_analyzed_theories_that_fit_the_one_that_the_log_names_is_its_own(lab, audit):
-    lab.write("run/log", a_log(CALM, QUIET, STILL, HEARD, output="/gone/elsewhere/out.spthy"))
+    log = a_log(CALM, QUIET, STILL, HEARD, output="/gone/elsewhere/out.spthy")
+    lab.write("run/log", log)
     lab.write("run/out.spthy", printed_theory(quiet="by sorry"))
     lab.write("run/old.spthy", printed_theory(still="by sorry"))
     told = audit("run", code=1)
@@ -16267,7 +16363,7 @@ def test_several_theories_in_one_log(lab, audit):
     _, _, rest = second.partition("summaries:\n")
     lab.write("log", head + rest)
     told = audit("log", code=0)
-    assert [row["theory"] for row in told.rows] == ["a.spthy", "b.spthy"]
+    assert told.column("theory") == ["a.spthy", "b.spthy"]
     assert told.verdicts == ["verified", "falsified"]
 
 
@@ -16295,7 +16391,7 @@ def test_logs_of_a_name_alone_close_no_assumption_of_another_folder(artifact, au
     artifact.write("a/log", first)
     artifact.write("b/log", second)
     told = audit(".", code=3)
-    states = [row["state"] for row in told.rows if row["lemma"] == "quiet"]
+    states = told.column("state", lemma="quiet")
     assert states == ["incomplete", "verified, assuming calm (incomplete)"]
 
 
@@ -16306,7 +16402,8 @@ def test_a_run_that_nobody_asked_for_anything_is_told_beside_one_of_the_same_tex
     lab.write("b/log", a_log(*lines))
     told = audit("a b bell.spthy", code=3)
     nobody = "nobody asked for a proof of it"
-    assert told.notes("missing") == [f"{lemma}: {nobody}" for lemma in BELL_PROOFS]
+    wanted = [f"{lemma}: {nobody}" for lemma in BELL_PROOFS]
+    assert told.notes("missing") == wanted
 
 
 def with_ifdef(theory=BELL):
@@ -16327,7 +16424,7 @@ def test_logs_of_unknown_flags_that_contradict_each_other_are_of_two_models(arti
     assert told.findings("disagreement") == []
     (message,) = told.notes("disagreement")
     assert message.startswith("calm: verified by unknown prover")
-    states = [row["state"] for row in told.rows if row["entry"] == "./logs/plain"]
+    states = told.column("state", entry="./logs/plain")
     assert states == ["verified"] * 4, "they rest on nothing of the other"
 
 
@@ -16341,14 +16438,13 @@ def test_logs_of_unknown_flags_that_agree_are_of_one_model(artifact, audit):
 
 def test_logs_of_provers_are_told_apart_by_their_own_first_lines(artifact, audit):
     artifact.write("bell.spthy", BELL)
-    artifact.write(
-        "d/a.log", "tamarin-prover 1.10.0, (C) nobody\n" + a_log(CALM, QUIET, STILL, HEARD)
-    )
+    log = "tamarin-prover 1.10.0, (C) nobody\n" + a_log(CALM, QUIET, STILL, HEARD)
+    artifact.write("d/a.log", log)
     incomplete = CALM.replace("verified", "analysis incomplete")
     second = a_log(incomplete, QUIET, STILL, HEARD)
     artifact.write("d/b.log", "tamarin-rs 1.13.0\n" + second)
     told = audit(".", code=3)
-    rows = [row for row in told.rows if row["lemma"] == "quiet"]
+    rows = told.rows_with(lemma="quiet")
     states = {row["prover"]: row["state"] for row in rows}
     assert states == {
         "Tamarin 1.10.0": "verified",
@@ -16363,11 +16459,12 @@ def test_logs_of_provers_are_told_apart_by_their_own_first_lines(artifact, audit
 def test_a_log_that_names_several_provers_or_one_in_a_theory_tells_of_none(lab, audit, head):
     lab.write("log", head + BELL_LOG)
     told = audit("log", code=0)
-    assert {row["prover"] for row in told.rows} == {"unknown prover"}
+    assert set(told.column("prover")) == {"unknown prover"}
 
 
 def test_a_log_with_carriage_returns_is_a_log(lab, audit):
-    lab.write("d/log", (printed_theory() + BELL_LOG).replace("\n", "\r\n"))
+    text = printed_theory() + BELL_LOG
+    lab.write("d/log", text.replace("\n", "\r\n"))
     told = audit("d", code=0)
     assert told.told == []
     assert told.verdicts == ["verified"] * 4
@@ -16386,10 +16483,11 @@ def test_a_log_of_stdout_and_stderr_holds_the_text_that_was_proven(lab, audit, e
     plain = printed_theory() + BELL_LOG
     for name, printed in {"plain": plain, "loud": loud}.items():
         text = SAID_ON_STDERR + printed
-        lab.write(f"d/{name}.log", text.replace("\n", ending))
+        with_ending = text.replace("\n", ending)
+        lab.write(f"d/{name}.log", with_ending)
     told = audit("d", code=1)
     assert told.kinds == {"assumption"}
-    assert {row["prover"] for row in told.rows} == {"Tamarin 1.11.0"}
+    assert set(told.column("prover")) == {"Tamarin 1.11.0"}
     resting = {row["entry"] for row in told.rows if "resting" in row["state"]}
     assert resting == {"d/loud.log"}
 
@@ -16397,8 +16495,10 @@ def test_a_log_of_stdout_and_stderr_holds_the_text_that_was_proven(lab, audit, e
 def test_the_folder_that_a_log_names_tells_theories_of_one_name_apart(artifact, audit):
     artifact.write("models/v1/bell.spthy", BELL)
     artifact.write("models/v2/bell.spthy", OTHER_BELL)
-    artifact.write("logs/1", a_log(CALM, QUIET, STILL, HEARD, theory="v1/bell.spthy"))
-    artifact.write("logs/2", a_log(CALM_IS_FALSE, HEARD, STILL, QUIET, theory="v2/bell.spthy"))
+    first = a_log(CALM, QUIET, STILL, HEARD, theory="v1/bell.spthy")
+    artifact.write("logs/1", first)
+    second = a_log(CALM_IS_FALSE, HEARD, STILL, QUIET, theory="v2/bell.spthy")
+    artifact.write("logs/2", second)
     told = audit(".", code=1)
     assert told.kinds.isdisjoint({"disagreement", "vacuity"})
     resting = {row["theory"] for row in told.rows if "resting" in row["state"]}
@@ -16408,7 +16508,8 @@ def test_the_folder_that_a_log_names_tells_theories_of_one_name_apart(artifact, 
 def test_what_another_log_calls_its_output_is_not_taken(artifact, audit):
     """Of two sets of flags the printed text of one was kept: lemmas alone do not make it both's."""
     artifact.write("plain.log", BELL_LOG)
-    artifact.write("loud.log", a_log(CALM_IS_FALSE, QUIET, STILL, HEARD, output="loud.spthy"))
+    log = a_log(CALM_IS_FALSE, QUIET, STILL, HEARD, output="loud.spthy")
+    artifact.write("loud.log", log)
     artifact.write("loud.spthy", printed_theory(OTHER_BELL, calm="simplify SOLVED"))
     told = audit(".", code=1)
     assert told.kinds.isdisjoint({"disagreement", "invalid"})
@@ -16419,7 +16520,8 @@ def test_what_another_log_calls_its_output_is_not_taken(artifact, audit):
 def test_results_in_a_log_beside_the_theory_are_of_no_older_text(artifact, audit):
     """A prover prints a theory in other words than people wrote it."""
     artifact.write("bell.spthy", BELL)
-    artifact.write("log", printed_theory(BELL.replace("rule", "rule (modulo E)")) + BELL_LOG)
+    printed = printed_theory(BELL.replace("rule", "rule (modulo E)"))
+    artifact.write("log", printed + BELL_LOG)
     told = audit(".", code=0)
     assert set(told.states.values()) == {"verified"}
 
@@ -16438,7 +16540,8 @@ def test_results_in_a_log_beside_the_theory_are_of_no_older_text(artifact, audit
     ids=["unfinished", "none", "no trace", "a trace"],
 )
 def test_a_proof_that_says_otherwise_than_the_prover_is_a_finding(lab, audit, lemma, proof, words):
-    lab.write("a.spthy", printed_theory(**{lemma: proof}) + BELL_LOG)
+    printed = printed_theory(**{lemma: proof})
+    lab.write("a.spthy", printed + BELL_LOG)
     message = f"{lemma}: the prover's summary says verified, the stored proof {words}"
     told = audit("a.spthy", code=1)
     assert told.findings("invalid") == [message]
@@ -16457,7 +16560,8 @@ def test_a_proof_that_nobody_checked_is_a_claim_and_no_verdict(lab, audit):
     told = audit("a.spthy", code=3)
     assert told.verdicts == [None] * 4
     claim = "claimed verified by a stored proof, unchecked"
-    assert told.notes("missing") == [f"calm: {claim}", f"heard: {claim}", "still: has no result"]
+    wanted = [f"calm: {claim}", f"heard: {claim}", "still: has no result"]
+    assert told.notes("missing") == wanted
     assert told.notes("sorry") == ["quiet: the stored proof is unfinished"]
     assert told.states == {
         "calm": claim,
@@ -16498,7 +16602,8 @@ def test_a_summary_in_what_people_wrote_is_no_result(lab, audit, text, ending):
     lab.write("bell.spthy", text.replace("\n", ending))
     told = audit("bell.spthy", code=3)
     assert told.verdicts == [None] * 4
-    assert told.notes("missing") == [f"{name}: has no result" for name in BELL_PROOFS]
+    wanted = [f"{name}: has no result" for name in BELL_PROOFS]
+    assert told.notes("missing") == wanted
     remark = "what its summary claims counts for nothing: no prover printed it there"
     assert told.notes("invalid") == [remark]
 
@@ -16535,11 +16640,13 @@ def test_proofs_of_one_text_are_one_set_of_claims(lab, audit):
     for name, proof in BELL_PROOFS.items():
         others = dict.fromkeys(BELL_PROOFS, "by sorry")
         proofs = {**others, name: proof}
-        lab.write(f"proofs/{name}.spthy", printed_theory(**proofs))
+        printed = printed_theory(**proofs)
+        lab.write(f"proofs/{name}.spthy", printed)
     told = audit("bell.spthy proofs", code=3)
     claim = "claimed verified by a stored proof, unchecked"
-    assert told.notes("missing") == [f"{name}: {claim}" for name in BELL_PROOFS]
-    assert [row["theory"] for row in told.rows] == ["bell.spthy"] * 4
+    wanted = [f"{name}: {claim}" for name in BELL_PROOFS]
+    assert told.notes("missing") == wanted
+    assert told.column("theory") == ["bell.spthy"] * 4
 
 
 @parametrize(
@@ -16553,10 +16660,13 @@ def test_a_lemma_that_one_of_many_proof_files_proves_has_a_result(artifact, audi
         others = dict.fromkeys(BELL_PROOFS, "by sorry")
         by = version or f"1.{number}.0"
         others[lemma] = proof
-        artifact.write(name.format(lemma), printed_theory(version=by, **others))
+        printed = printed_theory(version=by, **others)
+        artifact.write(name.format(lemma), printed)
     told = audit(".", code=3)
     claim = "claimed verified by a stored proof, unchecked"
-    assert sorted(told.notes("missing")) == sorted(f"{lemma}: {claim}" for lemma in BELL_PROOFS)
+    missing = sorted(told.notes("missing"))
+    wanted = sorted(f"{lemma}: {claim}" for lemma in BELL_PROOFS)
+    assert missing == wanted
     assert "sorry" not in told.kinds
 
 
@@ -16568,13 +16678,15 @@ def test_the_table_has_one_row_for_the_proofs_of_one_text(artifact, run_here, th
     for lemma, proof in BELL_PROOFS.items():
         others = dict.fromkeys(BELL_PROOFS, "by sorry")
         proofs = {**others, lemma: proof}
-        artifact.write(f"proofs/{lemma}.spthy", printed_theory(**proofs))
+        printed = printed_theory(**proofs)
+        artifact.write(f"proofs/{lemma}.spthy", printed)
     told = run_here("audit .", code=3).out
     _, _, theories = told.partition("Theories")
     (row,) = [line for line in theories.splitlines() if "Tamarin 1.11.0" in line]
     claim = "4 claimed verified by a stored proof, unchecked"
     files = "./proofs/calm.spthy, ./proofs/quiet.spthy and 2 more"
-    assert re.split(" {2,}", row) == [theory, "Tamarin 1.11.0", "4", claim, files]
+    cells = re.split(" {2,}", row)
+    assert cells == [theory, "Tamarin 1.11.0", "4", claim, files]
 
 
 def test_a_printed_text_with_other_lemmas_than_its_source_is_matched_by_name(artifact, audit):
@@ -16584,19 +16696,21 @@ def test_a_printed_text_with_other_lemmas_than_its_source_is_matched_by_name(art
     told = audit(".", code=3)
     by_name = "text matched by name: the lemmas of ./bell.spthy are not those of this file"
     assert told.notes("assumption") == [by_name]
-    without = [each for each in told.notes("missing") if "has no result" in each]
+    missing = told.notes("missing")
+    without = [each for each in missing if "has no result" in each]
     assert without == ["unheard: has no result"]
 
 
 def test_a_proof_belongs_to_the_theory_of_its_name(lab, audit):
     """Variants of a theory have the same lemmas."""
     lab.write("src/one.spthy", BELL.replace("theory Bell", "theory Bell_1"))
-    second = lab.write("src/two.spthy", BELL.replace("theory Bell", "theory Bell_2")).read_text()
+    text = BELL.replace("theory Bell", "theory Bell_2")
+    second = lab.write("src/two.spthy", text).read_text()
     lab.write("proofs/x.spthy", printed_theory(second))
     told = audit("src proofs", code=3)
-    claimed = {row["theory"] for row in told.rows if row["prover"] == "Tamarin 1.11.0"}
+    claimed = set(told.column("theory", prover="Tamarin 1.11.0"))
     assert claimed == {"src/two.spthy"}
-    assert {row["theory"] for row in told.rows} == {"src/one.spthy", "src/two.spthy"}
+    assert set(told.column("theory")) == {"src/one.spthy", "src/two.spthy"}
 
 
 def test_a_theory_that_cannot_be_read_is_a_note(lab, audit):
@@ -16630,7 +16744,8 @@ def test_exists_trace_lemmas_without_a_trace_are_named(lab, audit):
     lab.write("log", a_log(CALM, NO_TRACE, NO_ANSWER))
     told = audit("log", code=3)
     names = "heard: falsified, no trace, late: incomplete"
-    assert told.notes("vacuity") == [vacuity(f"with a trace ({names})")]
+    without = vacuity(f"with a trace ({names})")
+    assert told.notes("vacuity") == [without]
 
 
 def test_the_advice_on_vacuity_fits_whether_there_are_exists_trace_lemmas_or_not(lab, run_here):
@@ -16643,7 +16758,8 @@ def test_the_advice_on_vacuity_fits_whether_there_are_exists_trace_lemmas_or_not
 def test_vacuity_of_one_text_is_told_once_whoever_proved(lab, audit):
     for version in ("1.10.0", "1.11.0"):
         printed = printed_theory(version=version, heard="by contradiction")
-        lab.write(f"d/{version}.log", printed + a_log(CALM, QUIET, STILL, NO_TRACE))
+        log = a_log(CALM, QUIET, STILL, NO_TRACE)
+        lab.write(f"d/{version}.log", printed + log)
     told = audit("d", code=0)
     assert told.notes("vacuity") == [vacuity("with a trace (heard: falsified, no trace)")]
 
@@ -16705,7 +16821,8 @@ def test_a_trace_in_another_folder_is_one_of_the_same_text(artifact, audit):
     artifact.write("a/log", a_log(CALM, QUIET, STILL, not_asked))
     told = audit(".", code=3)
     meant = "heard: nobody asked for a proof"
-    assert told.notes("vacuity") == [vacuity(f"with a trace ({meant})")]
+    without = vacuity(f"with a trace ({meant})")
+    assert told.notes("vacuity") == [without]
     artifact.write("b/log", BELL_LOG)
     assert "vacuity" not in audit(".", code=0).kinds
 
@@ -16732,25 +16849,24 @@ def a_falsified(lemma, **changes):
 
 
 def test_two_provers_of_one_batch_can_disagree():
-    (found,) = disagreements(
-        a_verified("three", prover="a"),
-        a_falsified("three", prover="b"),
-        a_verified("one", prover="a"),
-    )
+    one = a_verified("three", prover="a")
+    other = a_falsified("three", prover="b")
+    alone = a_verified("one", prover="a")
+    (found,) = disagreements(one, other, alone)
     assert found.lemma == "three"
     assert found.message == "verified by a, falsified by b"
     assert found.rank == bt.WRONG
 
 
 def test_results_with_different_flags_do_not_disagree():
-    assert disagreements(a_verified("x", flags=("A",)), a_falsified("x")) == []
+    here = a_verified("x", flags=("A",))
+    assert disagreements(here, a_falsified("x")) == []
 
 
 def test_variants_that_only_search_otherwise_can_disagree():
-    (found,) = disagreements(
-        a_verified("x", variant="smart"),
-        a_falsified("x", variant="other", options=("--heuristic=C", "--bound=9")),
-    )
+    here = a_verified("x", variant="smart")
+    there = a_falsified("x", variant="other", options=("--heuristic=C", "--bound=9"))
+    (found,) = disagreements(here, there)
     assert found.message == "verified by p smart, falsified by p other"
 
 
@@ -16771,7 +16887,8 @@ def test_what_one_variant_has_proven_others_of_the_same_model_may_assume():
 
 
 def test_a_diff_lemma_and_a_lemma_of_its_name_are_two_questions():
-    assert disagreements(a_verified("x"), a_falsified("x", trait="diff")) == []
+    of_diff = a_falsified("x", trait="diff")
+    assert disagreements(a_verified("x"), of_diff) == []
 
 
 # How a prover ends a theory that it complains of (../shared/transcripts/wellformedness-no-prove),
@@ -16825,13 +16942,15 @@ def test_a_maude_that_is_called_unsupported_behind_the_printed_theory_is_a_note(
 def test_a_warning_of_maude_counts_on_stdout_too(tmp_path):
     stdout = tmp_path / "out"
     stdout.write_text(" 'maude --version' returned unsupported version '3.2'\n" + BELL_LOG)
-    assert bt.read_output(str(stdout), str(tmp_path / "none")).old_maude == "3.2"
+    read = bt.read_output(str(stdout), str(tmp_path / "none"))
+    assert read.old_maude == "3.2"
 
 
 def test_advice_fits_what_was_warned_of(lab, run_here):
     printed = printed_theory().replace("Maude version 3.4", "Maude version 3.2 (unsupported)")
     log = BELL_LOG.replace("  calm", COMPLAINTS_IN_SUMMARY + "  calm")
-    lab.write("a.spthy", printed.removesuffix("\nend\n") + COMPLAINTS + log)
+    text = printed.removesuffix("\nend\n")
+    lab.write("a.spthy", text + COMPLAINTS + log)
     told = run_here("audit a.spthy", code=0).out
     assert "warning: use a version of Maude that the prover names as supported" in told
     assert "warning: they say nothing of the verdict" in told
@@ -16876,13 +16995,15 @@ def test_an_action_that_never_comes_beside_others_is_told_otherwise(lab, audit):
     lab.write("d/log", BELL_LOG)
     told = audit("d", code=0)
     words = "no rule has the action Leaks/1"
-    assert told.notes("unknown-action") == [f"quiet: {words}", f"still: {words}"]
+    wanted = [f"quiet: {words}", f"still: {words}"]
+    assert told.notes("unknown-action") == wanted
 
 
 def test_of_a_lemma_that_says_nothing_it_is_told_once_however_often_it_was_proven(lab, audit):
     lab.write("d/bell.spthy", SILENT_BELL)
     for name in ("one", "two"):
-        lab.write(f"d/{name}.log", printed_theory(SILENT_BELL) + BELL_LOG)
+        log = printed_theory(SILENT_BELL) + BELL_LOG
+        lab.write(f"d/{name}.log", log)
     told = audit("d", code=0)
     assert told.notes("unknown-action") == [f"calm: {SILENT}"]
 
@@ -16896,7 +17017,8 @@ def test_a_printed_theory_alone_does_not_tell_which_actions_its_rules_have(lab, 
 
 def test_where_flags_decide_on_rules_a_log_without_them_says_nothing_of_actions(lab, audit):
     ring = "rule Also: []--[ Ring('b') ]->[]"
-    text = SILENT_BELL.replace("rule", f"#ifdef ALSO\n{ring}\n#endif\nrule", 1)
+    optional = f"#ifdef ALSO\n{ring}\n#endif\nrule"
+    text = SILENT_BELL.replace("rule", optional, 1)
     lab.write("d/bell.spthy", text)
     lab.write("d/log", BELL_LOG)
     assert "unknown-action" not in audit("d", code=0).kinds
@@ -17040,7 +17162,7 @@ def test_pinned_variants_whose_verdicts_change_places_are_found(lab, pinned, aud
     flipped = pinned.replace(",verified,verified,", ",X,X,").replace("falsified", "verified")
     lab.write("pinned.csv", flipped.replace(",X,X,", ",falsified,falsified,"))
     told = audit("results --expect pinned.csv", code=1)
-    missed = [each for each in told.told if each["kind"] == "expectation"]
+    missed = told.of_kind("expectation")
     found = {each["entry"]: each["message"] for each in missed}
     assert found == {
         "bound": "falsified expected, verified now",
@@ -17057,7 +17179,7 @@ def test_a_pinned_variant_that_is_gone_is_told(lab, pinned, audit, gone, rank):
     del variants[gone]
     write_variants(lab, **variants)
     told = audit("results --expect pinned.csv", code=int(rank == bt.WRONG))
-    (found,) = [each for each in told.told if each["kind"] == "missing"]
+    (found,) = told.of_kind("missing")
     assert found["entry"] == gone
     assert found["rank"] == rank
     assert found["source"].startswith("pinned.csv, row ")
@@ -17232,7 +17354,7 @@ def test_what_differs_from_the_baseline_is_told_with_the_worst_first(audit_again
         "calm: verified in the baseline, incomplete now",
     ]
     assert told.findings("missing") == ["still: verified in the baseline, not in these results"]
-    kinds = [each["kind"] for each in told.told if not each["note"]]
+    kinds = [each["kind"] for each in told.counted()]
     assert kinds == ["expectation", "expectation", "missing"]
 
 
@@ -17285,7 +17407,8 @@ def with_failed_checks(*titles):
     report = f"/*\nWARNING: the following wellformedness checks failed!\n\n{headings}*/\nend\n"
     checks = f"  WARNING: {len(titles)} wellformedness checks failed!\n  calm"
     log = BELL_LOG.replace("  calm", checks)
-    return printed_theory().removesuffix("\nend\n") + "\n" + report + log
+    printed = printed_theory().removesuffix("\nend\n")
+    return printed + "\n" + report + log
 
 
 def test_a_warning_that_is_new_against_the_baseline_is_said_to_be_new(lab, audit):
@@ -17294,7 +17417,8 @@ def test_a_warning_that_is_new_against_the_baseline_is_said_to_be_new(lab, audit
     told = audit("new --against old", code=0)
     checks = "2 wellformedness checks failed: Unbound variables, Lemma annotations"
     new = f"new, not in the baseline: {checks}"
-    assert told.notes("warning") == [f"{lemma}: {new}" for lemma in BELL_PROOFS]
+    wanted = [f"{lemma}: {new}" for lemma in BELL_PROOFS]
+    assert told.notes("warning") == wanted
 
 
 def test_a_warning_of_the_baseline_is_none_that_is_new(lab, audit):
@@ -17303,7 +17427,8 @@ def test_a_warning_of_the_baseline_is_none_that_is_new(lab, audit):
     lab.write("old/log", log)
     lab.write("new/log", with_failed_checks("Unbound variables"))
     told = audit("new --against old", code=0)
-    assert not any("new" in message for message in told.notes("warning"))
+    warnings = told.notes("warning")
+    assert not any("new" in message for message in warnings)
 
 
 def test_findings_against_a_baseline_name_the_variant(lab, audit):
@@ -17311,7 +17436,7 @@ def test_findings_against_a_baseline_name_the_variant(lab, audit):
     told = lab.journal.read_text()
     lab.write("old/batch.jsonl", told.replace('"verdict":"falsified"', '"verdict":"verified"'))
     told = audit("results --against old", code=1)
-    (found,) = [each for each in told.told if each["kind"] == "expectation"]
+    (found,) = told.of_kind("expectation")
     assert found["message"] == "verified in the baseline, falsified now"
     assert found["entry"] == "leak"
     assert found["flags"] == ["LEAK"]
@@ -17347,7 +17472,8 @@ def test_a_theory_is_missed_although_another_folder_has_one_of_its_name(lab, two
 
 def compared(after, before, tolerance=math.inf):
     """What differs between results of ours, which stand here, and earlier ones."""
-    earlier = bt.references_of(bt.Located("old", task) for task in before)
+    located = (bt.Located("old", task) for task in before)
+    earlier = bt.references_of(located)
     now = [bt.Located("new", task) for task in after]
     return list(bt.compare(now, earlier, "before", tolerance))
 
@@ -17366,7 +17492,8 @@ def test_seconds_of_a_shared_process_are_no_proofs_and_not_compared():
 
 def test_results_are_compared_with_those_of_the_same_prover():
     before = [a_verified("x", prover="p"), a_falsified("x", prover="q")]
-    found, lost = compared([a_falsified("x", prover="p")], before)
+    after = a_falsified("x", prover="p")
+    found, lost = compared([after], before)
     assert found.message == "verified before, falsified now"
     assert found.source == "new"
     assert found.prover == "p"
@@ -17445,9 +17572,11 @@ def test_a_damaged_or_hostile_file_hides_nothing_and_stays_text(lab, monkeypatch
     warnings = []
     evidence = bt.read_evidence(["dir"], warnings.append)
     rows = all_rows(evidence.batches)
-    findings = [*bt.audit(evidence.batches, rows), *evidence.findings]
+    found = bt.audit(evidence.batches, rows)
+    findings = [*found, *evidence.findings]
     for form in ("table", *bt.REPORTS):
-        told = bt.audit_report(form, bt.Audit(False, rows, findings), True)
+        audited = bt.Audit(False, rows, findings)
+        told = bt.audit_report(form, audited, True)
         assert "heard" in told, form
         assert "\x1b" not in told, form
         assert "\x07" not in told, form
@@ -17481,7 +17610,8 @@ def test_results_are_read_once_by_whatever_links_they_are_reached(lab, audit):
     write_upstream_report(lab)
     (lab.path / "same").symlink_to("out")
     told = audit("same out out", code=3)
-    assert len(told.rows) == len(json.loads(UPSTREAM_ENDS))
+    count = len(json.loads(UPSTREAM_ENDS))
+    assert len(told.rows) == count
 
 
 def test_pipes_and_links_to_nowhere_are_passed_over(lab, audit):
@@ -17550,7 +17680,8 @@ def test_what_a_prover_says_beside_its_summary_may_be_in_another_folder(
 
 
 def test_a_summary_may_be_cut_out_of_its_log(artifact, audit):
-    artifact.write("log", a_log(CALM).partition("\n")[2])
+    _, _, summary = a_log(CALM).partition("\n")
+    artifact.write("log", summary)
     assert audit("log", code=0).states == {"calm": "verified"}
 
 
@@ -17627,7 +17758,8 @@ def touched(told):
     for each in told.told:
         if "id" in each:
             mark = "?" if "may be affected" in each["message"] else ""
-            words.append(f"{each['id']}{mark}:{each['lemma']}")
+            lemma = each["lemma"]
+            words.append(f"{each['id']}{mark}:{lemma}")
     return sorted(words)
 
 
@@ -17635,7 +17767,9 @@ def touched(told):
 def test_verdicts_are_touched_by_what_their_prover_has(audit, lab, line):
     _, version, fraction, *wanted = line.split()
     lab.write("frail.log", frail_log(version, fraction))
-    own = [f"tamarin-rs:{lemma}" for lemma in "abc"] if fraction == "-" else []
+    own = []
+    if fraction == "-":
+        own = [f"tamarin-rs:{lemma}" for lemma in "abc"]
     told = touched(audit("frail.log", code=0))
     assert told == sorted([*wanted, *own])
 
@@ -17645,7 +17779,8 @@ def test_each_prover_of_a_folder_has_its_own_problems(audit, lab):
     everything = []
     for line in TOUCHED_BY_VERSION.strip().splitlines():
         folder, version, fraction, *wanted = line.split()
-        lab.write(f"all/{folder}/frail.log", frail_log(version, fraction))
+        log = frail_log(version, fraction)
+        lab.write(f"all/{folder}/frail.log", log)
         everything += wanted
     assert touched(audit("all", code=0)) == sorted(everything)
 
@@ -17654,7 +17789,7 @@ def test_a_version_that_several_programs_have_is_not_guessed_at(audit, lab):
     lab.write("frail.log", frail_log("1.13.0").replace(BUILT, "Compiled"))
     told = audit("frail.log", code=0)
     assert touched(told) == []
-    assert {row["prover"] for row in told.rows} == {"Tamarin or tamarin-rs 1.13.0"}
+    assert set(told.column("prover")) == {"Tamarin or tamarin-rs 1.13.0"}
     assert told.not_judged == [
         "3 verdicts: which of tamarin-prover and tamarin-rs proved them is not known"
     ]
@@ -17704,7 +17839,9 @@ def test_results_of_batch_tamarin_are_judged(audit, lab, path, version, wanted):
     subtasks = entry["subtasks"]
     for name in list(subtasks):
         result = subtasks[name].get("task_result") or {}
-        if result.get("lemma_result") != "verified" or result.get("analysis_type") != "all-traces":
+        is_verified = result.get("lemma_result") == "verified"
+        is_proof = result.get("analysis_type") == "all-traces"
+        if not (is_verified and is_proof):
             del subtasks[name]
             continue
         subtasks[name]["task_config"]["lemma"] = "a"
@@ -17747,7 +17884,8 @@ def test_only_the_equivalence_is_touched_by_what_concerns_both_sides(trait, side
     result = Result(Status.COMPLETED, Verdict.VERIFIED)
     task = a_task(result.status, result, trait=trait, sides=sides)
     assert not bt._can_touch(bt.ADVISORIES["diff-private"], task)
-    assert bt._can_touch(bt.ADVISORIES["diff-old"], task) == bool(sides)
+    is_touched = bt._can_touch(bt.ADVISORIES["diff-old"], task)
+    assert is_touched == bool(sides)
 
 
 TOUCHED_IN_1_10 = ["iff-negated:a", "macro-in-formula:c", "subterm-order:b", "xor:a", "xor:b"]
@@ -17834,7 +17972,8 @@ def test_what_is_accepted_is_not_counted(lab, run_here):
     ids = ["xor", "iff-negated", "subterm-order", "macro-in-formula"]
     told = frail_batch(lab, config={"accept_advisories": ids[1:]})
     assert "2 verdicts touched by known problems" in told
-    lab.write("expected.json", json.dumps({"accept": ids, "*": "verified"}))
+    expected = {"accept": ids, "*": "verified"}
+    lab.write("expected.json", json.dumps(expected))
     told = run_here("audit results --expect expected.json", code=0).out
     assert "touched" not in told
     assert "xor (accepted)" in told
@@ -17903,7 +18042,8 @@ def test_a_recheck_by_tamarin_prover_takes_the_doubt_of_tamarin_rs_away(
 ):
     proven = a_batch_by("tamarin-rs", "1.13.0", "a", "b")
     recheck = a_batch_by(flavour, version)
-    recheck.apply(a_plan(id="a~recheck", lemma="a", expect=bt.Verdict.VERIFIED, prove=prove))
+    plan = a_plan(id="a~recheck", lemma="a", expect=bt.Verdict.VERIFIED, prove=prove)
+    recheck.apply(plan)
     recheck.apply(ends("a~recheck", "verified"))
     bt.hear_rechecks({"/results/recheck-p": recheck}, {"/results": proven})
     assert proven.tasks["a"].confirmed_by
@@ -17916,7 +18056,8 @@ def test_every_report_of_several_batches_knows_what_another_one_has_proven():
     batches = {"/rs": a_batch_by("tamarin-rs", "1.13.0", "a")}
     batches["/prover"] = a_batch_by("tamarin-prover", "1.10.0", "a")
     for form in ("md", "csv", "json", "junit"):
-        told = "".join(bt.REPORTS[form](batches, "/rs"))
+        report = bt.REPORTS[form](batches, "/rs")
+        told = "".join(report)
         assert "proven by tamarin-rs only" not in told, form
 
 
@@ -17926,7 +18067,8 @@ RS_PROVER = PRELUDE.replace("tamarin-prover 1.11.0", "tamarin-rs 1.13.0")
 
 def test_reports_know_as_well_that_tamarin_prover_has_checked_a_proof(lab):
     lab.prover('echo "theory T begin lemma one: \\"T\\" by solve end" > "$OUT"; ' + ONE_IS_VERIFIED)
-    lab.write("fake.sh", lab.read("fake.sh").replace(PRELUDE, RS_PROVER), 0o755)
+    script = lab.read("fake.sh").replace(PRELUDE, RS_PROVER)
+    lab.write("fake.sh", script, 0o755)
     lab.prover(ONE_IS_VERIFIED, "trusted")
     lab.recipe(lemmas="one", tamarin_versions=["fake"], config={"recheck_with": "trusted"})
     lab.run("run recipe.json", code=0)
@@ -17945,9 +18087,8 @@ def test_every_form_of_an_audit_tells_of_known_problems(lab, run_here, form):
 
 
 def test_known_problems_come_first_after_findings_one_line_each(lab, run_here):
-    lab.write(
-        "frail.log", frail_log("1.10.0").replace("verified (2", "falsified - no trace found (2")
-    )
+    log = frail_log("1.10.0").replace("verified (2", "falsified - no trace found (2")
+    lab.write("frail.log", log)
     told = run_here("audit frail.log", code=1).out
     titles = re.findall(
         r"^(Findings|Known problems of provers|Notes|Theories)$", told, re.MULTILINE
@@ -17972,10 +18113,12 @@ def test_touched_verdicts_are_counted_and_named_with_their_place_and_prover(lab,
 
 def test_the_list_of_known_problems_can_be_read(run_here):
     told = run_here("audit --advisories", code=0).out
-    (line,) = [line for line in told.splitlines() if line.startswith("subterm-order ")]
+    lines = told.splitlines()
+    (line,) = [line for line in lines if line.startswith("subterm-order ")]
     assert "1.8.0 to before 1.12.0" in line
     listed = json.loads(run_here("audit --advisories -f json", code=0).out)
-    assert [each["id"] for each in listed] == list(bt.ADVISORIES)
+    ids = [each["id"] for each in listed]
+    assert ids == list(bt.ADVISORIES)
     rows = run_here("audit --advisories -f csv", code=0).out.splitlines()
     assert len(rows) == 1 + len(bt.ADVISORIES)
     done = run_here("audit --advisories -f junit", code=2)
@@ -18032,9 +18175,11 @@ def test_a_table_wraps_at_the_width_of_a_terminal_and_loses_nothing(lab, run_her
     monkeypatch.setenv("NO_COLOR", "1")
     lines = run_here("audit a", code=1).out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert f"{folder}log" in "".join(line[45:].strip() for line in lines)
+    last_column = "".join(line[45:].strip() for line in lines)
+    assert f"{folder}log" in last_column
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
-    assert max(map(len, run_here("audit a", code=1).out.splitlines())) > 150
+    wide = run_here("audit a", code=1).out.splitlines()
+    assert max(map(len, wide)) > 150
 
 
 def test_a_table_names_directory_prover_and_variant(lab, run_here):
@@ -18043,12 +18188,14 @@ def test_a_table_names_directory_prover_and_variant(lab, run_here):
     told = run_here("audit results --expect expect", code=1).out
     assert "verified now   results: t.spthy: three (fake)\n" in told
     places = ["three (fake -D=LEAK, leak)", "three (fake -D=LEAK, again)"]
-    assert "; ".join(f"results: t.spthy: {place}" for place in places) in told
+    named = "; ".join(f"results: t.spthy: {place}" for place in places)
+    assert named in told
 
 
 def test_a_table_counts_lemmas_not_results_and_tells_variants_apart(lab, run_here):
     write_variants(lab, plain={}, leak=LEAK, again=LEAK)
-    _, _, theories = run_here("audit results", code=0).out.partition("Theories\n\n")
+    told = run_here("audit results", code=0).out
+    _, _, theories = told.partition("Theories\n\n")
     rows = [re.split(" {2,}", line) for line in theories.splitlines()]
     assert rows[0] == ["theory", "prover", "flags", "lemmas", "results", "from"]
     _, plain, leak, *_ = rows
@@ -18060,7 +18207,8 @@ def test_a_table_of_two_flag_sets_names_the_log_of_each(lab, run_here):
     lab.write("logs/plain", printed_theory() + BELL_LOG)
     lab.write("logs/loud", printed_theory(OTHER_BELL, calm="simplify SOLVED") + FALSE_BELL_LOG)
     told = run_here("audit logs -d", code=1).out
-    theories, _, lemmas = told.partition("Theories")[2].partition("Lemmas")
+    _, _, tables = told.partition("Theories")
+    theories, _, lemmas = tables.partition("Lemmas")
     loud, plain = theories.splitlines()[3:5]
     assert loud.endswith(" logs/loud")
     assert plain.endswith(" logs/plain")
@@ -18083,13 +18231,15 @@ def test_the_cases_of_two_variants_are_two_in_junit(lab, run_here):
     write_variants(lab, plain={}, leak=LEAK)
     told = run_here("audit results -f junit", code=0).out
     root = ElementTree.fromstring(told)
-    names = [case.get("name") for case in root.iter("testcase")]
+    cases = root.iter("testcase")
+    names = [case.get("name") for case in cases]
     assert names == ["three [fake]", "three [fake -D=LEAK]"]
 
 
 @parametrize("status, errors", [("not_needed", 0), ("superseded", 0), ("timeout", 1)])
 def test_what_needs_no_answer_is_no_error_in_junit(status, errors):
-    rows = all_rows({"results": batch_with(ended_task("a", status))})
+    batch = batch_with(ended_task("a", status))
+    rows = all_rows({"results": batch})
     assert bt._audit_suite(rows, ()).count("error") == errors
 
 
@@ -18176,9 +18326,10 @@ def test_every_real_run_is_audited_here():
 @parametrize("line", AUDITED_RUNS.strip().splitlines())
 def test_a_real_run_shows_nothing_wrong(audit, line):
     name, code, *kinds = line.split()
-    told = audit(str(TRANSCRIPTS / name), code=int(code))
+    path = str(TRANSCRIPTS / name)
+    told = audit(path, code=int(code))
     assert told.kinds == set(kinds)
-    assert [each for each in told.told if not each["note"]] == []
+    assert told.counted() == []
 
 
 @needs_transcripts
@@ -18244,7 +18395,8 @@ def shared_task(task_id, **result):
 
 def batch_with(*tasks, **header):
     """A batch with these tasks and their provers. Options: other fields of its header."""
-    provers = {task.plan.prover: prover_called(task.plan.prover) for task in tasks}
+    names = [task.plan.prover for task in tasks]
+    provers = {name: prover_called(name) for name in names}
     fields = {"at": BEGAN, "id": "b", "version": "0.1.0", "cwd": "/"}
     fields["recipe_file"] = "/r/recipe.json"
     fields["limits"] = Limits(2, 2048, 60)
@@ -18263,8 +18415,12 @@ def prover_called(alias):
 
 def report_of(batch, form, directory="/nowhere", names=False, fragment=False, grid=""):
     """A report of a batch, whose results directory is this one."""
-    asked = bt.Asked(names, fragment, bt.read_grid(grid) if grid else None)
-    pieces = bt.REPORTS[form]({str(directory): batch}, str(directory), asked)
+    shown = None
+    if grid:
+        shown = bt.read_grid(grid)
+    asked = bt.Asked(names, fragment, shown)
+    batches = {str(directory): batch}
+    pieces = bt.REPORTS[form](batches, str(directory), asked)
     return "".join(pieces)
 
 
@@ -18465,15 +18621,19 @@ def test_problems_in_theories_of_one_name_are_told_apart_by_their_folders():
 
 
 def test_one_lemma_in_two_batches_is_two_results():
-    batches = {"old": batch_with(ended_task("a")), "new": batch_with(ended_task("a"))}
-    page = "".join(bt.REPORTS["md"](batches, "."))
+    old = batch_with(ended_task("a"))
+    new = batch_with(ended_task("a"))
+    batches = {"old": old, "new": new}
+    pieces = bt.REPORTS["md"](batches, ".")
+    page = "".join(pieces)
     assert "2 of 2 results answered" in page
 
 
 def test_what_was_not_as_expected_is_an_answer_and_what_rests_on_it_is_none():
     tasks = [ended_task("a", "falsified", lemma="a", expect="verified")]
     tasks.append(ended_task("b", lemma="b", assumes=("a",)))
-    assert page_of(*tasks).row_of("Totals", 0)["answered"] == "50 %"
+    totals = page_of(*tasks).row_of("Totals", 0)
+    assert totals["answered"] == "50 %"
 
 
 def test_on_a_phone_each_verdict_says_whose_it_is():
@@ -18509,10 +18669,12 @@ def test_what_one_prover_verifies_and_another_falsifies_is_no_answer():
 def test_an_answer_that_is_contradicted_asks_for_exit_code_1():
     verified = ended_task("a", prover="p")
     tasks = [verified, ended_task("b", "falsified", prover="q")]
-    assert bt.exit_code(bt.rows_of(tasks, Closure(tasks))) == 1
+    rows = bt.rows_of(tasks, Closure(tasks))
+    assert bt.exit_code(rows) == 1
     of_another_model = ended_task("b", "falsified", prover="q", flags=("X",))
     others = [verified, of_another_model]
-    assert bt.exit_code(bt.rows_of(others, Closure(others))) == 0
+    other_rows = bt.rows_of(others, Closure(others))
+    assert bt.exit_code(other_rows) == 0
 
 
 def test_the_answer_says_that_results_are_on_an_older_text(monkeypatch):
@@ -18537,7 +18699,8 @@ def test_a_page_does_not_drown_in_the_names_of_lemmas(monkeypatch):
 def test_a_page_tells_the_provers_with_versions_and_commands():
     one = ended_task("a", prover="p")
     other = ended_task("b", prover="q")
-    _, first, second = page_of(one, other).tables["Provers"]
+    provers = page_of(one, other).tables["Provers"]
+    _, first, second = provers
     assert first == ["p", "tamarin-prover 1.11.0", "p"]
     assert second == ["q", "tamarin-prover 1.11.0", "q"]
 
@@ -18562,8 +18725,10 @@ def test_totals_are_told_by_entry_and_prover():
     lines = page_of(one, two, three, four).tables["Totals"]
     told = []
     for line in TOTALS.strip().splitlines():
-        told.append(["" if word == "." else word.replace("_", " ") for word in line.split()])
-    assert [[cell.strip() for cell in line] for line in lines] == told
+        words = [word.replace("_", " ") for word in line.split()]
+        told.append(["" if word == "." else word for word in words])
+    cells = [[cell.strip() for cell in line] for line in lines]
+    assert cells == told
 
 
 def test_totals_tell_how_much_is_as_expected_and_cached():
@@ -18612,7 +18777,8 @@ def test_side_by_side_a_shared_process_is_counted_once():
     tasks = [shared_task("a", usage=usage), shared_task("b", usage=usage)]
     for lemma, task in zip(("one", "two"), list(tasks)):
         task.plan = dataclasses.replace(task.plan, lemma=lemma)
-        tasks.append(ended_task(f"{task.id} q", prover="q", lemma=lemma))
+        more = ended_task(f"{task.id} q", prover="q", lemma=lemma)
+        tasks.append(more)
     page = page_of(*tasks)
     table = page.column("Provers side by side", "time (s)")
     assert table[-1] == "3.00"
@@ -18663,7 +18829,8 @@ def test_a_missed_expectation_does_not_look_like_a_met_one():
     tasks = [ended_task("a", expect="verified"), ended_task("b", expect="falsified")]
     tasks += [a_task(id="c", expect="verified"), ended_task("d")]
     page = page_of(*tasks)
-    assert page.column("Results", "as expected") == ["yes", "no: expected falsified", "", ""]
+    met = page.column("Results", "as expected")
+    assert met == ["yes", "no: expected falsified", "", ""]
 
 
 def test_results_have_figures_where_something_was_measured():
@@ -18688,8 +18855,10 @@ def test_results_from_the_cache_tell_of_which_day_they_are():
 
 def test_results_tell_reasons_and_warnings_but_no_novels():
     failed = ended_task("a", "failed", {"reason": "exit code 1"})
-    warned = ended_task("b", result={"warnings": ("x" * 999, "y")})
-    first, second = page_of(failed, warned).column("Results", "remarks")
+    warnings = ("x" * 999, "y")
+    warned = ended_task("b", result={"warnings": warnings})
+    page = page_of(failed, warned)
+    first, second = page.column("Results", "remarks")
     assert first == "exit code 1"
     assert re.fullmatch(r"warning: x{140,150} \.\.\.; warning: y", second)
 
@@ -18744,7 +18913,8 @@ def test_results_tell_in_what_tasks_differ(field, one, other, told):
 def test_an_entry_for_each_theory_says_no_more_than_the_theory():
     tasks = [ended_task("a", entry="m", theory="a.spthy")]
     tasks.append(ended_task("b", entry="n", theory="b.spthy"))
-    head, *_ = page_of(*tasks).tables["Results"]
+    results = page_of(*tasks).tables["Results"]
+    head, *_ = results
     assert "theory" in head
     assert "entry" not in head
 
@@ -18808,14 +18978,17 @@ TOLD_VARIANTS = [["plain", "", ""], ["leak", "", "LEAK"], ["bound", "--bound=9",
 def variants(**more):
     """One lemma by one prover in three variants."""
     for number, variant in enumerate(VARIANTS):
-        yield ended_task(f"a_{number}", **{"lemma": "one", **variant, **more})
+        plan = {"lemma": "one", **variant, **more}
+        yield ended_task(f"a_{number}", **plan)
 
 
 def test_variants_are_told_apart_side_by_side():
     tasks = list(variants())
     for number, variant in enumerate(VARIANTS):
-        tasks.append(ended_task(f"b{number}", prover="q", **variant))
-    head, *rows, _ = page_of(*tasks).tables["Provers side by side"]
+        other = ended_task(f"b{number}", prover="q", **variant)
+        tasks.append(other)
+    page = page_of(*tasks)
+    head, *rows, _ = page.tables["Provers side by side"]
     assert head[:4] == ["entry", "options", "flags", "lemma"]
     assert [row[:3] for row in rows] == TOLD_VARIANTS
 
@@ -18832,14 +19005,18 @@ def test_variants_are_told_apart_in_junit():
     tasks = [*variants(entry="n")]
     report = report_of(batch_with(*tasks), "junit")
     suites = ElementTree.fromstring(report)
-    names = [case.get("name") for case in suites.iter("testcase")]
+    cases = suites.iter("testcase")
+    names = [case.get("name") for case in cases]
     assert names == ["one [p]", "one [p -D=LEAK]", "one [p --bound=9]"]
 
 
 def test_variants_are_told_apart_in_the_final_table():
-    head, *rows = final_lines(*variants())[:4]
-    assert head.split()[:5] == ["result", "task", "entry", "options", "flags"]
-    assert [row.split()[2] for row in rows] == ["plain", "leak", "bound"]
+    lines = final_lines(*variants())
+    head, *rows = lines[:4]
+    titles = head.split()
+    assert titles[:5] == ["result", "task", "entry", "options", "flags"]
+    entries = [row.split()[2] for row in rows]
+    assert entries == ["plain", "leak", "bound"]
     assert "LEAK" in rows[1]
     assert "--bound=9" in rows[2]
 
@@ -18860,7 +19037,8 @@ def test_a_final_table_without_variants_has_no_column_for_them():
 def report_of_two(form):
     """A report of two batches whose theories have one name and different texts."""
     batches = {}
-    for directory, digest in (("/x/old", "a" * 32), ("/x/new", "b" * 32)):
+    theories = (("/x/old", "a" * 32), ("/x/new", "b" * 32))
+    for directory, digest in theories:
         batches[directory] = batch_with(ended_task("t--one--p", theory_digest=digest))
     return "".join(bt.REPORTS[form](batches, "/x"))
 
@@ -18920,7 +19098,8 @@ def test_a_task_is_told_with_its_options_and_its_command():
 def test_a_task_is_told_with_what_it_expects_takes_for_granted_and_used():
     usage = Usage(2.0, cpu_s=1.5, peak_mb=50.0, avg_mb=40.0)
     result = {"warnings": ("x", "y"), "usage": usage}
-    page = page_of(ended_task("a", result=result, expect="verified", assumes=("r", "s")))
+    task = ended_task("a", result=result, expect="verified", assumes=("r", "s"))
+    page = page_of(task)
     facts = dict(
         page.tables["a: verified, assuming r (not in the results), s (not in the results)"]
     )
@@ -18932,7 +19111,8 @@ def test_a_task_is_told_with_what_it_expects_takes_for_granted_and_used():
 
 def test_a_result_from_the_cache_is_told_with_what_to_keep_in_mind():
     ran = "2025-12-24T00:00:00.000000Z"
-    page = page_of(ended_task("a", result={"cached": True, "ran": ran, "old_text": True}))
+    result = {"cached": True, "ran": ran, "old_text": True}
+    page = page_of(ended_task("a", result=result))
     told = dict(page.tables["a: verified"])["cached"]
     assert told.startswith("2025-12-24 00:00:00 UTC: the figures are of then")
     assert told.endswith("its proof file may hold older texts of other lemmas")
@@ -18956,7 +19136,8 @@ def cut_batch(monkeypatch):
 def test_a_large_batch_is_cut_for_people_problems_first(cut_batch):
     page = report_of(cut_batch, "md")
     assert "3 of 4 tasks, problems first" in page
-    shown = re.findall("^### (.):", page.replace("\\", ""), re.MULTILINE)
+    text = page.replace("\\", "")
+    shown = re.findall("^### (.):", text, re.MULTILINE)
     assert shown == ["c", "d", "a"]
     assert "2 verified with no expectation" in page, "the answer is about all"
 
@@ -19009,7 +19190,8 @@ def test_a_grid_has_verdict_and_time_where_rows_and_columns_meet():
 
 def test_a_grid_has_results_of_a_damaged_journal():
     shared_by_none = ended_task("a", result={"shared_by": 0}, lemma="one", variant="v")
-    assert grid_of([shared_by_none], "lemma x variant")[1:] == ["one | verified (1.00)"]
+    grid = grid_of([shared_by_none], "lemma x variant")
+    assert grid[1:] == ["one | verified (1.00)"]
 
 
 def test_columns_of_several_dimensions_have_a_title_of_several_values():
@@ -19062,29 +19244,34 @@ def test_pages_show_lemmas_by_the_dimensions_of_a_matrix():
 
 
 def test_results_without_variants_are_no_matter_of_the_usual_grid():
-    page = page_of(*SWEPT, ended_task("x", lemma="other", entry="e", prover="q"))
+    other = ended_task("x", lemma="other", entry="e", prover="q")
+    page = page_of(*SWEPT, other)
     assert "Lemma and order by attacker" in page.tables
     assert "Not in it: 1 result without one of these." in page.text
 
 
 def test_variants_of_several_matrices_are_columns_of_one_grid():
     other = ended_task("x", lemma="one", variant="big", dimensions=("size=big",))
-    head, *_ = page_of(*SWEPT, other).tables["Lemma by variant"]
+    tables = page_of(*SWEPT, other).tables
+    head, *_ = tables["Lemma by variant"]
     assert head == ["lemma", "first-weak", "first-strong", "last-weak", "big"]
 
 
 def test_many_variants_stand_in_rows_and_more_than_that_are_no_usual_grid():
     tasks = [in_variant("one", str(number), "weak") for number in range(17)]
-    assert page_of(*tasks).tables["Variant by lemma"][0] == ["variant", "one"]
+    grid = page_of(*tasks).tables["Variant by lemma"]
+    assert grid[0] == ["variant", "one"]
     for number in range(17):
-        tasks.append(in_variant(f"l{number}", "0", "weak"))
+        more = in_variant(f"l{number}", "0", "weak")
+        tasks.append(more)
     assert "Variant by lemma" not in page_of(*tasks).tables
 
 
 def test_provers_have_rows_of_their_own_in_the_usual_grid():
     tasks = [in_variant("one", "first", "weak", prover=prover) for prover in ("p", "q")]
     page = page_of(*tasks)
-    assert page.tables["Prover and lemma by variant"][1:] == [
+    grid = page.tables["Prover and lemma by variant"]
+    assert grid[1:] == [
         ["p", "one", "verified (1.00)"],
         ["q", "one", "verified (1.00)"],
     ]
@@ -19136,7 +19323,8 @@ def test_what_is_no_grid_is_refused(grid, wanted):
 
 def test_a_grid_is_asked_for_by_names_that_results_have(lab, run_here):
     lab.prover(VERIFY)
-    lab.recipe(matrix={"order": {"first": {}, "last": {}}}, lemmas="one")
+    order = {"first": {}, "last": {}}
+    lab.recipe(matrix={"order": order}, lemmas="one")
     lab.run("run recipe.json", code=0)
     report = ("report", "results", "--grid")
     done = run_here(*report, "lemma x order", "--fragment", code=0)
@@ -19198,10 +19386,8 @@ def private_batch():
     result = {"reason": quote, "warnings": (quote,), "stderr_tail": quote}
     plan = {"theory": "/home/alice/t.spthy", "cwd": "/home/alice/paper"}
     plan["options"] = ("--oraclename=/home/alice/o.py",)
-    tasks = [
-        ended_task("a", "failed", result, **plan),
-        ended_task("b", theory="/srv/alice/t.spthy"),
-    ]
+    other = ended_task("b", theory="/srv/alice/t.spthy")
+    tasks = [ended_task("a", "failed", result, **plan), other]
     header = {"host": "buildbox", "recipe_file": "/home/alice/r/recipe.json"}
     batch = batch_with(*tasks, cwd="/home/alice/paper", **header)
     batch.provers["p"].command = ("/home/alice/bin/tamarin",)
@@ -19231,7 +19417,8 @@ def test_a_page_leads_to_traces_that_are_below_it_whatever_it_hides(lab, private
     lab.write("r/traces/b.dot", "digraph {}")
     lab.write("r/traces/b.svg", SVG)
     batches = {f"{lab.path}/r": private_batch}
-    page = "".join(bt.REPORTS["html"](batches, str(lab.path)))
+    pieces = bt.REPORTS["html"](batches, str(lab.path))
+    page = "".join(pieces)
     assert "r/traces/b.svg" in PageReader(page).all_of("a", "href")
 
 
@@ -19239,8 +19426,10 @@ def test_a_page_leads_to_traces_that_are_below_it_whatever_it_hides(lab, private
 def test_the_way_to_a_trace_names_nobody(lab, private_batch, form):
     lab.write("traces/b.dot", "digraph {}")
     lab.write("traces/b.svg", SVG)
-    pieces = bt.REPORTS[form]({str(lab.path): private_batch}, "/elsewhere")
-    assert str(lab.path).strip("/") not in "".join(pieces)
+    batches = {str(lab.path): private_batch}
+    pieces = bt.REPORTS[form](batches, "/elsewhere")
+    place = str(lab.path).strip("/")
+    assert place not in "".join(pieces)
 
 
 # --- The table of results alone -------------------------------------------------------------------
@@ -19304,7 +19493,8 @@ def test_other_fragments_are_tables_too():
 
 
 def test_a_page_for_latex_says_that_it_wants_two_runs():
-    assert report_of(batch_with(ended_task("a")), "tex").startswith("% Run pdflatex twice")
+    page = report_of(batch_with(ended_task("a")), "tex")
+    assert page.startswith("% Run pdflatex twice")
 
 
 # --- Pictures of a page ---------------------------------------------------------------------------
@@ -19313,7 +19503,8 @@ def test_a_page_for_latex_says_that_it_wants_two_runs():
 def used(seconds, peak_mb):
     """A task that took so long and so much memory."""
     usage = Usage(seconds, peak_mb=peak_mb)
-    return ended_task(f"{seconds}s{peak_mb}mb", result={"usage": usage})
+    name = f"{seconds}s{peak_mb}mb"
+    return ended_task(name, result={"usage": usage})
 
 
 # Of each result: time and its share of the longest, memory and its share of the most.
@@ -19367,7 +19558,8 @@ AXES = """
 
 @parametrize("seconds, labels", rows(AXES))
 def test_a_timeline_has_an_axis(seconds, labels):
-    task = ended_task("a", result={"usage": Usage(float(seconds))})
+    usage = Usage(float(seconds))
+    task = ended_task("a", result={"usage": usage})
     told = re.findall("<text [^>]*>([^<]*)", page_of(task).page)
     assert told == labels.split("|")
 
@@ -19519,7 +19711,8 @@ def test_only_what_breaks_a_lemma_is_an_attack(lab, trait, outcome, name):
     lab.write("traces/a.dot", "digraph {}")
     lab.write("traces/a.svg", SVG)
     batch = batch_with(ended_task("a", outcome, trait=trait))
-    assert f"![{name}](" in report_of(batch, "md", lab.path)
+    page = report_of(batch, "md", lab.path)
+    assert f"![{name}](" in page
 
 
 @parametrize("form", ["html", "md", "tex", "typ"])
@@ -19575,7 +19768,8 @@ def hostile_batch(text):
     Its tasks came to HOSTILE_ENDS; a last one is still open. Ids are as in our own batches: safe.
     """
     tasks = [hostile_task(text, number) for number in range(5)]
-    batch = batch_with(*tasks, recipe_file=f"/r/{text}.json", host=text, cwd=f"/{text}")
+    recipe_file = f"/r/{text}.json"
+    batch = batch_with(*tasks, recipe_file=recipe_file, host=text, cwd=f"/{text}")
     for prover in batch.header.provers.values():
         prover.command = ("prover", text)
         prover.options = (text,)
@@ -19584,7 +19778,8 @@ def hostile_batch(text):
 
 def hostile_task(text, number):
     """Every other task is another prover's, and expects an answer."""
-    plan = dict.fromkeys(["entry", "theory", "lemma", "prover", "variant"], text)
+    words = ["entry", "theory", "lemma", "prover", "variant"]
+    plan = dict.fromkeys(words, text)
     for name in ("options", "flags", "assumes", "dimensions"):
         plan[name] = (text,)
     plan["cwd"] = f"/{text}"
@@ -19593,7 +19788,8 @@ def hostile_task(text, number):
     if number == len(HOSTILE_ENDS):
         return a_task(id=f"i{number}", **plan)
     outcome, seconds = HOSTILE_ENDS[number]
-    result = {"reason": text, "warnings": (text,), "usage": Usage(seconds)}
+    usage = Usage(seconds)
+    result = {"reason": text, "warnings": (text,), "usage": usage}
     result["stderr_tail"] = f"{text}\n{text}"
     return ended_task(f"i{number}", outcome, result, **plan)
 
@@ -19697,10 +19893,12 @@ def test_hostile_text_is_no_typst(hostile, hostile_report):
 
 def test_hostile_text_stays_in_its_cell_of_csv_and_is_no_formula(hostile, hostile_report):
     shown = bt.printable(hostile)
-    rows = list(csv.DictReader(hostile_report("csv").splitlines()))
+    report = hostile_report("csv").splitlines()
+    rows = list(csv.DictReader(report))
     assert len(rows) == 5
     for row in rows:
-        assert row["lemma"].removeprefix("'") == shown.removeprefix("'")
+        lemma = row["lemma"].removeprefix("'")
+        assert lemma == shown.removeprefix("'")
         for cell in row.values():
             assert not cell.startswith(("=", "+", "-", "@"))
 
@@ -19711,7 +19909,8 @@ def test_hostile_text_is_no_xml(hostile, hostile_report):
     tags = " ".join(note.tag for note in notes)
     assert tags == "failure failure error error skipped"
     shown = bt.printable(hostile)
-    assert notes[2].get("message") == f"timeout; {shown}; {shown}"
+    timeout = notes[2]
+    assert timeout.get("message") == f"timeout; {shown}; {shown}"
     assert notes[2].get("type") == "timeout"
 
 
@@ -19755,7 +19954,8 @@ def test_tex_keeps_blanks_and_empty_lines_of_what_a_prover_printed():
 
 @parametrize("length, wraps", [(20, False), (300, True)])
 def test_long_columns_of_tex_wrap(length, wraps):
-    _, _, results = tex_of("x" * length).partition(r"\subsection{Results}")
+    page = tex_of("x" * length)
+    _, _, results = page.partition(r"\subsection{Results}")
     (columns, *_) = re.findall(r"longtable\}\[l\](.*)", results)
     assert ("linewidth" in columns) == wraps
     assert columns.startswith("{@{}ll"), "result and lemma are short"
@@ -19773,8 +19973,10 @@ def wide_batch(rows, **plan):
     for number in range(rows):
         fields = {name: values[number % 2] for name, values in plan.items()}
         lemma = NAME_OF_83 if number == 3 else f"lemma_{number}"
-        result = {"usage": Usage(86400.25 + number, 0.0, 16000.0), "steps": 123456}
-        tasks.append(ended_task(f"t{number}", "verified", result, lemma=lemma, **fields))
+        usage = Usage(86400.25 + number, 0.0, 16000.0)
+        result = {"usage": usage, "steps": 123456}
+        task = ended_task(f"t{number}", "verified", result, lemma=lemma, **fields)
+        tasks.append(task)
     return batch_with(*tasks)
 
 
@@ -19860,9 +20062,11 @@ def test_a_line_of_csv_has_plan_limits_and_result_under_the_names_of_the_journal
 @parametrize("task, told", [(shared_task("a"), 2), (ended_task("a"), 1)])
 def test_csv_and_json_have_by_how_many_a_process_was_shared(task, told):
     batch = batch_with(task)
-    (row,) = csv.DictReader(report_of(batch, "csv").splitlines())
+    rows = report_of(batch, "csv").splitlines()
+    (row,) = csv.DictReader(rows)
     assert row["shared_by"] == str(told)
-    (entry,) = json.loads(report_of(batch, "json"))["tasks"]
+    report = json.loads(report_of(batch, "json"))
+    (entry,) = report["tasks"]
     assert entry["shared_by"] == told
 
 
@@ -20033,8 +20237,10 @@ def test_a_report_is_written_over_an_older_one_and_over_nothing_else(reported, f
     report_on(reported, "-f", form, "-o", "x")
     path.write_text("mine " + first[:-3])
     done = report_on(reported, "-f", form, "-o", "x", code=2)
-    assert f"{path.name}: is there, and no {form} report of this program" in done.stderr
-    assert path.read_text() == "mine " + first[:-3]
+    refusal = f"{path.name}: is there, and no {form} report of this program"
+    assert refusal in done.stderr
+    kept = path.read_text()
+    assert kept == "mine " + first[:-3]
     report_on(reported, "-f", form, "-o", "x", "--force")
     assert path.read_text() == first
 
@@ -20051,10 +20257,12 @@ def test_several_results_make_one_report(reported, form):
     elif form == "json":
         batches = json.loads(text)["batches"]
         assert [batch["directory"] for batch in batches] == ["results", "more"]
-        assert [len(batch["tasks"]) for batch in batches] == [1, 1]
+        counts = [len(batch["tasks"]) for batch in batches]
+        assert counts == [1, 1]
     elif form == "junit":
         suites = ElementTree.fromstring(text)
-        assert [suite.get("name") for suite in suites] == ["results: task", "more: task"]
+        names = [suite.get("name") for suite in suites]
+        assert names == ["results: task", "more: task"]
     else:
         plain = re.sub(r"\{(.)\}|\\", r"\1", without_ends_of_lines(text))
         for word in ("recipe.json", "r2.json", "t--one--fake", "t--two--fake", "more"):
@@ -20103,7 +20311,8 @@ def report(lab, run_here):
     done = ended_task("a")
     lab.results.mkdir()
     journal = Journal(str(lab.journal))
-    journal.begin(batch_with(a_task(id="a"), a_task(id="b")))
+    batch = batch_with(a_task(id="a"), a_task(id="b"))
+    journal.begin(batch)
     journal.record(Finished("a", "a", 1, done.result))
     journal.close()
 
@@ -20217,7 +20426,8 @@ def test_what_sharing_would_have_saved_is_told(load_s, result, theories, saved_s
     result = {"usage": usage, **result}
     tasks = []
     for number, theory in enumerate(theories or "aaaa"):
-        tasks.append(ended_task(f"t{number}", result=result, theory=theory, limits=limits))
+        task = ended_task(f"t{number}", result=result, theory=theory, limits=limits)
+        tasks.append(task)
     batch = batch_with(*tasks)
     batch.provers["p"].version = "1.11.0"
     cost = bt.cost_of_loading(batch, tasks)
@@ -20263,7 +20473,8 @@ def test_the_table_of_a_large_batch_says_what_it_leaves_out():
 
 def test_a_limit_that_was_raised_in_vain_is_told_with_what_it_was():
     limits = Limits(1, 1024, 30)
-    task = ended_task("a", "timeout", limits=limits, raised_from=Limits(1, 1024, 15))
+    before = Limits(1, 1024, 15)
+    task = ended_task("a", "timeout", limits=limits, raised_from=before)
     text = final_table_of(batch_with(task), "results", [task])
     assert "(recipe.json) above 30 s and run it again" in text
 
@@ -20401,7 +20612,8 @@ def write_hostile_page(folder):
     """
     batch = hostile_batch(HOSTILE["an image"])
     for task in batch.tasks.values():
-        kind = "even" if task.id in ("i0", "i2", "i4") else "odd"
+        is_even = task.id in ("i0", "i2", "i4")
+        kind = "even" if is_even else "odd"
         lemma = f"{kind} {task.plan.lemma}"
         task.plan = bt.replace(task.plan, lemma=lemma)
     (folder / "traces").mkdir()
@@ -20473,9 +20685,11 @@ def bundle_of(lab, *args, lemmas=("one", "false_two"), run=(), body=PAPER_PROVER
 
     `args` are of `bundle`, `run` those of `run`, `body` is the prover.
     """
-    statements = "".join(f'lemma {name}: "All k #i. A(k) @ i ==> T"\n' for name in lemmas)
+    claims = (f'lemma {name}: "All k #i. A(k) @ i ==> T"\n' for name in lemmas)
+    statements = "".join(claims)
     if not (lab.path / "own.spthy").exists():
-        lab.write("own.spthy", f"theory T begin\n{RULE_A}{statements}end\n")
+        theory = f"theory T begin\n{RULE_A}{statements}end\n"
+        lab.write("own.spthy", theory)
     lab.prover(body)
     lab.recipe(**{"theory_file": "own.spthy", **recipe})
     lab.run("run recipe.json", *run)
@@ -20501,7 +20715,8 @@ def text_in(bundle):
 
 def everything_below(path):
     """The paths of files and folders in it."""
-    return sorted(str(each.relative_to(path)) for each in path.rglob("*"))
+    names = (str(each.relative_to(path)) for each in path.rglob("*"))
+    return sorted(names)
 
 
 def test_python_runs_a_bundle_where_nothing_can_be_written(lab):
@@ -20517,15 +20732,18 @@ def test_python_runs_a_bundle_where_nothing_can_be_written(lab):
     check_end(done, 0)
     assert "1 verified, 1 falsified" in done.stdout
     assert "Audit: 0 findings" in done.stdout
-    assert hashlib.sha256(bundle.read_bytes()).hexdigest() in done.stdout
+    digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
+    assert digest in done.stdout
     assert everything_below(empty) == everything_below(temporary) == []
 
 
 def test_what_is_no_recipe_in_a_journal_is_not_bundled(lab):
     bundle_of(lab)
     header, *others = lab.journal.read_text().splitlines()
-    damaged = json.dumps({**json.loads(header), "recipe": {"tasks": []}})
-    lab.journal.write_text("\n".join([damaged, *others]) + "\n")
+    changed = {**json.loads(header), "recipe": {"tasks": []}}
+    damaged = json.dumps(changed)
+    new_journal = "\n".join([damaged, *others]) + "\n"
+    lab.journal.write_text(new_journal)
     done = lab.run("bundle results -o other.pyz", code=2)
     assert "recipe.json: tasks: " in done.stderr
     assert not (lab.path / "other.pyz").exists()
@@ -20534,7 +20752,8 @@ def test_what_is_no_recipe_in_a_journal_is_not_bundled(lab):
 def test_a_bundle_exits_as_its_audit(lab):
     bundle_of(lab, lemmas=["one", "open_two"])
     done = lab.run("paper.pyz", code=3)
-    assert lab.run("audit results", code=3).stdout.split("\n")[0] in done.stdout
+    own = lab.run("audit results", code=3).stdout
+    assert own.split("\n")[0] in done.stdout
     bundle_of(lab, expect="falsified")
     lab.run("paper.pyz", code=1)
 
@@ -20544,7 +20763,8 @@ def test_the_same_results_make_the_same_bundle(lab):
     done = lab.run("bundle results -o paper.pyz", code=0)
     assert (lab.path / "paper.pyz").read_bytes() == first
     assert hashlib.sha256(first).hexdigest() in done.stdout
-    assert f"{len(first) / 1024:.1f} kB" in done.stdout
+    size = len(first) / 1024
+    assert f"{size:.1f} kB" in done.stdout
 
 
 def test_a_bundle_does_not_tell_who_made_it(lab):
@@ -20559,7 +20779,8 @@ def test_a_bundle_does_not_tell_when_its_machine_was_started(lab):
     """Two bundles of one machine are not to be told to be of one."""
     told = text_in(bundle_of(lab))
     assert '"boot_id":"(hidden)' in told
-    assert bt.host_id()[1].split()[0] not in told
+    _, boot_id = bt.host_id()
+    assert boot_id.split()[0] not in told
 
 
 def test_a_bundle_with_names_is_what_there_is(lab):
@@ -20571,13 +20792,14 @@ def test_a_bundle_with_names_is_what_there_is(lab):
 def test_a_journal_in_a_bundle_has_all_that_a_newer_version_wrote(lab):
     bundle_of(lab)
     deep = "[" * 100_000
-    later = {"event": "later", "where": [f"{lab.path}/x", {f"{lab.path}/y": [1.5, None, "z"]}]}
+    elsewhere = {f"{lab.path}/y": [1.5, None, "z"]}
+    later = {"event": "later", "where": [f"{lab.path}/x", elsewhere]}
     with lab.journal.open("a") as journal:
-        journal.write(f"{json.dumps(later)}\nno JSON in {lab.path}\n{deep}\n")
+        event = json.dumps(later)
+        journal.write(f"{event}\nno JSON in {lab.path}\n{deep}\n")
     lab.run("bundle results -o paper.pyz", code=0)
-    *_, told, broken, nested = members(lab.path / "paper.pyz")[
-        "paper-results/batch.jsonl"
-    ].splitlines()
+    journal = members(lab.path / "paper.pyz")["paper-results/batch.jsonl"]
+    *_, told, broken, nested = journal.splitlines()
     where = ["/artifact/x", {"/artifact/y": [1.5, None, "z"]}]
     assert json.loads(told) == {"event": "later", "where": where}
     assert broken == b"no JSON in /artifact"
@@ -20585,14 +20807,17 @@ def test_a_journal_in_a_bundle_has_all_that_a_newer_version_wrote(lab):
     lab.run("paper.pyz extract there", code=0)
     *_, told, broken, _ = lab.read("there/paper-results/batch.jsonl").splitlines()
     there = f"{lab.path}/there"
-    assert json.loads(told)["where"] == [f"{there}/x", {f"{there}/y": [1.5, None, "z"]}]
+    where = [f"{there}/x", {f"{there}/y": [1.5, None, "z"]}]
+    assert json.loads(told)["where"] == where
     assert broken == "no JSON in /artifact"
 
 
 def test_a_host_may_be_called_as_a_member_of_the_journal(lab):
     bundle_of(lab)
     own = json.dumps(os.uname().nodename)
-    lab.journal.write_text(lab.journal.read_text().replace(f'"host":{own}', '"host":"event"'))
+    text = lab.journal.read_text()
+    changed = text.replace(f'"host":{own}', '"host":"event"')
+    lab.journal.write_text(changed)
     lab.run("bundle results -o paper.pyz", code=0)
     assert "1 verified, 1 falsified" in lab.run("paper.pyz", code=0).stdout
     assert '"host":"event"' not in text_in(lab.path / "paper.pyz")
@@ -20612,7 +20837,8 @@ end
     results = bundle_of(lab).parent / "results"
     done = lab.run("bundle -o b.pyz", str(results), code=0)
     assert "own.spthy: a host, a user or a directory is named" in done.stderr
-    theory = members(lab.path / "b.pyz")["own.spthy"].decode()
+    bundled = members(lab.path / "b.pyz")
+    theory = bundled["own.spthy"].decode()
     assert theory.startswith(
         f"""theory T begin // on (hidden)
 /* in /artifact /* and /artifact/x */ (hidden) */
@@ -20708,7 +20934,8 @@ def test_an_extracted_bundle_is_a_directory_like_any_other(lab):
     there = lab.path / "there"
     assert (there / "batch_tamarin.py").read_bytes() == SCRIPT.read_bytes()
     run = [sys.executable, "batch_tamarin.py", "run", "recipe.json", "--no-cache"]
-    check_end(subprocess.run(run, cwd=there, capture_output=True, text=True, timeout=RUN_S), 0)
+    ran = subprocess.run(run, cwd=there, capture_output=True, text=True, timeout=RUN_S)
+    check_end(ran, 0)
     assert "0 findings" in lab.run("audit there", code=0).stdout
     done = lab.run("paper.pyz extract there", code=2)
     assert "is there already" in done.stderr
@@ -20738,15 +20965,18 @@ open_one   analysis incomplete (1 steps)      no verdict   0
 )
 def test_a_second_run_is_compared_with_the_paper(lab, lemma, verdict, word, code):
     bundle_of(lab, lemmas=[lemma])
-    body = f"MINE='{verdict}'\n" + PAPER_PROVER.replace("open_*) exit 1;;", "")
+    prover = PAPER_PROVER.replace("open_*) exit 1;;", "")
+    body = f"MINE='{verdict}'\n" + prover
     done = second_run(lab, body=body, code=int(code))
     assert f"compared with the paper: 1 {word}" in done.stdout
     # So tell its reports.
     report = "paper.pyz report --run paper-run -f"
-    told = json.loads(lab.run(f"{report} json").stdout)
+    listing = lab.run(f"{report} json").stdout
+    told = json.loads(listing)
     (result,) = told["results"]
     assert result["reproduction"] == word
-    suites = ElementTree.fromstring(lab.run(f"{report} junit").stdout)
+    junit = lab.run(f"{report} junit").stdout
+    suites = ElementTree.fromstring(junit)
     ((note,),) = suites.iter("testcase")
     tags = {"differs": "failure", "not reached": "error", "no verdict": "skipped"}
     assert note.tag == tags.get(word, "system-out")
@@ -20852,7 +21082,8 @@ def test_a_second_run_that_was_stopped_goes_on(lab):
 def test_provers_of_the_paper_are_found_on_path_by_what_they_are(lab, monkeypatch):
     bundle_of(lab)
     lab.write("bin/tamarin-prover", PRELUDE + PAPER_PROVER, 0o755)
-    monkeypatch.setenv("PATH", f"{lab.path}/bin:{os.environ['PATH']}")
+    path = f"{lab.path}/bin"
+    monkeypatch.setenv("PATH", path, prepend=os.pathsep)
     done = lab.run("paper.pyz run", code=0)
     assert f"fake: tamarin-prover 1.11.0, {lab.path}/bin/tamarin-prover" in done.stderr
 
@@ -20914,7 +21145,8 @@ def test_logs_and_proofs_can_be_left_out(lab, option, left_out):
     with_all = members(bundle_of(lab))
     lab.run("bundle results -o paper.pyz", option, code=0)
     without = members(lab.path / "paper.pyz")
-    missing = {name.split("/")[1] for name in with_all.keys() - without}
+    left = with_all.keys() - without
+    missing = {name.split("/")[1] for name in left}
     assert missing == {left_out}
     lab.run("paper.pyz", code=0)
 
@@ -20927,9 +21159,11 @@ def test_commands_tell_the_same_of_a_bundle_as_of_its_results(lab):
         told = lab.run("paper.pyz report -f", form, code=0).stdout
         assert told == lab.run("report paper.pyz -f", form, code=0).stdout
         assert told.count("\n") == own.count("\n")
-        assert re.findall("verified|falsified", told) == re.findall("verified|falsified", own)
+        verdicts = re.findall("verified|falsified", own)
+        assert re.findall("verified|falsified", told) == verdicts
     own = lab.run("audit results", code=3).stdout
-    assert lab.run("audit paper.pyz", code=3).stdout.splitlines()[0] == own.splitlines()[0]
+    bundled = lab.run("audit paper.pyz", code=3).stdout
+    assert bundled.splitlines()[0] == own.splitlines()[0]
     assert "one" in lab.run("paper.pyz lemmas", code=0).stdout
     told = lab.run("lemmas paper.pyz/own.spthy", code=0).stdout
     assert told == lab.run("lemmas own.spthy", code=0).stdout
@@ -20982,7 +21216,8 @@ def test_other_commands_say_what_to_do_with_a_bundle(lab):
 
 def test_several_results_are_one_bundle(lab):
     bundle_of(lab)
-    shutil.copytree(lab.results, lab.path / "more" / "results")
+    more = lab.path / "more" / "results"
+    shutil.copytree(lab.results, more)
     lab.run("bundle results more/results -o paper.pyz", code=0)
     done = lab.run("paper.pyz", code=0)
     assert "on 4 results" in done.stdout
@@ -20994,10 +21229,10 @@ def test_several_results_are_one_bundle(lab):
 
 
 def test_results_of_batch_tamarin_are_bundled_with_a_recipe(lab):
-    statements = "".join(
-        f'lemma {name}: "All k #i. A(k) @ i ==> T"\n' for name in json.loads(UPSTREAM_ENDS)
-    )
-    lab.write("NSPK3.spthy", f"theory T begin\n{RULE_A}{statements}end\n")
+    names = json.loads(UPSTREAM_ENDS)
+    statements = "".join(f'lemma {name}: "All k #i. A(k) @ i ==> T"\n' for name in names)
+    theory = f"theory T begin\n{RULE_A}{statements}end\n"
+    lab.write("NSPK3.spthy", theory)
     write_upstream_report(lab)
     done = lab.run("bundle out -o paper.pyz", code=0)
     assert "batch-tamarin does not say which texts it proved" in done.stderr
@@ -21049,10 +21284,12 @@ def test_a_second_run_has_the_limits_that_were_raised_for_the_paper(lab):
     journal = lab.journal.read_text()
     raised = '"limits":{"cores":1,"memory_mb":1024,"timeout_s":987.0},"raised_from":'
     old = '{"cores":1,"memory_mb":1024,"timeout_s":300.0}'
-    lab.journal.write_text(journal.replace(f'"limits":{old}', raised + old))
+    changed = journal.replace(f'"limits":{old}', raised + old)
+    lab.journal.write_text(changed)
     lab.run("bundle results -o paper.pyz", code=0)
     second_run(lab, code=0)
-    limits = [event["limits"] for event in lab.events("task", "paper-run/results")]
+    plans = lab.events("task", "paper-run/results")
+    limits = [event["limits"] for event in plans]
     assert [each["timeout_s"] for each in limits] == [987, 987]
 
 
@@ -21081,7 +21318,8 @@ def places_of(cwd, *paths, directory="/scratch/results"):
 def test_what_lies_below_one_directory_stays_together_in_a_bundle():
     theories = ["/home/alice/paper/models/t.spthy", "/home/bob/x/u.spthy", "/opt/v.spthy"]
     places = places_of("/home/alice/paper/scripts", *theories)
-    assert [places.of(path) for path in theories] == [
+    names = [places.of(path) for path in theories]
+    assert names == [
         "models/t.spthy",
         "outside-1/u.spthy",
         "outside-2/v.spthy",
@@ -21108,17 +21346,22 @@ def test_what_a_journal_tells_later_is_not_bundled():
 
 def packed(path, files, manifest=None, shebang=bt.SHEBANG, tail=b"", modes=()):
     """Write a bundle of these files, by name; `manifest` says something else than they are."""
-    told = {name: {"sha256": bt.sha256(data), "size": len(data)} for name, data in files}
-    batch = {"results": "paper-results", "cwd": "", "roots": {"/artifact": ""}, "folders": []}
+    told = {}
+    for name, data in files:
+        told[name] = {"sha256": bt.sha256(data), "size": len(data)}
+    roots = {"/artifact": ""}
+    batch = {"results": "paper-results", "cwd": "", "roots": roots, "folders": []}
     about = {"format": 1, "version": "1", "batches": [batch], "notes": [], "files": told}
     about = manifest(about) if manifest else about
     with path.open("wb") as file:
         file.write(shebang)
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive, warnings_off():
-            for name, data in [*files, ("MANIFEST.json", json.dumps(about).encode())]:
+            contents = [*files, ("MANIFEST.json", json.dumps(about).encode())]
+            for name, data in contents:
                 info = zipfile.ZipInfo(name)
                 info.compress_type = zipfile.ZIP_DEFLATED
-                info.external_attr = dict(modes).get(name, 0o100644) << 16
+                mode = dict(modes).get(name, 0o100644)
+                info.external_attr = mode << 16
                 archive.writestr(info, data)
         file.write(tail)
 
@@ -21157,7 +21400,8 @@ def missing_file(manifest):
 
 
 def one_more_file(manifest):
-    manifest["files"]["more"] = {"sha256": "0" * 64, "size": 0}
+    other = {"sha256": "0" * 64, "size": 0}
+    manifest["files"]["more"] = other
     return manifest
 
 
@@ -21200,7 +21444,8 @@ def two_archives(path, files):
     packed(path, files)
     first = path.read_bytes()
     packed(path, files)
-    path.write_bytes(first + path.read_bytes()[len(bt.SHEBANG) :])
+    second = path.read_bytes()
+    path.write_bytes(first + second[len(bt.SHEBANG) :])
 
 
 def cut_off(path, files):
@@ -21216,7 +21461,8 @@ def hidden_between(path, files):
     assert place > start
     end = bytearray(data[-22:])
     end[16:20] = struct.pack("<L", start + 4)
-    path.write_bytes(data[:start] + b"hide" + data[start:-22] + bytes(end))
+    head, central = data[:start], data[start:-22]
+    path.write_bytes(head + b"hide" + central + bytes(end))
 
 
 LOCAL, CENTRAL = b"PK\x03\x04", b"PK\x01\x02"
@@ -21308,11 +21554,13 @@ def test_ten_gigabytes_of_zeros_are_refused_before_they_are_read(lab, honest_fil
     bundle = lab.path / "b.pyz"
     packed(bundle, honest_files)
     with zipfile.ZipFile(bundle) as archive:
-        (last,) = [each for each in archive.infolist() if each.filename == "MANIFEST.json"]
+        infos = archive.infolist()
+        (last,) = [each for each in infos if each.filename == "MANIFEST.json"]
         size = archive.start_dir
     data = bytearray(bundle.read_bytes())
     lie = struct.pack("<L", 2**32 - 2)
-    data[last.header_offset + 22 : last.header_offset + 26] = lie
+    place = last.header_offset + 22
+    data[place : place + 4] = lie
     central = data.rfind(CENTRAL)
     assert central > size
     data[central + 24 : central + 28] = lie
@@ -21326,11 +21574,13 @@ def deceiving_recipe(lab, honest_files, change):
     recipe = json.loads(files["recipe.json"])
     change(recipe)
     files["recipe.json"] = json.dumps(recipe).encode()
-    packed(lab.path / "paper.pyz", list(files.items()), modes=[("evil.sh", 0o100755)])
+    modes = [("evil.sh", 0o100755)]
+    packed(lab.path / "paper.pyz", list(files.items()), modes=modes)
 
 
 def make_theories(recipe):
-    recipe["tasks"]["task"]["prepare"] = {"command": ["touch", "executed"]}
+    command = ["touch", "executed"]
+    recipe["tasks"]["task"]["prepare"] = {"command": command}
 
 
 def name_a_prover(recipe):
@@ -21343,7 +21593,8 @@ def name_a_maude(recipe):
 
 
 def let_the_prover_write(recipe):
-    recipe["tasks"]["task"]["tamarin_options"] = ["+RTS", "-S/tmp/evil", "-RTS"]
+    task = recipe["tasks"]["task"]
+    task["tamarin_options"] = ["+RTS", "-S/tmp/evil", "-RTS"]
 
 
 def read_elsewhere(recipe):
@@ -21376,7 +21627,8 @@ def write_over_all(recipe):
 
 
 def preload(recipe):
-    recipe["tamarin_versions"]["fake"]["env"] = {"LD_PRELOAD": "./evil.so", "PATH": "."}
+    prover = recipe["tamarin_versions"]["fake"]
+    prover["env"] = {"LD_PRELOAD": "./evil.so", "PATH": "."}
 
 
 @parametrize(
@@ -21428,10 +21680,12 @@ def test_nothing_of_a_bundle_lies_where_results_of_a_second_run_will_be(lab, hon
 def test_a_journal_in_a_bundle_names_no_files_elsewhere(lab, honest_files, change):
     files = dict(honest_files)
     header, *rest = files["paper-results/batch.jsonl"].splitlines()
-    changed = json.dumps({**json.loads(header), **change}).encode()
+    event = {**json.loads(header), **change}
+    changed = json.dumps(event).encode()
     files["paper-results/batch.jsonl"] = b"\n".join([changed, *rest, b""])
     packed(lab.path / "b.pyz", list(files.items()))
-    for command in ([], ["audit"], ["status"], ["report"], ["lemmas"]):
+    commands = ([], ["audit"], ["status"], ["report"], ["lemmas"])
+    for command in commands:
         done = lab.run("b.pyz", *command, code=2)
         assert "names a file that is not in it" in done.stderr
 
@@ -21441,7 +21695,8 @@ def test_a_theory_in_a_bundle_includes_nothing_elsewhere(lab, honest_files, way,
     lab.write("tmp/x", "")
     monkeypatch.setenv("TMPDIR", str(lab.path / "tmp"))
     lab.write("secret.spthy", 'lemma secret: "T"\n')
-    include = f'#include "{way.format(lab.path)}"\nend'.encode()
+    place = way.format(lab.path)
+    include = f'#include "{place}"\nend'.encode()
     files = dict(honest_files)
     files["own.spthy"] = files["own.spthy"].replace(b"end", include)
     packed(lab.path / "b.pyz", list(files.items()))
@@ -21463,7 +21718,8 @@ def test_an_oracle_may_have_the_name_of_a_module(lab, honest_files):
     files["__main__.py"] = Path(bt.__file__).read_bytes()
     files["json.py"] = b"raise SystemExit('executed')\n"
     packed(lab.path / "b.pyz", list(files.items()))
-    done = subprocess.run([sys.executable, "b.pyz"], cwd=lab.path, capture_output=True, text=True)
+    command = [sys.executable, "b.pyz"]
+    done = subprocess.run(command, cwd=lab.path, capture_output=True, text=True)
     check_end(done, 0)
 
 
@@ -21515,14 +21771,16 @@ class Terminal:
 
     def stop_output(self):
         """Type Ctrl-S, and take what is written until it takes effect."""
-        fcntl.ioctl(self.master, termios.TIOCPKT, struct.pack("i", 1))
+        on = struct.pack("i", 1)
+        fcntl.ioctl(self.master, termios.TIOCPKT, on)
         self.type("\x13")
         told = 0
         # Now each read begins with a byte in which the terminal tells what it did.
         while not told & termios.TIOCPKT_STOP:
             told, *data = os.read(self.master, 65536)
             self.raw += bytes(data)
-        fcntl.ioctl(self.master, termios.TIOCPKT, struct.pack("i", 0))
+        off = struct.pack("i", 0)
+        fcntl.ioctl(self.master, termios.TIOCPKT, off)
 
     def end(self):
         """Wait for the program; its exit code."""
@@ -21575,7 +21833,8 @@ class Sheet:
         """Write over what stands at the cursor."""
         line = self.lines[self.row].ljust(self.column)
         end = self.column + len(text)
-        self.lines[self.row] = line[: self.column] + text + line[end:]
+        before, behind = line[: self.column], line[end:]
+        self.lines[self.row] = before + text + behind
         self.column = end
 
     def obey(self, sequence):
@@ -21678,7 +21937,8 @@ def test_after_ctrl_z_the_block_is_drawn_below_what_the_shell_wrote(lab):
     before = termios.tcgetattr(terminal.master)
     terminal.type("\x1a")
     pid = terminal.process.pid
-    wait_for(lambda: os.waitpid(pid, os.WUNTRACED | os.WNOHANG)[0])
+    also_stopped = os.WUNTRACED | os.WNOHANG
+    wait_for(lambda: os.waitpid(pid, also_stopped)[0])
     terminal.read()
     terminal.raw += b"\r\n$ fg\r\n"
     os.kill(pid, signal.SIGCONT)
@@ -21799,7 +22059,8 @@ def test_a_pipe_is_told_the_results_and_shown_no_block(lab, options, told):
     lab.prover(VERIFY)
     lab.recipe()
     done = lab.run(f"run recipe.json {options}", code=0)
-    beginnings = [line.split()[0] for line in done.stderr.splitlines()]
+    lines = done.stderr.splitlines()
+    beginnings = [line.split()[0] for line in lines]
     assert beginnings == told.split()
     assert "\x1b" not in done.stdout
     assert "\x1b" not in done.stderr
@@ -21819,7 +22080,8 @@ def test_debugging_shows_every_command(lab, args, times):
     lab.recipe()
     done = lab.run("run recipe.json", *args, code=0)
     for lemma in ("one", "two", "three"):
-        assert done.stderr.count(f"--prove={lemma} ") == times, done.stderr
+        calls = done.stderr.count(f"--prove={lemma} ")
+        assert calls == times, done.stderr
 
 
 def view_of(tasks, running=0):
@@ -21830,7 +22092,8 @@ def view_of(tasks, running=0):
     args = bt.argparse.Namespace(quiet=False, debug=False, progress="none")
     progress = bt.Progress(batch, batch.tasks.values(), "nowhere", {}, args)
     for task in tasks[:running]:
-        start = Started(ids=(task.id,), job=task.id, attempt=1, host="elsewhere", at=bt.timestamp())
+        now = bt.timestamp()
+        start = Started(ids=(task.id,), job=task.id, attempt=1, host="elsewhere", at=now)
         batch.apply(start)
         progress(start)
     return progress
@@ -21862,7 +22125,8 @@ def test_what_ended_a_shared_process_is_said_once(capsys):
 
 
 def test_a_verdict_that_rests_on_a_falsified_lemma_is_told_as_that(capsys):
-    tasks = [a_task(id="one", lemma="one"), a_task(id="two", lemma="two", assumes=("one",))]
+    resting = a_task(id="two", lemma="two", assumes=("one",))
+    tasks = [a_task(id="one", lemma="one"), resting]
     progress = view_of(tasks)
     progress.silent = False
     for event in (ends("one", "falsified"), ends("two", "verified")):
@@ -21874,7 +22138,8 @@ def test_a_verdict_that_rests_on_a_falsified_lemma_is_told_as_that(capsys):
 
 
 def test_quiet_tells_of_a_verdict_that_rests_on_a_falsified_lemma(capsys):
-    tasks = [a_task(id="one", lemma="one"), a_task(id="two", lemma="two", assumes=("one",))]
+    resting = a_task(id="two", lemma="two", assumes=("one",))
+    tasks = [a_task(id="one", lemma="one"), resting]
     progress = view_of(tasks)
     progress.silent, progress.quiet = False, True
     for event in (ends("one", "falsified"), ends("two", "verified")):
@@ -22008,7 +22273,8 @@ def test_text_that_is_too_short_is_filled_with_blanks():
 
 
 def test_a_wide_character_is_not_cut_in_two():
-    assert bt.fit(IDEOGRAPH * 6, 5, "~", 3) == IDEOGRAPH * 2 + " "
+    cell = bt.fit(IDEOGRAPH * 6, 5, "~", 3)
+    assert cell == IDEOGRAPH * 2 + " "
 
 
 def test_columns_of_a_table_stand_below_each_other_whatever_is_in_them():
@@ -22033,7 +22299,8 @@ def test_a_size_has_the_unit_that_suits_it(megabytes, shown):
 def finished(task, seconds, status=Status.COMPLETED):
     """This task, verified after so many seconds."""
     task.status = status
-    task.record = Record(Result(status, Verdict.VERIFIED, usage=Usage(seconds)), task.plan)
+    result = Result(status, Verdict.VERIFIED, usage=Usage(seconds))
+    task.record = Record(result, task.plan)
     return task
 
 
@@ -22045,14 +22312,16 @@ def forecast_of(text, slots):
     tasks = []
     ran_s = {}
     for word in text.split():
-        entry, mark, seconds = re.fullmatch(r"(\w)([:@]?)(\d*)", word).groups()
+        found = re.fullmatch(r"(\w)([:@]?)(\d*)", word)
+        entry, mark, seconds = found.groups()
         task = a_task(id=f"t{len(tasks)}", entry=entry)
         if mark == ":":
             finished(task, float(seconds))
         if mark == "@":
             ran_s[task.id] = float(seconds)
         tasks.append(task)
-    batch = Batch(Header(), {task.id: task for task in tasks})
+    by_id = {task.id: task for task in tasks}
+    batch = Batch(Header(), by_id)
     return bt.Tally(batch, tasks).forecast(ran_s, slots)
 
 
@@ -22085,7 +22354,8 @@ def test_a_log_is_named_as_a_shell_takes_it(lab, monkeypatch):
     lab.write("results/logs/a\x1b[31m$(x) b.err", "")
     failed = Result(Status.FAILED)
     task = a_task(Status.FAILED, failed, id="a\x1b[31m$(x) b")
-    *_, last = final_table_of(Batch(), "results", [task]).splitlines()
+    text = final_table_of(Batch(), "results", [task])
+    *_, last = text.splitlines()
     assert last == "why:   less 'results/logs/a\N{REPLACEMENT CHARACTER}[31m$(x) b.err'"
 
 
@@ -22103,8 +22373,10 @@ def test_the_page_is_named_at_the_end(one_lemma):
 
 def recipe_with_limits(own=None, task=None, memory="max", **config):
     """The header of a batch whose entry `n` proves all lemmas, `one` with resources of its own."""
-    lemmas = [{"name": "*"}, {"name": "one", "resources": own or {}}]
-    recipe = {"config": config, "tasks": {"n": {"lemmas": lemmas, "resources": task or {}}}}
+    special = {"name": "one", "resources": own or {}}
+    lemmas = [{"name": "*"}, special]
+    entry = {"lemmas": lemmas, "resources": task or {}}
+    recipe = {"config": config, "tasks": {"n": entry}}
     return Header(recipe=recipe, limits=Limits(8, 8192, 60))
 
 
@@ -22129,7 +22401,8 @@ def test_the_key_of_a_limit_that_was_met_is_told(own, task, status, key):
 
 def test_what_met_the_limit_of_the_whole_batch_needs_that_raised():
     result = Result(Status.MEMORY_LIMIT)
-    met = a_task(Status.MEMORY_LIMIT, result, limits=Limits(1, 8192, 60))
+    limits = Limits(1, 8192, 60)
+    met = a_task(Status.MEMORY_LIMIT, result, limits=limits)
     assert bt.limit_key(recipe_with_limits(), met) == "config.global_max_memory"
     header = dataclasses.replace(recipe_with_limits(), options=PlanOptions(memory="8"))
     assert bt.limit_key(header, met) == "--memory"
@@ -22148,7 +22421,8 @@ def large_batch():
     for number in range(100):
         tasks.append(a_task(Status.FAILED, failed, id=f"t{number}"))
     for number in range(100, 999):
-        tasks.append(finished(a_task(id=f"t{number}"), 1))
+        task = a_task(id=f"t{number}")
+        tasks.append(finished(task, 1))
     tasks.append(finished(a_task(id="t999", expect="falsified"), 1))
     return tasks
 
@@ -22177,12 +22451,14 @@ def test_a_narrow_table_wraps_headings_of_numbers_and_keeps_words_whole():
     assert lines[0] == "result     lemma       memory"
     assert lines[1] == "                         (MB)"
     assert lines[2] == "verified,  secrecy         14"
-    assert [line.strip() for line in lines[3:]] == ["confirmed", "by demo"]
+    rest = [line.strip() for line in lines[3:]]
+    assert rest == ["confirmed", "by demo"]
 
 
 def test_a_column_without_room_stands_below_its_row():
     options = "--heuristic=O --oraclename=one.py"
-    table = [["result", "lemma", "options", "steps"], ["verified", "secrecy", options, "14"]]
+    row = ["verified", "secrecy", options, "14"]
+    table = [["result", "lemma", "options", "steps"], row]
     lines = bt.text_table(table, right=(3,), columns=40).split("\n")
     assert lines == [
         "result    lemma    steps",
@@ -22190,13 +22466,15 @@ def test_a_column_without_room_stands_below_its_row():
         "    options: --heuristic=O",
         "    --oraclename=one.py",
     ]
-    assert bt.text_table(table, right=(3,), columns=50).count("\n") == 2
+    wider = bt.text_table(table, right=(3,), columns=50)
+    assert wider.count("\n") == 2
 
 
 def test_numbers_stand_below_their_row_where_there_are_too_many():
     heads = ["entry", "prover", "results", "verified", "falsified", "time (s)"]
     table = [heads, ["limits", "demo", "5", "1", "", "2.4"]]
-    assert bt.text_table(table, right=range(2, 6), columns=32).split("\n") == [
+    lines = bt.text_table(table, right=range(2, 6), columns=32).split("\n")
+    assert lines == [
         "entry   prover  results",
         "limits  demo          5",
         "    verified: 1; time (s): 2.4",
@@ -22204,14 +22482,16 @@ def test_numbers_stand_below_their_row_where_there_are_too_many():
 
 
 def test_a_long_word_is_whole_where_other_columns_have_room():
-    table = [["result", "lemma", "reason"], ["failed", "a" * 20, "one two three four"]]
+    row = ["failed", "a" * 20, "one two three four"]
+    table = [["result", "lemma", "reason"], row]
     lines = bt.text_table(table, columns=40).split("\n")
     assert lines[1] == f"failed  {'a' * 20}  one two"
 
 
 def test_a_report_on_a_terminal_leaves_out_each_result_in_full():
     batch = batch_with(ended_task("a", assumes=("gone",)))
-    text = "".join(bt.PRINTED["table"]({"": batch}, ".", bt.Asked()))
+    pieces = bt.PRINTED["table"]({"": batch}, ".", bt.Asked())
+    text = "".join(pieces)
     assert "verified, assuming gone" in text
     assert "takes for granted" not in text
     assert "Each result in full" not in text
@@ -22220,7 +22500,8 @@ def test_a_report_on_a_terminal_leaves_out_each_result_in_full():
 def test_help_fits_on_a_terminal(capsys):
     with pytest.raises(SystemExit):
         bt.main(["--help"])
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
 
 
 # A text, and the lines that it has in 12 columns.
@@ -22240,8 +22521,9 @@ abcdefghijklmnopqrstuvwxyz: abcdefghijkl|mnopqrstuvwx|yz
 @parametrize("text, lines", rows(WRAPPED))
 def test_a_cell_wraps_at_the_joints_of_names(text, lines):
     wanted = [line.rstrip() for line in lines.split("|")]
-    assert bt.text_table([["a", text]], columns=15).split("\n")[0] == f"a  {wanted[0]}"
-    told = [line[3:] for line in bt.text_table([["a", text]], columns=15).split("\n")]
+    lines = bt.text_table([["a", text]], columns=15).split("\n")
+    assert lines[0] == f"a  {wanted[0]}"
+    told = [line[3:] for line in lines]
     assert told == wanted
 
 
@@ -22263,10 +22545,13 @@ def test_totals_say_where_all_is_as_expected(expect, told):
 
 def test_a_page_says_once_that_all_is_from_the_cache():
     cached = {"cached": True, "ran": BEGAN}
-    page = page_of(ended_task("a", result=cached), ended_task("b", lemma="two", result=cached))
+    one = ended_task("a", result=cached)
+    two = ended_task("b", lemma="two", result=cached)
+    page = page_of(one, two)
     assert page.text.count("cached 2026-01-02") == 1
     assert "remarks" not in page.tables["Results"][0]
-    page = page_of(ended_task("a", result=cached), ended_task("b", lemma="two"))
+    three = ended_task("b", lemma="two")
+    page = page_of(ended_task("a", result=cached), three)
     assert page.column("Results", "remarks") == ["cached 2026-01-02", ""]
 
 
@@ -22289,7 +22574,8 @@ OPTION_ENDS = [
 @parametrize("form, told", OPTION_ENDS)
 def test_no_line_ends_behind_the_hyphens_of_an_option(form, told):
     options = ("--oraclename=keys.py", "-D=X")
-    batch = batch_with(ended_task("a"), ended_task("b--c", lemma="b", options=options))
+    more = ended_task("b--c", lemma="b", options=options)
+    batch = batch_with(ended_task("a"), more)
     report = report_of(batch, form)
     assert told in report
     assert "option>--c" not in report
@@ -22312,8 +22598,10 @@ def test_the_head_of_a_column_of_numbers_stands_above_them():
 
 
 def test_what_no_prover_ran_for_has_no_time():
-    unread = ended_task("a", "failed", {"reason": "cut", "usage": Usage()}, unreadable="cut")
-    heading, row, *_ = final_table_of(batch_with(unread), "results", [unread]).splitlines()
+    result = {"reason": "cut", "usage": Usage()}
+    unread = ended_task("a", "failed", result, unreadable="cut")
+    table = final_table_of(batch_with(unread), "results", [unread])
+    heading, row, *_ = table.splitlines()
     assert row.split() == ["failed", "a", "cut"]
     assert bt.result_facts(unread) == "(not run): cut"
     page = page_of(unread)
@@ -22362,7 +22650,8 @@ def test_run_records_a_verdict_for_each_lemma_and_shows_it(lab):
     for task_id, event in lab.finishes().items():
         verdict = event["verdict"]
         verdicts[task_id] = verdict
-        assert re.search(f"^{verdict} +{task_id} ", done.stdout, re.MULTILINE), done.stdout
+        line = f"^{verdict} +{task_id} "
+        assert re.search(line, done.stdout, re.MULTILINE), done.stdout
     assert verdicts == {
         "t--one--fake": "verified",
         "t--two--fake": "falsified",
@@ -22415,7 +22704,8 @@ def test_older_pythons_are_told_that_they_are_too_old():
 @parametrize("script", ["batch_tamarin.py", "recipes/demo/prover.py"])
 def test_python_3_7_can_read_the_file_that_it_can_not_run(script):
     """Python 3.9 itself doesn't see all that 3.7 could not read; newer ones do."""
-    ast.parse((HERE / script).read_text(encoding="utf-8"), feature_version=(3, 7))
+    text = (HERE / script).read_text(encoding="utf-8")
+    ast.parse(text, feature_version=(3, 7))
 
 
 def test_a_batch_as_expected_exits_with_0(lab):
@@ -22476,7 +22766,8 @@ def test_a_sweep_that_is_killed_goes_on_and_is_reported_right(tmp_path):
     end_of(running)
     done = lab.run("run", SWEEP, *AT_ONCE, "--no-cache", code=0)
     assert "24 tasks: 15 verified, 9 falsified" in done.stdout
-    attempts = [event["attempt"] for event in lab.events("start", "results-sweep")]
+    starts = lab.events("start", "results-sweep")
+    attempts = [event["attempt"] for event in starts]
     assert attempts.count(1) == 24
     lab.run("report results-sweep -o g.html --grid", "lemma,order x attacker", code=0)
     page = PageReader((tmp_path / "g.html").read_text())
@@ -22513,7 +22804,8 @@ def test_a_sweep_of_attackers_in_order_is_killed_and_goes_on(tmp_path):
     for count, word in re.findall(r"(\d+) (?:implied )?(\w+ied)\b", line):
         found[word] += int(count)
     assert found == {"verified": 21, "falsified": 27}
-    proven = [event for event in lab.events("finish", "results-attackers") if event["verdict"]]
+    finishes = lab.events("finish", "results-attackers")
+    proven = [event for event in finishes if event["verdict"]]
     assert len(proven) < 36
     # Notes tell that the other lemmas are pending.
     assert "0 findings" in lab.run("audit results-attackers", code=3).stdout
@@ -22534,12 +22826,15 @@ def test_a_race_of_heuristics_is_killed_and_goes_on(tmp_path):
     done = lab.run("run", race, "--no-cache", code=0)
     assert "12 tasks:" in done.stdout
     finishes = lab.finishes("results-race")
-    answers = [event for event in finishes.values() if event["status"] == "completed"]
+    events = finishes.values()
+    answers = [event for event in events if event["status"] == "completed"]
     # Two may come to it at one time, on a busy machine.
     assert len(finishes) == 12
     assert {event["verdict"] for event in answers} == {"verified", "falsified"}
-    assert {event["id"].split("--")[1] for event in answers} == LEMMAS_OF_THE_RACE
-    others = {event["status"] for event in finishes.values()} - {"completed"}
+    proven = {event["id"].split("--")[1] for event in answers}
+    assert proven == LEMMAS_OF_THE_RACE
+    statuses = {event["status"] for event in finishes.values()}
+    others = statuses - {"completed"}
     assert others == {"superseded"}
 
 
@@ -22612,7 +22907,8 @@ def recheck(lab, *args, code=None):
 
 def rechecks(lab):
     """The names of the directories in which proofs were checked."""
-    return sorted(path.name for path in lab.results.glob("recheck-*"))
+    folders = lab.results.glob("recheck-*")
+    return sorted(path.name for path in folders)
 
 
 def test_recheck_puts_the_stored_proof_into_the_original_text(lab):
@@ -22653,7 +22949,8 @@ STRANGE_PROVER = "case \"$*\" in *--version*) echo 'demo 1.0: no tamarin'; exit 
 
 def strange_checker(lab):
     """A program that calls itself `demo`, at the place of the prover `trusted`."""
-    lab.write("trusted.sh", f"#!/bin/sh\n{STRANGE_PROVER}{PRELUDE}{CHECKER}", 0o755)
+    script = f"#!/bin/sh\n{STRANGE_PROVER}{PRELUDE}{CHECKER}"
+    lab.write("trusted.sh", script, 0o755)
 
 
 @parametrize("checker", ["trusted", "./trusted.sh"])
@@ -22687,7 +22984,9 @@ def test_a_program_is_called_by_its_own_name_when_it_checks_its_own_proofs(lab):
     recipe_to_recheck(lab)
     for name in ("fake", "trusted"):
         script = lab.path / f"{name}.sh"
-        script.write_text(script.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\n{STRANGE_PROVER}"))
+        strange = f"#!/bin/sh\n{STRANGE_PROVER}"
+        text = script.read_text().replace("#!/bin/sh\n", strange)
+        script.write_text(text)
     lab.run("run recipe.json", code=0)
     lab.run("recheck results --prover ./trusted.sh", code=0)
     assert rechecks(lab) == ["recheck-demo"]
@@ -22697,7 +22996,8 @@ def test_a_recheck_that_contradicts_says_how_to_take_it_back(lab):
     found_proofs(lab, checker=UNSURE)
     told = recheck(lab, code=1).stdout
     folder = lab.results / "recheck-trusted"
-    (line,) = [line for line in told.splitlines() if "take it back: rm -r " in line]
+    lines = told.splitlines()
+    (line,) = [line for line in lines if "take it back: rm -r " in line]
     assert line.endswith((f"rm -r {folder}", "rm -r results/recheck-trusted"))
     done = lab.run("run recipe.json", code=1)
     assert "take it back: rm -r " in done.stdout
@@ -22726,7 +23026,8 @@ def test_a_verdict_that_a_recheck_does_not_confirm_is_a_finding_of_an_audit(lab)
     recheck(lab, code=1)
     done = lab.run("audit results --format json", code=1)
     report = json.loads(done.stdout)
-    (finding,) = (each for each in report["findings"] if not each["note"])
+    findings = report["findings"]
+    (finding,) = (each for each in findings if not each["note"])
     assert finding["kind"] == "invalid"
     assert finding["lemma"] == "three"
     assert finding["theory"] == "t.spthy"
@@ -22765,8 +23066,9 @@ def test_a_recheck_without_its_results_contradicts_nothing(lab, audit, path):
     shutil.copytree(checks, lab.path / "moved" / "recheck-trusted")
     told = audit(path, code=3)
     words = "the result that was checked is not here: trusted confirms it"
-    assert told.notes("unconfirmed") == [f"one: {words}", f"three: {words}"]
-    assert all(each["note"] for each in told.told)
+    wanted = [f"one: {words}", f"three: {words}"]
+    assert told.notes("unconfirmed") == wanted
+    assert told.counted() == []
 
 
 def test_a_recheck_without_its_results_tells_what_it_rejects(lab, audit):
@@ -22780,7 +23082,8 @@ def test_a_step_that_a_prover_cannot_replay_says_nothing_against_the_proof(lab, 
     done = recheck(lab, code=3)
     assert "2 tasks: 1 confirmed, 1 not replayed" in done.stdout
     told = audit("results", code=0)
-    assert told.notes("unconfirmed") == [f"three: trusted: {bt.CANT_REPLAY}"]
+    wanted = f"three: trusted: {bt.CANT_REPLAY}"
+    assert told.notes("unconfirmed") == [wanted]
     assert "invalid" not in told.kinds
 
 
@@ -22789,7 +23092,8 @@ def test_a_recheck_that_came_to_no_end_says_nothing_against_the_proof(lab, audit
     recheck(lab, code=3)
     told = audit("results", code=0)
     words = "trusted came to no end of the check of the proof: failed"
-    assert told.notes("unconfirmed") == [f"one: {words}", f"three: {words}"]
+    wanted = [f"one: {words}", f"three: {words}"]
+    assert told.notes("unconfirmed") == wanted
     assert "invalid" not in told.kinds
 
 
@@ -22798,7 +23102,8 @@ def test_a_proof_that_shows_the_opposite_is_a_finding(lab, audit):
     found_proofs(lab, checker=opposite)
     recheck(lab, code=1)
     words = "trusted does not confirm the proof: by it the lemma is falsified"
-    assert audit("results", code=1).findings("invalid") == [f"three: {words}"]
+    found = audit("results", code=1).findings("invalid")
+    assert found == [f"three: {words}"]
 
 
 @parametrize("checker", [FOREIGN, UNSURE], ids=["not replayed", "rejected"])
@@ -22807,15 +23112,15 @@ def test_who_confirms_no_proof_can_prove_the_lemma_itself(lab, audit, checker):
     found_proofs(lab, checker=own + checker)
     done = recheck(lab, "--prove-rejected", code=0)
     assert "1 task: 1 verified" in done.stdout
-    assert audit("results", code=1 if checker is UNSURE else 0).states["three"] == (
-        "verified, confirmed by trusted (its own proof)"
-    )
+    told = audit("results", code=int(checker is UNSURE))
+    assert told.states["three"] == "verified, confirmed by trusted (its own proof)"
 
 
 def test_a_report_tells_what_a_recheck_does_not_confirm(lab):
     """So do its page, `status`, and the command that finds nothing to do."""
     found_proofs(lab, checker=UNSURE)
-    _, _, page = lab.read("results/summary.html").partition("<main>")
+    page_file = lab.read("results/summary.html")
+    _, _, page = page_file.partition("<main>")
     assert "contradicted" not in page
     recheck(lab, code=1)
     words = "verified, but not confirmed by trusted"
@@ -23011,7 +23316,8 @@ def test_a_mistyped_results_directory_is_named(lab, command, told):
 
 
 def test_the_script_tells_its_version():
-    told = subprocess.check_output([sys.executable, str(SCRIPT), "--version"], text=True)
+    command = [sys.executable, str(SCRIPT), "--version"]
+    told = subprocess.check_output(command, text=True)
     assert told == f"batch_tamarin.py {bt.__version__}\n"
 
 
@@ -23371,7 +23677,8 @@ LIMITS = "--cores 1 --memory 50% --timeout 77"
 
 
 def test_init_writes_the_recipe_that_it_prints(lab):
-    done = init(lab, "t.spthy", *LIMITS.split(), "--results", "out")
+    limits = LIMITS.split()
+    done = init(lab, "t.spthy", *limits, "--results", "out")
     recipe = written_recipe(lab)
     assert recipe == json.loads(done.stdout)
     assert recipe["config"] == {
@@ -23434,7 +23741,8 @@ def test_init_names_theories_of_the_same_name_apart(lab):
 
 def test_a_recipe_of_init_passes_check(lab):
     lab.write("sub/d.spthy", DIFF_THEORY)
-    init(lab, "t.spthy", "sub/d.spthy", "-o", "sub/r.json", *LIMITS.split())
+    limits = LIMITS.split()
+    init(lab, "t.spthy", "sub/d.spthy", "-o", "sub/r.json", *limits)
     lab.run("check sub/r.json", code=0)
 
 
@@ -23501,7 +23809,8 @@ def test_init_asks_on_a_terminal_until_an_answer_makes_sense(lab):
     assert recipe["tasks"]["t"]["tamarin_versions"] == ["fake.sh"]
     assert recipe["tasks"]["t"]["tamarin_options"] == ["--bound=5", "--auto-sources"]
     three = {"name": "three", "resources": {"timeout": 60, "max_memory": 2}}
-    assert recipe["tasks"]["t"]["lemmas"] == [three, {"name": "t*"}, {"name": "!two"}]
+    lemmas = recipe["tasks"]["t"]["lemmas"]
+    assert lemmas == [three, {"name": "t*"}, {"name": "!two"}]
     assert recipe["tasks"]["t"]["resources"]["timeout"] == 90
 
 
@@ -23532,8 +23841,10 @@ def test_a_recipe_of_init_names_the_theory_that_was_shown(lab, place, recipe):
     lab.write("a.spthy", THEORY.replace("one", "others"))
     (lab.path / "work" / "sub").mkdir()
     options = "-o sub/r.json --yes --prover ../fake.sh --cores 1"
-    lab.run(f"init a.spthy {options}", cwd=lab.path / "work", code=0)
-    done = lab.run("run", recipe, cwd=lab.path / place, code=0)
+    work = lab.path / "work"
+    lab.run(f"init a.spthy {options}", cwd=work, code=0)
+    folder = lab.path / place
+    done = lab.run("run", recipe, cwd=folder, code=0)
     assert "mine" in done.stdout
     assert "others" not in done.stdout
 
@@ -23598,7 +23909,8 @@ def test_init_takes_no_text_of_a_results_directory(lab, folder):
 def test_init_takes_patterns_and_each_theory_once(lab):
     lab.write("a/b/u.spthy", THEORY)
     init(lab, "**/*.spthy", "t.spthy", "a")
-    assert list(written_recipe(lab)["tasks"]) == ["u", "t"]
+    entries = list(written_recipe(lab)["tasks"])
+    assert entries == ["u", "t"]
 
 
 @parametrize(
@@ -23660,7 +23972,8 @@ def test_names_of_files_do_not_depend_on_their_order(turn):
 
 def test_names_of_files_differ_where_folders_cannot_tell(lab):
     names = bt.names_apart(["a-b/c.spthy", "a/b-c.spthy", "b/c.spthy", "A/B-C.spthy"])
-    assert len({name.lower() for name in names.values()}) == 4
+    folded = {name.lower() for name in names.values()}
+    assert len(folded) == 4
 
 
 WITH_BRANCHES = f"""theory T begin
@@ -23712,9 +24025,11 @@ def test_init_takes_flags_for_the_theories_that_ask_for_them(branches):
 
 def test_init_gives_a_lemma_that_is_named_the_flags_that_it_needs(branches):
     init(branches, "t.spthy", "--lemma", "always", "--lemma", "deep:timeout=7")
-    deep, always = written_recipe(branches)["tasks"]["t"]["lemmas"]
+    entry = written_recipe(branches)["tasks"]["t"]
+    deep, always = entry["lemmas"]
     assert always == {"name": "always"}
-    assert deep == {"name": "deep", "preprocess_flags": ["A", "C"], "resources": {"timeout": 7}}
+    limits = {"timeout": 7}
+    assert deep == {"name": "deep", "preprocess_flags": ["A", "C"], "resources": limits}
     branches.run("check recipe.json", code=0)
 
 
@@ -23818,22 +24133,27 @@ def test_init_takes_options_and_limits(lab):
     tasks = written_recipe(lab)["tasks"]
     assert tasks["t"]["tamarin_options"] == ["--bound=5"]
     assert tasks["d"]["tamarin_options"] == ["--diff", "--bound=5"]
-    assert tasks["t"]["resources"] == {"max_cores": 1, "max_memory": 3, "timeout": 9}
+    limits = {"max_cores": 1, "max_memory": 3, "timeout": 9}
+    assert tasks["t"]["resources"] == limits
 
 
 def test_lemmas_with_limits_come_before_patterns_without(lab):
     init(lab, "t.spthy", "--lemma", "*", "--lemma", "t*:cores=1,timeout=7")
-    first, rest = written_recipe(lab)["tasks"]["t"]["lemmas"]
-    assert first == {"name": "t*", "resources": {"max_cores": 1, "timeout": 7}}
+    entry = written_recipe(lab)["tasks"]["t"]
+    first, rest = entry["lemmas"]
+    limits = {"max_cores": 1, "timeout": 7}
+    assert first == {"name": "t*", "resources": limits}
     assert rest == {"name": "*"}
 
 
 def test_provers_of_one_name_are_called_by_their_versions(lab):
     for folder, version in (("old", "1.8.0"), ("new", "1.10.1")):
-        lab.write(f"{folder}/tamarin", PRELUDE.replace("1.11.0", version) + CHECKED, 0o755)
+        script = PRELUDE.replace("1.11.0", version) + CHECKED
+        lab.write(f"{folder}/tamarin", script, 0o755)
     provers = ["--prover", "old/tamarin", "--prover", "new/tamarin"]
     lab.run("init t.spthy --yes", *provers, code=0)
-    assert list(written_recipe(lab)["tamarin_versions"]) == ["tamarin-1.8", "tamarin-1.10.1"]
+    names = list(written_recipe(lab)["tamarin_versions"])
+    assert names == ["tamarin-1.8", "tamarin-1.10.1"]
 
 
 def test_provers_of_one_name_and_version_are_called_by_their_folders(lab):
@@ -23876,7 +24196,8 @@ def test_init_asks_for_flags_and_provers_of_a_theory(branches):
 def test_a_recipe_of_init_is_written_in_lines_that_people_can_read(lab):
     done = init(lab, "t.spthy", "--lemma", "one:timeout=7")
     assert '      "lemmas": [{"name": "one", "resources": {"timeout": 7}}],\n' in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 100
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 100
 
 
 @parametrize(
@@ -23899,7 +24220,8 @@ def test_what_has_no_verdict_keeps_its_limits(result):
 
 
 def test_limits_that_nobody_knows_are_left_to_the_defaults():
-    assert bt.measured_resources(Limits(0, 0, 0), None) == {}
+    limits = Limits(0, 0, 0)
+    assert bt.measured_resources(limits, None) == {}
 
 
 # Proves lemma two only with --bound, and never lemma three.
@@ -23926,7 +24248,8 @@ def results_to_measure(lab):
     """A lab with the results of a recipe; one lemma was tried with two options."""
     lab.prover(CHOOSY)
     bounded = {"name": "two", "tamarin_options": ["--bound=9"]}
-    lab.recipe(lemmas=[{"name": "*"}, {"name": "two"}, bounded], config={"scheduler": "sjf"})
+    lemmas = [{"name": "*"}, {"name": "two"}, bounded]
+    lab.recipe(lemmas=lemmas, config={"scheduler": "sjf"})
     lab.run("run recipe.json --no-cache", code=3)
     return lab
 
@@ -23936,7 +24259,8 @@ def test_init_makes_a_recipe_of_results(results_to_measure):
     done = lab.run("init --from results --yes -o new.json", code=0)
     recipe = written_recipe(lab, "new.json")
     assert recipe["config"]["scheduler"] == "sjf"
-    one, two, three = recipe["tasks"]["task"]["lemmas"]
+    entry = recipe["tasks"]["task"]
+    one, two, three = entry["lemmas"]
     measured = {"max_cores": 1, "max_memory": 1, "timeout": 60}
     assert one == {"name": "one", "resources": measured, "expect": "verified"}
     assert two["tamarin_options"] == ["--bound=9"], "with these it was answered"
@@ -23950,7 +24274,8 @@ def test_a_recipe_of_results_finds_what_it_expects(results_to_measure):
     lab.run("init --from results --yes -o new.json --results new", code=0)
     lab.run("check new.json", code=0)
     lab.run("run new.json --no-cache", code=3)
-    expected = {event["id"]: event["expect"] for event in lab.events("task", "new")}
+    events = lab.events("task", "new")
+    expected = {event["id"]: event["expect"] for event in events}
     assert expected == {
         "t--one--fake": "verified",
         "t--two--fake": "falsified",
@@ -23960,23 +24285,25 @@ def test_a_recipe_of_results_finds_what_it_expects(results_to_measure):
 
 def test_a_recipe_of_results_keeps_the_names_of_variants(lab):
     lab.prover(VERIFY)
-    lab.recipe(
-        lemmas=[{"name": "one"}, {"name": "three", "tamarin_options": ["--bound=7"]}],
-        matrix={
-            "attacker": {"subsets": ["LEAK"]},
-            "heuristic": {"C": {"tamarin_options": ["--heuristic=C"]}},
-        },
-    )
+    bounded = {"name": "three", "tamarin_options": ["--bound=7"]}
+    attacker = {"subsets": ["LEAK"]}
+    heuristic = {"C": {"tamarin_options": ["--heuristic=C"]}}
+    matrix = {"attacker": attacker, "heuristic": heuristic}
+    lab.recipe(lemmas=[{"name": "one"}, bounded], matrix=matrix)
     lab.run("run recipe.json", code=0)
     lab.run("init --from results --yes -o new.json --results new", code=0)
-    variants = written_recipe(lab, "new.json")["tasks"]["task"]["variants"]
+    entry = written_recipe(lab, "new.json")["tasks"]["task"]
+    variants = entry["variants"]
     assert list(variants) == ["none-C", "LEAK-C"]
     one, three = variants["LEAK-C"]["lemmas"]
-    assert (one["preprocess_flags"], one["expect"]) == (["LEAK"], "verified")
+    assert one["preprocess_flags"] == ["LEAK"]
+    assert one["expect"] == "verified"
     assert three["tamarin_options"] == ["--bound=7", "--heuristic=C"]
     lab.run("run new.json", code=0)
-    assert sorted(lab.finishes("new")) == sorted(lab.finishes())
-    assert all(event["cached"] for event in lab.events("finish", "new"))
+    tasks = sorted(lab.finishes("new"))
+    assert tasks == sorted(lab.finishes())
+    finishes = lab.events("finish", "new")
+    assert all(event["cached"] for event in finishes)
 
 
 def test_a_recipe_of_results_keeps_attackers_and_their_order(lab):
@@ -23985,17 +24312,20 @@ def test_a_recipe_of_results_keeps_attackers_and_their_order(lab):
     done = lab.run("init --from results --yes -o new.json --results new", code=0)
     before = written_recipe(lab)["tasks"]["task"]
     entry = written_recipe(lab, "new.json")["tasks"]["task"]
-    assert [entry[key] for key in ("matrix", "implies")] == [before["matrix"], before["implies"]]
+    assert entry["matrix"] == before["matrix"]
+    assert entry["implies"] == before["implies"]
     measured = {"max_cores": 1, "max_memory": 1, "timeout": 60}
     assert entry["lemmas"] == [{"name": "one", "resources": measured}]
     assert "without a verdict" not in done.stderr
     # What only follows is not expected.
     verified, falsified = entry["expect"]
-    assert verified == {"lemma": "one", "when": {"variant": ["A", "B"]}, "verdict": "verified"}
+    when = {"variant": ["A", "B"]}
+    assert verified == {"lemma": "one", "when": when, "verdict": "verified"}
     assert falsified["when"]["variant"] == ["C", "A+B", "A+B+C"]
     lab.run("run new.json", code=0)
     assert outcomes_of(lab, "new") == outcomes_of(lab)
-    assert all(event["cached"] for event in lab.events("finish", "new") if event["verdict"])
+    finishes = lab.events("finish", "new")
+    assert all(event["cached"] for event in finishes if event["verdict"])
 
 
 @parametrize(
@@ -24036,7 +24366,8 @@ def test_what_is_expected_of_attackers_is_what_was_found(told, rules):
         result = Result(Status.FAILED)
         if verdict != "-":
             result = Result(Status.COMPLETED, Verdict(verdict))
-        members.append(bt.Measured(a_plan(variant=variant), "p", result))
+        measured = bt.Measured(a_plan(variant=variant), "p", result)
+        members.append(measured)
     assert list(bt.verdict_rules("l", members)) == rules
 
 
@@ -24045,7 +24376,8 @@ def test_what_the_lemmas_of_a_variant_have_in_common_is_said_once(lab):
     lab.recipe(lemmas="one three", variants={"leak": {"preprocess_flags": ["L"]}})
     lab.run("run recipe.json", code=0)
     lab.run("init --from results --yes -o new.json", code=0)
-    leak = written_recipe(lab, "new.json")["tasks"]["task"]["variants"]["leak"]
+    entry = written_recipe(lab, "new.json")["tasks"]["task"]
+    leak = entry["variants"]["leak"]
     assert leak["preprocess_flags"] == ["L"]
     assert all("preprocess_flags" not in item for item in leak["lemmas"])
 
@@ -24056,7 +24388,8 @@ def test_a_recipe_of_results_leaves_out_what_is_gone(results_to_measure):
     done = lab.run("init --from results --yes -o new.json", code=0)
     assert "left out, as no such lemma is there now, or no prover reads it: t--one" in done.stderr
     assert "on an older text" in done.stderr
-    lemmas = written_recipe(lab, "new.json")["tasks"]["task"]["lemmas"]
+    entry = written_recipe(lab, "new.json")["tasks"]["task"]
+    lemmas = entry["lemmas"]
     assert [item["name"] for item in lemmas] == ["two", "three"]
     (lab.path / "t.spthy").unlink()
     done = lab.run("init --from results --yes -o newer.json", code=2)
@@ -24065,9 +24398,9 @@ def test_a_recipe_of_results_leaves_out_what_is_gone(results_to_measure):
 
 def test_a_recipe_of_results_has_no_limits_without_an_end(results_to_measure):
     lab = results_to_measure
-    lab.journal.write_text(
-        re.sub('"(wall_s|peak_mb)":[0-9.]+', r'"\1":1e308', lab.journal.read_text())
-    )
+    journal = lab.journal.read_text()
+    endless = re.sub('"(wall_s|peak_mb)":[0-9.]+', r'"\1":1e308', journal)
+    lab.journal.write_text(endless)
     done = lab.run("init --from results --yes -o new.json", code=2)
     assert "resources.timeout: must be" in done.stderr
 
@@ -24088,7 +24421,8 @@ def test_a_recipe_of_results_keeps_each_theory_and_prover(lab):
     task = recipe["tasks"]["t"]
     assert task["theory_file"] == "../t.spthy"
     assert task["preprocess_flags"] == ["X"]
-    assert [item["tamarin_versions"] for item in task["lemmas"]] == [["fake"], ["second"]]
+    provers = [item["tamarin_versions"] for item in task["lemmas"]]
+    assert provers == [["fake"], ["second"]]
     before = [event["id"] for event in lab.events("task")]
     assert [plan.id for plan in plans_of(lab, name="deep/new.json")] == before
 
@@ -24117,9 +24451,11 @@ def test_init_makes_a_recipe_of_results_of_batch_tamarin(lab):
     assert task["tamarin_options"] == ["-x"]
     items = {item["name"]: item for item in task["lemmas"]}
     measured = {"max_cores": 2, "max_memory": 1, "timeout": 60}
-    assert items["proven"] == {"name": "proven", "resources": measured, "expect": "verified"}
+    proven = {"name": "proven", "resources": measured, "expect": "verified"}
+    assert items["proven"] == proven
     assert items["refuted"]["expect"] == "falsified"
-    assert items["late"]["resources"] == {"max_cores": 2, "max_memory": 4, "timeout": 60}
+    late = {"max_cores": 2, "max_memory": 4, "timeout": 60}
+    assert items["late"]["resources"] == late
     assert "expect" not in items["silent"]
     assert "nspk--waiting--stable" in done.stderr
 
@@ -24201,7 +24537,8 @@ def test_status_follows_in_a_pipe_until_the_end(lab):
     out, err = end_of(follower)
     assert follower.returncode == 0
     assert first == f"running (process {terminal.process.pid}), 0 of 3 tasks done\n"
-    assert re.findall(r"^\[./3\] verified", err, re.MULTILINE) == [
+    ended = re.findall(r"^\[./3\] verified", err, re.MULTILINE)
+    assert ended == [
         "[1/3] verified",
         "[2/3] verified",
         "[3/3] verified",
@@ -24223,7 +24560,8 @@ def test_following_a_batch_that_went_on_numbers_its_results_on(lab):
     assert terminal.end() == 0
     _, err = end_of(follower)
     assert ", 1 of 3 tasks done" in first
-    assert re.findall(r"^\[(./3)\] verified", err, re.MULTILINE) == ["2/3", "3/3"]
+    counts = re.findall(r"^\[(./3)\] verified", err, re.MULTILINE)
+    assert counts == ["2/3", "3/3"]
 
 
 def test_status_follows_on_a_terminal_until_the_end(lab):
@@ -24292,7 +24630,8 @@ def test_a_journal_that_tells_of_no_batch_has_no_status(lab):
 
 def test_lemmas_lists_what_tamarin_would_list(lab):
     done = lab.run("lemmas t.spthy", code=0)
-    rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    lines = done.stdout.splitlines()
+    rows = [" ".join(line.split()) for line in lines]
     assert rows == [
         "lemma trait line attributes assumes",
         "one all-traces 4 reuse",
@@ -24304,7 +24643,8 @@ def test_lemmas_lists_what_tamarin_would_list(lab):
 def test_lemmas_shows_as_many_assumptions_as_fit(lab):
     names = [f"a_reuse_lemma_of_a_certain_length_{number}" for number in range(40)]
     claims = [f'lemma {name} [reuse]: "T"\n' for name in names]
-    lab.write("t.spthy", f'theory T begin\n{"".join(claims)}lemma last: "T"\nend\n')
+    statements = "".join(claims)
+    lab.write("t.spthy", f'theory T begin\n{statements}lemma last: "T"\nend\n')
     done = lab.run("lemmas t.spthy", code=0)
     assert max(map(len, done.stdout.splitlines())) <= 120
     lines = done.stdout.splitlines()
@@ -24361,7 +24701,8 @@ def test_lemmas_says_which_lemmas_need_which_flags(branches):
 
 
 def test_lemmas_lists_what_can_be_read_only_with_diff(lab):
-    sides = "".join(f'lemma one [{side}]: "T"\n' for side in ("left", "right"))
+    claims = (f'lemma one [{side}]: "T"\n' for side in ("left", "right"))
+    sides = "".join(claims)
     lab.write("t.spthy", f"theory T begin\n{sides}end\n")
     done = lab.run("lemmas t.spthy --diff", code=0)
     assert "LHS one" in done.stdout
@@ -24438,7 +24779,8 @@ def test_a_batch_that_goes_on_counts_on(lab, monkeypatch, capfd):
     monkeypatch.setattr(bt, "FLUSH_S", 0.5)  # all four end before anyone is told
     monkeypatch.chdir(lab.path)
     options = "--no-cache --cores 4 --memory 4"
-    assert bt.main(["run", "recipe.json", *options.split()]) == 0
+    command = ["run", "recipe.json", *options.split()]
+    assert bt.main(command) == 0
     told = capfd.readouterr().err
     counted = re.findall(r"^\[(\d)/8\]", told, re.MULTILINE)
     assert counted == ["5", "6", "7", "8"]
@@ -24453,7 +24795,8 @@ def next_descriptor():
 
 def test_a_command_leaves_no_file_open(lab, capsys):
     before = next_descriptor()
-    assert bt.main(["lemmas", str(lab.path / "t.spthy")]) == 0
+    path = str(lab.path / "t.spthy")
+    assert bt.main(["lemmas", path]) == 0
     assert next_descriptor() == before
 
 
@@ -24464,7 +24807,8 @@ def temporary_files(lab):
 def stop_while_it_waits(lab, number, *args):
     """Stop the program when its prover has written `up`; the finished process and its stderr."""
     (lab.path / "tmp").mkdir()
-    environment = {**os.environ, "TMPDIR": str(lab.path / "tmp")}
+    folder = str(lab.path / "tmp")
+    environment = {**os.environ, "TMPDIR": folder}
     process = lab.start(*args, env=environment)
     wait_for((lab.path / "up").exists)
     assert temporary_files(lab)
