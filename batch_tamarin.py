@@ -13666,8 +13666,12 @@ class Runner:
         cache: Cache | None = None,
         tell: Callable[[str], None] | None = None,
         fails_fast: bool = False,
+        proves_implied: bool = False,
     ) -> None:
-        """`tell`: wants to know why a task is not in the cache. `fails_fast`: see `FailFast`."""
+        """`tell`: wants to know why a task is not in the cache.
+
+        `fails_fast`: see `FailFast`; `proves_implied`: see `Settling`.
+        """
         self.directory = directory
         self.batch = journal.batch
         self.executor = executor
@@ -13676,24 +13680,23 @@ class Runner:
         self.recorder = Recorder(journal, self._give_up)
         runs = ProverRuns(self.batch, directory, executor, self.recorder)
         files = AttemptFiles(directory)
-        self.settling = Settling(self.batch)
+        self.settling = Settling(self.batch, proves_implied)
         self.fail_fast = FailFast(fails_fast, self.settling, self.scheduler, runs)
-        self.endings = Endings(self.settling, self.recorder, files, executor, self.fail_fast)
+        self.endings = Endings(
+            self.settling, self.recorder, files, executor, self.scheduler, self.fail_fast
+        )
         cached: CachedResults | None = None
         if cache:
             cache.be_at(self.batch.header.place)
             cached = CachedResults(cache, self.batch, files, self.endings, tell)
         self.jobs = Jobs(runs, self.scheduler, files, self.endings, cached, self._give_up)
 
-    async def run(
-        self, tasks: Sequence[Task], again: bool = False, proves_implied: bool = False
-    ) -> None:
+    async def run(self, tasks: Sequence[Task], again: bool = False) -> None:
         """Run those of these tasks that need it.
 
-        `again`: they are proven anew, whatever is stored. `proves_implied`: also what follows from
-        other results. Raises StorageError when results can't be written any more.
+        `again`: they are proven anew, whatever is stored. Raises StorageError when results can't be
+        written any more.
         """
-        self.settling.proves_implied = proves_implied
         keep_loop_punctual()
         try:
             with storage_errors(self.directory):
@@ -13943,11 +13946,13 @@ class Endings:
         recorder: Recorder,
         files: AttemptFiles,
         executor: Executor,
+        scheduler: Scheduler,
         fail_fast: FailFast,
     ) -> None:
         self.settling = settling
         self.recorder = recorder
-        self.fail_fast = fail_fast
+        self._scheduler = scheduler
+        self._fail_fast = fail_fast
         self._batch = recorder.journal.batch
         self._files = files
         self._executor = executor
@@ -13958,7 +13963,7 @@ class Endings:
     @property
     def is_stopped(self) -> bool:
         """Whether nothing else starts any more."""
-        return self.fail_fast.scheduler.stopped
+        return self._scheduler.stopped
 
     def may_begin(self, task: Task) -> bool:
         """Whether an attempt at a task is wanted; if so it is under way from now on."""
@@ -13992,7 +13997,7 @@ class Endings:
         await self._files.make_room(task)
         self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
         del self._under_way[task.id]
-        self.fail_fast.note_end(task)
+        self._fail_fast.note_end(task)
 
     async def follow_up(self, task: Task) -> bool:
         """All that the end of a task brings; whether it is to wait for another attempt."""
@@ -14015,7 +14020,7 @@ class Endings:
                 return True
             # It came to that before: its result is back.
             plan = next_attempt(header, task, header.options.retry)
-        self.fail_fast.note_end(task)
+        self._fail_fast.note_end(task)
         return False
 
     def note_contradiction(self, task: Task) -> None:
@@ -14055,14 +14060,14 @@ class FailFast:
         self, is_wanted: bool, settling: Settling, scheduler: Scheduler, runs: ProverRuns
     ) -> None:
         self.failed_id = ""  # of the task whose failure has stopped the others
-        self.scheduler = scheduler
         self._is_wanted = is_wanted
         self._settling = settling
+        self._scheduler = scheduler
         self._runs = runs
 
     def note_end(self, task: Task) -> None:
         """A task has ended, and is not tried again."""
-        if not self._is_wanted or self.scheduler.stopped:
+        if not self._is_wanted or self._scheduler.stopped:
             return
         # What it has settled is as good as ended, and what it can't settle any more fails now.
         ended = self._settling.beside(task) or (task,)
@@ -14070,7 +14075,7 @@ class FailFast:
         if failed is None:
             return
         self.failed_id = failed.id
-        self.scheduler.stop()  # first: a job that ends now must not make room for another
+        self._scheduler.stop()  # first: a job that ends now must not make room for another
         jobs = plural(len(self._runs.at_work), "job")
         say(f"stopping, as {failed.id} came to {failed.outcome}: {jobs} to end")
         self._runs.stop(f"stopped after the failure of {failed.id}")
@@ -14509,7 +14514,7 @@ class Settling:
 
     def __init__(self, batch: Batch, proves_implied: bool = False) -> None:
         """`proves_implied`: what follows from other answers is proven all the same."""
-        self.proves_implied = proves_implied
+        self._proves_implied = proves_implied
         self.proves_anew = False  # what is to run, whatever others have come to
         self._to_run: frozenset[str] = frozenset()  # ids
         self._groups: dict[str, list[Task]] = {}  # by race, or prover and lattice
@@ -14589,7 +14594,7 @@ class Settling:
         return not is_refused and implied_verdict(source, task.plan) is not None
 
     def _follows_order(self, task: Task) -> bool:
-        return not self.proves_implied and group_of(task.plan) not in self._broken
+        return not self._proves_implied and group_of(task.plan) not in self._broken
 
     def may_settle(self, each: Task, task: Task) -> bool:
         """Whether the answer of one of two tasks beside each other settles the other one, or may.
@@ -31254,8 +31259,16 @@ def _run_tasks(
         report = LiveReport(batch, derived)
         journal.observers.append(report.note)
         tell = say if args.debug else None
-        runner = Runner(directory, journal, executor, asked.cache, tell, asked.fail_fast)
-        work = runner.run(tasks, asked.again, asked.proves_implied)
+        runner = Runner(
+            directory,
+            journal,
+            executor,
+            asked.cache,
+            tell,
+            fails_fast=asked.fail_fast,
+            proves_implied=asked.proves_implied,
+        )
+        work = runner.run(tasks, asked.again)
         run_in_loop(progress.beside(report.beside(work)), runner.signals.listen)
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by

@@ -13359,7 +13359,8 @@ class EndingsOf(bt.Endings):
         recorder = argparse.Namespace(journal=argparse.Namespace(batch=batch), record=batch.apply)
         fail_fast = argparse.Namespace(note_end=lambda task: None)
         executor = argparse.Namespace(stop=lambda task_id, reason, status: None)
-        super().__init__(settling, recorder, self, executor, fail_fast)
+        scheduler = argparse.Namespace(stopped=False)
+        super().__init__(settling, recorder, self, executor, scheduler, fail_fast)
         self.set_aside = []
 
     async def make_room(self, task):
