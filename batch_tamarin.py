@@ -12970,12 +12970,12 @@ class Cache:
     changed. What is damaged is removed; when there is too much, the least recently used go first.
     """
 
-    def __init__(self, directory: str = "", size_gb: float = CACHE_GB) -> None:
-        """`directory`: default $XDG_CACHE_HOME/batch-tamarin, or ~/.cache/batch-tamarin.
+    def __init__(self, directory: str = "", size_gb: float = CACHE_GB, place: str = "") -> None:
+        """`directory`: see `cache_directory`. `place`: see `Header.place`; default: this host.
 
-        Raises InputError where there is no home for it.
+        Raises InputError.
         """
-        self.directory = os.path.abspath(directory or _default_cache_directory())
+        self.directory = cache_directory(directory)
         self.size_mb = size_gb * 1024
         self.problem = ""  # the first reason why nothing can be stored
         # Since it was last kept to its size.
@@ -12983,11 +12983,8 @@ class Cache:
         self._stored_mb = 0.0
         self._prune_after = _PRUNE_AFTER
         # Another host may be faster, or have other things to do: a limit is met there or not.
-        self.be_at(os.uname().nodename)
-
-    def be_at(self, place: str) -> None:
-        """Limits count as met there: on a host, or a cluster."""
-        self._limits_here = f"limit-{sha256(place.encode())[:16]}-"  # how the kinds begin
+        place_digest = sha256((place or os.uname().nodename).encode())
+        self._limits_here = f"limit-{place_digest[:16]}-"  # how the kinds begin
 
     def find(self, plan: Plan, inputs: Dependencies) -> Hit | None:
         """The stored result that holds for a task, if there is one."""
@@ -13093,21 +13090,17 @@ class Cache:
             return f"new: {', '.join(new)}"
         return "nothing is new, but never stood together like this"
 
-    def prune(self) -> str:
-        """Keep to the size that is allowed; returns why nothing could be stored, or ""."""
-        if self._stored:
-            self._stored = 0
-            self._stored_mb = 0.0
-            count = 0
-            size_mb = 0.0
-            for entry in self.entries():
-                count += 1
-                size_mb += entry.size_mb
-            # To look at all of a large cache takes seconds.
-            self._prune_after = max(_PRUNE_AFTER, count // 4)
-            if size_mb >= self.size_mb:
-                self._remove_least_recently_used()
-        return self.problem
+    def prune(self) -> None:
+        """Keep to the size that is allowed, if something was stored since that was last done."""
+        if not self._stored:
+            return
+        self._stored = 0
+        self._stored_mb = 0.0
+        sizes_mb = [entry.size_mb for entry in self.entries()]
+        # To look at all of a large cache takes seconds.
+        self._prune_after = max(_PRUNE_AFTER, len(sizes_mb) // 4)
+        if sum(sizes_mb) >= self.size_mb:
+            self._remove_least_recently_used()
 
     def _remove_least_recently_used(self) -> None:
         """Remove so many entries that the others have the size that is allowed."""
@@ -13183,7 +13176,7 @@ class Cache:
         return os.path.join(self._folder(inputs, lemma=""), f"{inputs.key}.loaded")
 
     def _write(self, path: str, entry: Entry, outputs: Mapping[str, str]) -> None:
-        """Make an entry; a problem is kept for `prune` and ends all storing."""
+        """Make an entry; the first problem is kept, and ends all storing."""
         if self.problem:
             return
         # Under another name until it is whole, and nobody else's: other runs, on other hosts too,
@@ -13251,7 +13244,13 @@ class _EntryName(NamedTuple):
         return self.kind.startswith("limit-")
 
 
-def _default_cache_directory() -> str:
+def cache_directory(directory: str = "") -> str:
+    """The absolute path of a cache: default $XDG_CACHE_HOME/batch-tamarin, or in ~/.cache.
+
+    Raises InputError where there is no home for it.
+    """
+    if directory:
+        return os.path.abspath(directory)
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # the specification tells to ignore it then
         base = in_home("~/.cache")
@@ -13267,7 +13266,7 @@ def made_theories_folder() -> Iterator[str]:
     import tempfile
 
     try:
-        folder = os.path.join(_default_cache_directory(), "made")
+        folder = os.path.join(cache_directory(), "made")
         os.makedirs(folder, exist_ok=True)
         is_good = os.access(folder, os.W_OK)
     except (InputError, OSError):
@@ -13687,7 +13686,6 @@ class Runner:
         )
         cached: CachedResults | None = None
         if cache:
-            cache.be_at(self.batch.header.place)
             cached = CachedResults(cache, self.batch, files, self.endings, tell)
         self.jobs = Jobs(runs, self.scheduler, files, self.endings, cached, self._give_up)
 
@@ -31090,20 +31088,27 @@ class RunAsked(NamedTuple):
     again: bool = False  # also what has a result, and without asking the cache
     doubled: bool = False  # the limits that results have met, once
     proves_implied: bool = False  # also what follows from other results
-    cache: Cache | None = None
+    cache_directory: str = ""  # absolute path; "": results are not cached
+    cache_gb: float = CACHE_GB
     take_over: bool = False  # another run is known to be dead, where no lock can tell
     fail_fast: bool = False  # the first failure ends the run
+
+    def cache_at(self, place: str) -> Cache | None:
+        """The cache of a run at a place, if it uses one."""
+        if not self.cache_directory:
+            return None
+        return Cache(self.cache_directory, self.cache_gb, place)
 
 
 def asked_run(args: argparse.Namespace, place: Place) -> RunAsked:
     """What the command line asks of a run; relative to where the user is, so call it there."""
-    cache = None if args.no_cache else cache_to_use(args)
     return RunAsked(
         args.task,
         place,
         args.again,
         proves_implied=args.prove_implied,
-        cache=cache,
+        cache_directory="" if args.no_cache else cache_to_use(args),
+        cache_gb=args.cache_size,
         take_over=args.take_over,
         fail_fast=args.fail_fast,
     )
@@ -31144,13 +31149,13 @@ def run_recipe(
     return done.exit_code or checked.exit_code
 
 
-def cache_to_use(args: argparse.Namespace) -> Cache | None:
-    """The cache of a run, which goes on without one where there is no place for it."""
+def cache_to_use(args: argparse.Namespace) -> str:
+    """Where the cache of a run is; "" where there is no place for it: the run goes on without."""
     try:
-        return Cache(args.cache_dir, args.cache_size)
+        return cache_directory(args.cache_dir)
     except InputError as error:
         warn(f"no cache: {error}")
-        return None
+        return ""
 
 
 def was_signalled(exit_code: int) -> bool:
@@ -31202,10 +31207,6 @@ def run_batch(
         show_as_it_is_now(batch, directory, derived)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
     end = _run_tasks(tasks, journal, derived, asked, args)
-    # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
-    journal.close()
-    if asked.cache and asked.cache.prune():
-        warn(asked.cache.problem)
     note_rechecks(batch, directory, warn)
     # The theories are read again for them: once for the page and the table.
     problems = KnownProblems({directory: batch})
@@ -31243,9 +31244,10 @@ def _run_tasks(
     asked: RunAsked,
     args: argparse.Namespace,
 ) -> RunEnd:
-    """Run those of the chosen tasks that need it."""
+    """Run those of the chosen tasks that need it, and close the journal."""
     batch = journal.batch
     directory = journal.directory
+    cache = asked.cache_at(batch.header.place)
     waiting = [task for task in tasks if batch.needs_run(task)]
     left = plural(len(waiting), "task") if waiting else "nothing"
     say(f"batch {batch.id}: {left} to run in {directory}")
@@ -31263,7 +31265,7 @@ def _run_tasks(
             directory,
             journal,
             executor,
-            asked.cache,
+            cache,
             tell,
             fails_fast=asked.fail_fast,
             proves_implied=asked.proves_implied,
@@ -31273,6 +31275,12 @@ def _run_tasks(
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
+    # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
+    journal.close()
+    if cache:
+        cache.prune()
+        if cache.problem:
+            warn(cache.problem)
     return RunEnd(stopped_by, runner.fail_fast.failed_id)
 
 
