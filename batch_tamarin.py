@@ -210,6 +210,14 @@ class Verdict(Word):
     INCOMPLETE = "incomplete"
 
 
+class CheckOutcome(Word):
+    """What the check of a stored proof by another prover shows, where that got to its end."""
+
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"  # the prover followed the proof, and it is none
+    NOT_REPLAYED = "not replayed"  # it can't follow it: that says nothing against the proof
+
+
 class Trait(Word):
     """What a lemma quantifies over; a diff lemma compares two systems."""
 
@@ -858,6 +866,8 @@ class Result:
     settled_by: SharedText = field(default="", metadata=SPARSE)
     # Of an implied one the verdict that follows from that task's: no prover has said it.
     implied: Optional[Verdict] = field(default=None, metadata=SPARSE)  # noqa: UP045
+    # Of one that was only checked: the prover followed the stored proof, and it is not whole.
+    open_proof: bool = field(default=False, metadata=SPARSE)
     # Of an interrupted one: the process that it shared ended badly, so that it shares no other.
     runs_alone: bool = field(default=False, metadata=SPARSE)
     node: SharedText = field(default="", metadata=SPARSE)  # of a cluster: where it ran
@@ -1162,16 +1172,6 @@ class Header:
         return self.limits.within(self.node) if self.node else self.limits
 
 
-# What comes of the check of a stored proof, where the prover got to its end.
-CONFIRMED = "confirmed"
-REJECTED = "rejected"  # the prover followed the proof, and it is none
-NOT_REPLAYED = "not replayed"  # the prover can't follow it: that says nothing against the proof
-UNCONFIRMED = (REJECTED, NOT_REPLAYED)
-CANT_REPLAY = "this prover can't replay a step of the stored proof, which may be right all the same"
-OPEN_CASES = "the stored proof leaves cases open"
-NO_STORED_PROOF = "the theory holds no proof of it"
-
-
 def outcome_words(result: Result) -> str:
     """The verdict if there is one, else the status, in words; `implied verified`."""
     if result.implied:
@@ -1368,7 +1368,7 @@ class Task:
         A check that comes to no end says nothing against the proof.
         """
         if self.plan.checks_proof:
-            return self.outcome == REJECTED
+            return self.check_outcome is CheckOutcome.REJECTED
         # What was first is held to the same.
         if self.is_superseded:
             return False
@@ -1377,14 +1377,19 @@ class Task:
     @property
     def outcome(self) -> str:
         """The verdict if there is one, else the status, in words; of a check what it shows."""
+        return self.check_outcome or outcome_words(self.result or Result(self.status))
+
+    @property
+    def check_outcome(self) -> CheckOutcome | None:
+        """What it shows of a stored proof; None of what is no check of one, or came to no end."""
         result = self.result
-        if result is None:
-            return outcome_words(Result(self.status))
-        if not self.plan.checks_proof or result.verdict is None:
-            return outcome_words(result)
+        if result is None or result.verdict is None or not self.plan.checks_proof:
+            return None
         if result.verdict == self.plan.expect:
-            return CONFIRMED
-        return NOT_REPLAYED if result.reason == CANT_REPLAY else REJECTED
+            return CheckOutcome.CONFIRMED
+        if result.verdict in ANSWERS or result.open_proof:
+            return CheckOutcome.REJECTED
+        return CheckOutcome.NOT_REPLAYED
 
 
 def implied_verdict(source: Task, plan: Plan) -> Verdict | None:
@@ -7015,6 +7020,11 @@ DERIVATION_CHECKS = "Derivation Checks"
 DERIVATION_CHECKS_TIMED_OUT = "derivation checks timed out"
 UNKNOWN_CHECKS = "wellformedness is not known: loading this text met a limit"
 
+# Why a prover that only checked a stored proof came to no end with it.
+CANT_REPLAY = "this prover can't replay a step of the stored proof, which may be right all the same"
+OPEN_CASES = "the stored proof leaves cases open"
+NO_STORED_PROOF = "the theory holds no proof of it"
+
 
 class Judgement(NamedTuple):
     """What was concluded: only COMPLETED goes with a verdict; without one it says why."""
@@ -7022,6 +7032,7 @@ class Judgement(NamedTuple):
     status: Status
     verdict: Verdict | None = None
     reason: str = ""  # for people
+    open_proof: bool = False  # as of a result
 
 
 def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Result:
@@ -7035,7 +7046,7 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
     if judgement.status is Status.COMPLETED:
         judgement = _judge_lines(plan, lines)
     if not plan.prove and judgement.verdict is Verdict.INCOMPLETE:
-        judgement = judgement._replace(reason=_why_unconfirmed(plan, proof))
+        judgement = _unconfirmed(plan, proof)
     steps = None
     stderr_tail = output.stderr_tail
     if judgement.verdict is not None:
@@ -7054,6 +7065,7 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
         warnings=tuple(prover_warnings(plan, output, proof)),
         reason=judgement.reason,
         refused=bool(output.parse_error) and judgement.status is Status.FAILED,
+        open_proof=judgement.open_proof,
         node=outcome.node,
         stderr_tail=stderr_tail,
         at=timestamp(),
@@ -7068,11 +7080,14 @@ _FOREIGN_STEP = regex(rb"/\* (?:invalid proof step|unannotated)")
 _LEMMA_HEAD = regex(rb"(?:lemma|diffLemma)\s+(?:\(modulo E\)\s*)?(?P<name>\w+)")
 
 
-def _why_unconfirmed(plan: Plan, proof: str) -> str:
-    """Why a prover that only checked proofs came to no end with a lemma."""
+def _unconfirmed(plan: Plan, proof: str) -> Judgement:
+    """What is concluded where a prover that only checked proofs came to no end with a lemma."""
+    judgement = Judgement(Status.COMPLETED, Verdict.INCOMPLETE)
     if plan.lacks_proof:
-        return NO_STORED_PROOF
-    return CANT_REPLAY if _has_foreign_step(proof, plan.lemma) else OPEN_CASES
+        return judgement._replace(reason=NO_STORED_PROOF, open_proof=True)
+    if _has_foreign_step(proof, plan.lemma):
+        return judgement._replace(reason=CANT_REPLAY)
+    return judgement._replace(reason=OPEN_CASES, open_proof=True)
 
 
 def _has_foreign_step(proof: str, lemma: str) -> bool:
@@ -20552,7 +20567,7 @@ def _hear_check(
             by += ITS_OWN_PROOF
         batch.apply(Rechecked(task.id, by, True, _is_tamarin_prover(checker)))
         return []
-    if check.outcome == REJECTED:
+    if check.check_outcome is CheckOutcome.REJECTED:
         batch.apply(Rechecked(task.id, by, confirms=False))
     return list(_finding_of_check(check, task))
 
@@ -20587,14 +20602,14 @@ def _is_of_present_result(check: Task, task: Task, proof: str) -> bool:
 def _finding_of_check(check: Task, task: Task) -> Iterator[Finding]:
     """What a check that confirms nothing says of the result of `task`."""
     by = check.plan.prover
-    if check.outcome == REJECTED:
+    if check.check_outcome is CheckOutcome.REJECTED:
         words = f"{by} does not confirm the proof: "
         if check.is_answered:
             words += f"by it the lemma is {check.verdict}"
         elif check.result:
             words += check.result.reason
         yield finding("invalid", task, words)
-    elif check.outcome == NOT_REPLAYED:
+    elif check.check_outcome is CheckOutcome.NOT_REPLAYED:
         yield finding("unconfirmed", task, f"{by}: {CANT_REPLAY}", NOTE)
     elif check.is_answered:
         words = f"{check.plan.expect} in these results, {check.verdict} when {by} proved it"
@@ -21459,9 +21474,7 @@ WORDS = (
     "falsified",
     IMPLIED_VERIFIED,
     IMPLIED_FALSIFIED,
-    CONFIRMED,
-    REJECTED,
-    NOT_REPLAYED,
+    *CheckOutcome,
     "incomplete",
     "timeout",
     "memory limit",
@@ -31016,7 +31029,7 @@ def prove_rejected(recheck: Recheck, checks: BatchRun, args: argparse.Namespace)
     unconfirmed: list[Task] = []
     others: list[Task] = []
     for check in checks.batch.tasks.values():
-        if check.outcome in UNCONFIRMED:
+        if check.check_outcome in (CheckOutcome.REJECTED, CheckOutcome.NOT_REPLAYED):
             task_id = check.id.removesuffix(RECHECK_MARK)
             unconfirmed.append(recheck.batch.tasks[task_id])
         elif check.result:

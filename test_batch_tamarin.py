@@ -1202,6 +1202,26 @@ def test_a_new_result_was_checked_by_nobody(small_batch):
     assert task.rejected_by == ()
 
 
+# What a prover said of a proof of `verified`, and whether that is known not to be whole.
+CHECKS = {
+    "confirmed": ("verified", False),
+    "rejected": ("incomplete", True),
+    "not replayed": ("incomplete", False),
+    "opposite": ("falsified", False),
+}
+
+
+@parametrize("name", CHECKS)
+@parametrize("reason", ["", "any words", bt.CANT_REPLAY])
+def test_what_a_check_shows_does_not_depend_on_words_for_people(name, reason):
+    verdict, open_proof = CHECKS[name]
+    result = Result(Status.COMPLETED, Verdict(verdict), open_proof=open_proof, reason=reason)
+    check = a_task(result=result, expect=Verdict.VERIFIED, prove=False, checks_proof="digest")
+    shown = "rejected" if name == "opposite" else name
+    assert check.outcome == shown
+    assert check.misses_expectation == (shown == "rejected")
+
+
 def test_members_that_a_newer_version_writes_are_left_out():
     limits = decode_limits(cores=1, memory_mb=2, timeout_s=3, new=4)
     assert limits == Limits(1, 2, 3)
@@ -12708,12 +12728,12 @@ def test_one_load_checks_all_stored_proofs_and_tells_why_one_is_not_confirmed(ch
         assert event["status"] == "completed"
         assert event["shared_by"] == 4
         _, lemma, _ = task_id.split("--")
-        reasons[lemma] = (event["verdict"], event["reason"])
+        reasons[lemma] = (event["verdict"], event["reason"], event.get("open_proof", False))
     assert reasons == {
-        "fine": ("verified", ""),
-        "rejected": ("incomplete", bt.CANT_REPLAY),
-        "open": ("incomplete", bt.OPEN_CASES),
-        "none": ("incomplete", bt.NO_STORED_PROOF),
+        "fine": ("verified", "", False),
+        "rejected": ("incomplete", bt.CANT_REPLAY, False),
+        "open": ("incomplete", bt.OPEN_CASES, True),
+        "none": ("incomplete", bt.NO_STORED_PROOF, True),
     }
 
 
