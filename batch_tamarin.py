@@ -17628,6 +17628,10 @@ class Closure:
                 words.insert(0, f"{other.verdict} by {told_by(other.plan)}")
         return words or ()  # one for all, and there are 100,000
 
+    def doubt(self, task: Task) -> str:
+        """As what the verdict counts instead; "" where nothing speaks against it."""
+        return _doubt_by(falsified_among(self.open_assumptions(task)), self.against(task))
+
     def source(self, task: Task) -> Task | None:
         """The task that the verdict of an implied one follows from, if it is here."""
         if task.status is not Status.IMPLIED or task.result is None:
@@ -17729,6 +17733,57 @@ def told_outcome(task: Task) -> str:
 def falsified_among(assumptions: Iterable[Assumption]) -> list[Assumption]:
     """Of what is taken for granted what is false: anything follows from it."""
     return [each for each in assumptions if each.state in (Verdict.FALSIFIED, IMPLIED_FALSIFIED)]
+
+
+def _doubt_by(false: Collection[Assumption], against: Collection[str]) -> str:
+    """As what a verdict counts that rests on what is false, or that something speaks against."""
+    if false:
+        return RESTING_ON_FALSE
+    return CONTRADICTED if against else ""
+
+
+class Suspects:
+    """The theory texts in which something may speak against a verdict: hardly ever there is one.
+
+    Kept up answer by answer, so that no more than these must be looked through for it.
+    """
+
+    def __init__(self, tasks: Collection[Task]) -> None:
+        self._texts: set[str] = set()  # as `Model.text`
+        self._assumed: set[str] = set()  # lemmas that proofs take for granted
+        self._in_order: dict[str, list[Task]] = {}  # by lattice
+        # Of questions with their answers, which would take more room, the hashes.
+        self._answers: set[int] = set()
+        for task in tasks:
+            self._assumed.update(task.plan.assumes)
+            if task.plan.attacker:
+                self._in_order.setdefault(task.plan.attacker.lattice, []).append(task)
+        for task in tasks:
+            self.note(task)
+
+    def note(self, task: Task) -> None:
+        """Take note of what a task has come to."""
+        question = question_of(task.plan)
+        text = question.model.text
+        is_false_below = task.conclusion is Verdict.FALSIFIED and task.plan.lemma in self._assumed
+        if is_false_below or task.rejected_by:
+            self._texts.add(text)
+        if not task.is_answered:
+            return
+        for verdict in ANSWERS:
+            if verdict is not task.verdict and hash((question, verdict)) in self._answers:
+                self._texts.add(text)
+        self._answers.add(hash((question, task.verdict)))
+        if task.plan.attacker:
+            beside = self._in_order[task.plan.attacker.lattice]
+            if any(contradicts_order(task, each) for each in beside):
+                self._texts.update(model_of(each.plan).text for each in beside)
+
+    def among(self, tasks: Iterable[Task]) -> list[Task]:
+        """Those of these tasks whose verdicts something may speak against."""
+        if not self._texts:
+            return []
+        return [task for task in tasks if model_of(task.plan).text in self._texts]
 
 
 def told_of(task: Task, assumptions: Sequence[Assumption] = (), against: Sequence[str] = ()) -> str:
@@ -17907,9 +17962,19 @@ class Row(NamedTuple):
         return self.task.misses_expectation or self.is_doubtful
 
     @property
+    def doubt(self) -> str:
+        """As `Closure.doubt`."""
+        return _doubt_by(self.rests_on_false, self.against)
+
+    @property
     def is_doubtful(self) -> bool:
         """Whether something that is known here speaks against it."""
-        return bool(self.rests_on_false or self.against)
+        return self.doubt != ""
+
+    @property
+    def counts_as(self) -> str:
+        """Its outcome; not what the prover said where something speaks against that."""
+        return self.doubt or self.outcome
 
     @property
     def is_problem(self) -> bool:
@@ -17919,13 +17984,9 @@ class Row(NamedTuple):
     @property
     def flaw(self) -> str:
         """Why it must not be taken as it is, in few words; "" where it may."""
-        if self.rests_on_false:
-            return RESTING_ON_FALSE
-        if self.against:
-            return CONTRADICTED
-        if self.task.misses_expectation:
+        if not self.doubt and self.task.misses_expectation:
             return NOT_AS_EXPECTED
-        return ""
+        return self.doubt
 
     @property
     def standing(self) -> str:
@@ -21554,7 +21615,7 @@ def table_of_results(directory: str, rows: Sequence[Row], columns: int = 0) -> l
     if left_out:
         lines.append(left_out)
     lines.append("")
-    lines.append(_totals_line(tasks, chosen))
+    lines.append(_totals_line(rows))
     return lines
 
 
@@ -21647,21 +21708,15 @@ def told_cached(result: Result) -> str:
     return f"cached {day}".rstrip()
 
 
-def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
-    """Totals of all tasks; `rows` has all that are failures."""
-    total = plural(len(tasks), "task")
-    counts = Counter(count_outcomes(tasks))
-    failures = [row for row in rows if row.is_failure]
-    for row in failures:
-        # It must not be counted as what the prover said.
-        if row.standing in (RESTING_ON_FALSE, CONTRADICTED):
-            counts[row.outcome] -= 1
-            counts[row.standing] += 1
-    line = f"{total}: {told_counts(+counts)}"
-    unexpected = sum(row.task.misses_expectation for row in failures)
+def _totals_line(rows: Sequence[Row]) -> str:
+    """How many tasks came to what, and whether that is as expected."""
+    total = plural(len(rows), "task")
+    counts = told_in_order(STANDINGS, Counter(row.counts_as for row in rows))
+    line = f"{total}: {told_counts(counts)}"
+    unexpected = sum(row.task.misses_expectation for row in rows)
     if unexpected:
         line += f"; {unexpected:,} not as expected"
-    elif tasks and not failures and all(task.outcome == task.plan.expect for task in tasks):
+    elif rows and all(row.outcome == row.plan.expect and not row.is_failure for row in rows):
         line += "; all as expected"
     return line
 
@@ -26965,8 +27020,8 @@ class Progress:
         # In a race another one may still come to what is expected.
         if next_step or (task.plan.race and finished.result.verdict not in ANSWERS):
             task = Task.with_result(replace(task.plan, expect=None), finished.result)
-        false = self.tally.falsified_below(task)
-        went_well = task.is_settled and not task.misses_expectation and not false
+        doubtful = self.tally.doubtful_row(task)
+        went_well = task.is_settled and not task.misses_expectation and not doubtful
         if self.quiet and (went_well or next_step):
             return
         total = str(self.tally.total)
@@ -26975,9 +27030,9 @@ class Progress:
         done = str(self.tally.done - is_counted).rjust(len(total))
         outcome = f"{task.outcome:12}"
         facts = result_facts(task) + next_step
-        if false:
-            outcome = f"{task.outcome}, {RESTING_ON_FALSE} "
-            facts += f"; falsified: {listed(each.lemma for each in false)}"
+        if doubtful:
+            outcome = f"{task.outcome}, {doubtful.doubt} "
+            facts += f"; {_why_doubtful(doubtful)}"
         heading = f"[{done}/{total}] {outcome}"
         if self.screen is None:
             say(f"{heading} {task.id} {facts}")
@@ -27075,6 +27130,13 @@ def result_facts(task: Task) -> str:
     return text
 
 
+def _why_doubtful(row: Row) -> str:
+    """What speaks against the verdict of a task."""
+    if row.rests_on_false:
+        return f"falsified: {listed(each.lemma for each in row.rests_on_false)}"
+    return listed(row.against)
+
+
 def _next_step(task: Task) -> str:
     """What has become of a task since an attempt that did not settle it."""
     if task.is_superseded:
@@ -27137,12 +27199,7 @@ class Tally:
         # What final tasks took: all of them, and those of each recipe entry.
         self._all_times = Times()
         self._entry_times: dict[str, Times] = {}
-        # Lemmas that proofs take for granted; theories in which one of them is falsified.
-        self._assumed: set[str] = set()
-        self._undermined: set[str] = set()
-        self._models: dict[Model, list[str]] = {}  # ids by model, once they are asked for
-        for task in self._batch.tasks.values():
-            self._assumed.update(task.plan.assumes)
+        self._suspects = Suspects(self._batch.tasks.values())
         for task in self._tasks:
             self._note_open(task.plan)
             if task.is_final:
@@ -27158,6 +27215,7 @@ class Tally:
             for task_id in event.ids:
                 self._begun[task_id] = Status.RUNNING
         elif isinstance(event, Finished):
+            self._suspects.note(self._batch.tasks[event.id])
             if self.counts_in(event.id):
                 self._note_finish(event)
         elif isinstance(event, Plan) and event.id in self._unanswered:
@@ -27216,8 +27274,6 @@ class Tally:
         self._done += 1
         self._outcomes[outcome_words(result)] += 1
         self._note_time(plan, result, 1)
-        if Verdict.FALSIFIED in (result.verdict, result.implied) and plan.lemma in self._assumed:
-            self._undermined.add(plan.theory)
         if result.verdict not in ANSWERS:
             self._unanswered[plan.id] = result
 
@@ -27264,36 +27320,28 @@ class Tally:
         self._refresh()
         counts = self._outcomes + Counter(self._begun.values())
         counts[Status.PENDING] = self.total - self._done - len(self._begun)
-        for task in self._resting_on_false():
+        for task, doubt in self._doubts():
             counts[task.outcome] -= 1
-            counts[RESTING_ON_FALSE] += 1
+            counts[doubt] += 1
         return told_in_order(STANDINGS, counts)
 
-    def falsified_below(self, task: Task) -> list[Assumption]:
-        """The falsified lemmas that a verdict rests on, as far as is known now."""
-        self._refresh()
-        if not task.plan.assumes or task.plan.theory not in self._undermined:
-            return []
-        if not self._models:
-            for each in self._batch.tasks.values():
-                self._models.setdefault(model_of(each.plan), []).append(each.id)
-        ids = self._models.get(model_of(task.plan), [])
-        closure = Closure(self._batch.tasks[task_id] for task_id in ids)
-        return falsified_among(closure.open_assumptions(task))
+    def _doubts(self) -> Iterator[tuple[Task, str]]:
+        """The tasks that don't count as what the prover said, and as what they do."""
+        suspects = self._suspects.among(self._batch.tasks.values())
+        closure = Closure(suspects)
+        for task in suspects:
+            doubt = closure.doubt(task)
+            if doubt and self.counts_in(task.id):
+                yield task, doubt
 
-    def _resting_on_false(self) -> Iterator[Task]:
-        """The tasks whose verdict rests on a falsified lemma; hardly ever there is one."""
-        if not self._undermined:
-            return
-        of_these_theories: list[Task] = []
-        for task in self._batch.tasks.values():
-            if task.plan.theory in self._undermined:
-                of_these_theories.append(task)
-        closure = Closure(of_these_theories)
-        counted = {task.id for task in self._tasks}
-        for task in of_these_theories:
-            if task.id in counted and falsified_among(closure.open_assumptions(task)):
-                yield task
+    def doubtful_row(self, task: Task) -> Row | None:
+        """The row of a task, if something that is known now speaks against its verdict."""
+        self._refresh()
+        if not self._suspects.among([task]):
+            return None
+        closure = Closure(self._suspects.among(self._batch.tasks.values()))
+        (row,) = rows_of([task], closure)
+        return row if row.is_doubtful else None
 
     def forecast(self, running: Mapping[str, float], slots: int) -> Forecast:
         """When all tasks will have ended, if `slots` jobs go on running side by side.
@@ -30336,6 +30384,7 @@ def show_status(results: str, args: argparse.Namespace) -> None:
         with making_what_stays():
             journal.look()  # at all that is there by now
         if args.json:
+            note_rechecks(batch, directory, warn)
             print_status_json(journal, args.follow)
             return
         state = follow_batch(journal) if args.follow else journal.look()

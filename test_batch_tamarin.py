@@ -1281,10 +1281,12 @@ def told_story():
     return steps()
 
 
-def test_the_tally_counts_the_outcomes_of_the_tasks(told_story):
+def test_the_tally_counts_as_the_final_table_does(told_story):
     for batch, tally in told_story:
-        tasks = batch.tasks.values()
-        assert tally.counts() == bt.count_outcomes(tasks)
+        rows = bt.final_rows(batch, "results", batch.tasks.values())
+        (*_, totals) = bt.table_of_results("results", rows)
+        counts = bt.told_counts(tally.counts())
+        assert totals.startswith(f"{len(rows)} tasks: {counts}")
 
 
 def test_the_tally_is_told_of_a_raised_limit_when_that_has_happened():
@@ -1356,6 +1358,35 @@ def test_the_tally_counts_as_verified_nothing_that_rests_on_a_falsified_lemma(or
         batch.apply(events[number])
         tally.note(events[number])
     assert tally.counts() == {"falsified": 1, "resting on a falsified lemma": 1}
+
+
+def two_provers():
+    """A lemma that one prover verifies and the other one falsifies."""
+    yield a_plan(id="0", prover="p")
+    yield a_plan(id="1", prover="q")
+
+
+def wrong_order():
+    """An attack of a weaker attacker than one who has none."""
+    yield against("ab", id="0")
+    yield against("a", id="1", theory="other.spthy")
+
+
+@parametrize("plans", [two_provers, wrong_order])
+@parametrize("order", [(0, 1), (1, 0)])
+def test_the_tally_counts_what_results_contradict_as_neither(plans, order):
+    batch = Batch()
+    for plan in plans():
+        batch.apply(plan)
+    tallies = [tally_of(batch)]
+    # Also where it is of the other one alone that nobody asked now.
+    tallies += [bt.Tally(batch, [task]) for task in batch.tasks.values()]
+    events = [ends("0", "verified"), ends("1", "falsified")]
+    for number in order:
+        batch.apply(events[number])
+        for tally in tallies:
+            tally.note(events[number])
+    assert [tally.counts() for tally in tallies] == [{"contradicted": count} for count in (2, 1, 1)]
 
 
 def test_the_tally_counts_all_tasks_and_those_that_are_done(told_story):
@@ -22158,6 +22189,18 @@ def test_a_verdict_that_rests_on_a_falsified_lemma_is_told_as_that(capsys):
     assert told.endswith("); falsified: one")
 
 
+def test_a_verdict_that_another_one_contradicts_is_told_as_that(capsys):
+    tasks = [a_task(id=prover, prover=prover) for prover in "pq"]
+    progress = view_of(tasks)
+    progress.silent, progress.quiet = False, True
+    for event in (ends("p", "verified"), ends("q", "falsified")):
+        progress.batch.apply(event)
+        progress(event)
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("[2/2] falsified, contradicted  q (")
+    assert told.endswith("); verified by p")
+
+
 def test_quiet_tells_of_a_verdict_that_rests_on_a_falsified_lemma(capsys):
     resting = a_task(id="two", lemma="two", assumes=("one",))
     tasks = [a_task(id="one", lemma="one"), resting]
@@ -23150,6 +23193,8 @@ def test_a_report_tells_what_a_recheck_does_not_confirm(lab):
     assert words in lab.read("results/summary.html")
     done = lab.run("status results", code=0)
     assert "1 contradicted" in done.stdout
+    status = json.loads(lab.run("status results --json", code=0).stdout)
+    assert status["counts"] == {"verified": 1, "contradicted": 1}
     done = lab.run("run recipe.json", code=1)
     assert "1 contradicted" in done.stdout
     page = lab.read("results/recheck-trusted/summary.html")
