@@ -8561,7 +8561,10 @@ def dotted(path: JsonPath) -> str:
 
 
 class Recipe:
-    """A recipe file: its JSON object, checked, and where in the text all stands."""
+    """A recipe file: its JSON object, checked, and where in the text all stands.
+
+    Nothing of that changes. Who finds something wrong with it notes that: all is told together.
+    """
 
     def __init__(self, path: str, text: str | None = None) -> None:
         """Read the file at `path`, or take `text` for what it says.
@@ -8570,18 +8573,12 @@ class Recipe:
         """
         self.path = path
         # What a journal holds, or is to be written, has no lines in that file.
-        self._is_file = text is None
-        if self._is_file and os.path.isdir(path):
+        self.is_file = text is None
+        if self.is_file and os.path.isdir(path):
             hint = file_meant(path.rstrip("/") + ".json")
             raise InputError(f"is a directory: name a recipe{hint}", path)
         self.text = read_text(path) if text is None else text
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
-        self.not_made: dict[str, str] = {}  # why theories could not be made, by their names here
-        self.made_from: dict[str, dict[str, str]] = {}  # as `Header.made_from`
-        # What may be meant instead of a text that stands there, for `check --fix`.
-        self.mends: dict[JsonPath, str] = {}
-        # Lemmas that batch-tamarin selects beside the one whose name stands there.
-        self.also_prefixes: dict[JsonPath, list[str]] = {}
         self.data: Json = self._parse()
         for problem in RECIPE.problems(self.data, ()):
             self.problem(problem.path, problem.message)
@@ -8608,7 +8605,7 @@ class Recipe:
         place = dotted(path)
         if place:
             message = f"{place}: {message}"
-        if not self._is_file:
+        if not self.is_file:
             return InputError(printable(message), self.path)
         # What is missing has no place of its own: that of the object around it is shown.
         while path and path not in self._positions:
@@ -8619,25 +8616,19 @@ class Recipe:
         # On one line, whatever stands in a key.
         return InputError(printable(message), self.path, line, offset - line_start)
 
-    def raise_problems(self) -> None:
-        """Raise InputError with all problems that were noted, if there are any."""
-        if not self._problems:
-            return
-        lines = list(self._problems)
-        if self.mends and self._is_file:
-            names = plural(len(self.mends), "name")
-            command = quoted(["batch_tamarin.py", "check", self.path, "--fix", "-o", "NEW.json"])
-            lines.append(
-                f"batch-tamarin takes names of lemmas for prefixes: {printable(command)} writes a "
-                f"recipe with '*' behind {names}"
-            )
-        raise InputError("\n".join(lines))
+    def raise_problems(self, *advice: str) -> None:
+        """Raise InputError with all problems that were noted, if there are any.
 
-    def mended_text(self) -> str:
-        """The text with what `mends` says; all else in it stays as people wrote it."""
+        `advice`: what to do about them, for lines behind theirs.
+        """
+        if self._problems:
+            raise InputError("\n".join([*self._problems, *advice]))
+
+    def mended_text(self, mends: Mapping[JsonPath, str]) -> str:
+        """The text with other strings in some members; all else stays as people wrote it."""
         pieces: list[str] = []
         done = 0
-        places = {self._positions[path]: mend for path, mend in self.mends.items()}
+        places = {self._positions[path]: mend for path, mend in mends.items()}
         for place in sorted(places):
             member = _JSON_MEMBER.match(self.text, place)
             if member:
@@ -9554,33 +9545,65 @@ def plan_batch(
     options: PlanOptions,
     warn: Warn,
     cluster: Cluster | None = None,
+    made: MadeTheories | None = None,
 ) -> Batch:
     """The completely resolved Batch of a recipe, in file order.
 
-    `room`: what this process may use; `cluster`: what runs the jobs in its place. Raises InputError
-    with all that is wrong in the recipe, or if none of its theories can be read. One that can't be
-    read fails its own tasks, and no others.
+    `room`: what this process may use; `cluster`: what runs the jobs in its place; `made`: of the
+    theories that commands make. Raises InputError with all that is wrong in the recipe, or if none
+    of its theories can be read. One that can't be read fails its own tasks, and no others.
     """
+    made = made or MadeTheories({}, {})
     if cluster:
         room = cluster.room
     limits = global_limits(recipe.config, room, options, warn)
     header = _header(recipe, provers, limits, options)
     if cluster:
         header = on_cluster(header, cluster)
-    planner = _Planner(recipe, provers, header.job_room, options, warn)
+    lemmas = LemmaSelection(recipe, provers, TheoryReader(recipe, made.reasons), warn)
+    planner = _Planner(recipe, provers, header.job_room, options, lemmas, warn)
     tasks: dict[str, Task] = {}
-    # All of them, whatever -t chooses later: an id must not depend on what else runs today. And on
-    # after a problem: a user wants to hear of all at once.
+    # All of them, whatever -t chooses later: an id must not depend on what else runs today.
     with making_what_stays():
-        for name, entry in recipe.data["tasks"].items():
-            for plan in planner.plans_of(name, entry):
-                tasks[plan.id] = Task(plan)
-    recipe.raise_problems()
+        for plan in planner.plans():
+            tasks[plan.id] = Task(plan)
+    recipe.raise_problems(*_told_of_prefixes(recipe, lemmas.prefixes))
     if all(task.plan.unreadable for task in tasks.values()):
         raise_unreadable(tasks.values())
     found = planner.dependencies.found
-    header.inputs.update(_source_digests(found.values(), header.cwd))
+    inputs = dict(_source_digests(found.values(), header.cwd))
+    header = replace(header, inputs=inputs, made_from=made.made_from)
     return Batch(header, tasks, dependencies=found)
+
+
+def find_prefixes(
+    recipe: Recipe, provers: dict[str, Prover], room: Limits, options: PlanOptions
+) -> Prefixes:
+    """The names of lemmas in a recipe that are prefixes for batch-tamarin.
+
+    As far as it can be planned: what else is wrong in it is not told.
+    """
+
+    def ignore(message: str) -> None:
+        pass
+
+    lemmas = LemmaSelection(recipe, provers, TheoryReader(recipe, {}), ignore)
+    with suppress(InputError):
+        limits = global_limits(recipe.config, room, options, ignore)
+        planner = _Planner(recipe, provers, limits, options, lemmas, ignore)
+        deque(planner.plans(), maxlen=0)
+    return lemmas.prefixes
+
+
+def _told_of_prefixes(recipe: Recipe, prefixes: Prefixes) -> Iterator[str]:
+    """What to do where names that no lemma has are wrong in a recipe."""
+    if prefixes.meant and recipe.is_file:
+        names = plural(len(prefixes.meant), "name")
+        command = quoted(["batch_tamarin.py", "check", recipe.path, "--fix", "-o", "NEW.json"])
+        yield (
+            f"batch-tamarin takes names of lemmas for prefixes: {printable(command)} writes a "
+            f"recipe with '*' behind {names}"
+        )
 
 
 def wanted_launcher(config: Json, options: PlanOptions) -> Launcher:
@@ -9675,7 +9698,6 @@ def _header(
         boot_id=boot_id,
         python=python,
         platform=sys.platform,
-        made_from=recipe.made_from,
     )
 
 
@@ -9688,6 +9710,7 @@ class _Planner:
         provers: Mapping[str, Prover],
         limits: Limits,
         options: PlanOptions,
+        lemmas: LemmaSelection,
         warn: Warn,
     ) -> None:
         """`limits`: what one job may have at most, and its default time."""
@@ -9702,11 +9725,16 @@ class _Planner:
         self._formulas: dict[str, str] = {}
         self._other_formulas: set[tuple[str, str]] = set()
         self.limits = JobLimits(limits, warn)
-        self.lemmas = LemmaSelection(recipe, provers, warn)
+        self.lemmas = lemmas
         self.dependencies = DependencyFinder(recipe, provers)
         self.ids = TaskIds()
 
-    def plans_of(self, name: str, data: Json) -> Iterator[Plan]:
+    def plans(self) -> Iterator[Plan]:
+        """The plans of all entries. What is wrong is noted: a user wants to hear of all at once."""
+        for name, entry in self.recipe.data["tasks"].items():
+            yield from self._plans_of(name, entry)
+
+    def _plans_of(self, name: str, data: Json) -> Iterator[Plan]:
         """The plans of one entry: variants, theories, lemmas in theory order, then provers."""
         variants = read_variants(self.recipe, name, data, self.most_tasks)
         for number in variants.idle_exclusions:
@@ -11336,8 +11364,10 @@ class _KeptTheory:
 class TheoryReader:
     """Reads theories as provers will."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, not_made: Mapping[str, str]) -> None:
+        """`not_made`: why some could not be made, by their names in the recipe."""
         self._recipe = recipe
+        self._not_made = not_made
         self._kept: deque[_KeptTheory] = deque()  # in the order of their coming
         self._by_path: dict[str, list[_KeptTheory]] = {}
         self._bytes = 0  # of all that are kept
@@ -11347,8 +11377,8 @@ class TheoryReader:
 
         Raises InputError where it can't be read.
         """
-        if file.name in self._recipe.not_made:
-            raise self._recipe.error(file.place, self._recipe.not_made[file.name])
+        if file.name in self._not_made:
+            raise self._recipe.error(file.place, self._not_made[file.name])
         if not os.path.isfile(file.path):
             raise self._recipe.error(file.place, _no_theory_file(self._recipe, file.name))
         asked = reading_options(options, flags)
@@ -11410,6 +11440,13 @@ def _all_digests(theory: Theory, options: Sequence[str]) -> list[str]:
 
 
 # --- Theories that are made before they are read --------------------------------------------------
+
+
+class MadeTheories(NamedTuple):
+    """What has come of the commands that make theories."""
+
+    made_from: dict[str, dict[str, str]]  # as `Header.made_from`
+    reasons: dict[str, str]  # why some could not be made, by their names in the recipe
 
 
 class Preparation(NamedTuple):
@@ -11576,15 +11613,29 @@ class Selection(NamedTuple):
     unread: list[UnreadLemmas]
 
 
+class Prefixes(NamedTuple):
+    """Names of lemmas that batch-tamarin takes for prefixes, by where they stand in a recipe."""
+
+    meant: dict[JsonPath, str]  # no lemma has the name: the pattern that selects what it begins
+    longer: dict[JsonPath, list[str]]  # a lemma has it: others that batch-tamarin selects as well
+
+
 class LemmaSelection:
     """Selects lemmas of theories; notes what selects none."""
 
-    def __init__(self, recipe: Recipe, provers: Mapping[str, Prover], warn: Warn) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        provers: Mapping[str, Prover],
+        theories: TheoryReader,
+        warn: Warn,
+    ) -> None:
+        self.prefixes = Prefixes({}, {})  # of all that was selected
         self._recipe = recipe
         self._provers = provers
         self._warn = warn
         self._warned_of: set[tuple[JsonPath, JsonPath]] = set()
-        self._theories = TheoryReader(recipe)
+        self._theories = theories
 
     def select(self, entry: RecipeEntry, file: TheoryFile, words: SelectingWords) -> Selection:
         """What an entry selects of a theory, in theory order.
@@ -11646,7 +11697,7 @@ class LemmaSelection:
         longer = [name for name in names if name.startswith(item.pattern)]
         if choices and item.pattern in names and len(longer) > 1:
             longer.remove(item.pattern)
-            self._recipe.also_prefixes[path] = longer
+            self.prefixes.longer[path] = longer
         return Selection(choices, unread)
 
     def _note_exclusion(
@@ -11740,7 +11791,7 @@ class LemmaSelection:
         """A name that only begins the names of lemmas, which batch-tamarin would select."""
         pattern = f"{item.pattern}*"
         path = (*item.path, "name")
-        self._recipe.mends[path] = pattern
+        self.prefixes.meant[path] = pattern
         message = (
             f"no lemma of {where} has the name '{printable(item.pattern)}'; "
             f"'{printable(pattern)}' would select {listed(names, 3)}"
@@ -28885,18 +28936,16 @@ def mend_recipe(args: argparse.Namespace) -> str:
         raise InputError("--fix needs -o NEW.json: the recipe itself stays as it is")
     refuse_existing(args.output, args.force)
     recipe = Recipe(args.recipe)
-    provers = recipe_provers(recipe)
     # What else is wrong is told of the mended recipe.
-    with suppress(InputError):
-        plan_batch(recipe, provers, own_machine(), asked_options(args), lambda text: None)
-    for path, names in recipe.also_prefixes.items():
+    prefixes = find_prefixes(recipe, recipe_provers(recipe), own_machine(), asked_options(args))
+    for path, names in prefixes.longer.items():
         place = dotted(path)
         say(f"note: {place} means that lemma alone; batch-tamarin adds {listed(names)}")
-    if not recipe.mends:
+    if not prefixes.meant:
         say("nothing to fix: no name of a lemma is a mere prefix; no file was written")
         return str(args.recipe)
-    write_file(args.output, recipe.mended_text())
-    count = plural(len(recipe.mends), "name")
+    write_file(args.output, recipe.mended_text(prefixes.meant))
+    count = plural(len(prefixes.meant), "name")
     say(f"wrote {args.output}, with '*' behind {count}")
     return str(args.output)
 
@@ -31126,20 +31175,21 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     if wanted_launcher(recipe.config, options) is Launcher.SLURM:
         cluster = find_cluster()
     machine = own_machine()
-    make_theories(recipe, machine, options)
-    return plan_batch(recipe, provers, machine, options, warn, cluster)
+    made = make_theories(recipe, machine, options)
+    return plan_batch(recipe, provers, machine, options, warn, cluster, made)
 
 
-def make_theories(recipe: Recipe, machine: Limits, options: PlanOptions) -> None:
+def make_theories(recipe: Recipe, machine: Limits, options: PlanOptions) -> MadeTheories:
     """Let the commands of a recipe make the theories that it is about."""
     # What is capped is told when the tasks are planned.
     room = global_limits(recipe.config, machine, options, lambda message: None)
     preparations = read_preparations(recipe, room, most_tasks(options))
-    if preparations:
-        for each in preparations:
-            recipe.made_from[path_from(each.target, each.cwd)] = each.own_files
-        with made_theories_folder() as folder:
-            recipe.not_made.update(TheoryMaker(folder).make(preparations, room))
+    made_from = {path_from(each.target, each.cwd): each.own_files for each in preparations}
+    if not preparations:
+        return MadeTheories(made_from, {})
+    with made_theories_folder() as folder:
+        reasons = TheoryMaker(folder).make(preparations, room)
+    return MadeTheories(made_from, reasons)
 
 
 class RunAsked(NamedTuple):
