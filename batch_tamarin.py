@@ -18242,97 +18242,113 @@ class KnownProblems:
         accepted: Collection[str] = (),
         proven: Mapping[str, ProvenTexts] | None = None,
     ) -> None:
-        self._texts = texts or {}
-        self._proven = proven or {}
-        self._unjudged: Counter[str] = Counter()  # how many verdicts, by why
-        self._by_tamarin_prover: Collection[_AnswerOf] = ()
-        if any(_has_tamarin_rs(batch) for batch in batches.values()):
-            self._by_tamarin_prover = _answered_by_tamarin_prover(batches)
+        known = proven or {}
+        by_tamarin_prover = _answered_by_tamarin_prover(batches)
         self._applied: dict[str, AppliedAdvisories] = {}
+        unknown: Counter[str] = Counter()
         for source, batch in batches.items():
+            own_texts = known.get(source) or ProvenTexts(source, batch)
+            groups = list(_judge_batch(batch, own_texts, texts or {}))
             names = {*accepted, *_accepted_by_recipe(batch.header)}
-            self._applied[source] = self._judge_batch(source, batch, names)
+            self._applied[source] = _applied_to_batch(batch, groups, names, by_tamarin_prover)
+            for group in groups:
+                unknown.update(dict.fromkeys(group.judged.unknown, len(group.tasks)))
+        # What is not known, so that nothing is said of some verdicts.
+        self.not_judged = [f"{plural(unknown[why], 'verdict')}: {why}" for why in unknown]
 
     def within(self, source: str) -> AppliedAdvisories:
         """What applies to the tasks of one batch."""
         return self._applied.get(source, NONE_APPLIED)
 
-    @property
-    def not_judged(self) -> list[str]:
-        """What is not known, so that nothing is said of some verdicts."""
-        told: list[str] = []
-        for reason, count in self._unjudged.items():
-            told.append(f"{plural(count, 'verdict')}: {reason}")
-        return told
 
-    def _judge_batch(
-        self, source: str, batch: Batch, accepted: Collection[str]
-    ) -> AppliedAdvisories:
-        proven = self._proven.get(source) or ProvenTexts(source, batch)
-        found: dict[str, Sequence[Applied]] = {}
-        for alike, tasks in _alike(batch.tasks.values()).items():
-            prover = _prover_of(batch, tasks[0])
-            why_not = _why_not_judged(prover)
-            if why_not:
-                self._leave(why_not, tasks)
-                continue
-            touches = self._touches(alike, tasks, proven)
-            relevant = _relevant_to(prover, touches, accepted)
-            for task in tasks:
-                applied = self._to_task(batch, task, relevant)
-                if applied:
-                    found[task.id] = applied
-        return found
+class _Judged(NamedTuple):
+    """What known problems the proofs of tasks that are alike meet."""
 
-    def _leave(self, reason: str, tasks: Sequence[Task]) -> None:
-        """Nothing, or not all, is said of these tasks."""
-        self._unjudged[reason] += len(tasks)
+    touches: Sequence[Touch]
+    unknown: Sequence[str] = ()  # why nothing, or not all, is said of them
 
-    def _touches(
-        self, alike: _Alike, tasks: Sequence[Task], proven: ProvenTexts
-    ) -> Sequence[Touch]:
-        """The advisories whose conditions hold for tasks that are alike."""
-        task = tasks[0]
-        if not stands_in_a_file(task):
-            judged = proven.judged(alike, task.plan)
-            if not judged.has_text:
-                self._leave(_NO_TEXT, tasks)
-            return judged.touches
-        # Of what stands in a file the text was judged when it was read.
-        text = self._texts.get(task.plan.theory_digest)
-        without_text = conditions_met(Circumstances(None, None, alike.checks_timed_out))
-        if not text:
-            self._leave(_NO_TEXT, tasks)
-            return without_text
-        by_options = [each.id for each in ADVISORIES.values() if OPTIONS_NEEDED in each.needs]
-        self._leave(_NO_OPTIONS + ", ".join(by_options), tasks)
-        if text.lacks_processes:
-            self._leave(_NO_PROCESSES + "sapic-...", tasks)
-        return [*text.touches, *without_text]
 
-    def _to_task(
-        self, batch: Batch, task: Task, relevant: Mapping[str, list[Applied]]
-    ) -> Sequence[Applied]:
-        """What applies to a verdict: of each advisory the heaviest case."""
-        plan = task.plan
-        found: dict[str, Applied] = {}
-        for each in (*relevant.get("", ()), *relevant.get(plan.lemma, ())):
-            advisory = each.advisory
-            if not _can_touch(advisory, task):
-                continue
-            if advisory.flavour == Flavour.TAMARIN_RS and self._is_confirmed(batch, task):
-                continue
-            known = found.get(advisory.id)
-            is_heavier = each.met.weight is Weight.ADVISORY
-            if known is None or (is_heavier and known.met.weight is Weight.NOTE):
-                found[advisory.id] = each
-        return tuple(found.values())
+class _JudgedTasks(NamedTuple):
+    """Tasks of a batch that are alike, and what their proofs meet."""
 
-    def _is_confirmed(self, batch: Batch, task: Task) -> bool:
-        """Whether tamarin-prover says the same in these results, or of the proof in a recheck."""
-        if not batch.tamarin_provers.isdisjoint(task.confirmed_by):
-            return True
-        return _answer_of(task) in self._by_tamarin_prover
+    prover: Prover
+    tasks: Sequence[Task]
+    judged: _Judged
+
+
+def _judge_batch(batch: Batch, proven: ProvenTexts, texts: TouchedTexts) -> Iterator[_JudgedTasks]:
+    """All answered tasks of a batch."""
+    for alike, tasks in _alike(batch.tasks.values()).items():
+        first = tasks[0]
+        prover = _prover_of(batch, first)
+        why_not = _why_not_judged(prover)
+        if why_not:
+            judged = _Judged((), [why_not])
+        elif stands_in_a_file(first):
+            judged = _judge_in_file(alike, texts.get(first.plan.theory_digest))
+        else:
+            judged = proven.judged(alike, first.plan)
+        yield _JudgedTasks(prover, tasks, judged)
+
+
+def _judge_in_file(alike: _Alike, text: TouchedText | None) -> _Judged:
+    """How tasks that stand in a file are judged: their text was, when it was read."""
+    without_text = conditions_met(Circumstances(None, None, alike.checks_timed_out))
+    if not text:
+        return _Judged(without_text, [_NO_TEXT])
+    by_options = [each.id for each in ADVISORIES.values() if OPTIONS_NEEDED in each.needs]
+    unknown = [_NO_OPTIONS + ", ".join(by_options)]
+    if text.lacks_processes:
+        unknown.append(_NO_PROCESSES + "sapic-...")
+    return _Judged([*text.touches, *without_text], unknown)
+
+
+def _applied_to_batch(
+    batch: Batch,
+    groups: Iterable[_JudgedTasks],
+    accepted: Collection[str],
+    by_tamarin_prover: Collection[_AnswerOf],
+) -> AppliedAdvisories:
+    """What applies to the tasks of a batch. `by_tamarin_prover`: what that says, in any batch."""
+    applied: dict[str, Sequence[Applied]] = {}
+    for prover, tasks, judged in groups:
+        relevant = _relevant_to(prover, judged.touches, accepted)
+        for task in tasks:
+            is_confirmed = False
+            if prover.flavour == Flavour.TAMARIN_RS:
+                is_confirmed = _is_confirmed(batch, task, by_tamarin_prover)
+            found = _applied_to(task, relevant, is_confirmed)
+            if found:
+                applied[task.id] = found
+    return applied
+
+
+def _applied_to(
+    task: Task, relevant: Mapping[str, list[Applied]], is_confirmed: bool
+) -> Sequence[Applied]:
+    """What applies to a verdict: of each advisory the heaviest case.
+
+    `is_confirmed`: tamarin-prover says the same as tamarin-rs.
+    """
+    found: dict[str, Applied] = {}
+    for each in (*relevant.get("", ()), *relevant.get(task.plan.lemma, ())):
+        advisory = each.advisory
+        if not _can_touch(advisory, task):
+            continue
+        if advisory.flavour == Flavour.TAMARIN_RS and is_confirmed:
+            continue
+        known = found.get(advisory.id)
+        is_heavier = each.met.weight is Weight.ADVISORY
+        if known is None or (is_heavier and known.met.weight is Weight.NOTE):
+            found[advisory.id] = each
+    return tuple(found.values())
+
+
+def _is_confirmed(batch: Batch, task: Task, by_tamarin_prover: Collection[_AnswerOf]) -> bool:
+    """Whether tamarin-prover says the same in these results, or of the proof in a recheck."""
+    if not batch.tamarin_provers.isdisjoint(task.confirmed_by):
+        return True
+    return _answer_of(task) in by_tamarin_prover
 
 
 class _Alike(NamedTuple):
@@ -18434,8 +18450,10 @@ def _answer_of(task: Task) -> _AnswerOf:
 
 
 def _answered_by_tamarin_prover(batches: Mapping[str, Batch]) -> set[_AnswerOf]:
-    """What tamarin-prover has proven."""
+    """What tamarin-prover has proven, where tamarin-rs is there, too."""
     answers: set[_AnswerOf] = set()
+    if not any(map(_has_tamarin_rs, batches.values())):
+        return answers
     for batch in batches.values():
         for task in batch.tasks.values():
             if task.is_answered and _is_tamarin_prover(_prover_of(batch, task)):
@@ -18457,13 +18475,6 @@ def _accepted_by_recipe(header: Header) -> list[str]:
     if not isinstance(accepted, list):
         return []
     return list(map(str, accepted))
-
-
-class _Judged(NamedTuple):
-    """What known problems the proofs of tasks that are alike meet."""
-
-    touches: Sequence[Touch]
-    has_text: bool  # else those only that can be told without it
 
 
 class ProvenTexts:
@@ -18491,7 +18502,7 @@ class ProvenTexts:
     def _judge(self, theory: Theory | None, alike: _Alike, plan: Plan) -> _Judged:
         options = _all_options(self._batch, plan)
         run = Circumstances(theory, options, alike.checks_timed_out)
-        return _Judged(conditions_met(run), theory is not None)
+        return _Judged(conditions_met(run), [] if theory else [_NO_TEXT])
 
     def _theory_of(self, plan: Plan) -> Theory | None:
         """The text that a result is of; None where it is not there any more, or can't be read."""
