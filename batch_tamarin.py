@@ -1149,6 +1149,8 @@ class Header:
     # The ids of all tasks in the order of the plan, where the journal has had them in another one.
     order: tuple[str, ...] = field(default=(), metadata=SPARSE)
     again: tuple[str, ...] = field(default=(), metadata=SPARSE)  # they run whatever they came to
+    # The ids of tasks that are proven though what they come to may follow from other answers.
+    own_proofs: tuple[str, ...] = field(default=(), metadata=SPARSE)
     recheck_of: str = field(default="", metadata=SPARSE)  # the results whose proofs are checked
     # Of a batch that Slurm runs: the cluster's name, what one node has, and how many jobs may be in
     # the queue (0: any number).
@@ -1160,6 +1162,11 @@ class Header:
     def ids_again(self) -> frozenset[str]:
         """`again`, to look ids up in: it may name all tasks."""
         return frozenset(self.again)
+
+    @functools.cached_property
+    def ids_of_own_proofs(self) -> frozenset[str]:
+        """`own_proofs`, to look ids up in."""
+        return frozenset(self.own_proofs)
 
     @property
     def place(self) -> str:
@@ -12787,13 +12794,16 @@ def _loses_what_settled_it(old: Batch, planned: Batch, result: Result) -> bool:
 
 
 def changes_of(
-    old: Batch, planned: Batch, ids: Iterable[str], again: bool, proves_implied: bool = False
+    old: Batch, planned: Batch, ids: Iterable[str], again: bool, goes_on: bool = False
 ) -> Changes:
     """How what is planned, and is to run, differs from the batch that it goes on with.
 
-    `ids`: the chosen tasks. Those without a result that holds run; `again`: all of them do;
-    `proves_implied`: also those whose result follows from another one.
+    `ids`: the chosen tasks. Those without a result that holds run; `again`: all of them do.
+    `goes_on`: proofs that the last run was asked for, though they follow, are still asked for.
     """
+    own_proofs = dict.fromkeys(planned.header.own_proofs)
+    if goes_on:
+        own_proofs.update(dict.fromkeys(old.header.own_proofs))
     vanished = tuple(task_id for task_id in old.tasks if task_id not in planned.tasks)
     anew: list[str] = []
     # A driver that did not come to its end may have left files that are not of these results.
@@ -12806,7 +12816,7 @@ def changes_of(
             continue
         place = planned.header.place
         holding = task.newest_holding(plan, place)
-        runs_anew = again or (proves_implied and task.status is Status.IMPLIED)
+        runs_anew = again or (task_id in own_proofs and task.status is Status.IMPLIED)
         is_shown = task.record and task.record.standing(plan, place) is Standing.SHOWN
         # What is of something else is taken away in any case, and may come back.
         if runs_anew or (is_shown and holding is None):
@@ -12820,7 +12830,14 @@ def changes_of(
         if before is None or before.plan != task.plan:
             plans.append(task.plan)
     order = _order_to_tell(old, planned)
-    header = replace(planned.header, id=old.id, vanished=vanished, order=order, again=tuple(anew))
+    header = replace(
+        planned.header,
+        id=old.id,
+        vanished=vanished,
+        order=order,
+        again=tuple(anew),
+        own_proofs=tuple(own_proofs),
+    )
     differs = bool(has_work or plans or vanished or order)
     differs = differs or not _say_the_same(old.header, header)
     return Changes(header, plans, differs)
@@ -13731,12 +13748,8 @@ class Runner:
         cache: Cache | None = None,
         tell: Callable[[str], None] | None = None,
         fails_fast: bool = False,
-        proves_implied: bool = False,
     ) -> None:
-        """`tell`: wants to know why a task is not in the cache.
-
-        `fails_fast`: see `FailFast`; `proves_implied`: see `Settling`.
-        """
+        """`tell`: wants to know why a task is not in the cache. `fails_fast`: see `FailFast`."""
         self.directory = directory
         self.batch = journal.batch
         self.executor = executor
@@ -13745,7 +13758,7 @@ class Runner:
         self.recorder = Recorder(journal, self._give_up)
         runs = ProverRuns(self.batch, directory, executor, self.recorder)
         files = AttemptFiles(directory)
-        self.settling = Settling(self.batch, proves_implied)
+        self.settling = Settling(self.batch, self.batch.header.ids_of_own_proofs)
         self.fail_fast = FailFast(fails_fast, self.settling, self.scheduler, runs)
         self.endings = Endings(
             self.settling, self.recorder, files, executor, self.scheduler, self.fail_fast
@@ -14576,9 +14589,9 @@ class Settling:
     Where two answers contradict an order of attackers nothing follows by it any more.
     """
 
-    def __init__(self, batch: Batch, proves_implied: bool = False) -> None:
-        """`proves_implied`: what follows from other answers is proven all the same."""
-        self._proves_implied = proves_implied
+    def __init__(self, batch: Batch, own_proofs: Collection[str] = ()) -> None:
+        """`own_proofs`: as `Header.own_proofs`, to look ids up in."""
+        self._own_proofs = own_proofs
         self.proves_anew = False  # what is to run, whatever others have come to
         self._to_run: frozenset[str] = frozenset()  # ids
         self._groups: dict[str, list[Task]] = {}  # by race, or prover and lattice
@@ -14658,7 +14671,7 @@ class Settling:
         return not is_refused and implied_verdict(source, task.plan) is not None
 
     def _follows_order(self, task: Task) -> bool:
-        return not self._proves_implied and group_of(task.plan) not in self._broken
+        return task.id not in self._own_proofs and group_of(task.plan) not in self._broken
 
     def may_settle(self, each: Task, task: Task) -> bool:
         """Whether the answer of one of two tasks beside each other settles the other one, or may.
@@ -21827,9 +21840,12 @@ def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[st
     keys = dict.fromkeys(limit_key(batch.header, task) for task in met)
     recipe = os.path.basename(batch.header.recipe_file) or "the recipe"
     limits = listed(filter(None, keys), 3) or "the limits"
+    run_again = "run it again"
+    if any(task.id in batch.header.ids_of_own_proofs for task in met):
+        run_again += " with --prove-implied"
     yield (
-        f"more:  raise {printable(limits)} ({printable(recipe)}){_above_what_was_met(met)} and run "
-        "it again: only what met its limit runs again"
+        f"more:  raise {printable(limits)} ({printable(recipe)}){_above_what_was_met(met)} and "
+        f"{run_again}: only what met its limit runs again"
     )
     if any(may_be_raised(batch.header, task) for task in met):
         yield f"       or batch_tamarin.py retry {where}: the same with doubled limits"
@@ -31216,6 +31232,11 @@ class RunAsked(NamedTuple):
     take_over: bool = False  # another run is known to be dead, where no lock can tell
     fail_fast: bool = False  # the first failure ends the run
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is the last run of the batch that goes on, with what that was asked."""
+        return self.place is Place.THERE
+
     def cache_at(self, place: str) -> Cache | None:
         """The cache of a run at a place, if it uses one."""
         if not self.cache_directory:
@@ -31308,6 +31329,9 @@ def run_batch(
     Raises InputError when a pattern chooses nothing, StorageError when the results can't be kept.
     """
     chosen_ids = select_ids(planned, asked.patterns)
+    if asked.proves_implied:
+        may_follow = [task_id for task_id in chosen_ids if planned.tasks[task_id].plan.attacker]
+        planned.header = replace(planned.header, own_proofs=tuple(may_follow))
     unwritable = unwritable_results(directory, planned.header, asked.place)
     if unwritable:
         batch, _ = load_batch(os.path.join(unwritable, JOURNAL), say)
@@ -31343,11 +31367,11 @@ def _changes_to(batch: Batch, planned: Batch, ids: Collection[str], asked: RunAs
     """How a batch that was begun before is to change; limits that were met are raised first."""
     times = math.inf if asked.doubled else planned.header.options.retry
     raise_limits(batch, planned, ids, times, asked.again)
-    changes = changes_of(batch, planned, ids, asked.again, asked.proves_implied)
+    changes = changes_of(batch, planned, ids, asked.again, asked.goes_on)
     batch.dependencies = planned.dependencies
     # What an answer has not settled yet is work as well: a driver may have died before that.
     if not changes.differs:
-        settling = Settling(batch, asked.proves_implied)
+        settling = Settling(batch, changes.header.ids_of_own_proofs)
         chosen = [batch.tasks[task_id] for task_id in ids]
         changes = changes._replace(differs=any(settling.settled_among(chosen)))
     return changes
@@ -31384,15 +31408,7 @@ def _run_tasks(
         report = LiveReport(batch, derived)
         journal.observers.append(report.note)
         tell = say if args.debug else None
-        runner = Runner(
-            directory,
-            journal,
-            executor,
-            cache,
-            tell,
-            fails_fast=asked.fail_fast,
-            proves_implied=asked.proves_implied,
-        )
+        runner = Runner(directory, journal, executor, cache, tell, asked.fail_fast)
         work = runner.run(tasks, asked.again)
         run_in_loop(progress.beside(report.beside(work)), runner.signals.listen)
         end_in_order_when_stopped()  # the event loop took its own answers with it

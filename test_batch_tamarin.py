@@ -12896,10 +12896,10 @@ class Play:
     def prove_implied(self, ids):
         """Prove these tasks, whatever they follow from."""
         self.batch.apply(Header(again=tuple(ids)))
-        self.work(proves_implied=True)
+        self.work(own_proofs=ids)
 
-    def work(self, proves_implied=False):
-        self.settling = Settling(self.batch, proves_implied)
+    def work(self, own_proofs=()):
+        self.settling = Settling(self.batch, own_proofs)
         lattices = bt.LiveLattices(self.settling)
         tasks = self.batch.tasks.values()
         to_run = list(filter(self.batch.needs_run, tasks))
@@ -13213,6 +13213,47 @@ def test_prove_implied_proves_it_all_the_same(lab):
     assert len(calls_of(lab)) == 8
     done = lab.run("run recipe.json --prove-implied", code=0)
     assert "nothing to do" in done.stderr
+
+
+@fixture
+def slow_though_implied(lab):
+    """A sweep of which one is to be proven though it follows, and has met its limit."""
+    body = "if [ -e slow ] && ! has A; then exec sleep 600; fi\nproven\n"
+    sweep_of_attackers(lab, body, flags="A")
+    lab.run("run recipe.json", code=0)
+    lab.write("slow", "")
+    change_recipe(lab, "tasks.task.resources.timeout = 0.3")
+    done = lab.run("run recipe.json --prove-implied", code=3)
+    assert outcomes_of(lab) == {"none": "timeout", "A": "verified"}
+    assert "run it again with --prove-implied: only what met its limit runs again" in done.stdout
+    return lab
+
+
+def test_retry_goes_on_with_a_proof_that_was_asked_for_though_it_follows(slow_though_implied):
+    slow_though_implied.run("retry results", code=3)
+    assert outcomes_of(slow_though_implied) == {"none": "timeout", "A": "verified"}
+    assert len(slow_though_implied.events("start")) == 3
+    assert slow_though_implied.finishes()["t--one--fake--none"]["wall_s"] >= 0.6
+
+
+def test_a_plain_run_lets_follow_what_was_proven_all_the_same_and_has_no_answer(
+    slow_though_implied,
+):
+    done = slow_though_implied.run("run recipe.json", code=0)
+    assert outcomes_of(slow_though_implied) == {"none": "implied verified", "A": "verified"}
+    assert "before: timeout after 0." in done.stdout
+    assert len(slow_though_implied.events("start")) == 2
+
+
+def test_resume_goes_on_with_all_proofs_that_were_asked_for_though_they_follow(lab):
+    sweep_of_attackers(lab, "[ -e broken ] && exit 1\nproven\n", flags="A B")
+    lab.run("run recipe.json", code=0)
+    lab.write("broken", "")
+    lab.run("run recipe.json --prove-implied --fail-fast --no-cache", code=3)
+    assert "pending" in outcomes_of(lab).values()
+    os.remove(lab.path / "broken")
+    lab.run("resume results", code=0)
+    assert set(outcomes_of(lab).values()) == {"verified"}
 
 
 def test_a_proof_that_contradicts_what_was_implied_is_said_loudly(lab):
@@ -25895,7 +25936,6 @@ class AttackerWalk(RaceWalk):
         self.ways = {
             f"{lemma}-{flags}": numbers.choice(kinds) for lemma in FALSE_FOR for flags in ATTACKERS
         }
-        self.proves_implied = False
 
     def write(self):
         lemmas = ""
@@ -25937,8 +25977,7 @@ class AttackerWalk(RaceWalk):
         args += self.numbers.choice([[], ["--no-cache"]])
         again = self.numbers.random() < 0.15
         args += ["--again"] * again
-        self.proves_implied = self.numbers.random() < 0.15
-        args += ["--prove-implied"] * self.proves_implied
+        args += ["--prove-implied"] * (self.numbers.random() < 0.15)
         args += ["--fail-fast"] * (self.numbers.random() < 0.15)
         self.play(args, chosen, again)
 
@@ -25996,12 +26035,14 @@ class AttackerWalk(RaceWalk):
         told = (task.id, task.status, task.result, self.said, self.history)
         if task.is_answered:
             return
+        # By this run, or by the one that it goes on with.
+        is_asked = task.id in batch.header.own_proofs
         if task.status != "implied":
             way = self.ways[f"{self.lemmas[task.plan.lemma]}-{''.join(task.plan.flags)}"]
             assert task.outcome == ENDS_OF_WAYS.get(way), told
             others = [each for each in batch.tasks.values() if self.follows(task, each)]
-            assert self.proves_implied or self.is_wrong(task) or not others, ("is open", told)
-        elif self.proves_implied:
+            assert is_asked or self.is_wrong(task) or not others, ("is open", told)
+        elif is_asked:
             raise AssertionError(("was to be proven", told))
 
     def is_wrong(self, task):
