@@ -1174,7 +1174,7 @@ class Header:
         return self.cluster or self.host
 
     @property
-    def job_room(self) -> Limits:
+    def largest_job(self) -> Limits:
         """What one job may have at most."""
         return self.limits.within(self.node) if self.node else self.limits
 
@@ -2361,10 +2361,10 @@ def load_in_its_mode(
 
 # The formula of an #ifdef, and what in it is no flag.
 _IFDEF = regex(r"#ifdef\s((?:[\s(¬]|not\b)*\w+(?:[\s)]*[&|∧∨](?:[\s(¬]|not\b)*\w+)*)")
-_MOST_READINGS = 64
+_MOST_FLAG_SETS = 64
 
 
-class Reading(NamedTuple):
+class FlaggedTheory(NamedTuple):
     """A theory as it is read with some flags."""
 
     flags: tuple[str, ...]
@@ -2381,28 +2381,28 @@ def flags_asked(theory: Theory) -> list[str]:
     return list(flags)
 
 
-def readings_of(path: str, flags: Sequence[str]) -> Iterator[Reading]:
+def with_more_flags(path: str, flags: Sequence[str]) -> Iterator[FlaggedTheory]:
     """A theory with these flags; then with one, two, ... more of those that it asks for.
 
     So every branch is read, up to a limit that 6 flags don't reach. Raises InputError where it
     can't be read with the flags given; what can't be read with more is passed over.
     """
-    first = Reading(tuple(flags), load_in_its_mode(path, flags))
+    first = FlaggedTheory(tuple(flags), load_in_its_mode(path, flags))
     yield first
     asked = flags_asked(first.theory)
-    readings = 1
+    count = 1
     size = 1
     while size <= len(asked):
         others = [flag for flag in asked if flag not in flags]
         for more in itertools.combinations(others, size):
-            if readings == _MOST_READINGS:
+            if count == _MOST_FLAG_SETS:
                 return
-            readings += 1
+            count += 1
             with suppress(InputError):
-                reading = Reading((*flags, *more), load_in_its_mode(path, (*flags, *more)))
+                flagged = FlaggedTheory((*flags, *more), load_in_its_mode(path, (*flags, *more)))
                 # It may include files that ask for others.
-                asked += [flag for flag in flags_asked(reading.theory) if flag not in asked]
-                yield reading
+                asked += [flag for flag in flags_asked(flagged.theory) if flag not in asked]
+                yield flagged
         size += 1
 
 
@@ -5383,7 +5383,7 @@ class Cluster(NamedTuple):
 
     name: str
     # Without a time of their own.
-    room: Limits  # of all its nodes together
+    limits: Limits  # of all its nodes together
     node: Limits  # what one job may have at most, our own process beside it on the node
     is_allocation: bool
 
@@ -5409,19 +5409,19 @@ def find_cluster(environ: Mapping[str, str] = os.environ) -> Cluster:
         nodes = cluster_nodes(ask_slurm("sinfo", "--noheader", "-N", "--format=%N %c %m"))
     if not nodes:
         raise InputError("Slurm tells of no node")
-    room = NO_LIMITS
+    total = NO_LIMITS
     largest = NO_LIMITS
     for node in nodes:
         # What jobs can have at most, beside a process of ours.
         memory_mb = max(1, node.memory_mb - NODE_MEMORY_MB)
-        room = Limits(room.cores + node.cores, room.memory_mb + memory_mb, 0)
+        total = Limits(total.cores + node.cores, total.memory_mb + memory_mb, 0)
         largest = Limits(max(largest.cores, node.cores), max(largest.memory_mb, memory_mb), 0)
     config = ask_slurm("scontrol", "show", "config")
     name = re.search(r"^ClusterName\s*=\s*(\S+)", config, re.MULTILINE)
     return Cluster(
         # A name that no host has: limits that were met on one of the two say nothing of the other.
         name=f"cluster {name[1]}" if name else "cluster",
-        room=room,
+        limits=total,
         node=largest,
         is_allocation=is_allocation,
     )
@@ -9548,7 +9548,7 @@ Warn = Callable[[str], None]
 def plan_batch(
     recipe: Recipe,
     provers: dict[str, Prover],
-    room: Limits,
+    machine: Limits,
     options: PlanOptions,
     warn: Warn,
     cluster: Cluster | None = None,
@@ -9556,19 +9556,18 @@ def plan_batch(
 ) -> Batch:
     """The completely resolved Batch of a recipe, in file order.
 
-    `room`: what this process may use; `cluster`: what runs the jobs in its place; `made`: of the
+    `machine`: what this process may use; `cluster`: what runs the jobs in its place; `made`: of the
     theories that commands make. Raises InputError with all that is wrong in the recipe, or if none
     of its theories can be read. One that can't be read fails its own tasks, and no others.
     """
     made = made or MadeTheories({}, {})
-    if cluster:
-        room = cluster.room
-    limits = global_limits(recipe.config, room, options, warn)
+    most = cluster.limits if cluster else machine
+    limits = global_limits(recipe.config, most, options, warn)
     header = _header(recipe, provers, limits, options)
     if cluster:
         header = on_cluster(header, cluster)
     lemmas = LemmaSelection(recipe, provers, TheoryReader(recipe, made.reasons), warn)
-    planner = _Planner(recipe, provers, header.job_room, options, lemmas, warn)
+    planner = _Planner(recipe, provers, header.largest_job, options, lemmas, warn)
     tasks: dict[str, Task] = {}
     # All of them, whatever -t chooses later: an id must not depend on what else runs today.
     with making_what_stays():
@@ -9584,7 +9583,7 @@ def plan_batch(
 
 
 def find_prefixes(
-    recipe: Recipe, provers: dict[str, Prover], room: Limits, options: PlanOptions
+    recipe: Recipe, provers: dict[str, Prover], machine: Limits, options: PlanOptions
 ) -> Prefixes:
     """The names of lemmas in a recipe that are prefixes for batch-tamarin.
 
@@ -9596,7 +9595,7 @@ def find_prefixes(
 
     lemmas = LemmaSelection(recipe, provers, TheoryReader(recipe, {}), ignore)
     with suppress(InputError):
-        limits = global_limits(recipe.config, room, options, ignore)
+        limits = global_limits(recipe.config, machine, options, ignore)
         planner = _Planner(recipe, provers, limits, options, lemmas, ignore)
         deque(planner.plans(), maxlen=0)
     return lemmas.prefixes
@@ -9723,7 +9722,7 @@ class _Planner:
         """`limits`: what one job may have at most, and its default time."""
         self.recipe = recipe
         self.provers = provers
-        self.room = limits
+        self.largest_job = limits
         self.most_tasks = most_tasks(options)
         self.granularity = options.granularity  # of all entries; None for what the recipe says
         self._warn = warn
@@ -9750,7 +9749,7 @@ class _Planner:
         if data.get("race"):
             refuse_theories_of_variants(self.recipe, data, variants, ("tasks", name))
             races = Races(self.recipe, name, list(plans), self.provers)
-            plans = races.plans(self.room)
+            plans = races.plans(self.largest_job)
         return plans
 
     def _plans_of_variants(self, name: str, data: Json, variants: Variants) -> Iterator[Plan]:
@@ -10604,15 +10603,15 @@ class Races:
             if plan.id in self._names:
                 self._races.setdefault(self._names[plan.id], []).append(plan)
 
-    def plans(self, room: Limits) -> Iterator[Plan]:
-        """The plans in their order, each with its race; `room`: of all jobs together.
+    def plans(self, limits: Limits) -> Iterator[Plan]:
+        """The plans in their order, each with its race; `limits`: of all jobs together.
 
         Whose answers would not be of one question is noted.
         """
         self._complain("must read the same theory", self._different_readings())
         self._complain("answer one question", self._different_expectations())
         little_room = {
-            name for name, plans in self._races.items() if not _fit_together(plans, room)
+            name for name, plans in self._races.items() if not _fit_together(plans, limits)
         }
         for plan in self._plans:
             name = self._names.get(plan.id, "")
@@ -10686,14 +10685,14 @@ def _question_words(plan: Plan) -> str:
     return "/".join((plan.entry, plan.theory, plan.lemma, plan.trait))
 
 
-def _fit_together(plans: Iterable[Plan], room: Limits) -> bool:
+def _fit_together(plans: Iterable[Plan], limits: Limits) -> bool:
     """Whether all of these can run at once."""
     cores = 0
     memory_mb = 0
     for plan in plans:
         cores += plan.limits.cores
         memory_mb += plan.limits.memory_mb
-    return cores <= room.cores and memory_mb <= room.memory_mb
+    return cores <= limits.cores and memory_mb <= limits.memory_mb
 
 
 def _with_race(plan: Plan, name: str, takes_turns: bool) -> Plan:
@@ -10948,30 +10947,30 @@ def _lemma_settings(data: Json) -> Json:
 MAX = "max"  # all that there is
 
 
-def global_limits(config: Json, room: Limits, options: PlanOptions, warn: Warn) -> Limits:
-    """The limits of all jobs together, no more than this process may use; and a job's default time.
+def global_limits(config: Json, most: Limits, options: PlanOptions, warn: Warn) -> Limits:
+    """The limits of all jobs together, no more than `most`; and a job's default time.
 
     What the command line says comes first, then the recipe's `config`, then "max".
     """
-    asked = asked_room(config, options)
+    asked = asked_limits(config, options)
     timeout_s = options.timeout_s or config.get("default_timeout", DEFAULT_TIMEOUT_S)
-    cores = _global_limit(asked.cores, room.cores, 1, "cores", warn)
-    memory_mb = _global_limit(asked.memory, room.memory_mb, 1024, "GB", warn)
+    cores = _global_limit(asked.cores, most.cores, 1, "cores", warn)
+    memory_mb = _global_limit(asked.memory, most.memory_mb, 1024, "GB", warn)
     return Limits(cores, memory_mb, float(timeout_s))
 
 
-class AskedRoom(NamedTuple):
+class AskedLimits(NamedTuple):
     """What was asked for, for all jobs together: numbers, or "max"."""
 
     cores: str
     memory: str  # also "50%"
 
 
-def asked_room(config: Json, options: PlanOptions) -> AskedRoom:
+def asked_limits(config: Json, options: PlanOptions) -> AskedLimits:
     """What the command line asks for, else a recipe's `config`."""
     cores = options.cores or config.get("global_max_cores", MAX)
     memory = options.memory or config.get("global_max_memory", MAX)
-    return AskedRoom(str(cores).lower(), str(memory).lower())
+    return AskedLimits(str(cores).lower(), str(memory).lower())
 
 
 def _global_limit(asked: str, most: int, unit: int, name: str, warn: Warn) -> int:
@@ -11097,11 +11096,11 @@ def _is_worth_trying(stage: Plan, met: Record) -> bool:
     return stage.limits.timeout_s > before.limits.timeout_s or has_more_cores
 
 
-def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
+def raised_plan(plan: Plan, met: Record, largest_job: Limits, times: float) -> Plan | None:
     """A plan with twice as much of what one of its results has met the limit of.
 
-    No more than `times` doublings of what the recipe says, nor more memory than `room`. None where
-    that is no more than what `met` had, or would not help.
+    No more than `times` doublings of what the recipe says, nor more memory than `largest_job`. None
+    where that is no more than what `met` had, or would not help.
     """
     if met.is_bounded_heap:
         return None
@@ -11113,7 +11112,7 @@ def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | N
         raised = replace(plan.limits, timeout_s=timeout_s)
         is_more = timeout_s > before.timeout_s
     elif met.result.status is Status.MEMORY_LIMIT:
-        memory_mb = min(2 * before.memory_mb, recipes.memory_mb * most, room.memory_mb)
+        memory_mb = min(2 * before.memory_mb, recipes.memory_mb * most, largest_job.memory_mb)
         raised = replace(plan.limits, memory_mb=int(memory_mb))
         is_more = memory_mb > before.memory_mb
     else:
@@ -11134,7 +11133,7 @@ def next_attempt(header: Header, task: Task, times: float) -> Plan | None:
     plan = plan_to_try(task.plan, records, header.place)
     if plan is not task.plan:
         return plan
-    return raised_plan(plan, met, header.job_room, times)
+    return raised_plan(plan, met, header.largest_job, times)
 
 
 def may_be_raised(header: Header, task: Task) -> bool:
@@ -11142,10 +11141,10 @@ def may_be_raised(header: Header, task: Task) -> bool:
     return next_attempt(header, task, math.inf) is not None
 
 
-def with_limits_raised_before(plan: Plan, before: Plan, room: Limits) -> Plan:
+def with_limits_raised_before(plan: Plan, before: Plan, largest_job: Limits) -> Plan:
     """A plan with the limits of an earlier plan where these were raised, and nothing changed."""
     is_the_same = plan.key == before.key and plan.limits == before.raised_from
-    if is_the_same and before.limits.memory_mb <= room.memory_mb:
+    if is_the_same and before.limits.memory_mb <= largest_job.memory_mb:
         return replace(plan, limits=before.limits, raised_from=before.raised_from)
     return plan
 
@@ -12756,7 +12755,7 @@ def raise_limits(
     times over what the recipe says. `again`: they begin with their first stage.
     """
     place = planned.header.place
-    room = planned.header.job_room
+    largest_job = planned.header.largest_job
     chosen = set(ids)
     known: list[tuple[Task, Task]] = []  # what is planned, and the same as it was
     for task in planned.tasks.values():
@@ -12767,7 +12766,7 @@ def raise_limits(
         plan = task.plan
         if not (again and task.id in chosen):
             plan = plan_to_try(plan, before.records, place)
-        plan = with_limits_raised_before(plan, before.plan, room)
+        plan = with_limits_raised_before(plan, before.plan, largest_job)
         if plan != task.plan:
             planned.apply(plan)
     if again:
@@ -12777,7 +12776,7 @@ def raise_limits(
         holding = before.newest_holding(task.plan, place)
         if holding and _loses_what_settled_it(old, planned, holding.result):
             holding = replace(before, record=None).newest_holding(task.plan, place)  # it comes back
-        raised = holding and raised_plan(task.plan, holding, room, times)
+        raised = holding and raised_plan(task.plan, holding, largest_job, times)
         if raised and task.id in chosen:
             planned.apply(raised)
 
@@ -13516,7 +13515,7 @@ def room_of(header: Header) -> Room:
         return Room(limits.cores, limits.memory_mb)
     # What stands in the queue of a cluster takes nothing yet. How much runs is for Slurm to say, if
     # nobody wants less than all.
-    asked = asked_room(header.recipe.get("config", {}), header.options)
+    asked = asked_limits(header.recipe.get("config", {}), header.options)
     cores = sys.maxsize if asked.cores == MAX else limits.cores
     memory_mb = sys.maxsize if asked.memory == MAX else limits.memory_mb
     return Room(cores, memory_mb, header.most_jobs)
@@ -15535,7 +15534,7 @@ async def draw_traces(directory: str, executor: Executor, header: Header) -> Non
         traces = plural(len(undrawn), "trace")
         warn(f"there is no 'dot' (Graphviz) here: {traces} in {folder} can't be drawn")
         return
-    limits = DOT_LIMITS.within(header.job_room)
+    limits = DOT_LIMITS.within(header.largest_job)
     waiting: list[Waiting] = []
     for path in undrawn:
         job = Job(
@@ -15628,7 +15627,7 @@ class TheoryMaker:
         """`folder`: for logs, and for what was made."""
         self.folder = folder
 
-    def make(self, preparations: Sequence[Preparation], room: Limits) -> dict[str, str]:
+    def make(self, preparations: Sequence[Preparation], limits: Limits) -> dict[str, str]:
         """Make what is not there. Why something could not be made, by the theory's name."""
 
         waiting: list[Waiting] = []
@@ -15647,7 +15646,7 @@ class TheoryMaker:
             for each in to_make:
                 start = functools.partial(work, each)
                 waiting.append(Waiting(each.limits, start))
-            scheduler = Scheduler(Room(room.cores, room.memory_mb))
+            scheduler = Scheduler(Room(limits.cores, limits.memory_mb))
             run_unless_stopped(scheduler.run(waiting))
         made = len(to_make) - len(reasons)
         wanted = plural(len(to_make), "theory file")
@@ -17898,11 +17897,11 @@ def model_of(plan: Plan) -> Model:
 @functools.lru_cache(maxsize=1024)
 def _model_words(options: tuple[str, ...], flags: tuple[str, ...]) -> tuple[str, ...]:
     """The flags, wherever they are given, and what else makes another theory of the same text."""
-    reading = reading_options(options, flags)
-    words = set(reading.flags)
-    if reading.diff:
+    asked = reading_options(options, flags)
+    words = set(asked.flags)
+    if asked.diff:
         words.add(DIFF.name)
-    if reading.auto_sources:
+    if asked.auto_sources:
         words.add(AUTO_SOURCES.name)
     return tuple(sorted(words))
 
@@ -21388,7 +21387,7 @@ class Recheck:
             task.plan,
             theory=path,
             prover=self.prover.alias,
-            limits=task.plan.limits.within(self.header.job_room),
+            limits=task.plan.limits.within(self.header.largest_job),
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
@@ -29082,11 +29081,11 @@ def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
             return True
 
         # Here, also where the batch is for a cluster.
-        room = batch.header.limits.within(own_machine())
-        scheduler = Scheduler(Room(room.cores, room.memory_mb))
+        limits = batch.header.limits.within(own_machine())
+        scheduler = Scheduler(Room(limits.cores, limits.memory_mb))
         waiting: list[Waiting] = []
         for check in checks:
-            check.job = check.job._replace(limits=check.limits.within(room))
+            check.job = check.job._replace(limits=check.limits.within(limits))
             start = functools.partial(work, check)
             waiting.append(Waiting(check.job.limits, start))
         with screen or nullcontext():
@@ -29188,9 +29187,9 @@ def print_tasks(batch: Batch, plans: Iterable[Plan], directory: str) -> None:
 def conclude_checks(batch: Batch, checks: Sequence[CheckJob], recipe_file: str) -> int:
     """Say what there is to run, and whether it can; the exit code."""
     tasks = plural(len(batch.tasks), "task")
-    room = batch.header.limits
-    cores = plural(room.cores, "core")
-    memory_gb = room.memory_mb / 1024
+    limits = batch.header.limits
+    cores = plural(limits.cores, "core")
+    memory_gb = limits.memory_mb / 1024
     print_out(f"\n{tasks}, together on {cores} and {memory_gb:.3g} GB\n")
     command = f"batch_tamarin.py run {quoted([recipe_file])}"
     count = 0
@@ -29287,12 +29286,12 @@ def command_init(args: argparse.Namespace) -> int:
         )
     refuse_existing(args.output, args.force)
     asked = init_asked(args)
-    room = own_machine()
+    machine = own_machine()
     if args.measured:
         data = measured_recipe(args.measured, asked.recipe_file, asked.config())
     else:
-        data = recipe_of_theories(asked, paths, room)
-    write_recipe(asked, data, room)
+        data = recipe_of_theories(asked, paths, machine)
+    write_recipe(asked, data, machine)
     return 0
 
 
@@ -29313,12 +29312,12 @@ def init_asked(args: argparse.Namespace) -> InitAsked:
     )
 
 
-def recipe_of_theories(asked: InitAsked, paths: Sequence[str], room: Limits) -> Json:
+def recipe_of_theories(asked: InitAsked, paths: Sequence[str], machine: Limits) -> Json:
     """A recipe for the theories among some files. Raises InputError."""
     provers = ask_provers(asked)
     sources = sources_to_prove(asked, paths, provers)
-    config = ask_limits(asked, room)
-    resources = default_resources(config, room)
+    config = ask_limits(asked, machine)
+    resources = default_resources(config, machine)
     names = names_apart([source.path for source in sources])
     tasks: Json = {}
     for source in sources:
@@ -29327,7 +29326,7 @@ def recipe_of_theories(asked: InitAsked, paths: Sequence[str], room: Limits) -> 
     config["output_directory"] = ask(asked, "directory for the results", asked.results, str)
     versions = recipe_versions(provers, asked.recipe_file)
     data = {"config": config, "tamarin_versions": versions, "tasks": tasks}
-    leave_out_refused(asked.recipe_file, data, provers, room)
+    leave_out_refused(asked.recipe_file, data, provers, machine)
     return data
 
 
@@ -29336,7 +29335,7 @@ PARSE_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=60)
 
 
 def leave_out_refused(
-    recipe_file: str, data: Json, provers: dict[str, Prover], room: Limits
+    recipe_file: str, data: Json, provers: dict[str, Prover], machine: Limits
 ) -> None:
     """Take from a recipe what its provers can't parse, and say so: our reader sees no terms.
 
@@ -29344,7 +29343,7 @@ def leave_out_refused(
     when nothing is left.
     """
     recipe = Recipe(recipe_file, json.dumps(data))
-    batch = plan_batch(recipe, provers, room, PlanOptions(), lambda message: None)
+    batch = plan_batch(recipe, provers, machine, PlanOptions(), lambda message: None)
     messages: list[str] = []
     for plan, error in parse_errors(batch):
         leave_out_prover(data["tasks"], plan.entry, plan.prover)
@@ -29381,11 +29380,11 @@ def leave_out_prover(tasks: Json, entry: str, alias: str) -> None:
         tasks.pop(entry, None)
 
 
-def write_recipe(asked: InitAsked, data: Json, room: Limits) -> None:
+def write_recipe(asked: InitAsked, data: Json, machine: Limits) -> None:
     """Show a recipe, and write it unless the user says no. Raises InputError."""
     recipe = Recipe(asked.recipe_file, json_lines(data) + "\n")
     # What can't be planned is refused here, before it is written.
-    planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
+    planned = plan_batch(recipe, recipe_provers(recipe), machine, PlanOptions(), warn)
     raise_unreadable(planned.tasks.values())
     print_out(recipe.text)
     answer = ask(asked, f"write this to {asked.recipe_file}?", "yes", str)
@@ -29508,12 +29507,12 @@ def aliases_of_programs(provers: Sequence[Prover]) -> list[str]:
     return [prover.alias for prover in provers]
 
 
-def ask_limits(asked: InitAsked, room: Limits) -> Json:
+def ask_limits(asked: InitAsked, machine: Limits) -> Json:
     """The recipe's `config`: what all jobs together may use, and the time of one."""
-    room_gb = room.memory_mb / 1024
-    question = f"cores for all jobs together (here: {room.cores})"
+    memory_gb = machine.memory_mb / 1024
+    question = f"cores for all jobs together (here: {machine.cores})"
     cores = ask(asked, question, asked.cores or "max", cores_argument)
-    question = f"GB for all jobs together (here: {room_gb:.3g})"
+    question = f"GB for all jobs together (here: {memory_gb:.3g})"
     memory = ask(asked, question, asked.memory or "max", memory_argument)
     default_s = asked.timeout_s or DEFAULT_TIMEOUT_S
     timeout_s = ask(asked, "seconds for one lemma", default_s, seconds_argument)
@@ -29524,9 +29523,9 @@ def ask_limits(asked: InitAsked, room: Limits) -> Json:
     }
 
 
-def default_resources(config: Json, room: Limits) -> Json:
+def default_resources(config: Json, machine: Limits) -> Json:
     """The `resources` of a recipe's task: as by default, but no more than the whole batch has."""
-    most = global_limits(config, room, PlanOptions(), warn)
+    most = global_limits(config, machine, PlanOptions(), warn)
     memory_gb = max(1, most.memory_mb // 1024)
     return {
         "max_cores": min(DEFAULT_CORES, most.cores),
@@ -29556,7 +29555,7 @@ class SourceTheory(NamedTuple):
     theory: Theory  # with `flags`
     flags: tuple[str, ...]  # of those that the user gave, what it asks for
     known_flags: tuple[str, ...]  # all that it asks for
-    hidden: dict[str, Reading]  # lemmas that need more flags: a reading that has them
+    hidden: dict[str, FlaggedTheory]  # lemmas that need more flags, with flags that show them
     includes: frozenset[str]  # real paths of all files that it includes, whatever the flags
 
 
@@ -29695,22 +29694,22 @@ def refuse_results(path: str) -> None:
 
 def read_source(path: str, given: Sequence[str]) -> SourceTheory:
     """A theory with those of the given flags that it asks for. Raises InputError."""
-    readings = readings_of(path, given)
-    first = next(readings)
+    all_flagged = with_more_flags(path, given)
+    first = next(all_flagged)
     names = set(lemmas_by_name(first.theory))
-    hidden: dict[str, Reading] = {}
+    hidden: dict[str, FlaggedTheory] = {}
     files: set[str] = set()
     known_flags: dict[str, None] = {}
-    for reading in itertools.chain([first], readings):
-        files.update(map(os.path.realpath, reading.theory.files))
-        known_flags.update(dict.fromkeys(flags_asked(reading.theory)))
-        for name in lemmas_by_name(reading.theory):
+    for flagged in itertools.chain([first], all_flagged):
+        files.update(map(os.path.realpath, flagged.theory.files))
+        known_flags.update(dict.fromkeys(flags_asked(flagged.theory)))
+        for name in lemmas_by_name(flagged.theory):
             if name not in names:
                 # Readings with few flags come first.
-                hidden.setdefault(name, reading)
+                hidden.setdefault(name, flagged)
     # What nothing asks for changes nothing: it belongs in no recipe.
-    for name, reading in hidden.items():
-        hidden[name] = reading._replace(flags=among(reading.flags, known_flags))
+    for name, flagged in hidden.items():
+        hidden[name] = flagged._replace(flags=among(flagged.flags, known_flags))
     flags = among(given, known_flags)
     includes = frozenset(files - {os.path.realpath(path)})
     return SourceTheory(path, first.theory, flags, tuple(known_flags), hidden, includes)
@@ -29824,8 +29823,8 @@ def selects_something(wish: LemmaWish, source: SourceTheory) -> bool:
 def hidden_words(source: SourceTheory) -> str:
     """Which lemmas need which flags, for people; "" if none needs any."""
     groups: dict[tuple[str, ...], list[str]] = {}
-    for name, reading in source.hidden.items():
-        groups.setdefault(needed_words(reading, source), []).append(name)
+    for name, flagged in source.hidden.items():
+        groups.setdefault(needed_words(flagged, source), []).append(name)
     if not groups:
         return ""
     parts: list[str] = []
@@ -29838,10 +29837,10 @@ def hidden_words(source: SourceTheory) -> str:
     return f"{plural(len(source.hidden), 'lemma')} {need} flags: {'; '.join(parts)}"
 
 
-def needed_words(reading: Reading, source: SourceTheory) -> tuple[str, ...]:
-    """What a command line needs for a reading of a theory, beside what the user gave."""
-    words = [f"-D {flag}" for flag in reading.flags if flag not in source.flags]
-    if reading.theory.diff and not source.theory.diff:
+def needed_words(flagged: FlaggedTheory, source: SourceTheory) -> tuple[str, ...]:
+    """What a command line needs for a theory with its flags, beside what the user gave."""
+    words = [f"-D {flag}" for flag in flagged.flags if flag not in source.flags]
+    if flagged.theory.diff and not source.theory.diff:
         words.append(DIFF.name)
     return tuple(words)
 
@@ -30007,10 +30006,10 @@ def lemma_items(
         if not selects_something(wish, source):
             raise InputError(no_lemma_for(wish, source))
         item: Json = {"name": wish.pattern}
-        reading = source.hidden.get(wish.pattern)
-        if reading:
-            item["preprocess_flags"] = list(reading.flags)
-        if reading and reading.theory.diff and DIFF.name not in options:
+        flagged = source.hidden.get(wish.pattern)
+        if flagged:
+            item["preprocess_flags"] = list(flagged.flags)
+        if flagged and flagged.theory.diff and DIFF.name not in options:
             item["tamarin_options"] = [DIFF.name, *options]
         if wish.resources:
             item["resources"] = wish.resources
@@ -31209,13 +31208,13 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
 def make_theories(recipe: Recipe, machine: Limits, options: PlanOptions) -> MadeTheories:
     """Let the commands of a recipe make the theories that it is about."""
     # What is capped is told when the tasks are planned.
-    room = global_limits(recipe.config, machine, options, lambda message: None)
-    preparations = read_preparations(recipe, room, most_tasks(options))
+    limits = global_limits(recipe.config, machine, options, lambda message: None)
+    preparations = read_preparations(recipe, limits, most_tasks(options))
     made_from = {path_from(each.target, each.cwd): each.own_files for each in preparations}
     if not preparations:
         return MadeTheories(made_from, {})
     with made_theories_folder() as folder:
-        reasons = TheoryMaker(folder).make(preparations, room)
+        reasons = TheoryMaker(folder).make(preparations, limits)
     return MadeTheories(made_from, reasons)
 
 
@@ -32155,7 +32154,7 @@ def plan_again(
     for task in list(planned.tasks.values()):
         before = unpacked.paper.tasks.get(task.id)
         if before and before.plan.raised_from == task.plan.limits:
-            planned.apply(_raised_as_before(task.plan, before.plan, planned.header.job_room))
+            planned.apply(_raised_as_before(task.plan, before.plan, planned.header.largest_job))
     refuse_what_leads_out(planned, unpacked.directory)
     for task_id, task in list(planned.tasks.items()):
         if task.plan.prover not in found:
@@ -32165,9 +32164,9 @@ def plan_again(
     return planned
 
 
-def _raised_as_before(plan: Plan, before: Plan, room: Limits) -> Plan:
+def _raised_as_before(plan: Plan, before: Plan, largest_job: Limits) -> Plan:
     """A plan with the limits that the paper's prover needed in the end."""
-    return replace(plan, limits=before.limits.within(room), raised_from=plan.limits)
+    return replace(plan, limits=before.limits.within(largest_job), raised_from=plan.limits)
 
 
 HARMLESS = ("TAMARIN_NO_MAUDE_VARIANTS",)  # of variables that change what is proven
