@@ -17838,7 +17838,7 @@ class Suspects:
                 self._texts.add(text)
         self._answers.add(hash((question, task.verdict)))
         if task.plan.attacker:
-            beside = self._in_order[task.plan.attacker.lattice]
+            beside = self._in_order.get(task.plan.attacker.lattice, ())
             if any(contradicts_order(task, each) for each in beside):
                 self._texts.update(model_of(each.plan).text for each in beside)
 
