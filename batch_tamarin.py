@@ -5322,6 +5322,20 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
     return iter(functools.partial(file.read, MB), b"")
 
 
+# Bytes that are read, or copied, sooner than by a thread, which takes turns with the event loop at
+# each file that it opens.
+SMALL_FILES = 128 * 1024
+
+
+def total_size(paths: Iterable[str]) -> int:
+    """How many bytes these files hold; what isn't there holds none."""
+    size = 0
+    for path in paths:
+        with suppress(OSError):
+            size += os.stat(path).st_size
+    return size
+
+
 def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
     """The lines of a text file from the last `marker` on.
 
@@ -13172,6 +13186,12 @@ class Cache:
             return f"new: {', '.join(new)}"
         return "nothing is new, but never stood together like this"
 
+    @property
+    def has_grown(self) -> bool:
+        """Whether so much was stored since it was last pruned that it may be too large."""
+        grown_mb = _PRUNE_GROWN * self.size_mb
+        return self._stored > self._prune_after or self._stored_mb > grown_mb
+
     def prune(self) -> None:
         """Keep to the size that is allowed, if something was stored since that was last done."""
         if not self._stored:
@@ -13284,9 +13304,6 @@ class Cache:
                 self.problem = f"results can't be kept in the cache {self.directory}: {reason}"
             remove_tree(temporary)
         self._stored += 1
-        # At once, not in the end: a run may go on for a month.
-        if self._stored > self._prune_after or self._stored_mb > _PRUNE_GROWN * self.size_mb:
-            self.prune()
 
     def _is_pruned(self, error: OSError) -> bool:
         """Whether something is missing below the cache's directory, but not this itself."""
@@ -13432,7 +13449,7 @@ def _met_its_own_limit(plan: Plan, result: Result) -> bool:
 
 # === Scheduler and executors ======================================================================
 
-FLUSH_S = 0.005  # how long a result may wait for others before it is brought to disk and shown
+FLUSH_S = 0.03  # how long a result may wait for others before it is brought to disk and shown
 TRACE_CAP = 64 * MB  # a larger trace file is left as the prover wrote it
 LEAST_ROOM = 65536  # bytes; with less, a file system is full
 DOT_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=30)  # of drawing one trace file
@@ -13918,15 +13935,13 @@ class Jobs:
 
     async def _prove(self, task: Task) -> Outcome:
         """One attempt at one task, in a process of its own."""
-        import asyncio
-
         run = self._runs.proving(task)
         await self._files.make_room(task)
         self._time_rivals_of(task)
         outcome = await self._runs.run(run, lambda: self._endings.may_begin(task))
         if outcome is NOT_BEGUN:
             return outcome
-        result = await asyncio.to_thread(read_result, run, outcome)
+        result = await result_on_disk(run, outcome)
         result = self._endings.record(run, result)
         kept = self._cached.keep(run, result) if self._cached else None
         has_next = await self._endings.follow_up(task)
@@ -14221,9 +14236,9 @@ class StopSignals:
 
 
 class Recorder:
-    """Writes events to the journal at once, and flushes it in a moment.
+    """Writes events to the journal at once, and flushes it after FLUSH_S seconds.
 
-    Results that come in quick succession share one flush.
+    Results that come meanwhile share one flush.
     """
 
     def __init__(self, journal: Journal, on_error: Callable[[Exception], None]) -> None:
@@ -14231,15 +14246,14 @@ class Recorder:
         self.journal = journal
         self._on_error = on_error
         self._host, self._boot_id = host_id()
+        # What comes next is one of both, where there is something to flush.
+        self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Future[None] | None = None
 
     def record(self, event: Event) -> None:
         """Write and apply an event. Raises StorageError."""
-        import asyncio
-
         self.journal.record(event)
-        if self._flushing is None:
-            self._flushing = asyncio.ensure_future(self._flush())
+        self._flush_later()
 
     def record_start(
         self, job: Job, pid: int, started: int, host: str = "", boot_id: str = ""
@@ -14262,22 +14276,36 @@ class Recorder:
         """Bring to disk what was recorded, and let it be shown. Raises StorageError."""
         if self._flushing:
             await self._flushing
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
         self.journal.flush()
 
+    def _flush_later(self) -> None:
+        import asyncio
+
+        if self._timer is None and self._flushing is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self._begin_flush)
+
+    def _begin_flush(self) -> None:
+        import asyncio
+
+        self._timer = None
+        self._flushing = asyncio.ensure_future(self._flush())
+
     async def _flush(self) -> None:
-        """The same in a moment, and again while there is something new; one at a time."""
         import asyncio
 
         try:
-            while self.journal.has_news:
-                await asyncio.sleep(FLUSH_S)
-                # A disk that is busy may take seconds.
-                count = await asyncio.to_thread(self.journal.bring_to_disk)
-                self.journal.tell(count)
+            # A disk that is busy may take seconds.
+            count = await asyncio.to_thread(self.journal.bring_to_disk)
+            self.journal.tell(count)
         except (OSError, StorageError) as error:
             self._on_error(error)
         finally:
             self._flushing = None
+        if self.journal.has_news:
+            self._flush_later()
 
 
 # --- Shared processes -----------------------------------------------------------------------------
@@ -15063,11 +15091,23 @@ async def changed_input(plan: Plan, inputs: Dependencies) -> str:
     return ""
 
 
-def read_result(run: ProverRun, outcome: Outcome) -> Result:
+async def result_on_disk(run: ProverRun, outcome: Outcome) -> Result:
     """What came of an attempt, its files in place and on disk.
 
-    Raises OSError on a full disk, StorageError.
+    Raises OSError, StorageError.
     """
+    import asyncio
+
+    if total_size(run.outputs) > SMALL_FILES:
+        result = await asyncio.to_thread(read_result, run, outcome)
+    else:
+        result = read_result(run, outcome)
+    await asyncio.to_thread(flush_evidence, run.outputs)
+    return result
+
+
+def read_result(run: ProverRun, outcome: Outcome) -> Result:
+    """What came of an attempt, its files in place. Raises OSError on a full disk."""
     outputs = run.outputs
     try:
         output = read_output(outputs.stdout, outputs.stderr, run.plan.lemma)
@@ -15075,7 +15115,6 @@ def read_result(run: ProverRun, outcome: Outcome) -> Result:
         if result.status is Status.FAILED and is_full(os.path.dirname(outputs.proof)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), outputs.proof)
         keep_outputs(run.plan, result, outputs, output)
-        flush_evidence(outputs)
     except OSError as error:
         if error.errno in NO_ROOM:  # no fault of the task: it runs again when there is room
             raise
@@ -15265,13 +15304,22 @@ class CachedResults:
             flush_evidence(outputs)
         return restored
 
-    def keep(self, run: ProverRun, result: Result) -> asyncio.Future[None]:
-        """Store a result while other things go on; the end of the event loop waits for that."""
+    def keep(self, run: ProverRun, result: Result) -> asyncio.Future[None] | None:
+        """Store a result; with large files, while other things go on. None when it is stored.
+
+        The end of the event loop waits for it.
+        """
         import asyncio
 
-        return asyncio.get_running_loop().run_in_executor(
-            None, self.cache.store, run.plan, result, run.outputs, run.inputs
-        )
+        loop = asyncio.get_running_loop()
+        # Now, not in the end: a run may go on for a month.
+        if self.cache.has_grown:
+            loop.run_in_executor(None, self.cache.prune)
+        store = functools.partial(self.cache.store, run.plan, result, run.outputs, run.inputs)
+        if total_size(run.outputs) > SMALL_FILES:
+            return loop.run_in_executor(None, store)
+        store()
+        return None
 
     async def keep_load(self, run: ProverRun, load: Result) -> None:
         """Remember that the prover has loaded a text."""
@@ -16722,6 +16770,7 @@ def finishes_of(report: NodeReport, batch: Batch, files: AttemptFiles) -> Iterat
         runs.append(ProverRun(batch.tasks[task_id].plan, nothing, job, outputs))
     if len(runs) == 1:
         results = [read_result(runs[0], outcome)]
+        flush_evidence(runs[0].outputs)
     else:
         shared = SharedRun(job, result_files(files.directory, job.id), runs)
         results = read_shared_results(shared, outcome)
