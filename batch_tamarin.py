@@ -854,7 +854,7 @@ class Result:
     exit: Optional[ExitStatus] = None  # noqa: UP045
     usage: Usage = field(default=Usage(), metadata=INLINE)
     prover_s: Optional[float] = None  # noqa: UP045 - the prover's own "processing time"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[SharedText, ...] = ()
     cached: bool = False
     ran: str = ""  # of a cached one: when it ran
     old_text: bool = False  # of a cached one: its proof file may hold older texts of other lemmas
@@ -902,7 +902,7 @@ class Stage:
     """
 
     limits: Limits
-    options: tuple[str, ...]
+    options: tuple[SharedText, ...]
     key: SharedText  # as `Plan.key`; many stages have the same
     lemma_key: SharedText = ""
 
@@ -936,15 +936,15 @@ class Plan:
     theory: SharedText  # as on the command line: relative to `cwd` where it lies below
     lemma: SharedText
     trait: SharedText
-    sides: tuple[str, ...]  # ("LHS", "RHS") or one of them in diff mode
+    sides: tuple[SharedText, ...]  # ("LHS", "RHS") or one of them in diff mode
     prover: SharedText  # alias
-    options: tuple[str, ...]
-    flags: tuple[str, ...]
+    options: tuple[SharedText, ...]
+    flags: tuple[SharedText, ...]
     limits: Limits
     cwd: SharedText
     prove: bool  # False: check the proof stored in the file instead of searching
     optional: bool  # the prover lists it only when it is needed (AUTO_typing)
-    assumes: tuple[str, ...]  # lemmas that a proof of this one takes for granted
+    assumes: tuple[SharedText, ...]  # lemmas that a proof of this one takes for granted
     expect: Optional[Verdict]  # noqa: UP045
     key: str  # digest of everything that can change the result
     lemma_key: str = ""  # the same without lemmas that can't matter; "" where the whole file counts
@@ -962,10 +962,10 @@ class Plan:
     unreadable: SharedText = field(default="", metadata=SPARSE)
     variant: SharedText = field(default="", metadata=SPARSE)  # "" of an entry without variants
     # Of a matrix what the variant is made of: "DIMENSION=VALUE", in the order of the dimensions.
-    dimensions: tuple[str, ...] = field(default=(), metadata=SPARSE)
+    dimensions: tuple[SharedText, ...] = field(default=(), metadata=SPARSE)
     # Actions in the lemma's formula that nothing in the theory makes, with near misses, and whether
     # it is true of every trace because of that.
-    unknown_actions: tuple[str, ...] = field(default=(), metadata=SPARSE)
+    unknown_actions: tuple[SharedText, ...] = field(default=(), metadata=SPARSE)
     holds_anyway: bool = field(default=False, metadata=SPARSE)
     # Of a check: whether the theory holds no proof of the lemma.
     lacks_proof: bool = field(default=False, metadata=SPARSE)
@@ -1377,9 +1377,9 @@ class Task:
         if self.plan.checks_proof:
             return self.check_outcome is CheckOutcome.REJECTED
         # What was first is held to the same.
-        if self.is_superseded:
+        if not self.plan.expect or self.is_superseded:
             return False
-        return bool(self.plan.expect) and self.is_final and self.conclusion != self.plan.expect
+        return self.is_final and self.conclusion != self.plan.expect
 
     @property
     def outcome(self) -> str:
@@ -1824,7 +1824,7 @@ def encode(value: Any) -> Any:
     if not fields:
         return value
     members: dict[str, Any] = {}
-    for attribute, name, inline, sparse, _, default, _, _ in fields:
+    for attribute, name, inline, sparse, _, default, _, _, _ in fields:
         member = getattr(value, attribute)
         if inline:
             members.update(encode(member))
@@ -1854,7 +1854,10 @@ def decode(cls: type[T], data: Mapping[str, Any]) -> T:
 def _refuse(cls: type[Any], data: Mapping[str, Any]) -> None:
     """Say which member is missing, or not of its field's kind. Raises TypeError, KeyError."""
     for each in _json_fields(cast(Hashable, cls)):
-        if each.inline or each.not_read:
+        if each.not_read:
+            continue
+        if each.inline:
+            _refuse(each.kind, data)
             continue
         if each.name not in data:
             if each.is_required:
@@ -1879,7 +1882,8 @@ def _maker(cls: Hashable) -> Callable[[Mapping[str, Any]], Any]:
     for each in _json_fields(cls):
         read = f"read_{each.attribute}"
         default = f"default_{each.attribute}"
-        known[read] = each.read
+        # Who decodes the whole has seen that it is an object.
+        known[read] = _maker(each.kind) if each.inline else each.read
         known[default] = each.default
         if each.make_default:
             known[default] = each.make_default
@@ -1915,6 +1919,7 @@ class _JsonField(NamedTuple):
     not_read: bool
     default: Any  # MISSING: it must be there, or it is made
     make_default: Callable[[], Any] | None
+    kind: Any  # its type
     read: Callable[[Any], Any]  # what makes its value of what JSON has
 
     @property
@@ -1944,6 +1949,7 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
                 not_read="not_read" in each.metadata,
                 default=each.default,
                 make_default=make_default,
+                kind=kinds[each.name],
                 read=_reader(kinds[each.name]),
             )
         )
@@ -2018,8 +2024,8 @@ def _reader_of_few(kind: type[Any]) -> Callable[[Any], Any]:
 def _tuple_reader(kind: Any) -> Callable[[Any], tuple[Any, ...]]:
     """What reads a list whose items are of this kind."""
     item = _reader(kind)
-    # Texts are what many have in common; lines of summaries hardly ever are the same.
-    made = share if kind is str else tuple
+    # What holds shared texts is shared; the ids of a start hardly ever are the same.
+    made = share if kind is SharedText else tuple
 
     def read(values: Any) -> tuple[Any, ...]:
         # Most are empty.
@@ -2537,6 +2543,8 @@ def _with_assumptions(lemmas: Sequence[Lemma], diff: bool) -> Iterator[Lemma]:
 
 def _hidden_by(lemma: Lemma) -> frozenset[str]:
     """What the `hide_lemma=` attributes of a lemma name."""
+    if not lemma.attributes:
+        return frozenset()
     word = "hide_lemma="
     return frozenset(
         attribute[len(word) :] for attribute in lemma.attributes if attribute.startswith(word)
@@ -2547,9 +2555,12 @@ class _Assumptions:
     """What can be taken for granted at a place in a theory, which moves from lemma to lemma."""
 
     def __init__(self, lemmas: Sequence[Lemma]) -> None:
+        # Few of 100,000 lemmas can be assumed: those have attributes.
+        assumable = {lemma.name for lemma in lemmas if lemma.attributes}
         self._place: dict[str, int] = {}  # of the first lemma with this name
         for place, lemma in enumerate(lemmas):
-            self._place.setdefault(lemma.name, place)
+            if lemma.name in assumable:
+                self._place.setdefault(lemma.name, place)
         usable = [lemma for lemma in lemmas if lemma.trait == Trait.ALL_TRACES]
         self._sources = [lemma.name for lemma in usable if lemma.is_sources]
         self._diff_reuse = [lemma.name for lemma in usable if "diff_reuse" in lemma.attributes]
@@ -2939,7 +2950,7 @@ _ITEMS = (
 )
 _ITEM_OF_WORD = {item.word: item for item in _ITEMS}
 
-# What can come last in an item, beside letters and digits; all other characters want more.
+# What can come last in an item, beside words; all other characters want more.
 _LAST_CHARACTERS = frozenset(
     '"'  # a formula, an export, an argument in a tactic
     "'"  # a constant
@@ -2949,7 +2960,6 @@ _LAST_CHARACTERS = frozenset(
     "}"  # a formal comment, a {tactic} in a heuristic
     ","  # Token.hs: a list may end in a comma (sepEndBy)
     "⊥⊤"  # the formula of a predicate
-    "_"  # a name
 )
 # Words that want more: what stands behind them is a name or a term, whatever it looks like.
 _UNFINISHED_WORDS = frozenset(
@@ -3154,9 +3164,9 @@ def _item_may_stand_here(cursor: Cursor) -> bool:
     if cursor.depth:
         return False
     last = cursor.last_character()
-    if last and last not in _LAST_CHARACTERS and not last.isalnum():
-        return False
-    return cursor.last_word() not in _UNFINISHED_WORDS
+    if last.isalnum() or last == "_":
+        return cursor.last_word() not in _UNFINISHED_WORDS
+    return not last or last in _LAST_CHARACTERS
 
 
 def _on_item(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
@@ -3285,9 +3295,9 @@ def _read_case_tests(cursor: Cursor, reading: TheoryReading, lemma: str) -> tupl
 
 def _read_attributes(cursor: Cursor, reading: TheoryReading) -> tuple[str, ...]:
     """`[reuse, hide_lemma=NAME, heuristic=o "oracle", output=[spthy]]`, if that stands here."""
-    attributes: list[str] = []
     if not cursor.take("["):
         return ()
+    attributes: list[str] = []
     while not cursor.take("]"):
         attributes.append(_read_attribute(cursor, reading))
         if not cursor.take(",") and not cursor.next_is("]"):
@@ -3793,12 +3803,13 @@ class Cursor(SourceText):
             blanks = _BLANKS.match(self.text, self.pos)
             if blanks:
                 self.pos = blanks.end()
-            if not self.text.startswith(("//", "/*"), self.pos):
-                return
-            if self.next_is("//"):
+            comment = self.text[self.pos : self.pos + 2]
+            if comment == "//":
                 self._pass_comment(_end_of_line(self.text, self.pos))
-            else:
+            elif comment == "/*":
                 self._pass_comment(self._end_of_comment())
+            else:
+                return
 
     def _end_of_comment(self) -> int:
         """The end of the comment that starts here; comments nest."""
@@ -3959,13 +3970,6 @@ _PREDICATE_HEAD = regex(r"[:,] ?(?P<name>\w+) ?\([^()]*\) ?(?:<=>|⇔)")
 _STANDS_FOR = regex(r"<=>|⇔")
 
 
-class Item(NamedTuple):
-    """An item that counts with the flags of the theory, of whatever file."""
-
-    kind: str  # the word that begins it; of two words for one thing the newer
-    text: str  # token text, from that word on; without the stored proof of a lemma
-
-
 class DeclaredFunction(NamedTuple):
     """One of `functions:`, as `h/1[private]` or `h(bitstring):bitstring`."""
 
@@ -4000,16 +4004,23 @@ class TheoryItems:
     """The items of a theory that count with its flags, those of included files too, by kind."""
 
     def __init__(self, segments: Iterable[Segment]) -> None:
-        items: list[Item] = []
+        self._all: list[Segment] = []  # of two words for one thing they have the newer
         for segment in segments:
-            if segment.kind not in ("", "proof", "end"):
-                kind = _NEWER_WORDS.get(segment.kind, segment.kind)
-                items.append(Item(kind, segment.text))
-        self.all = tuple(items)
+            if segment.kind in _NEWER_WORDS:
+                self._all.append(segment._replace(kind=_NEWER_WORDS[segment.kind]))
+            elif segment.kind not in ("", "proof", "end"):
+                self._all.append(segment)
+        self._kinds = {item.kind for item in self._all}
 
     def of_kind(self, *kinds: str) -> tuple[str, ...]:
         """The texts of all items of these kinds: `process`, `let`, `tactic`, `heuristic`, ..."""
-        return tuple(item.text for item in self.all if item.kind in kinds)
+        return tuple(item.text for item in self._items_of(kinds))
+
+    def _items_of(self, kinds: Sequence[str]) -> Iterable[Segment]:
+        # Most theories have few kinds of items, but many of these.
+        if self._kinds.isdisjoint(kinds):
+            return ()
+        return (item for item in self._all if item.kind in kinds)
 
     @functools.cached_property
     def builtins(self) -> tuple[str, ...]:
@@ -4067,10 +4078,8 @@ class TheoryItems:
         `words`: only those in whose text one of them stands. Few of 100,000 lemmas have a rare
         operator: the others are not taken apart.
         """
-        for item in self.all:
-            if item.kind not in kinds:
-                continue
-            if not words or any(word in item.text for word in words):
+        for item in self._items_of(kinds):
+            if not words or _has_one_of(words, item.text):
                 yield _statement(item)
 
     def _listed(self, kind: str, events: re.Pattern[str] = _BRACKET_OR_COMMA) -> tuple[str, ...]:
@@ -4080,6 +4089,14 @@ class TheoryItems:
             _, _, behind = text.partition(":")
             parts += split_list(behind, events)
         return tuple(parts)
+
+
+def _has_one_of(words: Iterable[str], text: str) -> bool:
+    """Whether one of these words stands in a text."""
+    for word in words:  # noqa: SIM110 - as `any` of a generator it takes three times as long
+        if word in text:
+            return True
+    return False
 
 
 def split_list(text: str, events: re.Pattern[str] = _BRACKET_OR_COMMA) -> tuple[str, ...]:
@@ -4151,7 +4168,7 @@ def _outer_brackets(text: str) -> list[str]:
 
 # Several ask for the same, one after the other.
 @functools.lru_cache(maxsize=1024)
-def _statement(item: Item) -> Statement:
+def _statement(item: Segment) -> Statement:
     head = _ITEM_HEAD.match(item.text)
     if not head:
         return Statement(item.kind, "", (), "", "")
@@ -8543,14 +8560,24 @@ class Touch(NamedTuple):
     met: Met
 
 
-def conditions_met(run: Circumstances) -> list[Touch]:
-    """The advisories whose conditions hold, whatever prover and verdict: those that can be judged.
+@functools.lru_cache
+def problems_of(flavour: str, version: str) -> tuple[Advisory, ...]:
+    """The advisories that a prover is, or may be, affected by."""
+    found: list[Advisory] = []
+    for advisory in _ADVISORIES:
+        if affected(advisory, flavour, version) is not Exposure.NOT_AFFECTED:
+            found.append(advisory)
+    return tuple(found)
+
+
+def conditions_met(run: Circumstances, advisories: Iterable[Advisory] = _ADVISORIES) -> list[Touch]:
+    """Those of the advisories whose conditions hold, whatever the verdict, if that can be judged.
 
     Time is linear in the text.
     """
     known = {TEXT_NEEDED: run.theory is not None, OPTIONS_NEEDED: run.options is not None}
     touches: list[Touch] = []
-    for advisory in _ADVISORIES:
+    for advisory in advisories:
         is_other_mode = advisory.in_diff and run.theory and not run.theory.diff
         if is_other_mode or not all(known[need] for need in advisory.needs):
             continue
@@ -12379,12 +12406,10 @@ def journal_events(
     system never filled) are stripped. A line that can't be read, or an event that can't be applied,
     is skipped, and `tell` told.
     """
-    for number, line in enumerate(file, 1):
-        if not line.endswith(b"\n"):
-            file.seek(-len(line), os.SEEK_CUR)
-            return
+    for number, (line, value) in enumerate(_whole_lines(file), 1):
         try:
-            event = decode_event(_json_of_line(line))
+            # What could not be read as one of many is read alone, to tell what is wrong.
+            event = decode_event(_json_of_line(line) if value is None else value)
             if event:
                 apply(event)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -12396,14 +12421,46 @@ def journal_events(
             yield event
 
 
+_LINES_AT_ONCE = 64  # more are not faster
+
+
+def _whole_lines(file: BinaryIO) -> Iterator[tuple[bytes, Any]]:
+    """The lines from where the file stands, each with the JSON value in it if that is known.
+
+    The file is left standing before a torn last line.
+    """
+    lines = _some_lines(file)
+    while lines:
+        yield from zip(lines, _json_of_lines(lines))
+        lines = _some_lines(file)
+
+
+def _some_lines(file: BinaryIO) -> list[bytes]:
+    """The next lines that are whole; none at the end, or before a torn one."""
+    lines: list[bytes] = []
+    for line in itertools.islice(file, _LINES_AT_ONCE):
+        if not line.endswith(b"\n"):
+            # At once: who writes may go on with it while we read.
+            file.seek(-len(line), os.SEEK_CUR)
+            break
+        lines.append(line)
+    return lines
+
+
+def _json_of_lines(lines: Sequence[bytes]) -> Sequence[Any]:
+    """What stands in each of some lines; None of each if one of them can't be read."""
+    # In one call: many saved a tenth of the time that it takes to load a journal.
+    with suppress(ValueError, RecursionError):
+        values = STRICT_JSON.decode(f"[{b','.join(lines).decode('utf-8')}]")
+        if len(values) == len(lines):
+            return cast(Sequence[Any], values)
+    return [None] * len(lines)
+
+
 def _json_of_line(line: bytes) -> Any:
     """What stands in a line, behind NULs. Raises ValueError."""
     text = line.lstrip(b"\0 ").rstrip().decode("utf-8")
-    # `decode` looks for blanks before and behind: a fifth of its time.
-    value, end = STRICT_JSON.raw_decode(text)
-    if end < len(text):
-        raise ValueError(f"more stands behind the JSON: {text[end:]!r:.40}")
-    return value
+    return STRICT_JSON.decode(text)
 
 
 # --- One writer: the lock, or the last driver where the file system has no locks ------------------
@@ -18103,10 +18160,11 @@ class Row(NamedTuple):
     @property
     def standing(self) -> str:
         """As what it counts: its outcome, unless that is an answer which must not be taken so."""
-        is_answer = self.task.conclusion in ANSWERS
-        if self.flaw == NOT_AS_EXPECTED and not is_answer:
+        flaw = self.flaw
+        is_no_answer = flaw == NOT_AS_EXPECTED and self.task.conclusion not in ANSWERS
+        if not flaw or is_no_answer:
             return self.outcome
-        return self.flaw or self.outcome
+        return flaw
 
     @property
     def told_briefly(self) -> str:
@@ -18339,7 +18397,7 @@ class _JudgedTasks(NamedTuple):
 
 def _judge_batch(batch: Batch, proven: ProvenTexts, texts: TouchedTexts) -> Iterator[_JudgedTasks]:
     """All answered tasks of a batch."""
-    for alike, tasks in _alike(batch.tasks.values()).items():
+    for alike, tasks in proven.alike.items():
         first = tasks[0]
         prover = _prover_of(batch, first)
         why_not = _why_not_judged(prover)
@@ -18348,7 +18406,7 @@ def _judge_batch(batch: Batch, proven: ProvenTexts, texts: TouchedTexts) -> Iter
         elif stands_in_a_file(first):
             judged = _judge_in_file(alike, texts.get(first.plan.theory_digest))
         else:
-            judged = proven.judged(alike, first.plan)
+            judged = proven.judged(alike, first)
         yield _JudgedTasks(prover, tasks, judged)
 
 
@@ -18538,6 +18596,23 @@ def _accepted_by_recipe(header: Header) -> list[str]:
     return list(map(str, accepted))
 
 
+class TheoryToRead(NamedTuple):
+    """A theory file and what of a command line changes how it is read."""
+
+    path: str
+    options: ReadingOptions
+
+    def load(self, copies: Mapping[str, str] = NO_COPIES) -> Theory:
+        """The theory, read so; `copies`: as of `load_theory`. Raises InputError."""
+        return load_theory(self.path, *self.options, copies)
+
+
+def theory_to_read(batch: Batch, plan: Plan) -> TheoryToRead:
+    """What the prover of a task reads."""
+    options = reading_options(_all_options(batch, plan), plan.flags)
+    return TheoryToRead(_theory_path(plan), options)
+
+
 class ProvenTexts:
     """The theories of a batch as they were proven, wherever they are kept, and their problems."""
 
@@ -18548,32 +18623,49 @@ class ProvenTexts:
         self._load = functools.lru_cache(maxsize=4)(self._loaded)
         self._judged: dict[_Alike, _Judged] = {}
 
-    def note(self, theory: Theory, tasks: Iterable[Task]) -> None:
-        """Judge tasks by a text that was read for another reason, if it is what they proved."""
-        for alike, (task, *_) in _alike(tasks).items():
-            if _is_text_of(theory, task.plan):
-                self._judged[alike] = self._judge(theory, alike, task.plan)
+    @functools.cached_property
+    def alike(self) -> Mapping[_Alike, list[Task]]:
+        """The answered tasks; those are together that are judged alike."""
+        return _alike(self._batch.tasks.values())
 
-    def judged(self, alike: _Alike, plan: Plan) -> _Judged:
-        """How tasks are judged that are like that of this plan."""
+    @functools.cached_property
+    def _first_by_view(self) -> Mapping[TheoryToRead, list[tuple[_Alike, Task]]]:
+        """Of those that are judged alike the first, by what its prover read."""
+        firsts: dict[TheoryToRead, list[tuple[_Alike, Task]]] = {}
+        for alike, (first, *_) in self.alike.items():
+            if not stands_in_a_file(first):
+                view = theory_to_read(self._batch, first.plan)
+                firsts.setdefault(view, []).append((alike, first))
+        return firsts
+
+    def note(self, view: TheoryToRead, theory: Theory) -> None:
+        """Judge tasks by a text that was read for another reason, if it is what they proved."""
+        for alike, task in self._first_by_view.get(view, ()):
+            if _is_text_of(theory, task.plan):
+                self._judged[alike] = self._judge(theory, alike, task)
+
+    def judged(self, alike: _Alike, task: Task) -> _Judged:
+        """How tasks are judged that are like this one."""
         if alike not in self._judged:
-            self._judged[alike] = self._judge(self._theory_of(plan), alike, plan)
+            self._judged[alike] = self._judge(self._theory_of(task.plan), alike, task)
         return self._judged[alike]
 
-    def _judge(self, theory: Theory | None, alike: _Alike, plan: Plan) -> _Judged:
-        options = _all_options(self._batch, plan)
+    def _judge(self, theory: Theory | None, alike: _Alike, task: Task) -> _Judged:
+        options = _all_options(self._batch, task.plan)
         run = Circumstances(theory, options, alike.checks_timed_out)
-        return _Judged(conditions_met(run), [] if theory else [_NO_TEXT])
+        # Conditions take longer than all else: others are not looked at.
+        prover = _prover_of(self._batch, task)
+        possible = problems_of(prover.flavour, prover.version)
+        return _Judged(conditions_met(run, possible), [] if theory else [_NO_TEXT])
 
     def _theory_of(self, plan: Plan) -> Theory | None:
         """The text that a result is of; None where it is not there any more, or can't be read."""
-        view = reading_options(_all_options(self._batch, plan), plan.flags)
-        theory = self._load(_theory_path(plan), view)
+        theory = self._load(theory_to_read(self._batch, plan))
         return theory if theory and _is_text_of(theory, plan) else None
 
-    def _loaded(self, path: str, view: ReadingOptions) -> Theory | None:
+    def _loaded(self, view: TheoryToRead) -> Theory | None:
         try:
-            return load_theory(path, *view, self._copies)
+            return view.load(self._copies)
         except (InputError, ValueError):  # a journal may name what can be no file
             return None
 
@@ -20279,10 +20371,8 @@ def _source_as_read(path: str, log: ProverLog) -> TheoryText:
 
 def _theories_with_results(batches: Mapping[str, Batch], matches: Iterable[Match]) -> set[str]:
     """Real paths of the theories that results are of."""
-    paths: set[str] = set()
-    for batch in batches.values():
-        for task in batch.tasks.values():
-            paths.add(_theory_path(task.plan))
+    plans = {(task.plan.cwd, task.plan.theory) for _, task in located_tasks(batches)}
+    paths = {os.path.join(cwd, theory) for cwd, theory in plans}
     for match in matches:
         paths.add(_path(match.printed))
         paths.add(match.source)
@@ -21106,17 +21196,6 @@ def _words(stored: Sequence[Lemma]) -> str:
 # --- Results and their theories as they are now ---------------------------------------------------
 
 
-class TheoryToRead(NamedTuple):
-    """A theory file and what of a command line changes how it is read."""
-
-    path: str
-    options: ReadingOptions
-
-    def load(self, copies: Mapping[str, str] = NO_COPIES) -> Theory:
-        """The theory, read so; `copies`: as of `load_theory`. Raises InputError."""
-        return load_theory(self.path, *self.options, copies)
-
-
 def _findings_of_batches(
     batches: Mapping[str, Batch], proven: Mapping[str, ProvenTexts]
 ) -> Iterator[Finding]:
@@ -21156,17 +21235,16 @@ def _findings_of_batch(directory: str, batch: Batch, proven: ProvenTexts) -> Ite
 def _views_of(batch: Batch) -> dict[TheoryToRead, list[Task]]:
     """What tasks read of theories. One that could not be read then has no results to look at."""
     views: dict[TheoryToRead, list[Task]] = {}
-    of_plans: dict[TheoryView, TheoryToRead] = {}  # few: they are worked out once
+    of_plans: dict[TheoryView, list[Task]] = {}  # the same: those of several may be together
     for task in batch.tasks.values():
         plan = task.plan
         # What stands in a file was matched with its text as well as that goes.
         if plan.unreadable or stands_in_a_file(task):
             continue
-        view = of_plans.get(plan.view)
-        if view is None:
-            options = reading_options(_all_options(batch, plan), plan.flags)
-            view = of_plans[plan.view] = TheoryToRead(_theory_path(plan), options)
-        views.setdefault(view, []).append(task)
+        view = plan.view
+        if view not in of_plans:
+            of_plans[view] = views.setdefault(theory_to_read(batch, plan), [])
+        of_plans[view].append(task)
     return views
 
 
@@ -21192,7 +21270,7 @@ def _findings_of_view(
     except InputError as error:
         yield Finding("assumption", name, "", f"{UNKNOWN}: {error}", NOTE)
         return
-    proven.note(theory, tasks)
+    proven.note(view, theory)
     digest = theory.digest[:32]
     stale = list(_stale_results(view, tasks, digest))
     yield from stale
@@ -25090,7 +25168,8 @@ def _theories_table(rows: Sequence[Row]) -> Table:
         groups.setdefault(group, []).append(row)
     table = Table("Theories")
     table.add_columns("theory", "prover")
-    variants = _differing([OPTIONS, FLAGS], rows)
+    # One of each group tells: they have these in common.
+    variants = _differing([OPTIONS, FLAGS], [several[0] for several in groups.values()])
     table.add_columns(*(variant.title for variant in variants))
     table.add_columns("lemmas", kind=Kind.NUMBER)
     table.add_columns("results", "from")

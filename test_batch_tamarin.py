@@ -8812,6 +8812,35 @@ def test_a_line_that_cannot_be_used_is_skipped_and_told(written, line):
     assert batch.count(Status.COMPLETED) == 3
 
 
+def test_lines_that_can_be_read_only_together_are_skipped(written):
+    with written.open("a") as file:
+        file.write('{"event":"end","at":[1\n2]}\n')
+    told = []
+    batch, _ = bt.load_batch(str(written), told.append)
+    assert len(told) == 2
+    assert batch.count(Status.COMPLETED) == 3
+
+
+class GrowingFile(io.BytesIO):
+    """A journal whose writer goes on as soon as somebody has met the end of its last line."""
+
+    rest = b'"end","signal":2}\n'
+
+    def __next__(self):
+        line = super().__next__()
+        if not line.endswith(b"\n"):
+            place = self.tell()
+            self.write(self.rest)
+            self.seek(place)
+        return line
+
+
+def test_a_line_that_is_written_while_it_is_read_is_read_later():
+    file = GrowingFile(b'{"event":"end"}\n{"event":')
+    events = list(bt.journal_events(file, "j", pytest.fail, lambda event: None))
+    assert events == [Ended(), Ended(signal=2)]
+
+
 WRONG_FIELDS = [
     '{"peak_mb": "x"}',
     '{"wall_s": []}',
