@@ -15699,6 +15699,11 @@ class NodeStart:
     slurm_job: str
     slurm_step: str  # of that job
 
+    @property
+    def step_id(self) -> str:
+        """What Slurm calls the step in which the job runs."""
+        return f"{self.slurm_job}.{self.slurm_step}"
+
 
 @record(frozen=True)
 class NodeEnd:
@@ -15724,10 +15729,9 @@ class NodeReport:
     end: NodeEnd
 
 
-# --- What Slurm is asked and told -----------------------------------------------------------------
+# --- What Slurm has of a batch --------------------------------------------------------------------
 
 NODE_ENDS_S = 45.0  # what is asked to end on a node has ended, or can't be killed
-ARGUMENT_CHARS = 100_000  # of one argument: Linux takes 128 KB
 
 
 class Queued(NamedTuple):
@@ -15742,25 +15746,17 @@ def slurm_name(batch_id: str) -> str:
     return f"bt-{batch_id}"
 
 
-def jobs_command(batch_id: str) -> tuple[str, ...]:
-    """The command that lists the jobs of a batch, each with its comment."""
-    return squeue_command(f"--name={slurm_name(batch_id)}", "--format=%i %k")
-
-
-def steps_command() -> tuple[str, ...]:
-    """The command that lists all our steps, each with its name."""
-    return squeue_command("--steps", "--format=%i %j")
-
-
-def squeue_command(*words: str) -> tuple[str, ...]:
-    """The command that lists what we have in Slurm's queue, or running."""
-    return ("squeue", "--noheader", f"--user={os.getuid()}", *words)
+def queue_commands(batch_id: str) -> Iterator[tuple[str, ...]]:
+    """The commands that list the jobs of a batch, with comments, and all our steps, with names."""
+    squeue = ("squeue", "--noheader", f"--user={os.getuid()}")
+    yield (*squeue, f"--name={slurm_name(batch_id)}", "--format=%i %k")
+    yield (*squeue, "--steps", "--format=%i %j")
 
 
 def queue_told(batch_id: str, jobs: str, steps: str) -> list[Queued]:
-    """What Slurm has of a batch, by what the two commands above print."""
+    """What Slurm has of a batch, by what these commands print."""
     queue: list[Queued] = []
-    for line in jobs.splitlines():
+    for line in filter(str.strip, jobs.splitlines()):
         job_id, _, comment = line.strip().partition(" ")
         queue.append(Queued(job_id, comment.strip()))
     ids = {each.id for each in queue}
@@ -15793,58 +15789,12 @@ def cancel(batch_id: str, asked_s: float = math.inf) -> list[str]:
     `asked_s`: for how many seconds they are to end already. Raises InputError where Slurm can't be
     asked what there is.
     """
-    queue = queue_told(batch_id, ask_slurm(*jobs_command(batch_id)), ask_slurm(*steps_command()))
-    ids = [each.id for each in queue]
+    answers = [ask_slurm(*command) for command in queue_commands(batch_id)]
+    ids = [each.id for each in queue_told(batch_id, *answers)]
     for command in scancel_commands(dict.fromkeys(ids, asked_s)):
         with suppress(InputError):  # they may have ended since
             ask_slurm(*command)
     return ids
-
-
-def srun_command(batch: Batch, submission: Submission, told: NodeJob) -> tuple[str, ...]:
-    """The command line that runs a job on a node. `told`: what the node is told."""
-    import shlex
-
-    name = slurm_name(batch.id)
-    # Under this marker nobody here ends it: it outlives us, if we are killed.
-    marker = f"{MARKER}={name}/{submission.name}/{submission.job.attempt}"
-    words = ["/usr/bin/env", marker, "srun"]
-    words += _room_asked(submission.job.limits, is_allocation=not batch.header.most_jobs)
-    words += shlex.split(batch.header.options.slurm_args)
-    # By this name we find it: nothing else may be said of it.
-    words += [f"--job-name={name}", f"--comment={submission.comment}"]
-    words += [*own_command(), SUPERVISE]
-    text = json.dumps(encode(told))
-    for start in range(0, len(text), ARGUMENT_CHARS):
-        words.append(text[start : start + ARGUMENT_CHARS])
-    return tuple(words)
-
-
-def _room_asked(limits: Limits, is_allocation: bool) -> list[str]:
-    """What srun is told of the cores, memory and time of a job."""
-    words = [
-        "--nodes=1",
-        "--ntasks=1",
-        f"--cpus-per-task={limits.cores}",
-        f"--mem={limits.memory_mb + NODE_MEMORY_MB}M",
-        "--export=ALL",
-    ]
-    if is_allocation:  # it has its own time
-        words.append("--exact")
-    else:
-        minutes = math.ceil((limits.timeout_s + NODE_TIME_S) / 60)
-        words.append(f"--time={minutes}")
-    return words
-
-
-def own_command() -> tuple[str, ...]:
-    """The words that start this program once more, as a module: what was compiled is kept."""
-    folder, name = os.path.split(os.path.abspath(__file__))
-    stem = os.path.splitext(name)[0]
-    if not stem.isidentifier():
-        return (sys.executable, os.path.abspath(__file__))
-    code = f"import sys; sys.path.insert(0, {folder!r}); import {stem}; sys.exit({stem}.main())"
-    return (sys.executable, "-c", code)
 
 
 # --- What srun and nodes say ----------------------------------------------------------------------
@@ -15894,13 +15844,9 @@ def _of_another_length(files: Mapping[str, int]) -> list[str]:
     """Files that have another length here, or aren't there."""
     differing: list[str] = []
     for path, length in files.items():
-        try:
-            # Network file systems look at a folder anew when it is opened.
-            os.close(os.open(os.path.dirname(path), os.O_RDONLY))
-            if os.stat(path).st_size == length:
+        with suppress(OSError):
+            if is_seen(os.path.dirname(path)) and os.path.getsize(path) == length:
                 continue
-        except OSError:
-            pass
         differing.append(path)
     return differing
 
@@ -16004,11 +15950,14 @@ def outcome_told(end: NodeEnd, ours: Cause | None, complaint: str) -> Outcome:
 LOST = Cause(Status.INTERRUPTED, "Slurm knows nothing of its job any more")
 
 
-def outcome_untold(ours: Cause | None, srun: Outcome, complaint: str, node: str) -> Outcome:
+def outcome_untold(
+    ours: Cause | None, srun: Outcome, complaint: str, start: NodeStart | None
+) -> Outcome:
     """How a job ended of which no node has told.
 
-    `ours`: why we wanted it to end. `node`: where it began, "" if it didn't.
+    `ours`: why we wanted it to end. `start`: what was told of its begin.
     """
+    node = start.node if start else ""
     cause = ours or slurm_cause(complaint)
     if cause is None and srun.status is Status.FAILED:
         cause = Cause(Status.FAILED, srun.reason)
@@ -16022,10 +15971,11 @@ def outcome_untold(ours: Cause | None, srun: Outcome, complaint: str, node: str)
 # --- A job that is given to Slurm -----------------------------------------------------------------
 
 SRUN_GRACE_S = 60.0  # for `srun` to take its job out of the queue, from a controller that is busy
-LOOK_S = 1.0  # between two looks at whether there is something to ask or to tell Slurm
-LOST_S = 60.0  # what Slurm had, and has not had for so long, it has lost
+LOOK_S = 1.0  # between two looks at the jobs
+LOST_LOOK_S = 60.0  # between two looks for jobs that a controller has forgotten
 RETRY_S = (2.0, 60.0)  # from the first to the last pause of tries to reach the controller
 CANCELLED_S = 120.0  # for what was cancelled to end
+ARGUMENT_CHARS = 100_000  # of one argument: Linux takes 128 KB
 
 
 class SlurmState(enum.Enum):
@@ -16033,40 +15983,30 @@ class SlurmState(enum.Enum):
 
     SUBMITTED: srun has it; it is in Slurm's queue, or on its way there or to a node.
       - Its node tells that it began: RUNNING.
-      - srun ends, for a reason that may pass, and the node has told nothing: LEFT. Else: over.
+      - Slurm had it and has it no more, at two looks: LOST.
+      - srun ends for a reason that may pass, and no node has told of it: LEFT. Else: OVER.
     RUNNING: its node has told that it began.
-      - srun ends: over.
-    LEFT: it may be submitted once more, but Slurm may have it all the same, and has to end it: what
-    could not be launched may have begun, and a second one would write to the same files.
-      - Slurm has nothing of it: GONE. Slurm doesn't end it in time: over.
+      - srun ends: OVER.
+      - Slurm had it and has it no more, at two looks: LOST.
+    LOST: a controller that has crashed forgot it. srun would wait for ever, and is ended.
+      - srun ends: LEFT, but OVER if it had begun.
+    LEFT: it may be submitted once more. But what could not be launched may have begun, and two
+    would write to the same files: Slurm is to end what it has of it.
+      - Slurm has nothing of it: GONE. Slurm doesn't end it in time: OVER.
     GONE: nothing of it is on the cluster.
-      - After a pause: SUBMITTED, as another `Submission`; over if it was done before it was ended.
+      - After a pause: OVER if it was done before it was ended. Else another `Submission` begins.
+    OVER: it is known how the job ended.
 
-    What somebody wants to end goes on to be over: srun takes out of the queue what is SUBMITTED,
-    Slurm ends on its node what is RUNNING, and nobody waits for what is LEFT or GONE.
+    What somebody wants to end comes to be OVER: what is SUBMITTED srun takes out of the queue, what
+    is RUNNING Slurm ends on its node, and nobody waits for what is LEFT or GONE.
     """
 
     SUBMITTED = enum.auto()
     RUNNING = enum.auto()
+    LOST = enum.auto()
     LEFT = enum.auto()
     GONE = enum.auto()
-
-
-class OnNode(NamedTuple):
-    """A job that has begun on a node, as we have heard of that."""
-
-    start: NodeStart
-    started: float  # when we heard of it (monotonic): for the live view
-
-    @property
-    def rss_mb(self) -> float | None:
-        """Unknown: what a node measures is told in the end."""
-        return None
-
-    @property
-    def step_id(self) -> str:
-        """What Slurm calls it."""
-        return f"{self.start.slurm_job}.{self.start.slurm_step}"
+    OVER = enum.auto()
 
 
 @dataclass(eq=False)
@@ -16074,17 +16014,20 @@ class Submission:
     """One try to have Slurm run a job, and what is known of it."""
 
     job: Job
+    on_start: OnStart
     folder: str  # where srun's words and the node's copy go
     state: SlurmState = SlurmState.SUBMITTED
-    on_node: OnNode | None = None  # while it is RUNNING
     cause: Cause | None = None  # why somebody wants it to end
-    left: Sequence[str] = ()  # while it is LEFT: what Slurm has of it
+    start: NodeStart | None = None  # since its node has told of it
+    started: float = 0.0  # when we heard of that (monotonic): for the live view
+    listed: bool | None = None  # whether Slurm had it at the last look; None: at none
+    left: Sequence[str] = ()  # what Slurm has of it while it is LEFT
     cancelled: float | None = None  # when Slurm was first told to end it (monotonic)
-    # A controller that has crashed may have lost it, and srun waits for ever. What was never listed
-    # may be in the queue of another cluster.
-    was_listed: bool = False
-    unlisted: float | None = None  # since when it isn't any more (monotonic)
-    is_lost: bool = False
+
+    @property
+    def rss_mb(self) -> float | None:
+        """Unknown: what a node measures is told in the end."""
+        return None
 
     @property
     def name(self) -> str:
@@ -16133,17 +16076,30 @@ class Submission:
     @property
     def why_ended(self) -> Cause | None:
         """Why we have ended it, or its srun; None if we haven't."""
-        return self.cause or (LOST if self.is_lost else None)
+        return self.cause or (LOST if self.state is SlurmState.LOST else None)
+
+    @property
+    def waits_in_vain(self) -> bool:
+        """Whether its srun is to end, which takes out of the queue what has not begun."""
+        is_unwanted = self.state is SlurmState.SUBMITTED and self.cause is not None
+        return is_unwanted or self.state is SlurmState.LOST
 
     def ids_in(self, queue: Iterable[Queued]) -> list[str]:
         """What Slurm has of it."""
         told = slurm_ids_told(self.complaint())
-        if self.on_node:
-            told |= {self.on_node.start.slurm_job, self.on_node.step_id}
+        if self.start:
+            told |= {self.start.slurm_job, self.start.step_id}
         return [each.id for each in queue if each.id in told or each.comment == self.comment]
 
-    def note_left(self, ids: Sequence[str]) -> None:
-        """While it is LEFT: what Slurm has of it now."""
+    def note_queue(self, queue: Iterable[Queued]) -> None:
+        """What follows from what Slurm has now."""
+        ids = self.ids_in(queue)
+        if self.state is SlurmState.LEFT:
+            self._note_left(ids)
+        elif self.state in (SlurmState.SUBMITTED, SlurmState.RUNNING):
+            self._note_listed(bool(ids))
+
+    def _note_left(self, ids: Sequence[str]) -> None:
         self.left = ids
         if not ids:
             self.state = SlurmState.GONE
@@ -16151,28 +16107,71 @@ class Submission:
             reason = "Slurm does not end what was submitted first, and may have begun"
             self.cause = self.cause or Cause(Status.INTERRUPTED, reason)
 
-    def note_listed(self, is_listed: bool) -> None:
-        """Otherwise: whether Slurm has it now. One look may come between two states."""
-        now = time.monotonic()
+    def _note_listed(self, is_listed: bool) -> None:
         if is_listed:
-            self.was_listed = True
-            self.unlisted = None
-        elif self.was_listed and self.unlisted is None:
-            self.unlisted = now
-        elif self.unlisted is not None and now - self.unlisted >= LOST_S:
-            self.is_lost = True
+            self.listed = True
+        elif self.listed:  # a look may come between two states
+            self.listed = False
+        elif self.listed is False:
+            self.state = SlurmState.LOST
 
     def to_cancel(self) -> Mapping[str, float]:
         """What Slurm is to end of it now, and for how many seconds it was told so already."""
         ids = self.left
-        if self.on_node and self.why_ended:
-            ids = (self.on_node.step_id,)
+        if self.start and self.why_ended:
+            ids = (self.start.step_id,)
         if not ids:
             return {}
         now = time.monotonic()
         if self.cancelled is None:
             self.cancelled = now
         return dict.fromkeys(ids, now - self.cancelled)
+
+
+def srun_command(batch: Batch, submission: Submission, told: NodeJob) -> tuple[str, ...]:
+    """The command line that runs a job on a node. `told`: what the node is told."""
+    import shlex
+
+    name = slurm_name(batch.id)
+    # Under this marker nobody here ends it: it outlives us, if we are killed.
+    marker = f"{MARKER}={name}/{submission.name}/{submission.job.attempt}"
+    words = ["/usr/bin/env", marker, "srun"]
+    words += _room_asked(submission.job.limits, is_allocation=not batch.header.most_jobs)
+    words += shlex.split(batch.header.options.slurm_args)
+    # By this name we find it: nothing else may be said of it.
+    words += [f"--job-name={name}", f"--comment={submission.comment}"]
+    words += [*own_command(), SUPERVISE]
+    text = json.dumps(encode(told))
+    for start in range(0, len(text), ARGUMENT_CHARS):
+        words.append(text[start : start + ARGUMENT_CHARS])
+    return tuple(words)
+
+
+def _room_asked(limits: Limits, is_allocation: bool) -> list[str]:
+    """What srun is told of the cores, memory and time of a job."""
+    words = [
+        "--nodes=1",
+        "--ntasks=1",
+        f"--cpus-per-task={limits.cores}",
+        f"--mem={limits.memory_mb + NODE_MEMORY_MB}M",
+        "--export=ALL",
+    ]
+    if is_allocation:  # it has its own time
+        words.append("--exact")
+    else:
+        minutes = math.ceil((limits.timeout_s + NODE_TIME_S) / 60)
+        words.append(f"--time={minutes}")
+    return words
+
+
+def own_command() -> tuple[str, ...]:
+    """The words that start this program once more, as a module: what was compiled is kept."""
+    folder, name = os.path.split(os.path.abspath(__file__))
+    stem = os.path.splitext(name)[0]
+    if not stem.isidentifier():
+        return (sys.executable, os.path.abspath(__file__))
+    code = f"import sys; sys.path.insert(0, {folder!r}); import {stem}; sys.exit({stem}.main())"
+    return (sys.executable, "-c", code)
 
 
 class SlurmExecutor:
@@ -16186,7 +16185,7 @@ class SlurmExecutor:
 
     def __init__(self, batch: Batch, directory: str, local: Supervisor) -> None:
         """`local`: runs Slurm's commands."""
-        self.live: dict[str, OnNode] = {}  # what runs on a node, by id
+        self.live: dict[str, Submission] = {}  # what runs on a node, by id
         self._batch = batch
         self._local = local
         # A copy that comes late is of an earlier driver, and in its folder.
@@ -16194,9 +16193,9 @@ class SlurmExecutor:
         self._folder = os.path.join(self._nodes, os.urandom(6).hex())
         self._environment = environment_of_srun(os.environ)
         self._submissions: dict[str, Submission] = {}  # what is not over, by id
-        self._looks: asyncio.Future[None] | None = None
+        self._looking: asyncio.Future[None] | None = None
         self._stopped: str | None = None  # why nothing more is started
-        self._untold = 0  # jobs of whose end no node has told: Slurm may have something of them
+        self._untold = 0  # submissions of whose end no node has told: something may be left
         self._has_told_of_pause = False  # that Slurm takes no job now
 
     def __enter__(self) -> SlurmExecutor:
@@ -16220,11 +16219,16 @@ class SlurmExecutor:
         """How a job ended. It waits in the cluster's queue before on_start is called."""
         if self._stopped is not None:
             return Outcome(Status.INTERRUPTED, reason=self._stopped)
-        self._untold += 1
+        pause_s, longest_s = RETRY_S
         try:
-            return await self._run(job, on_start)
+            while True:
+                submission = Submission(job, on_start, self._folder)
+                outcome = await self._try(submission, pause_s)
+                if outcome:
+                    return outcome
+                pause_s = min(longest_s, 2 * pause_s)
         finally:
-            del self._submissions[job.id]
+            self._submissions.pop(job.id).state = SlurmState.OVER
             self.live.pop(job.id, None)
 
     def stop(
@@ -16235,7 +16239,7 @@ class SlurmExecutor:
         if submission is None:
             return
         submission.cause = submission.cause or Cause(status, reason)
-        if submission.state is SlurmState.SUBMITTED or at_once:
+        if submission.waits_in_vain or at_once:
             self._local.stop(job_id, reason)
 
     def interrupt(self, reason: str, at_once: bool = False) -> None:
@@ -16250,32 +16254,24 @@ class SlurmExecutor:
     def resume(self) -> None:
         """Nothing was held."""
 
-    async def _run(self, job: Job, on_start: OnStart) -> Outcome:
-        """Submit a job until Slurm takes it; how it ended."""
+    async def _try(self, submission: Submission, pause_s: float) -> Outcome | None:
+        """Submit a job; how it ended, or None after a pause if it may be submitted once more."""
         import asyncio
 
-        pause_s, longest_s = RETRY_S
-        while True:
-            submission = self._submissions[job.id] = Submission(job, self._folder)
-            srun = await self._submit(submission, on_start)
-            complaint = await asyncio.to_thread(submission.complaint)
-            end = await asyncio.to_thread(submission.end)
-            if end or not self._may_submit_again(submission, complaint):
-                break
+        self._submissions[submission.job.id] = submission
+        self._untold += 1
+        srun = await self._submit(submission)
+        complaint = await asyncio.to_thread(submission.complaint)
+        end = await asyncio.to_thread(submission.end)
+        if not end and self._may_submit_again(submission, complaint):
             self._tell_of_pause(complaint)
             await self._wait_until_gone(submission, pause_s)
             # What srun could not launch may have ended before it was cancelled.
             end = await asyncio.to_thread(submission.end)
-            if submission.cause or (end and end.is_own):
-                break
-            pause_s = min(longest_s, 2 * pause_s)
-        if end:
-            return await self._told(submission, end, complaint)
-        node = submission.on_node.start.node if submission.on_node else ""
-        return outcome_untold(submission.why_ended, srun, complaint, node)
-
-    async def _told(self, submission: Submission, end: NodeEnd, complaint: str) -> Outcome:
-        """How a job ended of which its node has told."""
+            if not submission.cause and not (end and end.is_own):
+                return None
+        if not end:
+            return outcome_untold(submission.why_ended, srun, complaint, submission.start)
         self._untold -= 1
         outcome = outcome_told(end, submission.why_ended, complaint)
         # What isn't seen here yet would be read as what the prover did not say.
@@ -16287,9 +16283,9 @@ class SlurmExecutor:
 
     def _may_submit_again(self, submission: Submission, complaint: str) -> bool:
         """Whether a job that did not begin may begin if Slurm is asked once more."""
-        if submission.state is SlurmState.RUNNING or submission.cause:
+        if submission.start or submission.cause:
             return False
-        if submission.is_lost:
+        if submission.state is SlurmState.LOST:
             return True
         return may_submit_again(complaint, others_wait=len(self._submissions) > 1)
 
@@ -16309,21 +16305,22 @@ class SlurmExecutor:
                 return
             await asyncio.sleep(0.2)
 
-    async def _submit(self, submission: Submission, on_start: OnStart) -> Outcome:
+    async def _submit(self, submission: Submission) -> Outcome:
         """Call srun for a job; how that ended."""
         import asyncio
 
         for path in (submission.said, submission.complained, submission.report):
             remove_file(path)
-        if self._looks is None or self._looks.done():
-            self._looks = asyncio.ensure_future(self._look_after_jobs())
-        watch = asyncio.ensure_future(self._watch(submission, on_start))
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._look_after_jobs())
+        srun = asyncio.ensure_future(self._local.run(self._srun(submission), ignore_start))
         try:
-            return await self._local.run(self._srun(submission), ignore_start)
-        finally:
-            watch.cancel()
             # What was short has ended before it was seen to begin.
-            self._note_start(submission, on_start)
+            while not self._has_begun(submission) and not srun.done():
+                await asyncio.wait([srun], timeout=LOOK_S)
+            return await srun
+        finally:
+            srun.cancel()  # the start could not be recorded
 
     def _srun(self, submission: Submission) -> Job:
         """The job of our own Supervisor that runs a job on a node."""
@@ -16346,73 +16343,65 @@ class SlurmExecutor:
             grace_s=SRUN_GRACE_S,
         )
 
-    async def _watch(self, submission: Submission, on_start: OnStart) -> None:
-        """Wait until a node tells that a job has begun."""
-        import asyncio
-
-        pause_s = 0.05
-        while not self._note_start(submission, on_start):
-            await asyncio.sleep(pause_s)
-            pause_s = min(1.0, 1.5 * pause_s)
-
-    def _note_start(self, submission: Submission, on_start: OnStart) -> bool:
-        """Take note of a job's begin, once; whether it has begun."""
-        if submission.on_node:
+    def _has_begun(self, submission: Submission) -> bool:
+        """Whether a job's node has told that it began; the first time that is told on."""
+        if submission.start:
             return True
         start = told_by_node(NodeStart, submission.said)
         if start is None:
             return False
-        submission.state = SlurmState.RUNNING
-        submission.on_node = OnNode(start, time.monotonic())
-        self.live[submission.job.id] = submission.on_node
-        on_start(start.pid, start.started, start.node, start.boot_id)
+        submission.start = start
+        submission.started = time.monotonic()
+        if submission.state is SlurmState.SUBMITTED:
+            submission.state = SlurmState.RUNNING
+        self.live[submission.job.id] = submission
+        submission.on_start(start.pid, start.started, start.node, start.boot_id)
         return True
 
     async def _look_after_jobs(self) -> None:
-        """While there are jobs: ask Slurm for them where that matters, and let it end some."""
+        """While there are jobs: ask Slurm where only it can tell, and have it end what is to end."""
         import asyncio
 
         asked = time.monotonic()
         while self._submissions:
             await asyncio.sleep(LOOK_S)
-            states = {each.state for each in self._submissions.values()}
+            now = time.monotonic()
             # An allocation that is lost ends us as well.
-            may_be_lost = self._batch.header.most_jobs and time.monotonic() - asked >= LOST_S
-            if SlurmState.LEFT in states or may_be_lost:
-                asked = time.monotonic()
-                await self._look()
-            await self._cancel()
+            is_time = self._batch.header.most_jobs > 0 and now - asked >= LOST_LOOK_S
+            if is_time:
+                asked = now
+            jobs = list(self._submissions.values())
+            await self._look([each for each in jobs if is_time or each.state is SlurmState.LEFT])
+            await self._end_jobs()
 
-    async def _look(self) -> None:
-        """Learn what Slurm has of the jobs, and what follows from that."""
-        # What has changed its state when the answer comes is for the next look.
-        states = {each: each.state for each in self._submissions.values()}
-        jobs = await self._ask(jobs_command(self._batch.id))
-        steps = await self._ask(steps_command())
-        if jobs is None or steps is None:
+    async def _look(self, jobs: Sequence[Submission]) -> None:
+        """Learn what Slurm has of these, and what follows from that."""
+        if not jobs:
             return
-        queue = queue_told(self._batch.id, jobs, steps)
-        for submission in list(self._submissions.values()):
-            if states.get(submission) is not submission.state:
-                continue
-            ids = submission.ids_in(queue)
-            if submission.state is SlurmState.LEFT:
-                submission.note_left(ids)
-            elif self._batch.header.most_jobs:
-                submission.note_listed(bool(ids))
-            if submission.is_lost:
-                self._local.stop(submission.job.id, LOST.reason)
+        states = [each.state for each in jobs]
+        try:
+            answers = [await self._ask(command) for command in queue_commands(self._batch.id)]
+        except InputError:  # nothing follows
+            return
+        queue = queue_told(self._batch.id, *answers)
+        for submission, state in zip(jobs, states):
+            # What has changed while Slurm was asked is for the next look.
+            if submission.state is state:
+                submission.note_queue(queue)
 
-    async def _cancel(self) -> None:
-        """Tell Slurm to end what is to end: again and again, until it has."""
+    async def _end_jobs(self) -> None:
+        """Have srun or Slurm end what is to end: again and again, until it has."""
         asked_s: dict[str, float] = {}
         for submission in self._submissions.values():
             asked_s.update(submission.to_cancel())
+            if submission.waits_in_vain:
+                self._local.stop(submission.job.id, "")
         for command in scancel_commands(asked_s):
-            await self._ask(command)
+            with suppress(InputError):
+                await self._ask(command)
 
-    async def _ask(self, command: tuple[str, ...]) -> str | None:
-        """What one of Slurm's commands prints; None where it fails."""
+    async def _ask(self, command: tuple[str, ...]) -> str:
+        """What one of Slurm's commands prints. Raises InputError where it fails."""
         # Not `ask_slurm`: the Supervisor takes other children of ours for those of its jobs.
         log = os.path.join(self._folder, "~asked")
         job = Job(
@@ -16428,12 +16417,13 @@ class SlurmExecutor:
         try:
             remove_file(log)
             outcome = await self._local.run(job, ignore_start)
-            if outcome.exit == ExitStatus(0):
-                with open(log, encoding="utf-8", errors="replace") as file:
-                    return file.read()
-        except OSError:
-            pass
-        return None
+            with open(log, encoding="utf-8", errors="replace") as file:
+                answer = file.read()
+        except OSError as error:
+            raise InputError(f"what {command[0]} says can't be read: {error.strerror}") from None
+        if outcome.exit != ExitStatus(0):
+            raise InputError(f"Slurm's {command[0]} failed")
+        return answer
 
 
 # --- On the node ----------------------------------------------------------------------------------

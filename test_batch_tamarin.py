@@ -14312,7 +14312,7 @@ def test_why_slurm_ended_a_job(words, status, reason):
 def submitted(tmp_path):
     """A job that is given to Slurm."""
     job = bt.Job("a--l--p", 1, (), "", {}, bt.NO_LIMITS, "", "", ("a--l--p",))
-    return bt.Submission(job, str(tmp_path))
+    return bt.Submission(job, bt.ignore_start, str(tmp_path))
 
 
 @parametrize(
@@ -14325,12 +14325,11 @@ def submitted(tmp_path):
     ],
     ids=["never there", "not there once", "there again", "not there twice"],
 )
-def test_a_job_is_lost_that_slurm_had_and_has_no_more(monkeypatch, submitted, looks, is_lost):
+def test_a_job_is_lost_that_slurm_had_and_has_no_more(submitted, looks, is_lost):
     """A controller has crashed: srun waits for ever. Some jobs are in the queue of elsewhere."""
-    monkeypatch.setattr(bt, "LOST_S", 0.0)
     for is_listed in looks:
-        submitted.note_listed(is_listed)
-    assert submitted.is_lost is is_lost
+        submitted.note_queue([bt.Queued("12", "a--l--p")] if is_listed else [])
+    assert (submitted.state is bt.SlurmState.LOST) is is_lost
 
 
 @parametrize(
@@ -14377,7 +14376,7 @@ class PlayedSlurm:
         self.queue = iter(())  # what squeue tells, look for look; nothing later
         self.when_asked = lambda: None
         self.waits = False
-        self.stopped = asyncio.Event()
+        self.is_stopped = False
 
     def outcome(self):
         """How the job ends."""
@@ -14392,7 +14391,8 @@ class PlayedSlurm:
             Path(job.stdout).write_text(f"NodeEnd {json.dumps(bt.encode(tell))}\n")
         elif self.waits:
             os.mkdir(job.stderr)
-            await self.stopped.wait()
+            while not self.is_stopped:
+                await asyncio.sleep(0)
             os.rmdir(job.stderr)
         else:
             Path(job.stderr).write_text("srun: error: Socket timed out on send/recv operation")
@@ -14406,7 +14406,7 @@ class PlayedSlurm:
         return Outcome(Status.COMPLETED, ExitStatus(0))
 
     def stop(self, job_id, reason):
-        self.stopped.set()
+        self.is_stopped = True
 
 
 @fixture
@@ -14423,7 +14423,7 @@ def test_what_is_stopped_while_slurm_is_asked_for_it_is_not_submitted_again(slur
 
 @parametrize(("status", "node"), [("completed", "first"), ("interrupted", "second")])
 def test_what_ended_though_srun_gave_it_up_counts_if_it_was_not_cancelled(slurm, status, node):
-    copy = bt.Submission(slurm.job, slurm.executor._folder).report
+    copy = bt.Submission(slurm.job, bt.ignore_start, slurm.executor._folder).report
     report = bt.NodeReport(slurm.job, node_end(status, 0, node="first"))
     text = json.dumps(bt.encode(report))
     slurm.when_asked = lambda: Path(copy).write_text(text)
@@ -14432,7 +14432,7 @@ def test_what_ended_though_srun_gave_it_up_counts_if_it_was_not_cancelled(slurm,
 
 
 def test_a_log_that_cannot_be_read_hides_no_job_that_slurm_has_lost(monkeypatch, slurm):
-    monkeypatch.setattr(bt, "LOST_S", 0.0)
+    monkeypatch.setattr(bt, "LOST_LOOK_S", 0.0)
     slurm.waits = True
     slurm.queue = iter(["12 a--l--p"])
     assert slurm.outcome().node == "second"
