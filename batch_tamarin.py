@@ -15667,10 +15667,10 @@ def _preparation_problem(job: Job, outcome: Outcome) -> str:
 
 # --- Jobs on a cluster ----------------------------------------------------------------------------
 
-# A job goes to Slurm by an `srun` of its own, which tells how it goes on, and hands on what the
-# node says. Slurm itself is asked only for what srun can't tell. `SlurmState` has the states of a
-# job; what follows from what is heard is said by functions and by `Submission`, and
-# `SlurmExecutor` does it.
+# A job goes to Slurm by an `srun` of its own, which hands on what the node says. Slurm itself is
+# asked only for what srun can't tell: what it has of a batch. `SlurmState` has the states of a job,
+# and what leads from one to another; `Submission` knows what follows from what is heard, and
+# `SlurmExecutor` asks and acts. All functions before it do nothing but read and write words.
 
 # The folder of the results directory through which nodes report.
 NODES = "nodes"
@@ -15769,7 +15769,7 @@ def queue_told(batch_id: str, jobs: str, steps: str) -> list[Queued]:
 
 
 def scancel_commands(asked_s: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
-    """The commands that end jobs and steps, by for how many seconds they are to end already."""
+    """The commands that end jobs and steps, by for how many seconds each is to end already."""
     gently: list[str] = []
     at_once: list[str] = []
     for slurm_id, seconds in asked_s.items():
@@ -16021,7 +16021,7 @@ class Submission:
     start: NodeStart | None = None  # since its node has told of it
     started: float = 0.0  # when we heard of that (monotonic): for the live view
     listed: bool | None = None  # whether Slurm had it at the last look; None: at none
-    left: Sequence[str] = ()  # what Slurm has of it while it is LEFT
+    left: Sequence[str] = ()  # what Slurm had of it at the last look, while it is LEFT
     cancelled: float | None = None  # when Slurm was first told to end it (monotonic)
 
     @property
@@ -16359,7 +16359,7 @@ class SlurmExecutor:
         return True
 
     async def _look_after_jobs(self) -> None:
-        """While there are jobs: ask Slurm where only it can tell, and have it end what is to end."""
+        """While there are jobs: ask Slurm where only it can tell, and end what is to end."""
         import asyncio
 
         asked = time.monotonic()
