@@ -14390,7 +14390,8 @@ class PlayedSlurm:
             tell = node_end("completed", 0, node="second")
             Path(job.stdout).write_text(f"NodeEnd {json.dumps(bt.encode(tell))}\n")
         elif self.waits:
-            os.mkdir(job.stderr)
+            self.is_stopped = False
+            os.mkdir(job.stderr)  # no log that can be read
             while not self.is_stopped:
                 await asyncio.sleep(0)
             os.rmdir(job.stderr)
@@ -14419,6 +14420,18 @@ def test_what_is_stopped_while_slurm_is_asked_for_it_is_not_submitted_again(slur
     slurm.when_asked = lambda: slurm.executor.stop(slurm.job.id, "stopped by SIGINT")
     assert slurm.outcome().reason == "stopped by SIGINT"
     assert slurm.submissions == 1
+
+
+def test_what_is_stopped_before_its_srun_runs_is_ended_then(slurm):
+    async def stop_at_once():
+        running = asyncio.ensure_future(slurm.executor.run(slurm.job, bt.ignore_start))
+        await asyncio.sleep(0)
+        assert slurm.submissions == 0
+        slurm.executor.stop(slurm.job.id, "stopped by SIGINT")
+        return await running
+
+    slurm.waits = True
+    assert asyncio.run(stop_at_once()).reason == "stopped by SIGINT"
 
 
 @parametrize(("status", "node"), [("completed", "first"), ("interrupted", "second")])
