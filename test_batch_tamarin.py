@@ -14375,6 +14375,7 @@ class PlayedSlurm:
         self.submissions = 0
         self.queue = iter(())  # what squeue tells, look for look; nothing later
         self.when_asked = lambda: None
+        self.unanswered = 0  # how many times Slurm can't be asked
         self.waits = False
         self.is_stopped = False
 
@@ -14401,6 +14402,9 @@ class PlayedSlurm:
 
     def asked(self, job):
         """What squeue says; steps have no line of their own."""
+        if self.unanswered:
+            self.unanswered -= 1
+            return Outcome(Status.COMPLETED, ExitStatus(1))
         is_jobs = "--steps" not in job.command
         Path(job.stdout).write_text(next(self.queue, "") if is_jobs else "")
         self.when_asked()
@@ -14420,6 +14424,15 @@ def test_what_is_stopped_while_slurm_is_asked_for_it_is_not_submitted_again(slur
     slurm.when_asked = lambda: slurm.executor.stop(slurm.job.id, "stopped by SIGINT")
     assert slurm.outcome().reason == "stopped by SIGINT"
     assert slurm.submissions == 1
+
+
+def test_while_slurm_cannot_tell_what_it_has_nothing_is_submitted_again(slurm):
+    slurm.unanswered = 2
+    submissions = []
+    slurm.when_asked = lambda: submissions.append(slurm.submissions)
+    assert slurm.outcome().node == "second"
+    assert submissions[:2] == [1, 1]
+    assert not slurm.unanswered
 
 
 def test_what_is_stopped_before_its_srun_runs_is_ended_then(slurm):
