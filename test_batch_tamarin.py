@@ -308,7 +308,7 @@ def compiled_script():
             shutil.rmtree(folder)
 
     atexit.register(remove)
-    bytecode = os.path.join(folder, "script.pyc")
+    bytecode = os.path.join(folder, "batch_tamarin.pyc")
     return py_compile.compile(str(SCRIPT), bytecode, doraise=True)
 
 
@@ -402,35 +402,43 @@ def warm_up(lab):
 
 
 def serve(server):
-    """Run the program for each that asks, until nobody is left who could ask."""
+    """Give each process that asks one that runs the program for it, until nobody could ask."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
-        asked, descriptors, _, _ = socket.recv_fds(server, 1, 3)
+        asked, descriptors, _, _ = socket.recv_fds(server, 1, 1)
         if not asked:
             return
         FORK.Process(target=serve_one, args=descriptors).start()
-        for descriptor in descriptors:
-            os.close(descriptor)
+        os.close(*descriptors)
 
 
-def serve_one(asking, out, err):
-    """Run the program for one that asks, and tell its exit code."""
-    for descriptor in (asking, out, err):
-        os.set_inheritable(descriptor, False)
-    with socket.socket(fileno=asking) as answers:
-        args, cwd, environment = json.loads(answers.makefile().readline())
-        os.environ.clear()
-        os.environ.update(environment)
-        code = fork_program(args, cwd, out, err)
-        answers.sendall(json.dumps(code).encode() + b"\n")
+def serve_one(asking):
+    """Run the program as often as one process asks for it, and tell its exit codes."""
+    os.set_inheritable(asking, False)
+    with socket.socket(fileno=asking) as client, client.makefile() as requests:
+        while True:
+            asked, outputs, _, _ = socket.recv_fds(client, 1, 2)
+            if not asked:
+                return
+            for output in outputs:
+                os.set_inheritable(output, False)
+            args, cwd, environment = json.loads(requests.readline())
+            os.environ.clear()
+            os.environ.update(environment)
+            code = fork_program(args, cwd, *outputs)
+            for output in outputs:
+                os.close(output)
+            client.sendall(json.dumps(code).encode() + b"\n")
 
 
 SERVED = (caches_of_their_time, fork_program, be_the_program, warm_up, serve, serve_one)
 SERVER = f"""
 import gc, json, multiprocessing, os, signal, socket, sys
-sys.path[0] = {str(HERE)!r}
 from contextlib import redirect_stderr, redirect_stdout
+compiled, lab = sys.argv[1:]
+sys.path[0] = os.path.dirname(compiled)
 import batch_tamarin as bt
+bt.__file__ = {str(SCRIPT)!r}
 FORK = multiprocessing.get_context("fork")
 RUN_S = {RUN_S}
 """
@@ -438,14 +446,14 @@ RUN_S = {RUN_S}
 
 @functools.cache
 def program_server():
-    """The socket to ask a small process for runs, which has nothing but the program."""
+    """The socket of a small process, which has nothing but the program: see `own_server`."""
     parts = [SERVER]
     for function in SERVED:
         parts.append(inspect.getsource(function))
     parts.append("CACHES = caches_of_their_time()")
-    parts.append("warm_up(sys.argv[1])")
+    parts.append("warm_up(lab)")
     parts.append("serve(socket.socket(fileno=0))")
-    command = [sys.executable, "-c", "\n".join(parts)]
+    command = [sys.executable, "-c", "\n".join(parts), compiled_script()]
     ours, theirs = socket.socketpair()
     with theirs, tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder))
@@ -453,25 +461,36 @@ def program_server():
         lab.recipe()
         server = subprocess.Popen([*command, folder], stdin=theirs)
         # When it has answered, it no longer needs the folder.
-        run_program(["--version"], folder, functools.partial(ask, ours))
+        run_program(["--version"], folder, functools.partial(ask, new_server(ours)))
     assert server.poll() is None
     return ours
 
 
+def new_server(server):
+    """The socket of a child of the server that runs the program for us alone."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        socket.send_fds(server, [b"?"], [theirs.fileno()])
+    return ours
+
+
+@functools.cache
+def own_server(pid):
+    """The socket of a child of the server that runs the program for the process of this pid."""
+    return new_server(program_server())
+
+
 def ask_server(args, cwd, out, err):
     """Run `main(args)` in a child of the server; its exit code, None where it did not end."""
-    return ask(program_server(), args, cwd, out, err)
+    return ask(own_server(os.getpid()), args, cwd, out, err)
 
 
 def ask(server, args, cwd, out, err):
     """Run `main(args)` in a child of this server; its exit code, None where it did not end."""
     request = json.dumps([args, cwd, dict(os.environ)])
-    ours, theirs = socket.socketpair()
-    with ours:
-        with theirs:
-            socket.send_fds(server, [b"?"], [theirs.fileno(), out, err])
-        ours.sendall(request.encode() + b"\n")
-        return json.loads(ours.makefile().readline())
+    socket.send_fds(server, [b"?"], [out, err])
+    server.sendall(request.encode() + b"\n")
+    return json.loads(server.makefile().readline())
 
 
 def check_end(done, code):
@@ -13671,8 +13690,8 @@ for name in ("posix_spawn", "fork", "fdatasync", "rename", "replace"):
     count_calls(name)
 sys.addaudithook(note)
 sys.path.insert(0, sys.argv[1])
-import script
-script.main(sys.argv[2:])
+import batch_tamarin
+batch_tamarin.main(sys.argv[2:])
 with open("counts.json", "w") as file:
     json.dump(counts, file)
 """
