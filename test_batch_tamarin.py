@@ -313,7 +313,7 @@ def compiled_script():
 
 
 def caches_of_their_time():
-    """Where the program remembers more than what follows from arguments alone."""
+    """Where the program remembers more than what follows from arguments and the machine."""
     timeless = [
         bt._digest_of_many,
         bt._event_pattern,
@@ -324,6 +324,7 @@ def caches_of_their_time():
         bt._quoted,
         bt._statement,
         bt.share,
+        bt.utf8_locales,
     ]
     caches = [value for value in vars(bt).values() if hasattr(value, "cache_clear")]
     return [cache for cache in caches if cache not in timeless]
@@ -629,12 +630,20 @@ def usual_signals():
 
 
 @fixture(autouse=True, scope="session")
-def this_python():
-    """Scripts that ask for `python3` get this one, which may be another or dear to find."""
-    folder = os.path.dirname(sys.executable)
-    if os.path.exists(f"{folder}/python3"):
-        others = os.environ["PATH"]
-        os.environ["PATH"] = f"{folder}{os.pathsep}{others}"
+def programs_on_path(tmp_path_factory):
+    """Scripts that ask for `python3` get this one, which may be another or dear to find.
+
+    There is a Maude, of few bytes: results depend on them, so that every run reads them.
+    """
+    programs = tmp_path_factory.mktemp("programs")
+    maude = programs / "maude"
+    maude.write_text("#!/bin/sh\n")
+    maude.chmod(0o755)
+    folders = [str(programs), os.environ["PATH"]]
+    own = os.path.dirname(sys.executable)
+    if os.path.exists(f"{own}/python3"):
+        folders.insert(0, own)
+    os.environ["PATH"] = os.pathsep.join(folders)
 
 
 @fixture(autouse=True)
