@@ -334,6 +334,12 @@ def caches_of_their_time():
 CACHES = caches_of_their_time()
 
 
+def forget_what_was_read():
+    """Make the program forget what it remembered in this process, as if it were a new one."""
+    for cache in CACHES:
+        cache.cache_clear()
+
+
 def run_program(args, cwd, run):
     """Run `main(args)` in a process of its own, from a directory; the finished process.
 
@@ -382,9 +388,7 @@ def be_the_program(args, cwd, out, err):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     os.chdir(cwd)
-    # What earlier tests made the program remember in this process.
-    for cache in CACHES:
-        cache.cache_clear()
+    forget_what_was_read()
     sys.exit(bt.main(list(args)))
 
 
@@ -397,8 +401,7 @@ def warm_up(lab):
         for line in ("run recipe.json --no-cache", "report results -f md", "audit results"):
             bt.main(line.split())
     os.chdir("/")
-    for cache in CACHES:
-        cache.cache_clear()
+    forget_what_was_read()
     gc.freeze()
 
 
@@ -432,7 +435,15 @@ def serve_one(asking):
             client.sendall(json.dumps(code).encode() + b"\n")
 
 
-SERVED = (caches_of_their_time, fork_program, be_the_program, warm_up, serve, serve_one)
+SERVED = (
+    caches_of_their_time,
+    forget_what_was_read,
+    fork_program,
+    be_the_program,
+    warm_up,
+    serve,
+    serve_one,
+)
 SERVER = f"""
 import gc, json, multiprocessing, os, signal, socket, sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -440,6 +451,8 @@ compiled, lab = sys.argv[1:]
 sys.path[0] = os.path.dirname(compiled)
 import batch_tamarin as bt
 bt.__file__ = {str(SCRIPT)!r}
+# Most bundles are read only: what would be the program in them needs no packing.
+bt.own_text = lambda: b"the program"
 FORK = multiprocessing.get_context("fork")
 RUN_S = {RUN_S}
 """
@@ -609,10 +622,17 @@ def program_as_changed_here(request):
     Lab.forks_here = "monkeypatch" in request.fixturenames
 
 
+@fixture(scope="session")
+def caches(tmp_path_factory):
+    """Directories that are not there yet, one after the other."""
+    folder = tmp_path_factory.mktemp("caches")
+    return (folder / str(number) for number in itertools.count())
+
+
 @fixture(autouse=True)
-def cache_home(tmp_path_factory):
+def cache_home(caches):
     """Every test has a cache of its own."""
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["XDG_CACHE_HOME"] = str(next(caches))
 
 
 @fixture(autouse=True)
@@ -2850,21 +2870,21 @@ def make_program(path, text="#!/bin/sh\n"):
 def test_a_program_on_path_comes_before_one_that_is_here(tmp_path, monkeypatch):
     on_path = make_program(tmp_path / "bin/tool")
     make_program(tmp_path / "tool")
-    monkeypatch.chdir(tmp_path)
+    os.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert bt.find_program("tool") == on_path
 
 
 def test_a_program_on_no_path_may_be_here(tmp_path, monkeypatch):
     here = make_program(tmp_path / "tool")
-    monkeypatch.chdir(tmp_path)
+    os.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/nowhere")
     assert bt.find_program("tool") == here
 
 
-def test_a_program_with_a_slash_is_here_or_in_the_given_directory(tmp_path, monkeypatch):
+def test_a_program_with_a_slash_is_here_or_in_the_given_directory(tmp_path):
     there = make_program(tmp_path / "beside/bin/tool")
-    monkeypatch.chdir(tmp_path)
+    os.chdir(tmp_path)
     assert bt.find_program("bin/tool") == ""
     assert bt.find_program("bin/tool", "beside") == there
 
@@ -8604,13 +8624,11 @@ def test_an_unfinished_batch_in_a_dated_directory_goes_on(lab):
     assert len(dated_directories(lab)) == 1
 
 
-def test_who_names_a_directory_without_results_is_told_the_newest_beside_it(
-    lab, monkeypatch, capsys
-):
+def test_who_names_a_directory_without_results_is_told_the_newest_beside_it(lab, capsys):
     lab.write("results/mine.txt", "")
     lab.write("results_2001-02-03_04-05-06/batch.jsonl", "")
     lab.write("results_2001-02-03_04-05-07/batch.jsonl", "")
-    monkeypatch.chdir(lab.path)
+    os.chdir(lab.path)
     assert bt.main(["status", "results"]) == 2
     assert "the newest beside it: results_2001-02-03_04-05-07" in capsys.readouterr().err
 
@@ -8678,7 +8696,7 @@ def test_without_a_home_a_run_has_no_cache(lab, run_here, monkeypatch):
     assert "no home directory" in told.err
     lab.prover(VERIFY)
     lab.recipe()
-    monkeypatch.chdir(lab.path)
+    os.chdir(lab.path)
     done = lab.run("run recipe.json", code=0)
     assert "no cache: ~/.cache" in done.stderr
     assert not list(lab.path.glob("~*"))
@@ -8825,13 +8843,13 @@ lemmas pipes/pipe
 
 
 @parametrize("command", READERS.strip().splitlines())
-def test_nobody_waits_for_a_pipe_that_nobody_writes_to(lab, monkeypatch, capsys, command):
+def test_nobody_waits_for_a_pipe_that_nobody_writes_to(lab, capsys, command):
     lab.prover(VERIFY)
     lab.recipe()
     (lab.path / "pipes").mkdir()
     for name in ("batch.jsonl", "pipe"):
         os.mkfifo(lab.path / "pipes" / name)
-    monkeypatch.chdir(lab.path)
+    os.chdir(lab.path)
     assert bt.main(command.split()) == 2
     assert "not a regular file" in capsys.readouterr().err
 
@@ -8846,10 +8864,10 @@ def test_what_a_shell_makes_of_a_command_is_read(lab):
 
 
 @parametrize("command", ["status results", "report results -f md"])
-def test_who_reads_a_damaged_journal_is_told(lab, written, monkeypatch, capsys, command):
+def test_who_reads_a_damaged_journal_is_told(lab, written, capsys, command):
     with written.open("a") as file:
         file.write("rubbish\n")
-    monkeypatch.chdir(lab.path)
+    os.chdir(lab.path)
     assert bt.main(command.split()) == 0
     assert "is skipped" in capsys.readouterr().err
 
@@ -8880,13 +8898,13 @@ NONSENSE = [another_prover, an_id_with_a_nul, an_unknown_signal]
 
 
 @fixture(params=NONSENSE)
-def nonsense(request, lab, written, monkeypatch):
+def nonsense(request, lab, written):
     """A journal of which some line makes no sense, in `results` of the current directory."""
     text = written.read_text()
     changed = request.param(text)
     assert changed != text
     written.write_text(changed)
-    monkeypatch.chdir(lab.path)
+    os.chdir(lab.path)
 
 
 def test_a_journal_that_makes_no_sense_is_shown_as_far_as_it_does(nonsense, capsys):
@@ -9103,7 +9121,7 @@ def test_a_stored_result_that_finds_no_room_is_not_proven_again(lab, monkeypatch
     assert lab.read("runs") == ""
 
 
-def test_a_full_disk_names_the_file_that_found_no_room(tmp_path, monkeypatch):
+def test_a_full_disk_names_the_file_that_found_no_room(tmp_path):
     """Python's own error of a write does not."""
     path = tmp_path / "page.html"
 
@@ -10095,12 +10113,12 @@ def test_restored_results_are_marked_in_tables_and_pages(model):
     assert "older texts of other lemmas" in page
 
 
-def test_restored_results_are_marked_in_reports(model, monkeypatch, capsys):
+def test_restored_results_are_marked_in_reports(model, capsys):
     model.recipe(lemmas="l0")
     model.proven()
     model.edit_lemma("l3")
     model.proven()
-    monkeypatch.chdir(model.path)
+    os.chdir(model.path)
     assert bt.main(["report", model.directory, "-f", "csv"]) == 0
     table = capsys.readouterr().out
     (row,) = csv.DictReader(table.splitlines())
@@ -14707,11 +14725,11 @@ def write_old(lab, name, text):
 
 
 @fixture
-def run_here(lab, capsys, monkeypatch):
+def run_here(lab, capsys):
     """Run a command line that starts no process in this one, from the lab's directory."""
 
     def run(line, *words, code):
-        monkeypatch.chdir(lab.path)
+        os.chdir(lab.path)
         forget_what_was_read()
         capsys.readouterr()
         returned = bt.main([*line.split(), *words])
@@ -14720,13 +14738,6 @@ def run_here(lab, capsys, monkeypatch):
         return told
 
     return run
-
-
-def forget_what_was_read():
-    """Make the program forget what it remembered in this process, as if it were a new one."""
-    for value in list(vars(bt).values()):
-        if hasattr(value, "cache_clear"):
-            value.cache_clear()
 
 
 # --- Reading --------------------------------------------------------------------------------------
@@ -17593,10 +17604,10 @@ def test_a_damaged_or_hostile_file_alone(lab, run_here, name, code):
 
 
 @parametrize("name", [*HOSTILE_FILES, *HOSTILE_TEXTS])
-def test_a_damaged_or_hostile_file_hides_nothing_and_stays_text(lab, monkeypatch, name):
+def test_a_damaged_or_hostile_file_hides_nothing_and_stays_text(lab, name):
     lab.write("dir/good.log", BELL_LOG)
     write_hostile_file(lab, "dir/bad", name)
-    monkeypatch.chdir(lab.path)
+    os.chdir(lab.path)
     warnings = []
     evidence = bt.read_evidence(["dir"], warnings.append)
     rows = all_rows(evidence.batches)
@@ -20749,6 +20760,7 @@ def everything_below(path):
 
 def test_python_runs_a_bundle_where_nothing_can_be_written(lab):
     bundle = bundle_of(lab)
+    lab.run_script("bundle results -o paper.pyz", code=0)
     empty = lab.path / "empty"
     empty.mkdir()
     empty.chmod(0o555)
@@ -20957,6 +20969,7 @@ def test_includes_oracles_and_other_directories_go_with_the_theories(lab):
 
 def test_an_extracted_bundle_is_a_directory_like_any_other(lab):
     bundle_of(lab)
+    lab.run_script("bundle results -o paper.pyz", code=0)
     done = lab.run("paper.pyz extract there --prover fake.sh", code=0)
     assert "batch_tamarin.py run recipe.json" in done.stderr
     there = lab.path / "there"
@@ -22377,8 +22390,8 @@ def test_before_any_end_a_forecast_is_what_the_limits_allow(tasks, left_s):
     assert forecast.is_bound
 
 
-def test_a_log_is_named_as_a_shell_takes_it(lab, monkeypatch):
-    monkeypatch.chdir(lab.path)
+def test_a_log_is_named_as_a_shell_takes_it(lab):
+    os.chdir(lab.path)
     lab.write("results/logs/a\x1b[31m$(x) b.err", "")
     failed = Result(Status.FAILED)
     task = a_task(Status.FAILED, failed, id="a\x1b[31m$(x) b")
@@ -22455,8 +22468,8 @@ def large_batch():
     return tasks
 
 
-def test_the_final_table_of_many_tasks_has_the_problems_only(lab, monkeypatch):
-    monkeypatch.chdir(lab.path)
+def test_the_final_table_of_many_tasks_has_the_problems_only(lab):
+    os.chdir(lab.path)
     lab.write("results/logs/t0.err", "")
     text = final_table_of(Batch(), "results", large_batch())
     assert len(text.splitlines()) < 50
@@ -23420,8 +23433,8 @@ def test_a_mistyped_id_is_compared_with_its_neighbours_only(monkeypatch):
         ("recipes", "did you mean 'status recipes'?"),
     ],
 )
-def test_mistyped_words_get_a_suggestion(capsys, tmp_path, monkeypatch, command, hint):
-    monkeypatch.chdir(tmp_path)
+def test_mistyped_words_get_a_suggestion(capsys, tmp_path, command, hint):
+    os.chdir(tmp_path)
     (tmp_path / "recipes").mkdir()
     with pytest.raises(SystemExit, match="2"):
         bt.main(command.split())
@@ -24805,7 +24818,7 @@ def test_a_batch_that_goes_on_counts_on(lab, monkeypatch, capfd):
     lab.recipe(config={"global_max_cores": 4, "global_max_memory": 4})
     lab.run("run recipe.json -t t--l[0-3]--*", code=0)
     monkeypatch.setattr(bt, "FLUSH_S", 0.5)  # all four end before anyone is told
-    monkeypatch.chdir(lab.path)
+    os.chdir(lab.path)
     options = "--no-cache --cores 4 --memory 4"
     command = ["run", "recipe.json", *options.split()]
     assert bt.main(command) == 0
