@@ -61,7 +61,7 @@ import warnings
 import weakref
 import zipfile
 from collections import Counter, defaultdict
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -419,20 +419,28 @@ def serve(server):
 def serve_one(asking):
     """Run the program as often as one process asks for it, and tell its exit codes."""
     os.set_inheritable(asking, False)
-    with socket.socket(fileno=asking) as client, client.makefile() as requests:
+    client = socket.socket(fileno=asking)
+    # Who asked may have been killed (`-x`).
+    with suppress(ConnectionError), client, client.makefile() as requests:
         while True:
             asked, outputs, _, _ = socket.recv_fds(client, 1, 2)
             if not asked:
                 return
-            for output in outputs:
-                os.set_inheritable(output, False)
-            args, cwd, environment = json.loads(requests.readline())
-            os.environ.clear()
-            os.environ.update(environment)
-            code = fork_program(args, cwd, *outputs)
-            for output in outputs:
-                os.close(output)
+            code = serve_request(requests.readline(), *outputs)
             client.sendall(json.dumps(code).encode() + b"\n")
+
+
+def serve_request(request, out, err):
+    """Run the program once, with its output to these descriptors; its exit code."""
+    for output in (out, err):
+        os.set_inheritable(output, False)
+    args, cwd, environment = json.loads(request)
+    os.environ.clear()
+    os.environ.update(environment)
+    code = fork_program(args, cwd, out, err)
+    os.close(out)
+    os.close(err)
+    return code
 
 
 SERVED = (
@@ -443,10 +451,11 @@ SERVED = (
     warm_up,
     serve,
     serve_one,
+    serve_request,
 )
 SERVER = f"""
 import gc, json, multiprocessing, os, signal, socket, sys
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 compiled, lab = sys.argv[1:]
 sys.path[0] = os.path.dirname(compiled)
 import batch_tamarin as bt
@@ -744,7 +753,8 @@ def share_tests(session, folder):
                 raise session.Failed(session.shouldfail)
     finally:
         for process in workers.values():
-            process.terminate()
+            # Not SIGTERM: who has run the program here may answer it in the program's way.
+            process.kill()
             process.join()
     if waiting:
         session.shouldfail = f"workers died and left {', '.join(sorted(waiting))}"
