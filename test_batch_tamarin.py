@@ -20848,7 +20848,8 @@ summary "  $LEMMA (all-traces): ${MINE:-$VERDICT}"
 def bundle_of(lab, *args, lemmas=("one", "false_two"), run=(), body=PAPER_PROVER, **recipe):
     """Prove some lemmas, and bundle the results; the bundle's path.
 
-    `args` are of `bundle`, `run` those of `run`, `body` is the prover.
+    `args` are of `bundle`, `run` those of `run`, `body` is the prover. Where Python is to run it,
+    `run_script` makes it once more, with the program (see SERVER).
     """
     claims = (f'lemma {name}: "All k #i. A(k) @ i ==> T"\n' for name in lemmas)
     statements = "".join(claims)
