@@ -28066,7 +28066,7 @@ def command_line_parser(command: str) -> argparse.ArgumentParser:
     That is the function of the command. To make the parsers of the others takes longer than many a
     command does.
     """
-    all_commands = {
+    all_commands: dict[str, Callable[[argparse._SubParsersAction[Parser]], None]] = {
         "run": add_run_command,
         "resume": add_resume_command,
         "retry": add_retry_command,
