@@ -28117,8 +28117,26 @@ def command_meant(path: str) -> str:
     return f" (did you mean '{command} {printable(path)}'?)" if command else ""
 
 
-def command_line_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; what it returns has the command's function as `func`."""
+def command_line_parser(command: str) -> argparse.ArgumentParser:
+    """The parser of this command, or of all where it is none; what it returns has `func`.
+
+    That is the function of the command. To make the parsers of the others takes longer than many a
+    command does.
+    """
+    all_commands: dict[str, Callable[[argparse._SubParsersAction[Parser]], None]] = {
+        "run": add_run_command,
+        "resume": add_resume_command,
+        "retry": add_retry_command,
+        "check": add_check_command,
+        "init": add_init_command,
+        "status": add_status_command,
+        "report": add_report_command,
+        "audit": add_audit_command,
+        "recheck": add_recheck_command,
+        "bundle": add_bundle_command,
+        "lemmas": add_lemmas_command,
+        "cache": add_cache_command,
+    }
     parser = Parser(
         prog="batch_tamarin.py",
         description=(__doc__ or "").split("\n")[0],
@@ -28132,18 +28150,9 @@ def command_line_parser() -> argparse.ArgumentParser:
     # For commands without these options.
     parser.set_defaults(quiet=False, debug=False, take_over=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add_run_command(commands)
-    add_resume_command(commands)
-    add_retry_command(commands)
-    add_check_command(commands)
-    add_init_command(commands)
-    add_status_command(commands)
-    add_report_command(commands)
-    add_audit_command(commands)
-    add_recheck_command(commands)
-    add_bundle_command(commands)
-    add_lemmas_command(commands)
-    add_cache_command(commands)
+    for name, add_command_named_so in all_commands.items():
+        if command == name or command not in all_commands:
+            add_command_named_so(commands)
     return parser
 
 
@@ -31695,7 +31704,7 @@ def parse_command_line(words: Sequence[str]) -> argparse.Namespace:
         bundle = words[0]
         words = words[1:]
     if not bundle:
-        return command_line_parser().parse_args(words)
+        return command_line_parser("".join(words[:1])).parse_args(words)
     return bundle_parser(bundle).parse_args(words or ["show"])
 
 
@@ -31964,7 +31973,8 @@ def command_show(args: argparse.Namespace) -> int:
             lines = table_of_results(path, rows, stdout_columns())
             print_coloured("\n".join(lines) + "\n")
         print_out("\nAudit: ")
-        code = audit_at(opened, command_line_parser().parse_args(["audit", "--", args.bundle]))
+        words = ["audit", "--", args.bundle]
+        code = audit_at(opened, command_line_parser("audit").parse_args(words))
     name = printable(quoted([os.path.basename(args.bundle)]))
     print_out(f"`python3 {name} --help` tells what else can be done with it\n")
     return code

@@ -61,7 +61,7 @@ import warnings
 import weakref
 import zipfile
 from collections import Counter, defaultdict
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -308,12 +308,12 @@ def compiled_script():
             shutil.rmtree(folder)
 
     atexit.register(remove)
-    bytecode = os.path.join(folder, "script.pyc")
+    bytecode = os.path.join(folder, "batch_tamarin.pyc")
     return py_compile.compile(str(SCRIPT), bytecode, doraise=True)
 
 
 def caches_of_their_time():
-    """Where the program remembers more than what follows from arguments alone."""
+    """Where the program remembers more than what follows from arguments and the machine."""
     timeless = [
         bt._digest_of_many,
         bt._event_pattern,
@@ -324,6 +324,7 @@ def caches_of_their_time():
         bt._quoted,
         bt._statement,
         bt.share,
+        bt.utf8_locales,
     ]
     caches = [value for value in vars(bt).values() if hasattr(value, "cache_clear")]
     return [cache for cache in caches if cache not in timeless]
@@ -331,6 +332,12 @@ def caches_of_their_time():
 
 # To look for them in each child would touch, and so copy, all that the program has.
 CACHES = caches_of_their_time()
+
+
+def forget_what_was_read():
+    """Make the program forget what it remembered in this process, as if it were a new one."""
+    for cache in CACHES:
+        cache.cache_clear()
 
 
 def run_program(args, cwd, run):
@@ -381,9 +388,7 @@ def be_the_program(args, cwd, out, err):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     os.chdir(cwd)
-    # What earlier tests made the program remember in this process.
-    for cache in CACHES:
-        cache.cache_clear()
+    forget_what_was_read()
     sys.exit(bt.main(list(args)))
 
 
@@ -396,41 +401,67 @@ def warm_up(lab):
         for line in ("run recipe.json --no-cache", "report results -f md", "audit results"):
             bt.main(line.split())
     os.chdir("/")
-    for cache in CACHES:
-        cache.cache_clear()
+    forget_what_was_read()
     gc.freeze()
 
 
 def serve(server):
-    """Run the program for each that asks, until nobody is left who could ask."""
+    """Give each process that asks one that runs the program for it, until nobody could ask."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
-        asked, descriptors, _, _ = socket.recv_fds(server, 1, 3)
+        asked, descriptors, _, _ = socket.recv_fds(server, 1, 1)
         if not asked:
             return
         FORK.Process(target=serve_one, args=descriptors).start()
-        for descriptor in descriptors:
-            os.close(descriptor)
+        os.close(*descriptors)
 
 
-def serve_one(asking, out, err):
-    """Run the program for one that asks, and tell its exit code."""
-    for descriptor in (asking, out, err):
-        os.set_inheritable(descriptor, False)
-    with socket.socket(fileno=asking) as answers:
-        args, cwd, environment = json.loads(answers.makefile().readline())
-        os.environ.clear()
-        os.environ.update(environment)
-        code = fork_program(args, cwd, out, err)
-        answers.sendall(json.dumps(code).encode() + b"\n")
+def serve_one(asking):
+    """Run the program as often as one process asks for it, and tell its exit codes."""
+    os.set_inheritable(asking, False)
+    client = socket.socket(fileno=asking)
+    # Who asked may have been killed (`-x`).
+    with suppress(ConnectionError), client, client.makefile() as requests:
+        while True:
+            asked, outputs, _, _ = socket.recv_fds(client, 1, 2)
+            if not asked:
+                return
+            code = serve_request(requests.readline(), *outputs)
+            client.sendall(json.dumps(code).encode() + b"\n")
 
 
-SERVED = (caches_of_their_time, fork_program, be_the_program, warm_up, serve, serve_one)
+def serve_request(request, out, err):
+    """Run the program once, with its output to these descriptors; its exit code."""
+    for output in (out, err):
+        os.set_inheritable(output, False)
+    args, cwd, environment = json.loads(request)
+    os.environ.clear()
+    os.environ.update(environment)
+    code = fork_program(args, cwd, out, err)
+    os.close(out)
+    os.close(err)
+    return code
+
+
+SERVED = (
+    caches_of_their_time,
+    forget_what_was_read,
+    fork_program,
+    be_the_program,
+    warm_up,
+    serve,
+    serve_one,
+    serve_request,
+)
 SERVER = f"""
 import gc, json, multiprocessing, os, signal, socket, sys
-sys.path[0] = {str(HERE)!r}
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
+compiled, lab = sys.argv[1:]
+sys.path[0] = os.path.dirname(compiled)
 import batch_tamarin as bt
+bt.__file__ = {str(SCRIPT)!r}
+# Most bundles are read only: what would be the program in them needs no packing.
+bt.own_text = lambda: b"the program"
 FORK = multiprocessing.get_context("fork")
 RUN_S = {RUN_S}
 """
@@ -438,14 +469,14 @@ RUN_S = {RUN_S}
 
 @functools.cache
 def program_server():
-    """The socket to ask a small process for runs, which has nothing but the program."""
+    """The socket of a small process, which has nothing but the program: see `own_server`."""
     parts = [SERVER]
     for function in SERVED:
         parts.append(inspect.getsource(function))
     parts.append("CACHES = caches_of_their_time()")
-    parts.append("warm_up(sys.argv[1])")
+    parts.append("warm_up(lab)")
     parts.append("serve(socket.socket(fileno=0))")
-    command = [sys.executable, "-c", "\n".join(parts)]
+    command = [sys.executable, "-c", "\n".join(parts), compiled_script()]
     ours, theirs = socket.socketpair()
     with theirs, tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder))
@@ -453,25 +484,36 @@ def program_server():
         lab.recipe()
         server = subprocess.Popen([*command, folder], stdin=theirs)
         # When it has answered, it no longer needs the folder.
-        run_program(["--version"], folder, functools.partial(ask, ours))
+        run_program(["--version"], folder, functools.partial(ask, new_server(ours)))
     assert server.poll() is None
     return ours
 
 
+def new_server(server):
+    """The socket of a child of the server that runs the program for us alone."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        socket.send_fds(server, [b"?"], [theirs.fileno()])
+    return ours
+
+
+@functools.cache
+def own_server(pid):
+    """The socket of a child of the server that runs the program for the process of this pid."""
+    return new_server(program_server())
+
+
 def ask_server(args, cwd, out, err):
     """Run `main(args)` in a child of the server; its exit code, None where it did not end."""
-    return ask(program_server(), args, cwd, out, err)
+    return ask(own_server(os.getpid()), args, cwd, out, err)
 
 
 def ask(server, args, cwd, out, err):
     """Run `main(args)` in a child of this server; its exit code, None where it did not end."""
     request = json.dumps([args, cwd, dict(os.environ)])
-    ours, theirs = socket.socketpair()
-    with ours:
-        with theirs:
-            socket.send_fds(server, [b"?"], [theirs.fileno(), out, err])
-        ours.sendall(request.encode() + b"\n")
-        return json.loads(ours.makefile().readline())
+    socket.send_fds(server, [b"?"], [out, err])
+    server.sendall(request.encode() + b"\n")
+    return json.loads(server.makefile().readline())
 
 
 def check_end(done, code):
@@ -589,10 +631,17 @@ def program_as_changed_here(request):
     Lab.forks_here = "monkeypatch" in request.fixturenames
 
 
+@fixture(scope="session")
+def caches(tmp_path_factory):
+    """Directories that are not there yet, one after the other."""
+    folder = tmp_path_factory.mktemp("caches")
+    return (folder / str(number) for number in itertools.count())
+
+
 @fixture(autouse=True)
-def cache_home(tmp_path_factory):
+def cache_home(caches):
     """Every test has a cache of its own."""
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["XDG_CACHE_HOME"] = str(next(caches))
 
 
 @fixture(autouse=True)
@@ -610,12 +659,20 @@ def usual_signals():
 
 
 @fixture(autouse=True, scope="session")
-def this_python():
-    """Scripts that ask for `python3` get this one, which may be another or dear to find."""
-    folder = os.path.dirname(sys.executable)
-    if os.path.exists(f"{folder}/python3"):
-        others = os.environ["PATH"]
-        os.environ["PATH"] = f"{folder}{os.pathsep}{others}"
+def programs_on_path(tmp_path_factory):
+    """Scripts that ask for `python3` get this one, which may be another or dear to find.
+
+    There is a Maude, of few bytes: results depend on them, so that every run reads them.
+    """
+    programs = tmp_path_factory.mktemp("programs")
+    maude = programs / "maude"
+    maude.write_text("#!/bin/sh\n")
+    maude.chmod(0o755)
+    folders = [str(programs), os.environ["PATH"]]
+    own = os.path.dirname(sys.executable)
+    if os.path.exists(f"{own}/python3"):
+        folders.insert(0, own)
+    os.environ["PATH"] = os.pathsep.join(folders)
 
 
 @fixture(autouse=True)
@@ -678,6 +735,8 @@ def share_tests(session, folder):
     # Once for all of them; this process removes it, and the server ends with them.
     compiled_script()
     program_server()
+    # Else each worker would look through all that there is by now for garbage, and so copy it.
+    gc.freeze()
     for _ in range(WORKERS):
         receiver, sender = FORK.Pipe(duplex=False)
         process = FORK.Process(target=work, args=(session.config, tests, taken, sender, folder))
@@ -694,7 +753,8 @@ def share_tests(session, folder):
                 raise session.Failed(session.shouldfail)
     finally:
         for process in workers.values():
-            process.terminate()
+            # Not SIGTERM: who has run the program here may answer it in the program's way.
+            process.kill()
             process.join()
     if waiting:
         session.shouldfail = f"workers died and left {', '.join(sorted(waiting))}"
@@ -2873,21 +2933,21 @@ def make_program(path, text="#!/bin/sh\n"):
 def test_a_program_on_path_comes_before_one_that_is_here(tmp_path, monkeypatch):
     on_path = make_program(tmp_path / "bin/tool")
     make_program(tmp_path / "tool")
-    monkeypatch.chdir(tmp_path)
+    os.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert bt.find_program("tool") == on_path
 
 
 def test_a_program_on_no_path_may_be_here(tmp_path, monkeypatch):
     here = make_program(tmp_path / "tool")
-    monkeypatch.chdir(tmp_path)
+    os.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/nowhere")
     assert bt.find_program("tool") == here
 
 
-def test_a_program_with_a_slash_is_here_or_in_the_given_directory(tmp_path, monkeypatch):
+def test_a_program_with_a_slash_is_here_or_in_the_given_directory(tmp_path):
     there = make_program(tmp_path / "beside/bin/tool")
-    monkeypatch.chdir(tmp_path)
+    os.chdir(tmp_path)
     assert bt.find_program("bin/tool") == ""
     assert bt.find_program("bin/tool", "beside") == there
 
@@ -8627,13 +8687,11 @@ def test_an_unfinished_batch_in_a_dated_directory_goes_on(lab):
     assert len(dated_directories(lab)) == 1
 
 
-def test_who_names_a_directory_without_results_is_told_the_newest_beside_it(
-    lab, monkeypatch, capsys
-):
+def test_who_names_a_directory_without_results_is_told_the_newest_beside_it(lab, capsys):
     lab.write("results/mine.txt", "")
     lab.write("results_2001-02-03_04-05-06/batch.jsonl", "")
     lab.write("results_2001-02-03_04-05-07/batch.jsonl", "")
-    monkeypatch.chdir(lab.path)
+    os.chdir(lab.path)
     assert bt.main(["status", "results"]) == 2
     assert "the newest beside it: results_2001-02-03_04-05-07" in capsys.readouterr().err
 
@@ -8701,7 +8759,7 @@ def test_without_a_home_a_run_has_no_cache(lab, run_here, monkeypatch):
     assert "no home directory" in told.err
     lab.prover(VERIFY)
     lab.recipe()
-    monkeypatch.chdir(lab.path)
+    os.chdir(lab.path)
     done = lab.run("run recipe.json", code=0)
     assert "no cache: ~/.cache" in done.stderr
     assert not list(lab.path.glob("~*"))
@@ -8877,13 +8935,13 @@ lemmas pipes/pipe
 
 
 @parametrize("command", READERS.strip().splitlines())
-def test_nobody_waits_for_a_pipe_that_nobody_writes_to(lab, monkeypatch, capsys, command):
+def test_nobody_waits_for_a_pipe_that_nobody_writes_to(lab, capsys, command):
     lab.prover(VERIFY)
     lab.recipe()
     (lab.path / "pipes").mkdir()
     for name in ("batch.jsonl", "pipe"):
         os.mkfifo(lab.path / "pipes" / name)
-    monkeypatch.chdir(lab.path)
+    os.chdir(lab.path)
     assert bt.main(command.split()) == 2
     assert "not a regular file" in capsys.readouterr().err
 
@@ -8898,10 +8956,10 @@ def test_what_a_shell_makes_of_a_command_is_read(lab):
 
 
 @parametrize("command", ["status results", "report results -f md"])
-def test_who_reads_a_damaged_journal_is_told(lab, written, monkeypatch, capsys, command):
+def test_who_reads_a_damaged_journal_is_told(lab, written, capsys, command):
     with written.open("a") as file:
         file.write("rubbish\n")
-    monkeypatch.chdir(lab.path)
+    os.chdir(lab.path)
     assert bt.main(command.split()) == 0
     assert "is skipped" in capsys.readouterr().err
 
@@ -8932,13 +8990,13 @@ NONSENSE = [another_prover, an_id_with_a_nul, an_unknown_signal]
 
 
 @fixture(params=NONSENSE)
-def nonsense(request, lab, written, monkeypatch):
+def nonsense(request, lab, written):
     """A journal of which some line makes no sense, in `results` of the current directory."""
     text = written.read_text()
     changed = request.param(text)
     assert changed != text
     written.write_text(changed)
-    monkeypatch.chdir(lab.path)
+    os.chdir(lab.path)
 
 
 def test_a_journal_that_makes_no_sense_is_shown_as_far_as_it_does(nonsense, capsys):
@@ -9155,7 +9213,7 @@ def test_a_stored_result_that_finds_no_room_is_not_proven_again(lab, monkeypatch
     assert lab.read("runs") == ""
 
 
-def test_a_full_disk_names_the_file_that_found_no_room(tmp_path, monkeypatch):
+def test_a_full_disk_names_the_file_that_found_no_room(tmp_path):
     """Python's own error of a write does not."""
     path = tmp_path / "page.html"
 
@@ -10147,12 +10205,12 @@ def test_restored_results_are_marked_in_tables_and_pages(model):
     assert "older texts of other lemmas" in page
 
 
-def test_restored_results_are_marked_in_reports(model, monkeypatch, capsys):
+def test_restored_results_are_marked_in_reports(model, capsys):
     model.recipe(lemmas="l0")
     model.proven()
     model.edit_lemma("l3")
     model.proven()
-    monkeypatch.chdir(model.path)
+    os.chdir(model.path)
     assert bt.main(["report", model.directory, "-f", "csv"]) == 0
     table = capsys.readouterr().out
     (row,) = csv.DictReader(table.splitlines())
@@ -13813,8 +13871,8 @@ for name in ("posix_spawn", "fork", "fdatasync", "rename", "replace"):
     count_calls(name)
 sys.addaudithook(note)
 sys.path.insert(0, sys.argv[1])
-import script
-script.main(sys.argv[2:])
+import batch_tamarin
+batch_tamarin.main(sys.argv[2:])
 with open("counts.json", "w") as file:
     json.dump(counts, file)
 """
@@ -13906,17 +13964,18 @@ def test_a_command_reads_a_theory_no_more_often_than_it_must(lab, monkeypatch, a
 
 @takes_long
 @needs_linux
-@parametrize("command", ["status", "resume", "report", "audit"])
-def test_to_look_at_results_costs_no_file_for_each(lab, command):
+def test_to_look_at_results_costs_no_file_for_each(lab):
     lab.prover(VERIFY)
-    opened = []
+    opened = defaultdict(list)
     for tasks in (20, 60):
         lab.write("t.spthy", many_lemmas(tasks))
         lab.recipe(config={"global_max_cores": 2})
         lab.run("run recipe.json", code=0)
-        opened.append(costs_of(lab, command, "results")["open"])
-    few, many = opened
-    assert many <= few + 5
+        for command in ("status", "resume", "report", "audit"):
+            costs = costs_of(lab, command, "results")
+            opened[command].append(costs["open"])
+    for command, (few, many) in opened.items():
+        assert many <= few + 5, command
 
 
 # --- Jobs on a cluster ----------------------------------------------------------------------------
@@ -14903,11 +14962,11 @@ def write_old(lab, name, text):
 
 
 @fixture
-def run_here(lab, capsys, monkeypatch):
+def run_here(lab, capsys):
     """Run a command line that starts no process in this one, from the lab's directory."""
 
     def run(line, *words, code):
-        monkeypatch.chdir(lab.path)
+        os.chdir(lab.path)
         forget_what_was_read()
         capsys.readouterr()
         returned = bt.main([*line.split(), *words])
@@ -14916,13 +14975,6 @@ def run_here(lab, capsys, monkeypatch):
         return told
 
     return run
-
-
-def forget_what_was_read():
-    """Make the program forget what it remembered in this process, as if it were a new one."""
-    for value in list(vars(bt).values()):
-        if hasattr(value, "cache_clear"):
-            value.cache_clear()
 
 
 # --- Reading --------------------------------------------------------------------------------------
@@ -17789,10 +17841,10 @@ def test_a_damaged_or_hostile_file_alone(lab, run_here, name, code):
 
 
 @parametrize("name", [*HOSTILE_FILES, *HOSTILE_TEXTS])
-def test_a_damaged_or_hostile_file_hides_nothing_and_stays_text(lab, monkeypatch, name):
+def test_a_damaged_or_hostile_file_hides_nothing_and_stays_text(lab, name):
     lab.write("dir/good.log", BELL_LOG)
     write_hostile_file(lab, "dir/bad", name)
-    monkeypatch.chdir(lab.path)
+    os.chdir(lab.path)
     warnings = []
     evidence = bt.read_evidence(["dir"], warnings.append)
     rows = all_rows(evidence.batches)
@@ -20907,7 +20959,8 @@ summary "  $LEMMA (all-traces): ${MINE:-$VERDICT}"
 def bundle_of(lab, *args, lemmas=("one", "false_two"), run=(), body=PAPER_PROVER, **recipe):
     """Prove some lemmas, and bundle the results; the bundle's path.
 
-    `args` are of `bundle`, `run` those of `run`, `body` is the prover.
+    `args` are of `bundle`, `run` those of `run`, `body` is the prover. Where Python is to run it,
+    `run_script` makes it once more, with the program (see SERVER).
     """
     claims = (f'lemma {name}: "All k #i. A(k) @ i ==> T"\n' for name in lemmas)
     statements = "".join(claims)
@@ -20945,6 +20998,7 @@ def everything_below(path):
 
 def test_python_runs_a_bundle_where_nothing_can_be_written(lab):
     bundle = bundle_of(lab)
+    lab.run_script("bundle results -o paper.pyz", code=0)
     empty = lab.path / "empty"
     empty.mkdir()
     empty.chmod(0o555)
@@ -21153,6 +21207,7 @@ def test_includes_oracles_and_other_directories_go_with_the_theories(lab):
 
 def test_an_extracted_bundle_is_a_directory_like_any_other(lab):
     bundle_of(lab)
+    lab.run_script("bundle results -o paper.pyz", code=0)
     done = lab.run("paper.pyz extract there --prover fake.sh", code=0)
     assert "batch_tamarin.py run recipe.json" in done.stderr
     there = lab.path / "there"
@@ -22585,8 +22640,8 @@ def test_before_any_end_a_forecast_is_what_the_limits_allow(tasks, left_s):
     assert forecast.is_bound
 
 
-def test_a_log_is_named_as_a_shell_takes_it(lab, monkeypatch):
-    monkeypatch.chdir(lab.path)
+def test_a_log_is_named_as_a_shell_takes_it(lab):
+    os.chdir(lab.path)
     lab.write("results/logs/a\x1b[31m$(x) b.err", "")
     failed = Result(Status.FAILED)
     task = a_task(Status.FAILED, failed, id="a\x1b[31m$(x) b")
@@ -22663,8 +22718,8 @@ def large_batch():
     return tasks
 
 
-def test_the_final_table_of_many_tasks_has_the_problems_only(lab, monkeypatch):
-    monkeypatch.chdir(lab.path)
+def test_the_final_table_of_many_tasks_has_the_problems_only(lab):
+    os.chdir(lab.path)
     lab.write("results/logs/t0.err", "")
     text = final_table_of(Batch(), "results", large_batch())
     assert len(text.splitlines()) < 50
@@ -23630,8 +23685,8 @@ def test_a_mistyped_id_is_compared_with_its_neighbours_only(monkeypatch):
         ("recipes", "did you mean 'status recipes'?"),
     ],
 )
-def test_mistyped_words_get_a_suggestion(capsys, tmp_path, monkeypatch, command, hint):
-    monkeypatch.chdir(tmp_path)
+def test_mistyped_words_get_a_suggestion(capsys, tmp_path, command, hint):
+    os.chdir(tmp_path)
     (tmp_path / "recipes").mkdir()
     with pytest.raises(SystemExit, match="2"):
         bt.main(command.split())
@@ -25015,7 +25070,7 @@ def test_a_batch_that_goes_on_counts_on(lab, monkeypatch, capfd):
     lab.recipe(config={"global_max_cores": 4, "global_max_memory": 4})
     lab.run("run recipe.json -t t--l[0-3]--*", code=0)
     monkeypatch.setattr(bt, "FLUSH_S", 0.5)  # all four end before anyone is told
-    monkeypatch.chdir(lab.path)
+    os.chdir(lab.path)
     options = "--no-cache --cores 4 --memory 4"
     command = ["run", "recipe.json", *options.split()]
     assert bt.main(command) == 0
