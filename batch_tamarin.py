@@ -531,10 +531,10 @@ def sha256(data: bytes) -> str:
 def path_from(file: str, cwd: str) -> str:
     """How `file` is named on a command line that runs in `cwd`: relative where it lies below."""
     full = os.path.abspath(file)
-    # Of a damaged journal it may be relative: nothing is known to lie below that.
-    if not os.path.isabs(cwd) or os.path.commonpath([full, cwd]) != cwd:
+    root = os.path.abspath(cwd)
+    if os.path.commonpath([full, root]) != root:
         return full
-    name = os.path.relpath(full, cwd)
+    name = os.path.relpath(full, root)
     # Not to be taken for an option.
     return os.path.join(".", name) if name.startswith("-") else name
 
@@ -20939,7 +20939,7 @@ def _findings_of_batch(directory: str, batch: Batch, proven: ProvenTexts) -> Ite
             yield from _findings_of_view(view, tasks, NO_COPIES, proven)
         else:
             gone[tasks[0].plan.theory] = None
-            if view.path in copies:
+            if os.path.abspath(view.path) in copies:
                 yield from _findings_of_view(view, tasks, copies, proven)
         yield from proofs.findings(tasks, view.options.diff)
     yield from proofs.finding_of_lost()
@@ -23204,6 +23204,9 @@ def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Itera
     plan = row.plan
     prover = batch.provers[plan.prover]
     outputs = result_files(directory, plan.id)
+    if not page.beside:
+        # Of a bundle: where that is unpacked means nothing to anybody.
+        outputs = Outputs(*map(os.path.relpath, outputs))
     yield page.facts(_task_facts(row, prover))
     # Without its theory a task has no command: a pattern in the recipe is no lemma. And of
     # batch-tamarin's, which have no key, nobody knows it.
@@ -23421,7 +23424,8 @@ class Writer:
     escapes: Mapping[int, str] = {}  # as `str.translate` takes them
 
     def __init__(self, beside: str) -> None:
-        # The directory that the page is for: names of files are relative to it.
+        # The directory that the page is for: names of files are relative to it. "" where no file
+        # lies beside the page that it could lead to.
         self.beside = beside
         # Of a page that doesn't tell who made it: what takes that out of texts.
         self.blind: Blind | None = None
@@ -23513,8 +23517,10 @@ class Writer:
     def place(self, path: str) -> str:
         """A file from where the page is: the page and the results can be moved together.
 
-        "" where the way there could tell somebody's name.
+        "" where the way there could tell somebody's name, or there is none.
         """
+        if not self.beside:
+            return ""
         if self.blind and not self.blind.shows_way(path, self.beside):
             return ""
         return os.path.relpath(path, self.beside)
@@ -26331,10 +26337,11 @@ class Bundle:
     def unpack(self, directory: str, target: str = "", without: Collection[str] = ()) -> None:
         """Write all that is in it to a directory, which is made.
 
-        `target`: where the directory will be; its journals say so. `without`: folders of results
-        that are not needed. Nothing is left where it fails. Raises InputError, OSError.
+        `target`: what its journals call that directory, if not so: where it will be (absolute), or
+        a path from the working directory. `without`: folders of results that are not needed.
+        Nothing is left where it fails. Raises InputError, OSError.
         """
-        target = os.path.abspath(target or directory)
+        target = target or directory
         os.mkdir(directory, 0o777)
         try:
             with _reading_bundle(self.path) as archive:
@@ -26366,7 +26373,7 @@ class Bundle:
         pieces = _verified(archive, name, known)
         for batch in self.manifest.batches:
             if name.startswith(batch.results + "/") and os.path.basename(name) == JOURNAL:
-                pieces = _journal_there(pieces, batch, target)
+                pieces = _MovedPaths(batch, target).lines(pieces)
         with open(path, "xb", opener=open_no_link) as file:
             file.writelines(pieces)
         os.chmod(path, 0o755 if known.executable else 0o644)
@@ -26375,42 +26382,52 @@ class Bundle:
 _OPTION_WITH_VALUE = regex(r"--[\w-]+=")
 
 
-def _journal_there(pieces: Iterable[bytes], batch: BundledBatch, target: str) -> Iterator[bytes]:
-    """A journal in which directories are where the bundle is unpacked."""
-    places: dict[str, str] = {}
-    for root in sorted(batch.roots, key=len, reverse=True):
-        places[root] = os.path.join(target, batch.roots[root]).rstrip(os.sep)
+class _MovedPaths:
+    """Tells where directories of a batch are once its bundle is unpacked: in `target`.
 
-    def there(text: str) -> str:
+    What is unpacked for good has absolute paths, as any journal. What is there for a moment, to be
+    read, has none: where that is means nothing to anybody. Its working directories are named as
+    the bundle names them, and all else is told from these.
+    """
+
+    def __init__(self, batch: BundledBatch, target: str) -> None:
+        self._is_for_good = os.path.isabs(target)
+        self._roots: dict[str, str] = {}
+        for root in sorted(batch.roots, key=len, reverse=True):
+            self._roots[root] = os.path.join(target, batch.roots[root]).rstrip(os.sep)
+
+    def lines(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """A journal that comes in pieces, line by line, as it is there."""
+        for line in _lines_of(pieces):
+            moved = _changed_line(line, self._event)
+            yield line if moved is None else moved
+
+    def _event(self, event: Json) -> Json:
+        cwd = event.get("cwd")
+        if not isinstance(cwd, str):
+            return _with_texts(event, self._text)
+        here = self._text(cwd)
+        from_here = functools.partial(self._text, cwd=here)
+        if not self._is_for_good:
+            return {**_with_texts(event, from_here), "cwd": here}
+        moved: Json = _with_texts(event, self._text)
+        theory = event.get("theory")
+        # Results of two runs name a theory alike, wherever each was unpacked.
+        if isinstance(theory, str):
+            moved["theory"] = from_here(theory)
+        return moved
+
+    def _text(self, text: str, cwd: str = "") -> str:
+        """A text that may be a path; `cwd`: from where it is to be told."""
         # An option may name a file: an oracle.
         option = _OPTION_WITH_VALUE.match(text)
         named = option[0] if option else ""
         path = text[len(named) :]
-        for root, place in places.items():
+        for root, there in self._roots.items():
             if path == root or path.startswith(root + os.sep):
-                return named + place + path[len(root) :]
+                moved = there + path[len(root) :]
+                return named + (os.path.relpath(moved, cwd) if cwd else moved)
         return text
-
-    def event_there(event: Json) -> Json:
-        return _with_theory_from_cwd(_with_texts(event, there))
-
-    for line in _lines_of(pieces):
-        moved = _changed_line(line, event_there)
-        yield line if moved is None else moved
-
-
-def _with_theory_from_cwd(event: Json) -> Json:
-    """A plan in which a theory is told from its working directory, also where it is not below it.
-
-    Where the bundle is unpacked means nothing: it may be there for a moment only.
-    """
-    theory = event.get("theory")
-    cwd = event.get("cwd")
-    if not (isinstance(theory, str) and isinstance(cwd, str)):
-        return event
-    if not (os.path.isabs(theory) and os.path.isabs(cwd)):
-        return event
-    return {**event, "theory": os.path.relpath(theory, cwd)}
 
 
 def _lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -30515,7 +30532,7 @@ def audit_at(places: Places, args: argparse.Namespace) -> int:
     code = audit_code(rows, findings, args.strict)
     found = Audit(code == 0, rows, findings, problems.not_judged)
     text = audit_report(args.format, found, args.details)
-    _print_audit("".join(places.told([text])), args.format)
+    _print_audit(text, args.format)
     return code
 
 
@@ -30602,7 +30619,9 @@ def report_at(places: Places, args: argparse.Namespace) -> None:
             for directory, batch in batches.items():
                 rebuild(batch, directory)
         for form, path in files.items():
-            write_report(batches, form, path, asked, places.told)
+            # What is in a bundle lies beside no page.
+            beside = "" if places.are_in_bundles else os.path.dirname(path) or "."
+            write_pieces(form, path, PRINTED[form](batches, beside, asked))
     except OSError as error:
         raise InputError(
             f"the report can't be written: {error.strerror}{way_out(error)}", error.filename or ""
@@ -30696,21 +30715,6 @@ def refuse_to_replace(path: str, form: str) -> None:
 def report_ending(form: str) -> str:
     """The ending of a file in this format, with its dot."""
     return "." + ENDINGS.get(form, form)
-
-
-def write_report(
-    batches: Batches,
-    form: str,
-    path: str,
-    asked: Asked,
-    told: Callable[[Iterable[str]], Iterable[str]],
-) -> None:
-    """Write one report to a file, or to stdout if `path` is "". Raises OSError.
-
-    `told`: what is written of its pieces.
-    """
-    folder = os.path.dirname(path) or "."
-    write_pieces(form, path, told(PRINTED[form](batches, folder, asked)))
 
 
 def write_pieces(form: str, path: str, pieces: Iterable[str]) -> None:
@@ -31536,10 +31540,6 @@ class Places:
         """A file beside them, to be read or written; "" and "-" stay what they are."""
         return path
 
-    def told(self, pieces: Iterable[str]) -> Iterable[str]:
-        """A report of them as it is to be told."""
-        return pieces
-
 
 @contextmanager
 def places_of(paths: Iterable[str]) -> Iterator[Places]:
@@ -31610,7 +31610,7 @@ class OpenedBundles(Places):
             folder += "_"
         bundle = open_bundle(real)
         # No command reads these, and they may be large.
-        bundle.unpack(folder, without=("logs", "earlier"))
+        bundle.unpack(folder, folder, without=("logs", "earlier"))
         refuse_journals_that_lead_out(bundle, folder)
         self._opened[folder] = bundle
         return folder
@@ -31648,7 +31648,7 @@ class OpenedBundles(Places):
         views: dict[TheoryToRead, None] = {}
         for results in self._all_results(folder):
             for view in _views_of(load_results(results, warn)):
-                views[view._replace(path=os.path.relpath(view.path))] = None
+                views[view._replace(path=os.path.normpath(view.path))] = None
         return list(views)
 
     def _refuse_missing(self, folder: str, name: str) -> None:
@@ -31668,10 +31668,6 @@ class OpenedBundles(Places):
     def _for_user(self, path: str) -> str:
         """What a path means to the user: absolute."""
         return os.path.normpath(os.path.join(self._before, path))
-
-    def told(self, pieces: Iterable[str]) -> Iterable[str]:
-        """A report without the folder: that it was there for a moment means nothing to anybody."""
-        return (piece.replace(self._folder + os.sep, "") for piece in pieces)
 
 
 def private_folder() -> str:

@@ -21176,6 +21176,66 @@ def test_commands_tell_the_same_of_a_bundle_as_of_its_results(lab):
     assert "0 findings" in lab.run("audit results --against paper.pyz").stdout
 
 
+@fixture(scope="module")
+def far_reaching(tmp_path_factory):
+    """A lab with a bundle in which a working directory, a theory and an oracle lie apart."""
+    lab = Lab(tmp_path_factory.mktemp("far"))
+    lab.write("far/oracle.py", "#!/bin/sh\n", 0o755)
+    lab.write("sub/README", "here it runs\n")
+    options = ["--heuristic=o", f"--oraclename={lab.path}/far/oracle.py"]
+    bundle_of(lab, run=["--no-cache"], cwd="sub", tamarin_options=options)
+    lab.write("results/traces/t--false_two--fake.dot", "digraph {}")
+    lab.write("results/traces/t--false_two--fake.svg", SVG)
+    lab.run("bundle results --names -o paper.pyz", code=0)
+    return lab
+
+
+# A folder for files of a moment, with all that some format has to escape.
+HARD_NAME = "a_b & <c> 50% \"d\" 'e' größe {f} [g](h) $x$ #i \\~^`*@!|"
+PROGRAM_FORMS = ("csv", "json", "junit")
+READING = [
+    *(f"report -f {form}" for form in (*PAGES, *PROGRAM_FORMS, "table")),
+    *(f"report --names -f {form}" for form in (*PAGES, "table")),
+    *(f"audit -d --format {form}" for form in ("table", "md", *PROGRAM_FORMS)),
+    *("status", "status --json", "lemmas", "lemmas --json", ""),
+]
+
+
+@parametrize("command", READING)
+def test_nothing_tells_where_a_bundle_was_unpacked(far_reaching, monkeypatch, command):
+    told = set()
+    for name in ("plain", HARD_NAME):
+        folder = far_reaching.path / name
+        folder.mkdir(exist_ok=True)
+        monkeypatch.setenv("TMPDIR", str(folder))
+        done = far_reaching.run(f"paper.pyz {command}")
+        assert done.stdout
+        told.add((done.returncode, done.stdout, done.stderr))
+    assert len(told) == 1
+    assert "sub/../../" not in done.stdout + done.stderr
+
+
+def test_a_page_of_a_bundle_leads_to_no_file_that_is_gone(far_reaching):
+    """What it holds is named as it is in the bundle, wherever the page is written to."""
+    page = far_reaching.path / "page.html"
+    far_reaching.run(f"paper.pyz report --names --force -o {page}", code=0)
+    links = PageReader(page.read_text()).all_of("a", "href")
+    assert links
+    assert all(link.startswith("#") for link in links)
+    assert ": paper.pyz/paper-results/traces/t--false_two--fake.svg" in page.read_text()
+
+
+def test_paths_in_a_bundle_that_is_looked_at_lead_from_the_working_directory(far_reaching):
+    done = far_reaching.run("paper.pyz report -f json", code=0)
+    report = json.loads(done.stdout)
+    task = report["tasks"][0]
+    assert task["cwd"] == "paper.pyz/sub"
+    assert task["theory"] == "../own.spthy"
+    assert "--oraclename=../far/oracle.py" in task["options"]
+    assert report["batch"]["recipe_file"] == "recipe.json"
+    assert not any(each["on_older_text"] for each in report["tasks"])
+
+
 def test_lemmas_of_several_theories_in_a_bundle_are_told_apart(lab):
     lab.write("own.spthy", THEORY)
     lab.write("models/b.spthy", THEORY)
