@@ -17560,7 +17560,7 @@ class Closure:
     def __init__(self, tasks: Iterable[Task]) -> None:
         known = list(tasks)
         self._results = _results_by_model(known)
-        self._contradictions = _contradictions(known)
+        self._contradictions = contradictions(known, HERE)
         self._against_order = answers_against_order(known)
         # What verdicts are implied by, by id; orders that answers contradict.
         self._sources = {task.id: task for task in known if task.settles}
@@ -17654,25 +17654,55 @@ class Contradiction(NamedTuple):
         return self.verified
 
 
-def _contradictions(tasks: Sequence[Task]) -> dict[Question, Contradiction]:
-    """What is verified here and falsified there. Few lemmas are: only these are remembered."""
-    falsified: dict[Question, Task] = {}
-    for task in tasks:
-        if task.verdict is Verdict.FALSIFIED:
-            falsified[question_of(task.plan)] = task
-    found: dict[Question, Contradiction] = {}
-    if falsified:
-        for task in tasks:
-            if task.verdict is Verdict.VERIFIED:
-                question = question_of(task.plan)
-                if question in falsified:
-                    found[question] = Contradiction(task, falsified[question])
-    return found
+class Scope(NamedTuple):
+    """Among which results a question can have one answer only, and what counts as an answer."""
+
+    question_of: Callable[[Plan], Question]
+    answer_of: Callable[[Task], Verdict | None]
 
 
 def question_of(plan: Plan) -> Question:
-    """What a result answers, whoever proved it."""
+    """What a result of a batch answers, whoever proved it."""
     return Question(model_of(plan).of_any_prover, plan.lemma, plan.trait)
+
+
+def _question_anywhere(plan: Plan) -> Question:
+    return Question(model_anywhere(plan), plan.lemma, plan.trait)
+
+
+# Within a batch a name means one theory. What follows by the order of attackers is no evidence
+# against a proof there: where they differ that order is wrong, which `Closure.against` tells.
+HERE = Scope(question_of, lambda task: task.verdict)
+ANYWHERE = Scope(_question_anywhere, lambda task: task.conclusion)
+
+
+def model_anywhere(plan: Plan) -> Model:
+    """The model, whoever proves it; by a theory's name, if no more is known, in any folder.
+
+    Logs of one theory may lie in many folders. Of what has nothing but the name in common people
+    must look which are of one text.
+    """
+    flags = _model_words(plan.options, plan.flags)
+    return Model(plan.theory_digest or plan.theory, "", flags, "")
+
+
+def contradictions(tasks: Iterable[Task], scope: Scope) -> dict[Question, Contradiction]:
+    """What is verified by one result and falsified by another. `incomplete` contradicts nobody."""
+    verified: list[Task] = []
+    falsified: dict[Question, Task] = {}  # few are
+    for task in tasks:
+        answer = scope.answer_of(task)
+        if answer is Verdict.FALSIFIED:
+            falsified[scope.question_of(task.plan)] = task
+        elif answer is Verdict.VERIFIED:
+            verified.append(task)
+    found: dict[Question, Contradiction] = {}
+    if falsified:
+        for task in verified:
+            question = scope.question_of(task.plan)
+            if question in falsified:
+                found[question] = Contradiction(task, falsified[question])
+    return found
 
 
 def told_by(plan: Plan) -> str:
@@ -17919,8 +17949,13 @@ class Row(NamedTuple):
 
     @property
     def told_briefly(self) -> str:
-        """The outcome and its flaw, without the names of what makes it one."""
-        return f"{self.outcome}, {self.flaw}" if self.flaw else self.outcome
+        """The outcome and its flaw, without the names of what makes it one, and its age."""
+        told = f"{self.outcome}, {self.flaw}" if self.flaw else self.outcome
+        return self.with_age(told)
+
+    def with_age(self, told: str) -> str:
+        """What is told of it, and that it is of an older text if it is."""
+        return f"{told}, on an older text" if self.on_older_text else told
 
     @property
     def is_asked(self) -> bool:
@@ -18615,7 +18650,7 @@ def _vacuous_models(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     for source, batch in batches.items():
         for task in batch.tasks.values():
             trait = task.plan.trait
-            model = _model_anywhere(task.plan)
+            model = model_anywhere(task.plan)
             of_model = traces.setdefault(model, [])
             if trait == Trait.EXISTS_TRACE:
                 of_model.append(task)
@@ -18625,15 +18660,6 @@ def _vacuous_models(batches: Mapping[str, Batch]) -> Iterator[Finding]:
         has_trace = any(task.verdict is Verdict.VERIFIED for task in of_model)
         if model in verified and not has_trace:
             yield _vacuity(verified[model], of_model)
-
-
-def _model_anywhere(plan: Plan) -> Model:
-    """The model, whoever proves it; by a theory's name, if no more is known, in any folder.
-
-    Logs of one theory may lie in many folders.
-    """
-    flags = _model_words(plan.options, plan.flags)
-    return Model(plan.theory_digest or plan.theory, "", flags, "")
 
 
 def _vacuity(verified: Located, traces: Iterable[Task]) -> Finding:
@@ -18689,30 +18715,13 @@ def located_tasks(batches: Mapping[str, Batch]) -> Iterator[Located]:
 
 
 def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
-    """Lemmas that are verified here and falsified there."""
-    # Few lemmas are falsified: only these are remembered. `incomplete` contradicts nobody.
-    falsified = dict(_all_answers(batches, Verdict.FALSIFIED))
-    verified: dict[Question, Located] = {}
-    if falsified:
-        for question, answer in _all_answers(batches, Verdict.VERIFIED):
-            if question in falsified:
-                verified[question] = answer
-    for question, answer in verified.items():
-        yield _disagreement(answer, falsified[question])
-
-
-def _all_answers(
-    batches: Mapping[str, Batch], verdict: Verdict
-) -> Iterator[tuple[Question, Located]]:
-    """All results with this verdict, proven or implied, each with what it answers."""
-    for source, batch in batches.items():
-        for task in batch.tasks.values():
-            if task.conclusion is verdict:
-                # Of what has nothing but the theory's name in common people must look which are of
-                # one text.
-                model = _model_anywhere(task.plan)
-                question = Question(model, task.plan.lemma, task.plan.trait)
-                yield question, Located(source, task)
+    """Lemmas that are verified in one of these batches and falsified in another, or the same."""
+    tasks = (each.task for each in located_tasks(batches))
+    pairs = contradictions(tasks, ANYWHERE).values()
+    told = {id(task) for pair in pairs for task in pair}
+    located = {id(each.task): each for each in located_tasks(batches) if id(each.task) in told}
+    for verified, falsified in pairs:
+        yield _disagreement(located[id(verified)], located[id(falsified)])
 
 
 def _wrong_orders(batches: Mapping[str, Batch]) -> Iterator[Finding]:
@@ -23112,13 +23121,10 @@ def _grid_cell(rows: Sequence[Row]) -> str:
 
 def _told_in_cell(row: Row) -> str:
     """What a result came to, as a cell of a grid has room for it."""
-    told = row.told_briefly
     if row.assuming and not row.flaw:
         lemmas = listed((each.lemma for each in row.assuming), 2)
-        told += f", assuming {lemmas}"
-    if row.on_older_text:
-        told += ", on an older text"
-    return told
+        return row.with_age(f"{row.outcome}, assuming {lemmas}")
+    return row.told_briefly
 
 
 # --- What results rest on -------------------------------------------------------------------------
@@ -23158,7 +23164,7 @@ def _assumes(row: Row) -> bool:
 def _told_beside_assumptions(row: Row) -> str:
     """What a result came to, where the lemmas that it assumes stand in the same line."""
     if row.assuming and not row.is_doubtful:
-        return f"{row.outcome}, if what is open holds"
+        return row.with_age(f"{row.outcome}, if what is open holds")
     return row.told_briefly
 
 
@@ -26404,13 +26410,13 @@ class _MovedPaths:
 
     def _event(self, event: Json) -> Json:
         cwd = event.get("cwd")
+        moved: Json = _with_texts(event, self._text)
         if not isinstance(cwd, str):
-            return _with_texts(event, self._text)
+            return moved
         here = self._text(cwd)
         from_here = functools.partial(self._text, cwd=here)
         if not self._is_for_good:
             return {**_with_texts(event, from_here), "cwd": here}
-        moved: Json = _with_texts(event, self._text)
         theory = event.get("theory")
         # Results of two runs name a theory alike, wherever each was unpacked.
         if isinstance(theory, str):

@@ -8438,7 +8438,9 @@ def test_an_edit_after_the_end_is_told_by_status_report_and_audit(proven_lab):
     assert "3 results on an older text than lies there now" in done.stderr
     assert told_by_status(proven_lab)["one"].endswith("on an older text")
     page = proven_lab.run("report results -f md", code=0).stdout
-    assert page.count("| verified, on an older text |") == 3
+    results, _, rest_on = page.partition("## What the results rest on")
+    assert results.count("| verified, on an older text |") == 3
+    assert rest_on.count("| verified, on an older text |") == 1
     report = proven_lab.run("report results -f json").stdout
     for row in json.loads(report)["tasks"]:
         assert row["on_older_text"] is True
@@ -18683,6 +18685,29 @@ def test_the_answer_says_that_results_are_on_an_older_text(monkeypatch):
     page = page_of()
     assert "1 is on an older text than what lies there now" in page.answer
     assert page.column("Results", "result") == ["verified, on an older text"]
+
+
+@parametrize(
+    "title", ["Results", "Provers side by side", "What the results rest on", "Lemma by variant"]
+)
+def test_wherever_a_verdict_stands_it_is_told_to_be_on_an_older_text(monkeypatch, title):
+    tasks = [
+        ended_task("a", lemma="one", variant="x", expect="falsified"),
+        ended_task("b", lemma="two", variant="x", assumes=("one",)),
+        ended_task("c", lemma="three", variant="y", assumes=("gone",)),
+        ended_task("d", "falsified", lemma="four", variant="y", prover="q"),
+        ended_task("e", lemma="five", variant="y", assumes=("four",), prover="q"),
+    ]
+    older = bt.SourcesNow(frozenset("abcde"), [], {})
+    monkeypatch.setattr(bt, "sources_now", lambda batch: older)
+    batch = batch_with(*tasks)
+    grid = "lemma x variant"
+    page = PageReader(report_of(batch, "html", grid=grid))
+    _, *rows = page.tables[title]
+    cells = itertools.chain.from_iterable(rows)
+    verdicts = [cell for cell in cells if cell.startswith(("verified", "falsified"))]
+    assert verdicts
+    assert [cell for cell in verdicts if "on an older text" not in cell] == []
 
 
 def test_an_answer_with_something_wrong_in_it_looks_so():
