@@ -26410,17 +26410,15 @@ class _MovedPaths:
 
     def _event(self, event: Json) -> Json:
         cwd = event.get("cwd")
-        moved: Json = _with_texts(event, self._text)
-        if not isinstance(cwd, str):
-            return moved
-        here = self._text(cwd)
-        from_here = functools.partial(self._text, cwd=here)
-        if not self._is_for_good:
-            return {**_with_texts(event, from_here), "cwd": here}
-        theory = event.get("theory")
-        # Results of two runs name a theory alike, wherever each was unpacked.
-        if isinstance(theory, str):
-            moved["theory"] = from_here(theory)
+        here = self._text(cwd) if isinstance(cwd, str) else ""
+        start = "" if self._is_for_good else here
+        moved: Json = _with_texts(event, functools.partial(self._text, cwd=start))
+        if here:
+            moved["cwd"] = here
+            theory = event.get("theory")
+            # Results of two runs name a theory alike, wherever each was unpacked.
+            if isinstance(theory, str):
+                moved["theory"] = self._text(theory, here)
         return moved
 
     def _text(self, text: str, cwd: str = "") -> str:
@@ -28088,8 +28086,8 @@ def add_entry_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--results",
         metavar="DIR",
-        default="results",
-        help="the recipe's results directory (results)",
+        default="",
+        help="the recipe's results directory (results; with --from that of the recipe before)",
     )
 
 
@@ -29138,8 +29136,8 @@ class InitAsked(NamedTuple):
     flags: Sequence[str]
     options: Sequence[str]  # of provers
     resources: Json  # of a job, as in a recipe
-    results: str  # the recipe's results directory
     # Of its `config`: "" and 0 leave it to the results that it is made from, or to us.
+    results: str  # the recipe's results directory
     cores: int | str
     memory: float | str  # GB, "max" or "50%"
     timeout_s: float
@@ -29207,7 +29205,9 @@ def recipe_of_theories(asked: InitAsked, paths: Sequence[str], room: Limits) -> 
     for source in sources:
         name = names[source.path]
         tasks[name] = ask_task(asked, source, name, provers, resources)
-    config["output_directory"] = ask(asked, "directory for the results", asked.results, str)
+    config["output_directory"] = ask(
+        asked, "directory for the results", asked.results or "results", str
+    )
     versions = recipe_versions(provers, asked.recipe_file)
     data = {"config": config, "tamarin_versions": versions, "tasks": tasks}
     leave_out_refused(asked.recipe_file, data, provers, room)
@@ -30102,9 +30102,9 @@ def measured_entry(
         entry["cwd"] = path_from(plan.cwd, batch.header.cwd)
     if not plan.prove:
         entry["prove"] = False
-    attackers = attackers_entry(before, group) if before else {}
-    if attackers:
-        return {**entry, **attackers, **measured_attackers(group)}
+    said: Json = before.data["tasks"].get(plan.entry, {}) if before else {}
+    if "implies" in said and stays_a_matrix(said, group):
+        return {**entry, **said_of_attackers(said), **measured_attackers(said, group)}
     variants: dict[str, list[Measured]] = {}
     for each in group:
         variants.setdefault(each.plan.variant, []).append(each)
@@ -30131,11 +30131,8 @@ _OF_ATTACKERS = (
 _MEASURED = ("resources", "expect")
 
 
-def attackers_entry(recipe: Recipe, group: Sequence[Measured]) -> Json:
-    """What the recipe of the results said of attackers in order, to be said again; or nothing."""
-    said: Json = recipe.data["tasks"].get(group[0].plan.entry, {})
-    if "implies" not in said or not stays_a_matrix(said, group):
-        return {}
+def said_of_attackers(said: Json) -> Json:
+    """What an entry said of attackers in order, to be said again."""
     kept = {key: said[key] for key in _OF_ATTACKERS if key in said}
     matrix: Json = {}
     for dimension, values in said["matrix"].items():
@@ -30143,17 +30140,23 @@ def attackers_entry(recipe: Recipe, group: Sequence[Measured]) -> Json:
     return {**kept, "matrix": matrix}
 
 
-def stays_a_matrix(said: Json, group: Iterable[Measured]) -> bool:
-    """Whether lemmas and attackers of an entry have no more of their own than has been measured.
+def stays_a_matrix(said: Json, group: Sequence[Measured]) -> bool:
+    """Whether an entry that says its matrix again plans what has been measured.
 
     Else each attacker becomes a variant, which can say it all.
     """
     names_theories = any(map(_PLACEHOLDER.search, as_list(said["theory_file"])))
     names_ids = len({each.prefix for each in group}) > 1
-    if names_theories or names_ids or "on_limit" in said:
+    # `on_limit` is left out: it must have changed nothing.
+    is_of_later_stage = any(each.plan.options != each.plan.first_options for each in group)
+    if names_theories or names_ids or is_of_later_stage:
         return False
-    for item in said.get("lemmas", ()):
-        if not item.keys() <= {"name", *_MEASURED}:
+    items = said.get("lemmas", ())
+    if any(item.keys() - {"name", *_MEASURED} for item in items):
+        # What an item says goes for its lemma alone where each lemma has one, by its name.
+        names = [item["name"] for item in items]
+        lemmas = {each.plan.lemma for each in group}
+        if any(map(is_pattern, names)) or len(set(names)) < len(names) or lemmas - set(names):
             return False
     for values in said["matrix"].values():
         if is_power_set(values):
@@ -30164,22 +30167,27 @@ def stays_a_matrix(said: Json, group: Iterable[Measured]) -> bool:
 
 
 def without_measured(values: Json) -> Json:
-    """The values of a dimension of a matrix, without limits and expectations."""
+    """What dimensions' values, or lemmas, have of their own but limits and expectations."""
     left: Json = {}
     for name, overrides in values.items():
         left[name] = {key: overrides[key] for key in overrides if key not in _MEASURED}
     return left
 
 
-def measured_attackers(group: Sequence[Measured]) -> Json:
-    """Lemmas with the limits that the most demanding attacker needs, and what came of each."""
+def measured_attackers(said: Json, group: Sequence[Measured]) -> Json:
+    """Lemmas with the limits that the most demanding attacker needs, and what came of each.
+
+    `said`: the entry of the recipe before.
+    """
+    own = without_measured({item["name"]: item for item in said.get("lemmas", ())})
     by_lemma: dict[str, list[Measured]] = {}
     for each in group:
         by_lemma.setdefault(each.plan.lemma, []).append(each)
     items: list[Json] = []
     rules: list[Json] = []
     for lemma, members in by_lemma.items():
-        items.append({"name": lemma, "resources": largest_resources(members)})
+        item: Json = {"name": lemma, **own.get(lemma, {})}
+        items.append({**item, "resources": largest_resources(members)})
         rules += verdict_rules(lemma, members)
     entry: Json = {"lemmas": items}
     if rules:

@@ -24354,6 +24354,15 @@ def test_init_makes_a_recipe_of_results(results_to_measure):
     assert "without a verdict, so that they keep their limits: t--three--fake" in done.stderr
 
 
+@parametrize(("option", "directory"), [("", "some/where"), ("--results other", "other")])
+def test_a_recipe_of_results_has_their_directory_if_no_other_is_asked_for(lab, option, directory):
+    lab.prover(VERIFY)
+    lab.recipe(config={"output_directory": "some/where"}, lemmas="one")
+    lab.run("run recipe.json", code=0)
+    lab.run(f"init --from some/where --yes -o new.json {option}", code=0)
+    assert written_recipe(lab, "new.json")["config"]["output_directory"] == directory
+
+
 def test_a_recipe_of_results_finds_what_it_expects(results_to_measure):
     lab = results_to_measure
     lab.run("init --from results --yes -o new.json --results new", code=0)
@@ -24416,7 +24425,33 @@ def test_a_recipe_of_results_keeps_attackers_and_their_order(lab):
 @parametrize(
     "change",
     [
-        'tasks.task.lemmas = [{"name": "one", "tamarin_options": ["--bound=7"]}]',
+        "",
+        'tasks.task.lemmas = [{"name": "one", "tamarin_options": ["--bound=7"]}, {"name": "three"}]',
+        'tasks.task.lemmas = [{"name": "one", "preprocess_flags": ["X"]}]',
+        'tasks.task.on_limit = [{"tamarin_options": ["--heuristic=C"]}]',
+    ],
+    ids=["nothing", "options", "flags", "on_limit"],
+)
+def test_a_recipe_of_attackers_plans_the_same_tasks_again(lab, change):
+    sweep_of_attackers(lab)
+    change_recipe(lab, change)
+    lab.run("run recipe.json", code=0)
+    lab.run("init --from results --yes -o new.json", code=0)
+    entry = written_recipe(lab, "new.json")["tasks"]["task"]
+    assert "variants" not in entry
+    assert "on_limit" not in entry
+    told = {}
+    for name in ("recipe.json", "new.json"):
+        plans = plans_of(lab, name=name)
+        told[name] = [(plan.id, plan.key, plan.first_options, plan.flags) for plan in plans]
+    assert told["new.json"]
+    assert told["new.json"] == told["recipe.json"]
+
+
+@parametrize(
+    "change",
+    [
+        'tasks.task.lemmas = [{"name": "on*", "tamarin_options": ["--bound=7"]}]',
         'tasks.task.output_file_prefix = "{can}"',
         'tasks.task.theory_file = "{can}.spthy"',
     ],
