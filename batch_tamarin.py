@@ -210,6 +210,14 @@ class Verdict(Word):
     INCOMPLETE = "incomplete"
 
 
+class CheckOutcome(Word):
+    """What the check of a stored proof by another prover shows, where that got to its end."""
+
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"  # the prover followed the proof, and it is none
+    NOT_REPLAYED = "not replayed"  # it can't follow it: that says nothing against the proof
+
+
 class Trait(Word):
     """What a lemma quantifies over; a diff lemma compares two systems."""
 
@@ -858,6 +866,8 @@ class Result:
     settled_by: SharedText = field(default="", metadata=SPARSE)
     # Of an implied one the verdict that follows from that task's: no prover has said it.
     implied: Optional[Verdict] = field(default=None, metadata=SPARSE)  # noqa: UP045
+    # Of one that was only checked: the prover followed the stored proof, and it is not whole.
+    open_proof: bool = field(default=False, metadata=SPARSE)
     # Of an interrupted one: the process that it shared ended badly, so that it shares no other.
     runs_alone: bool = field(default=False, metadata=SPARSE)
     node: SharedText = field(default="", metadata=SPARSE)  # of a cluster: where it ran
@@ -1139,6 +1149,8 @@ class Header:
     # The ids of all tasks in the order of the plan, where the journal has had them in another one.
     order: tuple[str, ...] = field(default=(), metadata=SPARSE)
     again: tuple[str, ...] = field(default=(), metadata=SPARSE)  # they run whatever they came to
+    # The ids of tasks that are proven though what they come to may follow from other answers.
+    own_proofs: tuple[str, ...] = field(default=(), metadata=SPARSE)
     recheck_of: str = field(default="", metadata=SPARSE)  # the results whose proofs are checked
     # Of a batch that Slurm runs: the cluster's name, what one node has, and how many jobs may be in
     # the queue (0: any number).
@@ -1151,25 +1163,20 @@ class Header:
         """`again`, to look ids up in: it may name all tasks."""
         return frozenset(self.again)
 
+    @functools.cached_property
+    def ids_of_own_proofs(self) -> frozenset[str]:
+        """`own_proofs`, to look ids up in."""
+        return frozenset(self.own_proofs)
+
     @property
     def place(self) -> str:
         """Where results are made: limits that were met there hold there."""
         return self.cluster or self.host
 
     @property
-    def job_room(self) -> Limits:
+    def largest_job(self) -> Limits:
         """What one job may have at most."""
         return self.limits.within(self.node) if self.node else self.limits
-
-
-# What comes of the check of a stored proof, where the prover got to its end.
-CONFIRMED = "confirmed"
-REJECTED = "rejected"  # the prover followed the proof, and it is none
-NOT_REPLAYED = "not replayed"  # the prover can't follow it: that says nothing against the proof
-UNCONFIRMED = (REJECTED, NOT_REPLAYED)
-CANT_REPLAY = "this prover can't replay a step of the stored proof, which may be right all the same"
-OPEN_CASES = "the stored proof leaves cases open"
-NO_STORED_PROOF = "the theory holds no proof of it"
 
 
 def outcome_words(result: Result) -> str:
@@ -1368,7 +1375,7 @@ class Task:
         A check that comes to no end says nothing against the proof.
         """
         if self.plan.checks_proof:
-            return self.outcome == REJECTED
+            return self.check_outcome is CheckOutcome.REJECTED
         # What was first is held to the same.
         if self.is_superseded:
             return False
@@ -1377,14 +1384,19 @@ class Task:
     @property
     def outcome(self) -> str:
         """The verdict if there is one, else the status, in words; of a check what it shows."""
+        return self.check_outcome or outcome_words(self.result or Result(self.status))
+
+    @property
+    def check_outcome(self) -> CheckOutcome | None:
+        """What it shows of a stored proof; None of what is no check of one, or came to no end."""
         result = self.result
-        if result is None:
-            return outcome_words(Result(self.status))
-        if not self.plan.checks_proof or result.verdict is None:
-            return outcome_words(result)
+        if result is None or result.verdict is None or not self.plan.checks_proof:
+            return None
         if result.verdict == self.plan.expect:
-            return CONFIRMED
-        return NOT_REPLAYED if result.reason == CANT_REPLAY else REJECTED
+            return CheckOutcome.CONFIRMED
+        if result.verdict in ANSWERS or result.open_proof:
+            return CheckOutcome.REJECTED
+        return CheckOutcome.NOT_REPLAYED
 
 
 def implied_verdict(source: Task, plan: Plan) -> Verdict | None:
@@ -2349,10 +2361,10 @@ def load_in_its_mode(
 
 # The formula of an #ifdef, and what in it is no flag.
 _IFDEF = regex(r"#ifdef\s((?:[\s(¬]|not\b)*\w+(?:[\s)]*[&|∧∨](?:[\s(¬]|not\b)*\w+)*)")
-_MOST_READINGS = 64
+_MOST_FLAG_SETS = 64
 
 
-class Reading(NamedTuple):
+class FlaggedTheory(NamedTuple):
     """A theory as it is read with some flags."""
 
     flags: tuple[str, ...]
@@ -2369,28 +2381,28 @@ def flags_asked(theory: Theory) -> list[str]:
     return list(flags)
 
 
-def readings_of(path: str, flags: Sequence[str]) -> Iterator[Reading]:
+def with_more_flags(path: str, flags: Sequence[str]) -> Iterator[FlaggedTheory]:
     """A theory with these flags; then with one, two, ... more of those that it asks for.
 
     So every branch is read, up to a limit that 6 flags don't reach. Raises InputError where it
     can't be read with the flags given; what can't be read with more is passed over.
     """
-    first = Reading(tuple(flags), load_in_its_mode(path, flags))
+    first = FlaggedTheory(tuple(flags), load_in_its_mode(path, flags))
     yield first
     asked = flags_asked(first.theory)
-    readings = 1
+    count = 1
     size = 1
     while size <= len(asked):
         others = [flag for flag in asked if flag not in flags]
         for more in itertools.combinations(others, size):
-            if readings == _MOST_READINGS:
+            if count == _MOST_FLAG_SETS:
                 return
-            readings += 1
+            count += 1
             with suppress(InputError):
-                reading = Reading((*flags, *more), load_in_its_mode(path, (*flags, *more)))
+                flagged = FlaggedTheory((*flags, *more), load_in_its_mode(path, (*flags, *more)))
                 # It may include files that ask for others.
-                asked += [flag for flag in flags_asked(reading.theory) if flag not in asked]
-                yield reading
+                asked += [flag for flag in flags_asked(flagged.theory) if flag not in asked]
+                yield flagged
         size += 1
 
 
@@ -5310,6 +5322,20 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
     return iter(functools.partial(file.read, MB), b"")
 
 
+# Bytes that are read, or copied, sooner than by a thread, which takes turns with the event loop at
+# each file that it opens.
+SMALL_FILES = 128 * 1024
+
+
+def total_size(paths: Iterable[str]) -> int:
+    """How many bytes these files hold; what isn't there holds none."""
+    size = 0
+    for path in paths:
+        with suppress(OSError):
+            size += os.stat(path).st_size
+    return size
+
+
 def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
     """The lines of a text file from the last `marker` on.
 
@@ -5371,7 +5397,7 @@ class Cluster(NamedTuple):
 
     name: str
     # Without a time of their own.
-    room: Limits  # of all its nodes together
+    limits: Limits  # of all its nodes together
     node: Limits  # what one job may have at most, our own process beside it on the node
     is_allocation: bool
 
@@ -5397,19 +5423,19 @@ def find_cluster(environ: Mapping[str, str] = os.environ) -> Cluster:
         nodes = cluster_nodes(ask_slurm("sinfo", "--noheader", "-N", "--format=%N %c %m"))
     if not nodes:
         raise InputError("Slurm tells of no node")
-    room = NO_LIMITS
+    total = NO_LIMITS
     largest = NO_LIMITS
     for node in nodes:
         # What jobs can have at most, beside a process of ours.
         memory_mb = max(1, node.memory_mb - NODE_MEMORY_MB)
-        room = Limits(room.cores + node.cores, room.memory_mb + memory_mb, 0)
+        total = Limits(total.cores + node.cores, total.memory_mb + memory_mb, 0)
         largest = Limits(max(largest.cores, node.cores), max(largest.memory_mb, memory_mb), 0)
     config = ask_slurm("scontrol", "show", "config")
     name = re.search(r"^ClusterName\s*=\s*(\S+)", config, re.MULTILINE)
     return Cluster(
         # A name that no host has: limits that were met on one of the two say nothing of the other.
         name=f"cluster {name[1]}" if name else "cluster",
-        room=room,
+        limits=total,
         node=largest,
         is_allocation=is_allocation,
     )
@@ -7015,6 +7041,11 @@ DERIVATION_CHECKS = "Derivation Checks"
 DERIVATION_CHECKS_TIMED_OUT = "derivation checks timed out"
 UNKNOWN_CHECKS = "wellformedness is not known: loading this text met a limit"
 
+# Why a prover that only checked a stored proof came to no end with it.
+CANT_REPLAY = "this prover can't replay a step of the stored proof, which may be right all the same"
+OPEN_CASES = "the stored proof leaves cases open"
+NO_STORED_PROOF = "the theory holds no proof of it"
+
 
 class Judgement(NamedTuple):
     """What was concluded: only COMPLETED goes with a verdict; without one it says why."""
@@ -7022,6 +7053,7 @@ class Judgement(NamedTuple):
     status: Status
     verdict: Verdict | None = None
     reason: str = ""  # for people
+    open_proof: bool = False  # as of a result
 
 
 def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Result:
@@ -7035,7 +7067,7 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
     if judgement.status is Status.COMPLETED:
         judgement = _judge_lines(plan, lines)
     if not plan.prove and judgement.verdict is Verdict.INCOMPLETE:
-        judgement = judgement._replace(reason=_why_unconfirmed(plan, proof))
+        judgement = _unconfirmed(plan, proof)
     steps = None
     stderr_tail = output.stderr_tail
     if judgement.verdict is not None:
@@ -7054,6 +7086,7 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
         warnings=tuple(prover_warnings(plan, output, proof)),
         reason=judgement.reason,
         refused=bool(output.parse_error) and judgement.status is Status.FAILED,
+        open_proof=judgement.open_proof,
         node=outcome.node,
         stderr_tail=stderr_tail,
         at=timestamp(),
@@ -7068,11 +7101,14 @@ _FOREIGN_STEP = regex(rb"/\* (?:invalid proof step|unannotated)")
 _LEMMA_HEAD = regex(rb"(?:lemma|diffLemma)\s+(?:\(modulo E\)\s*)?(?P<name>\w+)")
 
 
-def _why_unconfirmed(plan: Plan, proof: str) -> str:
-    """Why a prover that only checked proofs came to no end with a lemma."""
+def _unconfirmed(plan: Plan, proof: str) -> Judgement:
+    """What is concluded where a prover that only checked proofs came to no end with a lemma."""
+    judgement = Judgement(Status.COMPLETED, Verdict.INCOMPLETE)
     if plan.lacks_proof:
-        return NO_STORED_PROOF
-    return CANT_REPLAY if _has_foreign_step(proof, plan.lemma) else OPEN_CASES
+        return judgement._replace(reason=NO_STORED_PROOF, open_proof=True)
+    if _has_foreign_step(proof, plan.lemma):
+        return judgement._replace(reason=CANT_REPLAY)
+    return judgement._replace(reason=OPEN_CASES, open_proof=True)
 
 
 def _has_foreign_step(proof: str, lemma: str) -> bool:
@@ -8546,7 +8582,10 @@ def dotted(path: JsonPath) -> str:
 
 
 class Recipe:
-    """A recipe file: its JSON object, checked, and where in the text all stands."""
+    """A recipe file: its JSON object, checked, and where in the text all stands.
+
+    Nothing of that changes. Who finds something wrong with it notes that: all is told together.
+    """
 
     def __init__(self, path: str, text: str | None = None) -> None:
         """Read the file at `path`, or take `text` for what it says.
@@ -8555,18 +8594,12 @@ class Recipe:
         """
         self.path = path
         # What a journal holds, or is to be written, has no lines in that file.
-        self._is_file = text is None
-        if self._is_file and os.path.isdir(path):
+        self.is_file = text is None
+        if self.is_file and os.path.isdir(path):
             hint = file_meant(path.rstrip("/") + ".json")
             raise InputError(f"is a directory: name a recipe{hint}", path)
         self.text = read_text(path) if text is None else text
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
-        self.not_made: dict[str, str] = {}  # why theories could not be made, by their names here
-        self.made_from: dict[str, dict[str, str]] = {}  # as `Header.made_from`
-        # What may be meant instead of a text that stands there, for `check --fix`.
-        self.mends: dict[JsonPath, str] = {}
-        # Lemmas that batch-tamarin selects beside the one whose name stands there.
-        self.also_prefixes: dict[JsonPath, list[str]] = {}
         self.data: Json = self._parse()
         for problem in RECIPE.problems(self.data, ()):
             self.problem(problem.path, problem.message)
@@ -8593,7 +8626,7 @@ class Recipe:
         place = dotted(path)
         if place:
             message = f"{place}: {message}"
-        if not self._is_file:
+        if not self.is_file:
             return InputError(printable(message), self.path)
         # What is missing has no place of its own: that of the object around it is shown.
         while path and path not in self._positions:
@@ -8604,25 +8637,19 @@ class Recipe:
         # On one line, whatever stands in a key.
         return InputError(printable(message), self.path, line, offset - line_start)
 
-    def raise_problems(self) -> None:
-        """Raise InputError with all problems that were noted, if there are any."""
-        if not self._problems:
-            return
-        lines = list(self._problems)
-        if self.mends and self._is_file:
-            names = plural(len(self.mends), "name")
-            command = quoted(["batch_tamarin.py", "check", self.path, "--fix", "-o", "NEW.json"])
-            lines.append(
-                f"batch-tamarin takes names of lemmas for prefixes: {printable(command)} writes a "
-                f"recipe with '*' behind {names}"
-            )
-        raise InputError("\n".join(lines))
+    def raise_problems(self, *advice: str) -> None:
+        """Raise InputError with all problems that were noted, if there are any.
 
-    def mended_text(self) -> str:
-        """The text with what `mends` says; all else in it stays as people wrote it."""
+        `advice`: what to do about them, for lines behind theirs.
+        """
+        if self._problems:
+            raise InputError("\n".join([*self._problems, *advice]))
+
+    def mended_text(self, mends: Mapping[JsonPath, str]) -> str:
+        """The text with other strings in some members; all else stays as people wrote it."""
         pieces: list[str] = []
         done = 0
-        places = {self._positions[path]: mend for path, mend in self.mends.items()}
+        places = {self._positions[path]: mend for path, mend in mends.items()}
         for place in sorted(places):
             member = _JSON_MEMBER.match(self.text, place)
             if member:
@@ -9535,37 +9562,68 @@ Warn = Callable[[str], None]
 def plan_batch(
     recipe: Recipe,
     provers: dict[str, Prover],
-    room: Limits,
+    machine: Limits,
     options: PlanOptions,
     warn: Warn,
     cluster: Cluster | None = None,
+    made: MadeTheories | None = None,
 ) -> Batch:
     """The completely resolved Batch of a recipe, in file order.
 
-    `room`: what this process may use; `cluster`: what runs the jobs in its place. Raises InputError
-    with all that is wrong in the recipe, or if none of its theories can be read. One that can't be
-    read fails its own tasks, and no others.
+    `machine`: what this process may use; `cluster`: what runs the jobs in its place; `made`: of the
+    theories that commands make. Raises InputError with all that is wrong in the recipe, or if none
+    of its theories can be read. One that can't be read fails its own tasks, and no others.
     """
-    if cluster:
-        room = cluster.room
-    limits = global_limits(recipe.config, room, options, warn)
+    made = made or MadeTheories({}, {})
+    most = cluster.limits if cluster else machine
+    limits = global_limits(recipe.config, most, options, warn)
     header = _header(recipe, provers, limits, options)
     if cluster:
         header = on_cluster(header, cluster)
-    planner = _Planner(recipe, provers, header.job_room, options, warn)
+    lemmas = LemmaSelection(recipe, provers, TheoryReader(recipe, made.reasons), warn)
+    planner = _Planner(recipe, provers, header.largest_job, options, lemmas, warn)
     tasks: dict[str, Task] = {}
-    # All of them, whatever -t chooses later: an id must not depend on what else runs today. And on
-    # after a problem: a user wants to hear of all at once.
+    # All of them, whatever -t chooses later: an id must not depend on what else runs today.
     with making_what_stays():
-        for name, entry in recipe.data["tasks"].items():
-            for plan in planner.plans_of(name, entry):
-                tasks[plan.id] = Task(plan)
-    recipe.raise_problems()
+        for plan in planner.plans():
+            tasks[plan.id] = Task(plan)
+    recipe.raise_problems(*_told_of_prefixes(recipe, lemmas.prefixes))
     if all(task.plan.unreadable for task in tasks.values()):
         raise_unreadable(tasks.values())
     found = planner.dependencies.found
-    header.inputs.update(_source_digests(found.values(), header.cwd))
+    inputs = dict(_source_digests(found.values(), header.cwd))
+    header = replace(header, inputs=inputs, made_from=made.made_from)
     return Batch(header, tasks, dependencies=found)
+
+
+def find_prefixes(
+    recipe: Recipe, provers: dict[str, Prover], machine: Limits, options: PlanOptions
+) -> Prefixes:
+    """The names of lemmas in a recipe that are prefixes for batch-tamarin.
+
+    As far as it can be planned: what else is wrong in it is not told.
+    """
+
+    def ignore(message: str) -> None:
+        pass
+
+    lemmas = LemmaSelection(recipe, provers, TheoryReader(recipe, {}), ignore)
+    with suppress(InputError):
+        limits = global_limits(recipe.config, machine, options, ignore)
+        planner = _Planner(recipe, provers, limits, options, lemmas, ignore)
+        deque(planner.plans(), maxlen=0)
+    return lemmas.prefixes
+
+
+def _told_of_prefixes(recipe: Recipe, prefixes: Prefixes) -> Iterator[str]:
+    """What to do where names that no lemma has are wrong in a recipe."""
+    if prefixes.meant and recipe.is_file:
+        names = plural(len(prefixes.meant), "name")
+        command = quoted(["batch_tamarin.py", "check", recipe.path, "--fix", "-o", "NEW.json"])
+        yield (
+            f"batch-tamarin takes names of lemmas for prefixes: {printable(command)} writes a "
+            f"recipe with '*' behind {names}"
+        )
 
 
 def wanted_launcher(config: Json, options: PlanOptions) -> Launcher:
@@ -9660,7 +9718,6 @@ def _header(
         boot_id=boot_id,
         python=python,
         platform=sys.platform,
-        made_from=recipe.made_from,
     )
 
 
@@ -9673,12 +9730,13 @@ class _Planner:
         provers: Mapping[str, Prover],
         limits: Limits,
         options: PlanOptions,
+        lemmas: LemmaSelection,
         warn: Warn,
     ) -> None:
         """`limits`: what one job may have at most, and its default time."""
         self.recipe = recipe
         self.provers = provers
-        self.room = limits
+        self.largest_job = limits
         self.most_tasks = most_tasks(options)
         self.granularity = options.granularity  # of all entries; None for what the recipe says
         self._warn = warn
@@ -9687,11 +9745,16 @@ class _Planner:
         self._formulas: dict[str, str] = {}
         self._other_formulas: set[tuple[str, str]] = set()
         self.limits = JobLimits(limits, warn)
-        self.lemmas = LemmaSelection(recipe, provers, warn)
+        self.lemmas = lemmas
         self.dependencies = DependencyFinder(recipe, provers)
         self.ids = TaskIds()
 
-    def plans_of(self, name: str, data: Json) -> Iterator[Plan]:
+    def plans(self) -> Iterator[Plan]:
+        """The plans of all entries. What is wrong is noted: a user wants to hear of all at once."""
+        for name, entry in self.recipe.data["tasks"].items():
+            yield from self._plans_of(name, entry)
+
+    def _plans_of(self, name: str, data: Json) -> Iterator[Plan]:
         """The plans of one entry: variants, theories, lemmas in theory order, then provers."""
         variants = read_variants(self.recipe, name, data, self.most_tasks)
         for number in variants.idle_exclusions:
@@ -9700,7 +9763,7 @@ class _Planner:
         if data.get("race"):
             refuse_theories_of_variants(self.recipe, data, variants, ("tasks", name))
             races = Races(self.recipe, name, list(plans), self.provers)
-            plans = races.plans(self.room)
+            plans = races.plans(self.largest_job)
         return plans
 
     def _plans_of_variants(self, name: str, data: Json, variants: Variants) -> Iterator[Plan]:
@@ -10554,15 +10617,15 @@ class Races:
             if plan.id in self._names:
                 self._races.setdefault(self._names[plan.id], []).append(plan)
 
-    def plans(self, room: Limits) -> Iterator[Plan]:
-        """The plans in their order, each with its race; `room`: of all jobs together.
+    def plans(self, limits: Limits) -> Iterator[Plan]:
+        """The plans in their order, each with its race; `limits`: of all jobs together.
 
         Whose answers would not be of one question is noted.
         """
         self._complain("must read the same theory", self._different_readings())
         self._complain("answer one question", self._different_expectations())
         little_room = {
-            name for name, plans in self._races.items() if not _fit_together(plans, room)
+            name for name, plans in self._races.items() if not _fit_together(plans, limits)
         }
         for plan in self._plans:
             name = self._names.get(plan.id, "")
@@ -10636,14 +10699,14 @@ def _question_words(plan: Plan) -> str:
     return "/".join((plan.entry, plan.theory, plan.lemma, plan.trait))
 
 
-def _fit_together(plans: Iterable[Plan], room: Limits) -> bool:
+def _fit_together(plans: Iterable[Plan], limits: Limits) -> bool:
     """Whether all of these can run at once."""
     cores = 0
     memory_mb = 0
     for plan in plans:
         cores += plan.limits.cores
         memory_mb += plan.limits.memory_mb
-    return cores <= room.cores and memory_mb <= room.memory_mb
+    return cores <= limits.cores and memory_mb <= limits.memory_mb
 
 
 def _with_race(plan: Plan, name: str, takes_turns: bool) -> Plan:
@@ -10898,30 +10961,30 @@ def _lemma_settings(data: Json) -> Json:
 MAX = "max"  # all that there is
 
 
-def global_limits(config: Json, room: Limits, options: PlanOptions, warn: Warn) -> Limits:
-    """The limits of all jobs together, no more than this process may use; and a job's default time.
+def global_limits(config: Json, most: Limits, options: PlanOptions, warn: Warn) -> Limits:
+    """The limits of all jobs together, no more than `most`; and a job's default time.
 
     What the command line says comes first, then the recipe's `config`, then "max".
     """
-    asked = asked_room(config, options)
+    asked = asked_limits(config, options)
     timeout_s = options.timeout_s or config.get("default_timeout", DEFAULT_TIMEOUT_S)
-    cores = _global_limit(asked.cores, room.cores, 1, "cores", warn)
-    memory_mb = _global_limit(asked.memory, room.memory_mb, 1024, "GB", warn)
+    cores = _global_limit(asked.cores, most.cores, 1, "cores", warn)
+    memory_mb = _global_limit(asked.memory, most.memory_mb, 1024, "GB", warn)
     return Limits(cores, memory_mb, float(timeout_s))
 
 
-class AskedRoom(NamedTuple):
+class AskedLimits(NamedTuple):
     """What was asked for, for all jobs together: numbers, or "max"."""
 
     cores: str
     memory: str  # also "50%"
 
 
-def asked_room(config: Json, options: PlanOptions) -> AskedRoom:
+def asked_limits(config: Json, options: PlanOptions) -> AskedLimits:
     """What the command line asks for, else a recipe's `config`."""
     cores = options.cores or config.get("global_max_cores", MAX)
     memory = options.memory or config.get("global_max_memory", MAX)
-    return AskedRoom(str(cores).lower(), str(memory).lower())
+    return AskedLimits(str(cores).lower(), str(memory).lower())
 
 
 def _global_limit(asked: str, most: int, unit: int, name: str, warn: Warn) -> int:
@@ -11047,11 +11110,11 @@ def _is_worth_trying(stage: Plan, met: Record) -> bool:
     return stage.limits.timeout_s > before.limits.timeout_s or has_more_cores
 
 
-def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
+def raised_plan(plan: Plan, met: Record, largest_job: Limits, times: float) -> Plan | None:
     """A plan with twice as much of what one of its results has met the limit of.
 
-    No more than `times` doublings of what the recipe says, nor more memory than `room`. None where
-    that is no more than what `met` had, or would not help.
+    No more than `times` doublings of what the recipe says, nor more memory than `largest_job`. None
+    where that is no more than what `met` had, or would not help.
     """
     if met.is_bounded_heap:
         return None
@@ -11063,7 +11126,7 @@ def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | N
         raised = replace(plan.limits, timeout_s=timeout_s)
         is_more = timeout_s > before.timeout_s
     elif met.result.status is Status.MEMORY_LIMIT:
-        memory_mb = min(2 * before.memory_mb, recipes.memory_mb * most, room.memory_mb)
+        memory_mb = min(2 * before.memory_mb, recipes.memory_mb * most, largest_job.memory_mb)
         raised = replace(plan.limits, memory_mb=int(memory_mb))
         is_more = memory_mb > before.memory_mb
     else:
@@ -11084,7 +11147,7 @@ def next_attempt(header: Header, task: Task, times: float) -> Plan | None:
     plan = plan_to_try(task.plan, records, header.place)
     if plan is not task.plan:
         return plan
-    return raised_plan(plan, met, header.job_room, times)
+    return raised_plan(plan, met, header.largest_job, times)
 
 
 def may_be_raised(header: Header, task: Task) -> bool:
@@ -11092,10 +11155,10 @@ def may_be_raised(header: Header, task: Task) -> bool:
     return next_attempt(header, task, math.inf) is not None
 
 
-def with_limits_raised_before(plan: Plan, before: Plan, room: Limits) -> Plan:
+def with_limits_raised_before(plan: Plan, before: Plan, largest_job: Limits) -> Plan:
     """A plan with the limits of an earlier plan where these were raised, and nothing changed."""
     is_the_same = plan.key == before.key and plan.limits == before.raised_from
-    if is_the_same and before.limits.memory_mb <= room.memory_mb:
+    if is_the_same and before.limits.memory_mb <= largest_job.memory_mb:
         return replace(plan, limits=before.limits, raised_from=before.raised_from)
     return plan
 
@@ -11321,8 +11384,10 @@ class _KeptTheory:
 class TheoryReader:
     """Reads theories as provers will."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, not_made: Mapping[str, str]) -> None:
+        """`not_made`: why some could not be made, by their names in the recipe."""
         self._recipe = recipe
+        self._not_made = not_made
         self._kept: deque[_KeptTheory] = deque()  # in the order of their coming
         self._by_path: dict[str, list[_KeptTheory]] = {}
         self._bytes = 0  # of all that are kept
@@ -11332,8 +11397,8 @@ class TheoryReader:
 
         Raises InputError where it can't be read.
         """
-        if file.name in self._recipe.not_made:
-            raise self._recipe.error(file.place, self._recipe.not_made[file.name])
+        if file.name in self._not_made:
+            raise self._recipe.error(file.place, self._not_made[file.name])
         if not os.path.isfile(file.path):
             raise self._recipe.error(file.place, _no_theory_file(self._recipe, file.name))
         asked = reading_options(options, flags)
@@ -11395,6 +11460,13 @@ def _all_digests(theory: Theory, options: Sequence[str]) -> list[str]:
 
 
 # --- Theories that are made before they are read --------------------------------------------------
+
+
+class MadeTheories(NamedTuple):
+    """What has come of the commands that make theories."""
+
+    made_from: dict[str, dict[str, str]]  # as `Header.made_from`
+    reasons: dict[str, str]  # why some could not be made, by their names in the recipe
 
 
 class Preparation(NamedTuple):
@@ -11561,15 +11633,29 @@ class Selection(NamedTuple):
     unread: list[UnreadLemmas]
 
 
+class Prefixes(NamedTuple):
+    """Names of lemmas that batch-tamarin takes for prefixes, by where they stand in a recipe."""
+
+    meant: dict[JsonPath, str]  # no lemma has the name: the pattern that selects what it begins
+    longer: dict[JsonPath, list[str]]  # a lemma has it: others that batch-tamarin selects as well
+
+
 class LemmaSelection:
     """Selects lemmas of theories; notes what selects none."""
 
-    def __init__(self, recipe: Recipe, provers: Mapping[str, Prover], warn: Warn) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        provers: Mapping[str, Prover],
+        theories: TheoryReader,
+        warn: Warn,
+    ) -> None:
+        self.prefixes = Prefixes({}, {})  # of all that was selected
         self._recipe = recipe
         self._provers = provers
         self._warn = warn
         self._warned_of: set[tuple[JsonPath, JsonPath]] = set()
-        self._theories = TheoryReader(recipe)
+        self._theories = theories
 
     def select(self, entry: RecipeEntry, file: TheoryFile, words: SelectingWords) -> Selection:
         """What an entry selects of a theory, in theory order.
@@ -11631,7 +11717,7 @@ class LemmaSelection:
         longer = [name for name in names if name.startswith(item.pattern)]
         if choices and item.pattern in names and len(longer) > 1:
             longer.remove(item.pattern)
-            self._recipe.also_prefixes[path] = longer
+            self.prefixes.longer[path] = longer
         return Selection(choices, unread)
 
     def _note_exclusion(
@@ -11725,7 +11811,7 @@ class LemmaSelection:
         """A name that only begins the names of lemmas, which batch-tamarin would select."""
         pattern = f"{item.pattern}*"
         path = (*item.path, "name")
-        self._recipe.mends[path] = pattern
+        self.prefixes.meant[path] = pattern
         message = (
             f"no lemma of {where} has the name '{printable(item.pattern)}'; "
             f"'{printable(pattern)}' would select {listed(names, 3)}"
@@ -12683,7 +12769,7 @@ def raise_limits(
     times over what the recipe says. `again`: they begin with their first stage.
     """
     place = planned.header.place
-    room = planned.header.job_room
+    largest_job = planned.header.largest_job
     chosen = set(ids)
     known: list[tuple[Task, Task]] = []  # what is planned, and the same as it was
     for task in planned.tasks.values():
@@ -12694,7 +12780,7 @@ def raise_limits(
         plan = task.plan
         if not (again and task.id in chosen):
             plan = plan_to_try(plan, before.records, place)
-        plan = with_limits_raised_before(plan, before.plan, room)
+        plan = with_limits_raised_before(plan, before.plan, largest_job)
         if plan != task.plan:
             planned.apply(plan)
     if again:
@@ -12704,7 +12790,7 @@ def raise_limits(
         holding = before.newest_holding(task.plan, place)
         if holding and _loses_what_settled_it(old, planned, holding.result):
             holding = replace(before, record=None).newest_holding(task.plan, place)  # it comes back
-        raised = holding and raised_plan(task.plan, holding, room, times)
+        raised = holding and raised_plan(task.plan, holding, largest_job, times)
         if raised and task.id in chosen:
             planned.apply(raised)
 
@@ -12721,13 +12807,16 @@ def _loses_what_settled_it(old: Batch, planned: Batch, result: Result) -> bool:
 
 
 def changes_of(
-    old: Batch, planned: Batch, ids: Iterable[str], again: bool, proves_implied: bool = False
+    old: Batch, planned: Batch, ids: Iterable[str], again: bool, goes_on: bool = False
 ) -> Changes:
     """How what is planned, and is to run, differs from the batch that it goes on with.
 
-    `ids`: the chosen tasks. Those without a result that holds run; `again`: all of them do;
-    `proves_implied`: also those whose result follows from another one.
+    `ids`: the chosen tasks. Those without a result that holds run; `again`: all of them do.
+    `goes_on`: proofs that the last run was asked for, though they follow, are still asked for.
     """
+    own_proofs = dict.fromkeys(planned.header.own_proofs)
+    if goes_on:
+        own_proofs.update(dict.fromkeys(old.header.own_proofs))
     vanished = tuple(task_id for task_id in old.tasks if task_id not in planned.tasks)
     anew: list[str] = []
     # A driver that did not come to its end may have left files that are not of these results.
@@ -12740,7 +12829,7 @@ def changes_of(
             continue
         place = planned.header.place
         holding = task.newest_holding(plan, place)
-        runs_anew = again or (proves_implied and task.status is Status.IMPLIED)
+        runs_anew = again or (task_id in own_proofs and task.status is Status.IMPLIED)
         is_shown = task.record and task.record.standing(plan, place) is Standing.SHOWN
         # What is of something else is taken away in any case, and may come back.
         if runs_anew or (is_shown and holding is None):
@@ -12754,7 +12843,14 @@ def changes_of(
         if before is None or before.plan != task.plan:
             plans.append(task.plan)
     order = _order_to_tell(old, planned)
-    header = replace(planned.header, id=old.id, vanished=vanished, order=order, again=tuple(anew))
+    header = replace(
+        planned.header,
+        id=old.id,
+        vanished=vanished,
+        order=order,
+        again=tuple(anew),
+        own_proofs=tuple(own_proofs),
+    )
     differs = bool(has_work or plans or vanished or order)
     differs = differs or not _say_the_same(old.header, header)
     return Changes(header, plans, differs)
@@ -12970,12 +13066,12 @@ class Cache:
     changed. What is damaged is removed; when there is too much, the least recently used go first.
     """
 
-    def __init__(self, directory: str = "", size_gb: float = CACHE_GB) -> None:
-        """`directory`: default $XDG_CACHE_HOME/batch-tamarin, or ~/.cache/batch-tamarin.
+    def __init__(self, directory: str = "", size_gb: float = CACHE_GB, place: str = "") -> None:
+        """`directory`: see `cache_directory`. `place`: see `Header.place`; default: this host.
 
-        Raises InputError where there is no home for it.
+        Raises InputError.
         """
-        self.directory = os.path.abspath(directory or _default_cache_directory())
+        self.directory = cache_directory(directory)
         self.size_mb = size_gb * 1024
         self.problem = ""  # the first reason why nothing can be stored
         # Since it was last kept to its size.
@@ -12983,11 +13079,8 @@ class Cache:
         self._stored_mb = 0.0
         self._prune_after = _PRUNE_AFTER
         # Another host may be faster, or have other things to do: a limit is met there or not.
-        self.be_at(os.uname().nodename)
-
-    def be_at(self, place: str) -> None:
-        """Limits count as met there: on a host, or a cluster."""
-        self._limits_here = f"limit-{sha256(place.encode())[:16]}-"  # how the kinds begin
+        place_digest = sha256((place or os.uname().nodename).encode())
+        self._limits_here = f"limit-{place_digest[:16]}-"  # how the kinds begin
 
     def find(self, plan: Plan, inputs: Dependencies) -> Hit | None:
         """The stored result that holds for a task, if there is one."""
@@ -13093,21 +13186,23 @@ class Cache:
             return f"new: {', '.join(new)}"
         return "nothing is new, but never stood together like this"
 
-    def prune(self) -> str:
-        """Keep to the size that is allowed; returns why nothing could be stored, or ""."""
-        if self._stored:
-            self._stored = 0
-            self._stored_mb = 0.0
-            count = 0
-            size_mb = 0.0
-            for entry in self.entries():
-                count += 1
-                size_mb += entry.size_mb
-            # To look at all of a large cache takes seconds.
-            self._prune_after = max(_PRUNE_AFTER, count // 4)
-            if size_mb >= self.size_mb:
-                self._remove_least_recently_used()
-        return self.problem
+    @property
+    def has_grown(self) -> bool:
+        """Whether so much was stored since it was last pruned that it may be too large."""
+        grown_mb = _PRUNE_GROWN * self.size_mb
+        return self._stored > self._prune_after or self._stored_mb > grown_mb
+
+    def prune(self) -> None:
+        """Keep to the size that is allowed, if something was stored since that was last done."""
+        if not self._stored:
+            return
+        self._stored = 0
+        self._stored_mb = 0.0
+        sizes_mb = [entry.size_mb for entry in self.entries()]
+        # To look at all of a large cache takes seconds.
+        self._prune_after = max(_PRUNE_AFTER, len(sizes_mb) // 4)
+        if sum(sizes_mb) >= self.size_mb:
+            self._remove_least_recently_used()
 
     def _remove_least_recently_used(self) -> None:
         """Remove so many entries that the others have the size that is allowed."""
@@ -13183,7 +13278,7 @@ class Cache:
         return os.path.join(self._folder(inputs, lemma=""), f"{inputs.key}.loaded")
 
     def _write(self, path: str, entry: Entry, outputs: Mapping[str, str]) -> None:
-        """Make an entry; a problem is kept for `prune` and ends all storing."""
+        """Make an entry; the first problem is kept, and ends all storing."""
         if self.problem:
             return
         # Under another name until it is whole, and nobody else's: other runs, on other hosts too,
@@ -13209,9 +13304,6 @@ class Cache:
                 self.problem = f"results can't be kept in the cache {self.directory}: {reason}"
             remove_tree(temporary)
         self._stored += 1
-        # At once, not in the end: a run may go on for a month.
-        if self._stored > self._prune_after or self._stored_mb > _PRUNE_GROWN * self.size_mb:
-            self.prune()
 
     def _is_pruned(self, error: OSError) -> bool:
         """Whether something is missing below the cache's directory, but not this itself."""
@@ -13251,7 +13343,13 @@ class _EntryName(NamedTuple):
         return self.kind.startswith("limit-")
 
 
-def _default_cache_directory() -> str:
+def cache_directory(directory: str = "") -> str:
+    """The absolute path of a cache: default $XDG_CACHE_HOME/batch-tamarin, or in ~/.cache.
+
+    Raises InputError where there is no home for it.
+    """
+    if directory:
+        return os.path.abspath(directory)
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # the specification tells to ignore it then
         base = in_home("~/.cache")
@@ -13267,7 +13365,7 @@ def made_theories_folder() -> Iterator[str]:
     import tempfile
 
     try:
-        folder = os.path.join(_default_cache_directory(), "made")
+        folder = os.path.join(cache_directory(), "made")
         os.makedirs(folder, exist_ok=True)
         is_good = os.access(folder, os.W_OK)
     except (InputError, OSError):
@@ -13351,7 +13449,7 @@ def _met_its_own_limit(plan: Plan, result: Result) -> bool:
 
 # === Scheduler and executors ======================================================================
 
-FLUSH_S = 0.005  # how long a result may wait for others before it is brought to disk and shown
+FLUSH_S = 0.03  # how long a result may wait for others before it is brought to disk and shown
 TRACE_CAP = 64 * MB  # a larger trace file is left as the prover wrote it
 LEAST_ROOM = 65536  # bytes; with less, a file system is full
 DOT_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=30)  # of drawing one trace file
@@ -13434,7 +13532,7 @@ def room_of(header: Header) -> Room:
         return Room(limits.cores, limits.memory_mb)
     # What stands in the queue of a cluster takes nothing yet. How much runs is for Slurm to say, if
     # nobody wants less than all.
-    asked = asked_room(header.recipe.get("config", {}), header.options)
+    asked = asked_limits(header.recipe.get("config", {}), header.options)
     cores = sys.maxsize if asked.cores == MAX else limits.cores
     memory_mb = sys.maxsize if asked.memory == MAX else limits.memory_mb
     return Room(cores, memory_mb, header.most_jobs)
@@ -13676,24 +13774,22 @@ class Runner:
         self.recorder = Recorder(journal, self._give_up)
         runs = ProverRuns(self.batch, directory, executor, self.recorder)
         files = AttemptFiles(directory)
-        self.settling = Settling(self.batch)
+        self.settling = Settling(self.batch, self.batch.header.ids_of_own_proofs)
         self.fail_fast = FailFast(fails_fast, self.settling, self.scheduler, runs)
-        self.endings = Endings(self.settling, self.recorder, files, executor, self.fail_fast)
+        self.endings = Endings(
+            self.settling, self.recorder, files, executor, self.scheduler, self.fail_fast
+        )
         cached: CachedResults | None = None
         if cache:
-            cache.be_at(self.batch.header.place)
             cached = CachedResults(cache, self.batch, files, self.endings, tell)
         self.jobs = Jobs(runs, self.scheduler, files, self.endings, cached, self._give_up)
 
-    async def run(
-        self, tasks: Sequence[Task], again: bool = False, proves_implied: bool = False
-    ) -> None:
+    async def run(self, tasks: Sequence[Task], again: bool = False) -> None:
         """Run those of these tasks that need it.
 
-        `again`: they are proven anew, whatever is stored. `proves_implied`: also what follows from
-        other results. Raises StorageError when results can't be written any more.
+        `again`: they are proven anew, whatever is stored. Raises StorageError when results can't be
+        written any more.
         """
-        self.settling.proves_implied = proves_implied
         keep_loop_punctual()
         try:
             with storage_errors(self.directory):
@@ -13839,15 +13935,13 @@ class Jobs:
 
     async def _prove(self, task: Task) -> Outcome:
         """One attempt at one task, in a process of its own."""
-        import asyncio
-
         run = self._runs.proving(task)
         await self._files.make_room(task)
         self._time_rivals_of(task)
         outcome = await self._runs.run(run, lambda: self._endings.may_begin(task))
         if outcome is NOT_BEGUN:
             return outcome
-        result = await asyncio.to_thread(read_result, run, outcome)
+        result = await result_on_disk(run, outcome)
         result = self._endings.record(run, result)
         kept = self._cached.keep(run, result) if self._cached else None
         has_next = await self._endings.follow_up(task)
@@ -13943,11 +14037,13 @@ class Endings:
         recorder: Recorder,
         files: AttemptFiles,
         executor: Executor,
+        scheduler: Scheduler,
         fail_fast: FailFast,
     ) -> None:
         self.settling = settling
         self.recorder = recorder
-        self.fail_fast = fail_fast
+        self._scheduler = scheduler
+        self._fail_fast = fail_fast
         self._batch = recorder.journal.batch
         self._files = files
         self._executor = executor
@@ -13958,7 +14054,7 @@ class Endings:
     @property
     def is_stopped(self) -> bool:
         """Whether nothing else starts any more."""
-        return self.fail_fast.scheduler.stopped
+        return self._scheduler.stopped
 
     def may_begin(self, task: Task) -> bool:
         """Whether an attempt at a task is wanted; if so it is under way from now on."""
@@ -13992,7 +14088,7 @@ class Endings:
         await self._files.make_room(task)
         self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
         del self._under_way[task.id]
-        self.fail_fast.note_end(task)
+        self._fail_fast.note_end(task)
 
     async def follow_up(self, task: Task) -> bool:
         """All that the end of a task brings; whether it is to wait for another attempt."""
@@ -14015,7 +14111,7 @@ class Endings:
                 return True
             # It came to that before: its result is back.
             plan = next_attempt(header, task, header.options.retry)
-        self.fail_fast.note_end(task)
+        self._fail_fast.note_end(task)
         return False
 
     def note_contradiction(self, task: Task) -> None:
@@ -14055,14 +14151,14 @@ class FailFast:
         self, is_wanted: bool, settling: Settling, scheduler: Scheduler, runs: ProverRuns
     ) -> None:
         self.failed_id = ""  # of the task whose failure has stopped the others
-        self.scheduler = scheduler
         self._is_wanted = is_wanted
         self._settling = settling
+        self._scheduler = scheduler
         self._runs = runs
 
     def note_end(self, task: Task) -> None:
         """A task has ended, and is not tried again."""
-        if not self._is_wanted or self.scheduler.stopped:
+        if not self._is_wanted or self._scheduler.stopped:
             return
         # What it has settled is as good as ended, and what it can't settle any more fails now.
         ended = self._settling.beside(task) or (task,)
@@ -14070,7 +14166,7 @@ class FailFast:
         if failed is None:
             return
         self.failed_id = failed.id
-        self.scheduler.stop()  # first: a job that ends now must not make room for another
+        self._scheduler.stop()  # first: a job that ends now must not make room for another
         jobs = plural(len(self._runs.at_work), "job")
         say(f"stopping, as {failed.id} came to {failed.outcome}: {jobs} to end")
         self._runs.stop(f"stopped after the failure of {failed.id}")
@@ -14140,9 +14236,9 @@ class StopSignals:
 
 
 class Recorder:
-    """Writes events to the journal at once, and flushes it in a moment.
+    """Writes events to the journal at once, and flushes it after FLUSH_S seconds.
 
-    Results that come in quick succession share one flush.
+    Results that come meanwhile share one flush.
     """
 
     def __init__(self, journal: Journal, on_error: Callable[[Exception], None]) -> None:
@@ -14150,15 +14246,14 @@ class Recorder:
         self.journal = journal
         self._on_error = on_error
         self._host, self._boot_id = host_id()
+        # What comes next is one of both, where there is something to flush.
+        self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Future[None] | None = None
 
     def record(self, event: Event) -> None:
         """Write and apply an event. Raises StorageError."""
-        import asyncio
-
         self.journal.record(event)
-        if self._flushing is None:
-            self._flushing = asyncio.ensure_future(self._flush())
+        self._flush_later()
 
     def record_start(
         self, job: Job, pid: int, started: int, host: str = "", boot_id: str = ""
@@ -14181,22 +14276,36 @@ class Recorder:
         """Bring to disk what was recorded, and let it be shown. Raises StorageError."""
         if self._flushing:
             await self._flushing
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
         self.journal.flush()
 
+    def _flush_later(self) -> None:
+        import asyncio
+
+        if self._timer is None and self._flushing is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self._begin_flush)
+
+    def _begin_flush(self) -> None:
+        import asyncio
+
+        self._timer = None
+        self._flushing = asyncio.ensure_future(self._flush())
+
     async def _flush(self) -> None:
-        """The same in a moment, and again while there is something new; one at a time."""
         import asyncio
 
         try:
-            while self.journal.has_news:
-                await asyncio.sleep(FLUSH_S)
-                # A disk that is busy may take seconds.
-                count = await asyncio.to_thread(self.journal.bring_to_disk)
-                self.journal.tell(count)
+            # A disk that is busy may take seconds.
+            count = await asyncio.to_thread(self.journal.bring_to_disk)
+            self.journal.tell(count)
         except (OSError, StorageError) as error:
             self._on_error(error)
         finally:
             self._flushing = None
+        if self.journal.has_news:
+            self._flush_later()
 
 
 # --- Shared processes -----------------------------------------------------------------------------
@@ -14507,9 +14616,9 @@ class Settling:
     Where two answers contradict an order of attackers nothing follows by it any more.
     """
 
-    def __init__(self, batch: Batch, proves_implied: bool = False) -> None:
-        """`proves_implied`: what follows from other answers is proven all the same."""
-        self.proves_implied = proves_implied
+    def __init__(self, batch: Batch, own_proofs: Collection[str] = ()) -> None:
+        """`own_proofs`: as `Header.own_proofs`, to look ids up in."""
+        self._own_proofs = own_proofs
         self.proves_anew = False  # what is to run, whatever others have come to
         self._to_run: frozenset[str] = frozenset()  # ids
         self._groups: dict[str, list[Task]] = {}  # by race, or prover and lattice
@@ -14589,7 +14698,7 @@ class Settling:
         return not is_refused and implied_verdict(source, task.plan) is not None
 
     def _follows_order(self, task: Task) -> bool:
-        return not self.proves_implied and group_of(task.plan) not in self._broken
+        return task.id not in self._own_proofs and group_of(task.plan) not in self._broken
 
     def may_settle(self, each: Task, task: Task) -> bool:
         """Whether the answer of one of two tasks beside each other settles the other one, or may.
@@ -14982,11 +15091,23 @@ async def changed_input(plan: Plan, inputs: Dependencies) -> str:
     return ""
 
 
-def read_result(run: ProverRun, outcome: Outcome) -> Result:
+async def result_on_disk(run: ProverRun, outcome: Outcome) -> Result:
     """What came of an attempt, its files in place and on disk.
 
-    Raises OSError on a full disk, StorageError.
+    Raises OSError, StorageError.
     """
+    import asyncio
+
+    if total_size(run.outputs) > SMALL_FILES:
+        result = await asyncio.to_thread(read_result, run, outcome)
+    else:
+        result = read_result(run, outcome)
+    await asyncio.to_thread(flush_evidence, run.outputs)
+    return result
+
+
+def read_result(run: ProverRun, outcome: Outcome) -> Result:
+    """What came of an attempt, its files in place. Raises OSError on a full disk."""
     outputs = run.outputs
     try:
         output = read_output(outputs.stdout, outputs.stderr, run.plan.lemma)
@@ -14994,7 +15115,6 @@ def read_result(run: ProverRun, outcome: Outcome) -> Result:
         if result.status is Status.FAILED and is_full(os.path.dirname(outputs.proof)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), outputs.proof)
         keep_outputs(run.plan, result, outputs, output)
-        flush_evidence(outputs)
     except OSError as error:
         if error.errno in NO_ROOM:  # no fault of the task: it runs again when there is room
             raise
@@ -15184,13 +15304,22 @@ class CachedResults:
             flush_evidence(outputs)
         return restored
 
-    def keep(self, run: ProverRun, result: Result) -> asyncio.Future[None]:
-        """Store a result while other things go on; the end of the event loop waits for that."""
+    def keep(self, run: ProverRun, result: Result) -> asyncio.Future[None] | None:
+        """Store a result; with large files, while other things go on. None when it is stored.
+
+        The end of the event loop waits for it.
+        """
         import asyncio
 
-        return asyncio.get_running_loop().run_in_executor(
-            None, self.cache.store, run.plan, result, run.outputs, run.inputs
-        )
+        loop = asyncio.get_running_loop()
+        # Now, not in the end: a run may go on for a month.
+        if self.cache.has_grown:
+            loop.run_in_executor(None, self.cache.prune)
+        store = functools.partial(self.cache.store, run.plan, result, run.outputs, run.inputs)
+        if total_size(run.outputs) > SMALL_FILES:
+            return loop.run_in_executor(None, store)
+        store()
+        return None
 
     async def keep_load(self, run: ProverRun, load: Result) -> None:
         """Remember that the prover has loaded a text."""
@@ -15453,7 +15582,7 @@ async def draw_traces(directory: str, executor: Executor, header: Header) -> Non
         traces = plural(len(undrawn), "trace")
         warn(f"there is no 'dot' (Graphviz) here: {traces} in {folder} can't be drawn")
         return
-    limits = DOT_LIMITS.within(header.job_room)
+    limits = DOT_LIMITS.within(header.largest_job)
     waiting: list[Waiting] = []
     for path in undrawn:
         job = Job(
@@ -15546,7 +15675,7 @@ class TheoryMaker:
         """`folder`: for logs, and for what was made."""
         self.folder = folder
 
-    def make(self, preparations: Sequence[Preparation], room: Limits) -> dict[str, str]:
+    def make(self, preparations: Sequence[Preparation], limits: Limits) -> dict[str, str]:
         """Make what is not there. Why something could not be made, by the theory's name."""
 
         waiting: list[Waiting] = []
@@ -15565,7 +15694,7 @@ class TheoryMaker:
             for each in to_make:
                 start = functools.partial(work, each)
                 waiting.append(Waiting(each.limits, start))
-            scheduler = Scheduler(Room(room.cores, room.memory_mb))
+            scheduler = Scheduler(Room(limits.cores, limits.memory_mb))
             run_unless_stopped(scheduler.run(waiting))
         made = len(to_make) - len(reasons)
         wanted = plural(len(to_make), "theory file")
@@ -16641,6 +16770,7 @@ def finishes_of(report: NodeReport, batch: Batch, files: AttemptFiles) -> Iterat
         runs.append(ProverRun(batch.tasks[task_id].plan, nothing, job, outputs))
     if len(runs) == 1:
         results = [read_result(runs[0], outcome)]
+        flush_evidence(runs[0].outputs)
     else:
         shared = SharedRun(job, result_files(files.directory, job.id), runs)
         results = read_shared_results(shared, outcome)
@@ -17610,6 +17740,10 @@ class Closure:
                 words.insert(0, f"{other.verdict} by {told_by(other.plan)}")
         return words or ()  # one for all, and there are 100,000
 
+    def doubt(self, task: Task) -> str:
+        """As what the verdict counts instead; "" where nothing speaks against it."""
+        return _doubt_by(falsified_among(self.open_assumptions(task)), self.against(task))
+
     def source(self, task: Task) -> Task | None:
         """The task that the verdict of an implied one follows from, if it is here."""
         if task.status is not Status.IMPLIED or task.result is None:
@@ -17743,6 +17877,57 @@ def falsified_among(assumptions: Iterable[Assumption]) -> list[Assumption]:
     return [each for each in assumptions if each.state in (Verdict.FALSIFIED, IMPLIED_FALSIFIED)]
 
 
+def _doubt_by(false: Collection[Assumption], against: Collection[str]) -> str:
+    """As what a verdict counts that rests on what is false, or that something speaks against."""
+    if false:
+        return RESTING_ON_FALSE
+    return CONTRADICTED if against else ""
+
+
+class Suspects:
+    """The theory texts in which something may speak against a verdict: hardly ever there is one.
+
+    Kept up answer by answer, so that no more than these must be looked through for it.
+    """
+
+    def __init__(self, tasks: Collection[Task]) -> None:
+        self._texts: set[str] = set()  # as `Model.text`
+        self._assumed: set[str] = set()  # lemmas that proofs take for granted
+        self._in_order: dict[str, list[Task]] = {}  # by lattice
+        # Of questions with their answers, which would take more room, the hashes.
+        self._answers: set[int] = set()
+        for task in tasks:
+            self._assumed.update(task.plan.assumes)
+            if task.plan.attacker:
+                self._in_order.setdefault(task.plan.attacker.lattice, []).append(task)
+        for task in tasks:
+            self.note(task)
+
+    def note(self, task: Task) -> None:
+        """Take note of what a task has come to."""
+        question = question_of(task.plan)
+        text = question.model.text
+        is_false_below = task.conclusion is Verdict.FALSIFIED and task.plan.lemma in self._assumed
+        if is_false_below or task.rejected_by:
+            self._texts.add(text)
+        if not task.is_answered:
+            return
+        for verdict in ANSWERS:
+            if verdict is not task.verdict and hash((question, verdict)) in self._answers:
+                self._texts.add(text)
+        self._answers.add(hash((question, task.verdict)))
+        if task.plan.attacker:
+            beside = self._in_order.get(task.plan.attacker.lattice, ())
+            if any(contradicts_order(task, each) for each in beside):
+                self._texts.update(model_of(each.plan).text for each in beside)
+
+    def among(self, tasks: Iterable[Task]) -> list[Task]:
+        """Those of these tasks whose verdicts something may speak against."""
+        if not self._texts:
+            return []
+        return [task for task in tasks if model_of(task.plan).text in self._texts]
+
+
 def told_of(task: Task, assumptions: Sequence[Assumption] = (), against: Sequence[str] = ()) -> str:
     """`verified, assuming types (timeout)`; `verified, resting on a falsified lemma: calm`.
 
@@ -17791,11 +17976,11 @@ def model_of(plan: Plan) -> Model:
 @functools.lru_cache(maxsize=1024)
 def _model_words(options: tuple[str, ...], flags: tuple[str, ...]) -> tuple[str, ...]:
     """The flags, wherever they are given, and what else makes another theory of the same text."""
-    reading = reading_options(options, flags)
-    words = set(reading.flags)
-    if reading.diff:
+    asked = reading_options(options, flags)
+    words = set(asked.flags)
+    if asked.diff:
         words.add(DIFF.name)
-    if reading.auto_sources:
+    if asked.auto_sources:
         words.add(AUTO_SOURCES.name)
     return tuple(sorted(words))
 
@@ -17919,9 +18104,19 @@ class Row(NamedTuple):
         return self.task.misses_expectation or self.is_doubtful
 
     @property
+    def doubt(self) -> str:
+        """As `Closure.doubt`."""
+        return _doubt_by(self.rests_on_false, self.against)
+
+    @property
     def is_doubtful(self) -> bool:
         """Whether something that is known here speaks against it."""
-        return bool(self.rests_on_false or self.against)
+        return self.doubt != ""
+
+    @property
+    def counts_as(self) -> str:
+        """Its outcome; not what the prover said where something speaks against that."""
+        return self.doubt or self.outcome
 
     @property
     def is_problem(self) -> bool:
@@ -17931,13 +18126,9 @@ class Row(NamedTuple):
     @property
     def flaw(self) -> str:
         """Why it must not be taken as it is, in few words; "" where it may."""
-        if self.rests_on_false:
-            return RESTING_ON_FALSE
-        if self.against:
-            return CONTRADICTED
-        if self.task.misses_expectation:
+        if not self.doubt and self.task.misses_expectation:
             return NOT_AS_EXPECTED
-        return ""
+        return self.doubt
 
     @property
     def standing(self) -> str:
@@ -18147,97 +18338,113 @@ class KnownProblems:
         accepted: Collection[str] = (),
         proven: Mapping[str, ProvenTexts] | None = None,
     ) -> None:
-        self._texts = texts or {}
-        self._proven = proven or {}
-        self._unjudged: Counter[str] = Counter()  # how many verdicts, by why
-        self._by_tamarin_prover: Collection[_AnswerOf] = ()
-        if any(_has_tamarin_rs(batch) for batch in batches.values()):
-            self._by_tamarin_prover = _answered_by_tamarin_prover(batches)
+        known = proven or {}
+        by_tamarin_prover = _answered_by_tamarin_prover(batches)
         self._applied: dict[str, AppliedAdvisories] = {}
+        unknown: Counter[str] = Counter()
         for source, batch in batches.items():
+            own_texts = known.get(source) or ProvenTexts(source, batch)
+            groups = list(_judge_batch(batch, own_texts, texts or {}))
             names = {*accepted, *_accepted_by_recipe(batch.header)}
-            self._applied[source] = self._judge_batch(source, batch, names)
+            self._applied[source] = _applied_to_batch(batch, groups, names, by_tamarin_prover)
+            for group in groups:
+                unknown.update(dict.fromkeys(group.judged.unknown, len(group.tasks)))
+        # What is not known, so that nothing is said of some verdicts.
+        self.not_judged = [f"{plural(unknown[why], 'verdict')}: {why}" for why in unknown]
 
     def within(self, source: str) -> AppliedAdvisories:
         """What applies to the tasks of one batch."""
         return self._applied.get(source, NONE_APPLIED)
 
-    @property
-    def not_judged(self) -> list[str]:
-        """What is not known, so that nothing is said of some verdicts."""
-        told: list[str] = []
-        for reason, count in self._unjudged.items():
-            told.append(f"{plural(count, 'verdict')}: {reason}")
-        return told
 
-    def _judge_batch(
-        self, source: str, batch: Batch, accepted: Collection[str]
-    ) -> AppliedAdvisories:
-        proven = self._proven.get(source) or ProvenTexts(source, batch)
-        found: dict[str, Sequence[Applied]] = {}
-        for alike, tasks in _alike(batch.tasks.values()).items():
-            prover = _prover_of(batch, tasks[0])
-            why_not = _why_not_judged(prover)
-            if why_not:
-                self._leave(why_not, tasks)
-                continue
-            touches = self._touches(alike, tasks, proven)
-            relevant = _relevant_to(prover, touches, accepted)
-            for task in tasks:
-                applied = self._to_task(batch, task, relevant)
-                if applied:
-                    found[task.id] = applied
-        return found
+class _Judged(NamedTuple):
+    """What known problems the proofs of tasks that are alike meet."""
 
-    def _leave(self, reason: str, tasks: Sequence[Task]) -> None:
-        """Nothing, or not all, is said of these tasks."""
-        self._unjudged[reason] += len(tasks)
+    touches: Sequence[Touch]
+    unknown: Sequence[str] = ()  # why nothing, or not all, is said of them
 
-    def _touches(
-        self, alike: _Alike, tasks: Sequence[Task], proven: ProvenTexts
-    ) -> Sequence[Touch]:
-        """The advisories whose conditions hold for tasks that are alike."""
-        task = tasks[0]
-        if not stands_in_a_file(task):
-            judged = proven.judged(alike, task.plan)
-            if not judged.has_text:
-                self._leave(_NO_TEXT, tasks)
-            return judged.touches
-        # Of what stands in a file the text was judged when it was read.
-        text = self._texts.get(task.plan.theory_digest)
-        without_text = conditions_met(Circumstances(None, None, alike.checks_timed_out))
-        if not text:
-            self._leave(_NO_TEXT, tasks)
-            return without_text
-        by_options = [each.id for each in ADVISORIES.values() if OPTIONS_NEEDED in each.needs]
-        self._leave(_NO_OPTIONS + ", ".join(by_options), tasks)
-        if text.lacks_processes:
-            self._leave(_NO_PROCESSES + "sapic-...", tasks)
-        return [*text.touches, *without_text]
 
-    def _to_task(
-        self, batch: Batch, task: Task, relevant: Mapping[str, list[Applied]]
-    ) -> Sequence[Applied]:
-        """What applies to a verdict: of each advisory the heaviest case."""
-        plan = task.plan
-        found: dict[str, Applied] = {}
-        for each in (*relevant.get("", ()), *relevant.get(plan.lemma, ())):
-            advisory = each.advisory
-            if not _can_touch(advisory, task):
-                continue
-            if advisory.flavour == Flavour.TAMARIN_RS and self._is_confirmed(batch, task):
-                continue
-            known = found.get(advisory.id)
-            is_heavier = each.met.weight is Weight.ADVISORY
-            if known is None or (is_heavier and known.met.weight is Weight.NOTE):
-                found[advisory.id] = each
-        return tuple(found.values())
+class _JudgedTasks(NamedTuple):
+    """Tasks of a batch that are alike, and what their proofs meet."""
 
-    def _is_confirmed(self, batch: Batch, task: Task) -> bool:
-        """Whether tamarin-prover says the same in these results, or of the proof in a recheck."""
-        if not batch.tamarin_provers.isdisjoint(task.confirmed_by):
-            return True
-        return _answer_of(task) in self._by_tamarin_prover
+    prover: Prover
+    tasks: Sequence[Task]
+    judged: _Judged
+
+
+def _judge_batch(batch: Batch, proven: ProvenTexts, texts: TouchedTexts) -> Iterator[_JudgedTasks]:
+    """All answered tasks of a batch."""
+    for alike, tasks in _alike(batch.tasks.values()).items():
+        first = tasks[0]
+        prover = _prover_of(batch, first)
+        why_not = _why_not_judged(prover)
+        if why_not:
+            judged = _Judged((), [why_not])
+        elif stands_in_a_file(first):
+            judged = _judge_in_file(alike, texts.get(first.plan.theory_digest))
+        else:
+            judged = proven.judged(alike, first.plan)
+        yield _JudgedTasks(prover, tasks, judged)
+
+
+def _judge_in_file(alike: _Alike, text: TouchedText | None) -> _Judged:
+    """How tasks that stand in a file are judged: their text was, when it was read."""
+    without_text = conditions_met(Circumstances(None, None, alike.checks_timed_out))
+    if not text:
+        return _Judged(without_text, [_NO_TEXT])
+    by_options = [each.id for each in ADVISORIES.values() if OPTIONS_NEEDED in each.needs]
+    unknown = [_NO_OPTIONS + ", ".join(by_options)]
+    if text.lacks_processes:
+        unknown.append(_NO_PROCESSES + "sapic-...")
+    return _Judged([*text.touches, *without_text], unknown)
+
+
+def _applied_to_batch(
+    batch: Batch,
+    groups: Iterable[_JudgedTasks],
+    accepted: Collection[str],
+    by_tamarin_prover: Collection[_AnswerOf],
+) -> AppliedAdvisories:
+    """What applies to the tasks of a batch. `by_tamarin_prover`: what that says, in any batch."""
+    applied: dict[str, Sequence[Applied]] = {}
+    for prover, tasks, judged in groups:
+        relevant = _relevant_to(prover, judged.touches, accepted)
+        for task in tasks:
+            is_confirmed = False
+            if prover.flavour == Flavour.TAMARIN_RS:
+                is_confirmed = _is_confirmed(batch, task, by_tamarin_prover)
+            found = _applied_to(task, relevant, is_confirmed)
+            if found:
+                applied[task.id] = found
+    return applied
+
+
+def _applied_to(
+    task: Task, relevant: Mapping[str, list[Applied]], is_confirmed: bool
+) -> Sequence[Applied]:
+    """What applies to a verdict: of each advisory the heaviest case.
+
+    `is_confirmed`: tamarin-prover says the same as tamarin-rs.
+    """
+    found: dict[str, Applied] = {}
+    for each in (*relevant.get("", ()), *relevant.get(task.plan.lemma, ())):
+        advisory = each.advisory
+        if not _can_touch(advisory, task):
+            continue
+        if advisory.flavour == Flavour.TAMARIN_RS and is_confirmed:
+            continue
+        known = found.get(advisory.id)
+        is_heavier = each.met.weight is Weight.ADVISORY
+        if known is None or (is_heavier and known.met.weight is Weight.NOTE):
+            found[advisory.id] = each
+    return tuple(found.values())
+
+
+def _is_confirmed(batch: Batch, task: Task, by_tamarin_prover: Collection[_AnswerOf]) -> bool:
+    """Whether tamarin-prover says the same in these results, or of the proof in a recheck."""
+    if not batch.tamarin_provers.isdisjoint(task.confirmed_by):
+        return True
+    return _answer_of(task) in by_tamarin_prover
 
 
 class _Alike(NamedTuple):
@@ -18339,8 +18546,10 @@ def _answer_of(task: Task) -> _AnswerOf:
 
 
 def _answered_by_tamarin_prover(batches: Mapping[str, Batch]) -> set[_AnswerOf]:
-    """What tamarin-prover has proven."""
+    """What tamarin-prover has proven, where tamarin-rs is there, too."""
     answers: set[_AnswerOf] = set()
+    if not any(map(_has_tamarin_rs, batches.values())):
+        return answers
     for batch in batches.values():
         for task in batch.tasks.values():
             if task.is_answered and _is_tamarin_prover(_prover_of(batch, task)):
@@ -18362,13 +18571,6 @@ def _accepted_by_recipe(header: Header) -> list[str]:
     if not isinstance(accepted, list):
         return []
     return list(map(str, accepted))
-
-
-class _Judged(NamedTuple):
-    """What known problems the proofs of tasks that are alike meet."""
-
-    touches: Sequence[Touch]
-    has_text: bool  # else those only that can be told without it
 
 
 class ProvenTexts:
@@ -18396,7 +18598,7 @@ class ProvenTexts:
     def _judge(self, theory: Theory | None, alike: _Alike, plan: Plan) -> _Judged:
         options = _all_options(self._batch, plan)
         run = Circumstances(theory, options, alike.checks_timed_out)
-        return _Judged(conditions_met(run), theory is not None)
+        return _Judged(conditions_met(run), [] if theory else [_NO_TEXT])
 
     def _theory_of(self, plan: Plan) -> Theory | None:
         """The text that a result is of; None where it is not there any more, or can't be read."""
@@ -20558,7 +20760,7 @@ def _hear_check(
             by += ITS_OWN_PROOF
         batch.apply(Rechecked(task.id, by, True, _is_tamarin_prover(checker)))
         return []
-    if check.outcome == REJECTED:
+    if check.check_outcome is CheckOutcome.REJECTED:
         batch.apply(Rechecked(task.id, by, confirms=False))
     return list(_finding_of_check(check, task))
 
@@ -20593,14 +20795,14 @@ def _is_of_present_result(check: Task, task: Task, proof: str) -> bool:
 def _finding_of_check(check: Task, task: Task) -> Iterator[Finding]:
     """What a check that confirms nothing says of the result of `task`."""
     by = check.plan.prover
-    if check.outcome == REJECTED:
+    if check.check_outcome is CheckOutcome.REJECTED:
         words = f"{by} does not confirm the proof: "
         if check.is_answered:
             words += f"by it the lemma is {check.verdict}"
         elif check.result:
             words += check.result.reason
         yield finding("invalid", task, words)
-    elif check.outcome == NOT_REPLAYED:
+    elif check.check_outcome is CheckOutcome.NOT_REPLAYED:
         yield finding("unconfirmed", task, f"{by}: {CANT_REPLAY}", NOTE)
     elif check.is_answered:
         words = f"{check.plan.expect} in these results, {check.verdict} when {by} proved it"
@@ -21243,7 +21445,7 @@ class Recheck:
             task.plan,
             theory=path,
             prover=self.prover.alias,
-            limits=task.plan.limits.within(self.header.job_room),
+            limits=task.plan.limits.within(self.header.largest_job),
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
@@ -21465,9 +21667,7 @@ WORDS = (
     "falsified",
     IMPLIED_VERIFIED,
     IMPLIED_FALSIFIED,
-    CONFIRMED,
-    REJECTED,
-    NOT_REPLAYED,
+    *CheckOutcome,
     "incomplete",
     "timeout",
     "memory limit",
@@ -21547,7 +21747,7 @@ def table_of_results(directory: str, rows: Sequence[Row], columns: int = 0) -> l
     if left_out:
         lines.append(left_out)
     lines.append("")
-    lines.append(_totals_line(tasks, chosen))
+    lines.append(_totals_line(rows))
     return lines
 
 
@@ -21640,21 +21840,15 @@ def told_cached(result: Result) -> str:
     return f"cached {day}".rstrip()
 
 
-def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
-    """Totals of all tasks; `rows` has all that are failures."""
-    total = plural(len(tasks), "task")
-    counts = Counter(count_outcomes(tasks))
-    failures = [row for row in rows if row.is_failure]
-    for row in failures:
-        # It must not be counted as what the prover said.
-        if row.standing in (RESTING_ON_FALSE, CONTRADICTED):
-            counts[row.outcome] -= 1
-            counts[row.standing] += 1
-    line = f"{total}: {told_counts(+counts)}"
-    unexpected = sum(row.task.misses_expectation for row in failures)
+def _totals_line(rows: Sequence[Row]) -> str:
+    """How many tasks came to what, and whether that is as expected."""
+    total = plural(len(rows), "task")
+    counts = told_in_order(STANDINGS, Counter(row.counts_as for row in rows))
+    line = f"{total}: {told_counts(counts)}"
+    unexpected = sum(row.task.misses_expectation for row in rows)
     if unexpected:
         line += f"; {unexpected:,} not as expected"
-    elif tasks and not failures and all(task.outcome == task.plan.expect for task in tasks):
+    elif rows and all(row.outcome == row.plan.expect and not row.is_failure for row in rows):
         line += "; all as expected"
     return line
 
@@ -21703,9 +21897,12 @@ def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[st
     keys = dict.fromkeys(limit_key(batch.header, task) for task in met)
     recipe = os.path.basename(batch.header.recipe_file) or "the recipe"
     limits = listed(filter(None, keys), 3) or "the limits"
+    run_again = "run it again"
+    if any(task.id in batch.header.ids_of_own_proofs for task in met):
+        run_again += " with --prove-implied"
     yield (
-        f"more:  raise {printable(limits)} ({printable(recipe)}){_above_what_was_met(met)} and run "
-        "it again: only what met its limit runs again"
+        f"more:  raise {printable(limits)} ({printable(recipe)}){_above_what_was_met(met)} and "
+        f"{run_again}: only what met its limit runs again"
     )
     if any(may_be_raised(batch.header, task) for task in met):
         yield f"       or batch_tamarin.py retry {where}: the same with doubled limits"
@@ -26970,8 +27167,8 @@ class Progress:
         # In a race another one may still come to what is expected.
         if next_step or (task.plan.race and finished.result.verdict not in ANSWERS):
             task = Task.with_result(replace(task.plan, expect=None), finished.result)
-        false = self.tally.falsified_below(task)
-        went_well = task.is_settled and not task.misses_expectation and not false
+        doubtful = self.tally.doubtful_row(task)
+        went_well = task.is_settled and not task.misses_expectation and not doubtful
         if self.quiet and (went_well or next_step):
             return
         total = str(self.tally.total)
@@ -26980,9 +27177,9 @@ class Progress:
         done = str(self.tally.done - is_counted).rjust(len(total))
         outcome = f"{task.outcome:12}"
         facts = result_facts(task) + next_step
-        if false:
-            outcome = f"{task.outcome}, {RESTING_ON_FALSE} "
-            facts += f"; falsified: {listed(each.lemma for each in false)}"
+        if doubtful:
+            outcome = f"{task.outcome}, {doubtful.doubt} "
+            facts += f"; {_why_doubtful(doubtful)}"
         heading = f"[{done}/{total}] {outcome}"
         if self.screen is None:
             say(f"{heading} {task.id} {facts}")
@@ -27080,6 +27277,13 @@ def result_facts(task: Task) -> str:
     return text
 
 
+def _why_doubtful(row: Row) -> str:
+    """What speaks against the verdict of a task."""
+    if row.rests_on_false:
+        return f"falsified: {listed(each.lemma for each in row.rests_on_false)}"
+    return listed(row.against)
+
+
 def _next_step(task: Task) -> str:
     """What has become of a task since an attempt that did not settle it."""
     if task.is_superseded:
@@ -27142,12 +27346,7 @@ class Tally:
         # What final tasks took: all of them, and those of each recipe entry.
         self._all_times = Times()
         self._entry_times: dict[str, Times] = {}
-        # Lemmas that proofs take for granted; theories in which one of them is falsified.
-        self._assumed: set[str] = set()
-        self._undermined: set[str] = set()
-        self._models: dict[Model, list[str]] = {}  # ids by model, once they are asked for
-        for task in self._batch.tasks.values():
-            self._assumed.update(task.plan.assumes)
+        self._suspects = Suspects(self._batch.tasks.values())
         for task in self._tasks:
             self._note_open(task.plan)
             if task.is_final:
@@ -27163,6 +27362,7 @@ class Tally:
             for task_id in event.ids:
                 self._begun[task_id] = Status.RUNNING
         elif isinstance(event, Finished):
+            self._suspects.note(self._batch.tasks[event.id])
             if self.counts_in(event.id):
                 self._note_finish(event)
         elif isinstance(event, Plan) and event.id in self._unanswered:
@@ -27221,8 +27421,6 @@ class Tally:
         self._done += 1
         self._outcomes[outcome_words(result)] += 1
         self._note_time(plan, result, 1)
-        if Verdict.FALSIFIED in (result.verdict, result.implied) and plan.lemma in self._assumed:
-            self._undermined.add(plan.theory)
         if result.verdict not in ANSWERS:
             self._unanswered[plan.id] = result
 
@@ -27269,36 +27467,28 @@ class Tally:
         self._refresh()
         counts = self._outcomes + Counter(self._begun.values())
         counts[Status.PENDING] = self.total - self._done - len(self._begun)
-        for task in self._resting_on_false():
+        for task, doubt in self._doubts():
             counts[task.outcome] -= 1
-            counts[RESTING_ON_FALSE] += 1
+            counts[doubt] += 1
         return told_in_order(STANDINGS, counts)
 
-    def falsified_below(self, task: Task) -> list[Assumption]:
-        """The falsified lemmas that a verdict rests on, as far as is known now."""
-        self._refresh()
-        if not task.plan.assumes or task.plan.theory not in self._undermined:
-            return []
-        if not self._models:
-            for each in self._batch.tasks.values():
-                self._models.setdefault(model_of(each.plan), []).append(each.id)
-        ids = self._models.get(model_of(task.plan), [])
-        closure = Closure(self._batch.tasks[task_id] for task_id in ids)
-        return falsified_among(closure.open_assumptions(task))
+    def _doubts(self) -> Iterator[tuple[Task, str]]:
+        """The tasks that don't count as what the prover said, and as what they do."""
+        suspects = self._suspects.among(self._batch.tasks.values())
+        closure = Closure(suspects)
+        for task in suspects:
+            doubt = closure.doubt(task)
+            if doubt and self.counts_in(task.id):
+                yield task, doubt
 
-    def _resting_on_false(self) -> Iterator[Task]:
-        """The tasks whose verdict rests on a falsified lemma; hardly ever there is one."""
-        if not self._undermined:
-            return
-        of_these_theories: list[Task] = []
-        for task in self._batch.tasks.values():
-            if task.plan.theory in self._undermined:
-                of_these_theories.append(task)
-        closure = Closure(of_these_theories)
-        counted = {task.id for task in self._tasks}
-        for task in of_these_theories:
-            if task.id in counted and falsified_among(closure.open_assumptions(task)):
-                yield task
+    def doubtful_row(self, task: Task) -> Row | None:
+        """The row of a task, if something that is known now speaks against its verdict."""
+        self._refresh()
+        if not self._suspects.among([task]):
+            return None
+        closure = Closure(self._suspects.among(self._batch.tasks.values()))
+        (row,) = rows_of([task], closure)
+        return row if row.is_doubtful else None
 
     def forecast(self, running: Mapping[str, float], slots: int) -> Forecast:
         """When all tasks will have ended, if `slots` jobs go on running side by side.
@@ -28842,18 +29032,16 @@ def mend_recipe(args: argparse.Namespace) -> str:
         raise InputError("--fix needs -o NEW.json: the recipe itself stays as it is")
     refuse_existing(args.output, args.force)
     recipe = Recipe(args.recipe)
-    provers = recipe_provers(recipe)
     # What else is wrong is told of the mended recipe.
-    with suppress(InputError):
-        plan_batch(recipe, provers, own_machine(), asked_options(args), lambda text: None)
-    for path, names in recipe.also_prefixes.items():
+    prefixes = find_prefixes(recipe, recipe_provers(recipe), own_machine(), asked_options(args))
+    for path, names in prefixes.longer.items():
         place = dotted(path)
         say(f"note: {place} means that lemma alone; batch-tamarin adds {listed(names)}")
-    if not recipe.mends:
+    if not prefixes.meant:
         say("nothing to fix: no name of a lemma is a mere prefix; no file was written")
         return str(args.recipe)
-    write_file(args.output, recipe.mended_text())
-    count = plural(len(recipe.mends), "name")
+    write_file(args.output, recipe.mended_text(prefixes.meant))
+    count = plural(len(prefixes.meant), "name")
     say(f"wrote {args.output}, with '*' behind {count}")
     return str(args.output)
 
@@ -28963,11 +29151,11 @@ def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
             return True
 
         # Here, also where the batch is for a cluster.
-        room = batch.header.limits.within(own_machine())
-        scheduler = Scheduler(Room(room.cores, room.memory_mb))
+        limits = batch.header.limits.within(own_machine())
+        scheduler = Scheduler(Room(limits.cores, limits.memory_mb))
         waiting: list[Waiting] = []
         for check in checks:
-            check.job = check.job._replace(limits=check.limits.within(room))
+            check.job = check.job._replace(limits=check.limits.within(limits))
             start = functools.partial(work, check)
             waiting.append(Waiting(check.job.limits, start))
         with screen or nullcontext():
@@ -29069,9 +29257,9 @@ def print_tasks(batch: Batch, plans: Iterable[Plan], directory: str) -> None:
 def conclude_checks(batch: Batch, checks: Sequence[CheckJob], recipe_file: str) -> int:
     """Say what there is to run, and whether it can; the exit code."""
     tasks = plural(len(batch.tasks), "task")
-    room = batch.header.limits
-    cores = plural(room.cores, "core")
-    memory_gb = room.memory_mb / 1024
+    limits = batch.header.limits
+    cores = plural(limits.cores, "core")
+    memory_gb = limits.memory_mb / 1024
     print_out(f"\n{tasks}, together on {cores} and {memory_gb:.3g} GB\n")
     command = f"batch_tamarin.py run {quoted([recipe_file])}"
     count = 0
@@ -29168,12 +29356,12 @@ def command_init(args: argparse.Namespace) -> int:
         )
     refuse_existing(args.output, args.force)
     asked = init_asked(args)
-    room = own_machine()
+    machine = own_machine()
     if args.measured:
         data = measured_recipe(args.measured, asked.recipe_file, asked.config())
     else:
-        data = recipe_of_theories(asked, paths, room)
-    write_recipe(asked, data, room)
+        data = recipe_of_theories(asked, paths, machine)
+    write_recipe(asked, data, machine)
     return 0
 
 
@@ -29194,12 +29382,12 @@ def init_asked(args: argparse.Namespace) -> InitAsked:
     )
 
 
-def recipe_of_theories(asked: InitAsked, paths: Sequence[str], room: Limits) -> Json:
+def recipe_of_theories(asked: InitAsked, paths: Sequence[str], machine: Limits) -> Json:
     """A recipe for the theories among some files. Raises InputError."""
     provers = ask_provers(asked)
     sources = sources_to_prove(asked, paths, provers)
-    config = ask_limits(asked, room)
-    resources = default_resources(config, room)
+    config = ask_limits(asked, machine)
+    resources = default_resources(config, machine)
     names = names_apart([source.path for source in sources])
     tasks: Json = {}
     for source in sources:
@@ -29210,7 +29398,7 @@ def recipe_of_theories(asked: InitAsked, paths: Sequence[str], room: Limits) -> 
     )
     versions = recipe_versions(provers, asked.recipe_file)
     data = {"config": config, "tamarin_versions": versions, "tasks": tasks}
-    leave_out_refused(asked.recipe_file, data, provers, room)
+    leave_out_refused(asked.recipe_file, data, provers, machine)
     return data
 
 
@@ -29219,7 +29407,7 @@ PARSE_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=60)
 
 
 def leave_out_refused(
-    recipe_file: str, data: Json, provers: dict[str, Prover], room: Limits
+    recipe_file: str, data: Json, provers: dict[str, Prover], machine: Limits
 ) -> None:
     """Take from a recipe what its provers can't parse, and say so: our reader sees no terms.
 
@@ -29227,7 +29415,7 @@ def leave_out_refused(
     when nothing is left.
     """
     recipe = Recipe(recipe_file, json.dumps(data))
-    batch = plan_batch(recipe, provers, room, PlanOptions(), lambda message: None)
+    batch = plan_batch(recipe, provers, machine, PlanOptions(), lambda message: None)
     messages: list[str] = []
     for plan, error in parse_errors(batch):
         leave_out_prover(data["tasks"], plan.entry, plan.prover)
@@ -29264,11 +29452,11 @@ def leave_out_prover(tasks: Json, entry: str, alias: str) -> None:
         tasks.pop(entry, None)
 
 
-def write_recipe(asked: InitAsked, data: Json, room: Limits) -> None:
+def write_recipe(asked: InitAsked, data: Json, machine: Limits) -> None:
     """Show a recipe, and write it unless the user says no. Raises InputError."""
     recipe = Recipe(asked.recipe_file, json_lines(data) + "\n")
     # What can't be planned is refused here, before it is written.
-    planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
+    planned = plan_batch(recipe, recipe_provers(recipe), machine, PlanOptions(), warn)
     raise_unreadable(planned.tasks.values())
     print_out(recipe.text)
     answer = ask(asked, f"write this to {asked.recipe_file}?", "yes", str)
@@ -29391,12 +29579,12 @@ def aliases_of_programs(provers: Sequence[Prover]) -> list[str]:
     return [prover.alias for prover in provers]
 
 
-def ask_limits(asked: InitAsked, room: Limits) -> Json:
+def ask_limits(asked: InitAsked, machine: Limits) -> Json:
     """The recipe's `config`: what all jobs together may use, and the time of one."""
-    room_gb = room.memory_mb / 1024
-    question = f"cores for all jobs together (here: {room.cores})"
+    memory_gb = machine.memory_mb / 1024
+    question = f"cores for all jobs together (here: {machine.cores})"
     cores = ask(asked, question, asked.cores or "max", cores_argument)
-    question = f"GB for all jobs together (here: {room_gb:.3g})"
+    question = f"GB for all jobs together (here: {memory_gb:.3g})"
     memory = ask(asked, question, asked.memory or "max", memory_argument)
     default_s = asked.timeout_s or DEFAULT_TIMEOUT_S
     timeout_s = ask(asked, "seconds for one lemma", default_s, seconds_argument)
@@ -29407,9 +29595,9 @@ def ask_limits(asked: InitAsked, room: Limits) -> Json:
     }
 
 
-def default_resources(config: Json, room: Limits) -> Json:
+def default_resources(config: Json, machine: Limits) -> Json:
     """The `resources` of a recipe's task: as by default, but no more than the whole batch has."""
-    most = global_limits(config, room, PlanOptions(), warn)
+    most = global_limits(config, machine, PlanOptions(), warn)
     memory_gb = max(1, most.memory_mb // 1024)
     return {
         "max_cores": min(DEFAULT_CORES, most.cores),
@@ -29439,7 +29627,7 @@ class SourceTheory(NamedTuple):
     theory: Theory  # with `flags`
     flags: tuple[str, ...]  # of those that the user gave, what it asks for
     known_flags: tuple[str, ...]  # all that it asks for
-    hidden: dict[str, Reading]  # lemmas that need more flags: a reading that has them
+    hidden: dict[str, FlaggedTheory]  # lemmas that need more flags, with flags that show them
     includes: frozenset[str]  # real paths of all files that it includes, whatever the flags
 
 
@@ -29578,22 +29766,22 @@ def refuse_results(path: str) -> None:
 
 def read_source(path: str, given: Sequence[str]) -> SourceTheory:
     """A theory with those of the given flags that it asks for. Raises InputError."""
-    readings = readings_of(path, given)
-    first = next(readings)
+    all_flagged = with_more_flags(path, given)
+    first = next(all_flagged)
     names = set(lemmas_by_name(first.theory))
-    hidden: dict[str, Reading] = {}
+    hidden: dict[str, FlaggedTheory] = {}
     files: set[str] = set()
     known_flags: dict[str, None] = {}
-    for reading in itertools.chain([first], readings):
-        files.update(map(os.path.realpath, reading.theory.files))
-        known_flags.update(dict.fromkeys(flags_asked(reading.theory)))
-        for name in lemmas_by_name(reading.theory):
+    for flagged in itertools.chain([first], all_flagged):
+        files.update(map(os.path.realpath, flagged.theory.files))
+        known_flags.update(dict.fromkeys(flags_asked(flagged.theory)))
+        for name in lemmas_by_name(flagged.theory):
             if name not in names:
                 # Readings with few flags come first.
-                hidden.setdefault(name, reading)
+                hidden.setdefault(name, flagged)
     # What nothing asks for changes nothing: it belongs in no recipe.
-    for name, reading in hidden.items():
-        hidden[name] = reading._replace(flags=among(reading.flags, known_flags))
+    for name, flagged in hidden.items():
+        hidden[name] = flagged._replace(flags=among(flagged.flags, known_flags))
     flags = among(given, known_flags)
     includes = frozenset(files - {os.path.realpath(path)})
     return SourceTheory(path, first.theory, flags, tuple(known_flags), hidden, includes)
@@ -29707,8 +29895,8 @@ def selects_something(wish: LemmaWish, source: SourceTheory) -> bool:
 def hidden_words(source: SourceTheory) -> str:
     """Which lemmas need which flags, for people; "" if none needs any."""
     groups: dict[tuple[str, ...], list[str]] = {}
-    for name, reading in source.hidden.items():
-        groups.setdefault(needed_words(reading, source), []).append(name)
+    for name, flagged in source.hidden.items():
+        groups.setdefault(needed_words(flagged, source), []).append(name)
     if not groups:
         return ""
     parts: list[str] = []
@@ -29721,10 +29909,10 @@ def hidden_words(source: SourceTheory) -> str:
     return f"{plural(len(source.hidden), 'lemma')} {need} flags: {'; '.join(parts)}"
 
 
-def needed_words(reading: Reading, source: SourceTheory) -> tuple[str, ...]:
-    """What a command line needs for a reading of a theory, beside what the user gave."""
-    words = [f"-D {flag}" for flag in reading.flags if flag not in source.flags]
-    if reading.theory.diff and not source.theory.diff:
+def needed_words(flagged: FlaggedTheory, source: SourceTheory) -> tuple[str, ...]:
+    """What a command line needs for a theory with its flags, beside what the user gave."""
+    words = [f"-D {flag}" for flag in flagged.flags if flag not in source.flags]
+    if flagged.theory.diff and not source.theory.diff:
         words.append(DIFF.name)
     return tuple(words)
 
@@ -29890,10 +30078,10 @@ def lemma_items(
         if not selects_something(wish, source):
             raise InputError(no_lemma_for(wish, source))
         item: Json = {"name": wish.pattern}
-        reading = source.hidden.get(wish.pattern)
-        if reading:
-            item["preprocess_flags"] = list(reading.flags)
-        if reading and reading.theory.diff and DIFF.name not in options:
+        flagged = source.hidden.get(wish.pattern)
+        if flagged:
+            item["preprocess_flags"] = list(flagged.flags)
+        if flagged and flagged.theory.diff and DIFF.name not in options:
             item["tamarin_options"] = [DIFF.name, *options]
         if wish.resources:
             item["resources"] = wish.resources
@@ -30351,6 +30539,7 @@ def show_status(results: str, args: argparse.Namespace) -> None:
         with making_what_stays():
             journal.look()  # at all that is there by now
         if args.json:
+            note_rechecks(batch, directory, warn)
             print_status_json(journal, args.follow)
             return
         state = follow_batch(journal) if args.follow else journal.look()
@@ -31031,7 +31220,7 @@ def prove_rejected(recheck: Recheck, checks: BatchRun, args: argparse.Namespace)
     unconfirmed: list[Task] = []
     others: list[Task] = []
     for check in checks.batch.tasks.values():
-        if check.outcome in UNCONFIRMED:
+        if check.check_outcome in (CheckOutcome.REJECTED, CheckOutcome.NOT_REPLAYED):
             task_id = check.id.removesuffix(RECHECK_MARK)
             unconfirmed.append(recheck.batch.tasks[task_id])
         elif check.result:
@@ -31079,20 +31268,21 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     if wanted_launcher(recipe.config, options) is Launcher.SLURM:
         cluster = find_cluster()
     machine = own_machine()
-    make_theories(recipe, machine, options)
-    return plan_batch(recipe, provers, machine, options, warn, cluster)
+    made = make_theories(recipe, machine, options)
+    return plan_batch(recipe, provers, machine, options, warn, cluster, made)
 
 
-def make_theories(recipe: Recipe, machine: Limits, options: PlanOptions) -> None:
+def make_theories(recipe: Recipe, machine: Limits, options: PlanOptions) -> MadeTheories:
     """Let the commands of a recipe make the theories that it is about."""
     # What is capped is told when the tasks are planned.
-    room = global_limits(recipe.config, machine, options, lambda message: None)
-    preparations = read_preparations(recipe, room, most_tasks(options))
-    if preparations:
-        for each in preparations:
-            recipe.made_from[path_from(each.target, each.cwd)] = each.own_files
-        with made_theories_folder() as folder:
-            recipe.not_made.update(TheoryMaker(folder).make(preparations, room))
+    limits = global_limits(recipe.config, machine, options, lambda message: None)
+    preparations = read_preparations(recipe, limits, most_tasks(options))
+    made_from = {path_from(each.target, each.cwd): each.own_files for each in preparations}
+    if not preparations:
+        return MadeTheories(made_from, {})
+    with made_theories_folder() as folder:
+        reasons = TheoryMaker(folder).make(preparations, limits)
+    return MadeTheories(made_from, reasons)
 
 
 class RunAsked(NamedTuple):
@@ -31103,20 +31293,32 @@ class RunAsked(NamedTuple):
     again: bool = False  # also what has a result, and without asking the cache
     doubled: bool = False  # the limits that results have met, once
     proves_implied: bool = False  # also what follows from other results
-    cache: Cache | None = None
+    cache_directory: str = ""  # absolute path; "": results are not cached
+    cache_gb: float = CACHE_GB
     take_over: bool = False  # another run is known to be dead, where no lock can tell
     fail_fast: bool = False  # the first failure ends the run
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is the last run of the batch that goes on, with what that was asked."""
+        return self.place is Place.THERE
+
+    def cache_at(self, place: str) -> Cache | None:
+        """The cache of a run at a place, if it uses one."""
+        if not self.cache_directory:
+            return None
+        return Cache(self.cache_directory, self.cache_gb, place)
 
 
 def asked_run(args: argparse.Namespace, place: Place) -> RunAsked:
     """What the command line asks of a run; relative to where the user is, so call it there."""
-    cache = None if args.no_cache else cache_to_use(args)
     return RunAsked(
         args.task,
         place,
         args.again,
         proves_implied=args.prove_implied,
-        cache=cache,
+        cache_directory="" if args.no_cache else cache_to_use(args),
+        cache_gb=args.cache_size,
         take_over=args.take_over,
         fail_fast=args.fail_fast,
     )
@@ -31157,13 +31359,13 @@ def run_recipe(
     return done.exit_code or checked.exit_code
 
 
-def cache_to_use(args: argparse.Namespace) -> Cache | None:
-    """The cache of a run, which goes on without one where there is no place for it."""
+def cache_to_use(args: argparse.Namespace) -> str:
+    """Where the cache of a run is; "" where there is no place for it: the run goes on without."""
     try:
-        return Cache(args.cache_dir, args.cache_size)
+        return cache_directory(args.cache_dir)
     except InputError as error:
         warn(f"no cache: {error}")
-        return None
+        return ""
 
 
 def was_signalled(exit_code: int) -> bool:
@@ -31193,6 +31395,9 @@ def run_batch(
     Raises InputError when a pattern chooses nothing, StorageError when the results can't be kept.
     """
     chosen_ids = select_ids(planned, asked.patterns)
+    if asked.proves_implied:
+        may_follow = [task_id for task_id in chosen_ids if planned.tasks[task_id].plan.attacker]
+        planned.header = replace(planned.header, own_proofs=tuple(may_follow))
     unwritable = unwritable_results(directory, planned.header, asked.place)
     if unwritable:
         batch, _ = load_batch(os.path.join(unwritable, JOURNAL), say)
@@ -31215,10 +31420,6 @@ def run_batch(
         show_as_it_is_now(batch, directory, derived)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
     end = _run_tasks(tasks, journal, derived, asked, args)
-    # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
-    journal.close()
-    if asked.cache and asked.cache.prune():
-        warn(asked.cache.problem)
     note_rechecks(batch, directory, warn)
     # The theories are read again for them: once for the page and the table.
     problems = KnownProblems({directory: batch})
@@ -31232,11 +31433,11 @@ def _changes_to(batch: Batch, planned: Batch, ids: Collection[str], asked: RunAs
     """How a batch that was begun before is to change; limits that were met are raised first."""
     times = math.inf if asked.doubled else planned.header.options.retry
     raise_limits(batch, planned, ids, times, asked.again)
-    changes = changes_of(batch, planned, ids, asked.again, asked.proves_implied)
+    changes = changes_of(batch, planned, ids, asked.again, asked.goes_on)
     batch.dependencies = planned.dependencies
     # What an answer has not settled yet is work as well: a driver may have died before that.
     if not changes.differs:
-        settling = Settling(batch, asked.proves_implied)
+        settling = Settling(batch, changes.header.ids_of_own_proofs)
         chosen = [batch.tasks[task_id] for task_id in ids]
         changes = changes._replace(differs=any(settling.settled_among(chosen)))
     return changes
@@ -31256,9 +31457,10 @@ def _run_tasks(
     asked: RunAsked,
     args: argparse.Namespace,
 ) -> RunEnd:
-    """Run those of the chosen tasks that need it."""
+    """Run those of the chosen tasks that need it, and close the journal."""
     batch = journal.batch
     directory = journal.directory
+    cache = asked.cache_at(batch.header.place)
     waiting = [task for task in tasks if batch.needs_run(task)]
     left = plural(len(waiting), "task") if waiting else "nothing"
     say(f"batch {batch.id}: {left} to run in {directory}")
@@ -31272,12 +31474,18 @@ def _run_tasks(
         report = LiveReport(batch, derived)
         journal.observers.append(report.note)
         tell = say if args.debug else None
-        runner = Runner(directory, journal, executor, asked.cache, tell, asked.fail_fast)
-        work = runner.run(tasks, asked.again, asked.proves_implied)
+        runner = Runner(directory, journal, executor, cache, tell, asked.fail_fast)
+        work = runner.run(tasks, asked.again)
         run_in_loop(progress.beside(report.beside(work)), runner.signals.listen)
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
+    # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
+    journal.close()
+    if cache:
+        cache.prune()
+        if cache.problem:
+            warn(cache.problem)
     return RunEnd(stopped_by, runner.fail_fast.failed_id)
 
 
@@ -32005,7 +32213,7 @@ def plan_again(
     for task in list(planned.tasks.values()):
         before = unpacked.paper.tasks.get(task.id)
         if before and before.plan.raised_from == task.plan.limits:
-            planned.apply(_raised_as_before(task.plan, before.plan, planned.header.job_room))
+            planned.apply(_raised_as_before(task.plan, before.plan, planned.header.largest_job))
     refuse_what_leads_out(planned, unpacked.directory)
     for task_id, task in list(planned.tasks.items()):
         if task.plan.prover not in found:
@@ -32015,9 +32223,9 @@ def plan_again(
     return planned
 
 
-def _raised_as_before(plan: Plan, before: Plan, room: Limits) -> Plan:
+def _raised_as_before(plan: Plan, before: Plan, largest_job: Limits) -> Plan:
     """A plan with the limits that the paper's prover needed in the end."""
-    return replace(plan, limits=before.limits.within(room), raised_from=plan.limits)
+    return replace(plan, limits=before.limits.within(largest_job), raised_from=plan.limits)
 
 
 HARMLESS = ("TAMARIN_NO_MAUDE_VARIANTS",)  # of variables that change what is proven

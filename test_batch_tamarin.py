@@ -1202,6 +1202,26 @@ def test_a_new_result_was_checked_by_nobody(small_batch):
     assert task.rejected_by == ()
 
 
+# What a prover said of a proof of `verified`, and whether that is known not to be whole.
+CHECKS = {
+    "confirmed": ("verified", False),
+    "rejected": ("incomplete", True),
+    "not replayed": ("incomplete", False),
+    "opposite": ("falsified", False),
+}
+
+
+@parametrize("name", CHECKS)
+@parametrize("reason", ["", "any words", bt.CANT_REPLAY])
+def test_what_a_check_shows_does_not_depend_on_words_for_people(name, reason):
+    verdict, open_proof = CHECKS[name]
+    result = Result(Status.COMPLETED, Verdict(verdict), open_proof=open_proof, reason=reason)
+    check = a_task(result=result, expect=Verdict.VERIFIED, prove=False, checks_proof="digest")
+    shown = "rejected" if name == "opposite" else name
+    assert check.outcome == shown
+    assert check.misses_expectation == (shown == "rejected")
+
+
 def test_members_that_a_newer_version_writes_are_left_out():
     limits = decode_limits(cores=1, memory_mb=2, timeout_s=3, new=4)
     assert limits == Limits(1, 2, 3)
@@ -1261,10 +1281,12 @@ def told_story():
     return steps()
 
 
-def test_the_tally_counts_the_outcomes_of_the_tasks(told_story):
+def test_the_tally_counts_as_the_final_table_does(told_story):
     for batch, tally in told_story:
-        tasks = batch.tasks.values()
-        assert tally.counts() == bt.count_outcomes(tasks)
+        rows = bt.final_rows(batch, "results", batch.tasks.values())
+        (*_, totals) = bt.table_of_results("results", rows)
+        counts = bt.told_counts(tally.counts())
+        assert totals.startswith(f"{len(rows)} tasks: {counts}")
 
 
 def test_the_tally_is_told_of_a_raised_limit_when_that_has_happened():
@@ -1336,6 +1358,35 @@ def test_the_tally_counts_as_verified_nothing_that_rests_on_a_falsified_lemma(or
         batch.apply(events[number])
         tally.note(events[number])
     assert tally.counts() == {"falsified": 1, "resting on a falsified lemma": 1}
+
+
+def two_provers():
+    """A lemma that one prover verifies and the other one falsifies."""
+    yield a_plan(id="0", prover="p")
+    yield a_plan(id="1", prover="q")
+
+
+def wrong_order():
+    """An attack of a weaker attacker than one who has none."""
+    yield against("ab", id="0")
+    yield against("a", id="1", theory="other.spthy")
+
+
+@parametrize("plans", [two_provers, wrong_order])
+@parametrize("order", [(0, 1), (1, 0)])
+def test_the_tally_counts_what_results_contradict_as_neither(plans, order):
+    batch = Batch()
+    for plan in plans():
+        batch.apply(plan)
+    tallies = [tally_of(batch)]
+    # Also where it is of the other one alone that nobody asked now.
+    tallies += [bt.Tally(batch, [task]) for task in batch.tasks.values()]
+    events = [ends("0", "verified"), ends("1", "falsified")]
+    for number in order:
+        batch.apply(events[number])
+        for tally in tallies:
+            tally.note(events[number])
+    assert [tally.counts() for tally in tallies] == [{"contradicted": count} for count in (2, 1, 1)]
 
 
 def test_the_tally_counts_all_tasks_and_those_that_are_done(told_story):
@@ -10711,28 +10762,31 @@ def test_the_cache_keeps_its_size_while_it_grows(tmp_path):
     stored.proof.write_text("x" * 1_000_000)
     for number in range(12):
         stored.store(key=f"{number:032x}", lemma_key="")
+        if stored.cache.has_grown:
+            stored.cache.prune()
         sizes_mb = [entry.size_mb for entry in stored.cache.entries()]
         assert sum(sizes_mb) <= 4
     assert stored.find(key=f"{11:032x}")
 
 
-def test_housekeeping_is_for_growth_that_counts(tmp_path, monkeypatch):
+def test_housekeeping_is_for_growth_that_counts(tmp_path):
     """To look at all entries after each would cost more than the proofs."""
     stored = StoredResult(tmp_path)
-    monkeypatch.setattr(Cache, "entries", lambda cache: pytest.fail("it looked at all"))
     for number in range(20):
         stored.store(key=f"{number:032x}", lemma_key="")
+    assert not stored.cache.has_grown
 
 
 def test_the_larger_the_cache_the_less_often_all_of_it_is_looked_at(tmp_path, monkeypatch):
     monkeypatch.setattr(bt, "_PRUNE_AFTER", 4)
     stored = StoredResult(tmp_path)
-    looks = []
-    entries = stored.cache.entries
-    monkeypatch.setattr(stored.cache, "entries", lambda: looks.append("all") or entries())
+    looks = 0
     for number in range(100):
         stored.store(key=f"{number:032x}", lemma_key="")
-    assert 5 < len(looks) < 12
+        if stored.cache.has_grown:
+            stored.cache.prune()
+            looks += 1
+    assert 5 < looks < 12
 
 
 def test_what_a_killed_run_left_half_stored_goes_as_well(stored):
@@ -11792,6 +11846,7 @@ def test_limits_hold_while_results_are_copied(lab, monkeypatch):
         return copy(source, target)
 
     monkeypatch.setattr(bt, "copy_file", slow_copy)
+    monkeypatch.setattr(bt, "SMALL_FILES", -1)  # all are large
     lab.prover("[ $LEMMA = one ] || exec sleep 600; " + VERIFY)
     little_time = {"name": "two", "resources": {"timeout": 1}}
     lab.recipe(lemmas=[{"name": "one"}, little_time])
@@ -12710,12 +12765,12 @@ def test_one_load_checks_all_stored_proofs_and_tells_why_one_is_not_confirmed(ch
         assert event["status"] == "completed"
         assert event["shared_by"] == 4
         _, lemma, _ = task_id.split("--")
-        reasons[lemma] = (event["verdict"], event["reason"])
+        reasons[lemma] = (event["verdict"], event["reason"], event.get("open_proof", False))
     assert reasons == {
-        "fine": ("verified", ""),
-        "rejected": ("incomplete", bt.CANT_REPLAY),
-        "open": ("incomplete", bt.OPEN_CASES),
-        "none": ("incomplete", bt.NO_STORED_PROOF),
+        "fine": ("verified", "", False),
+        "rejected": ("incomplete", bt.CANT_REPLAY, False),
+        "open": ("incomplete", bt.OPEN_CASES, True),
+        "none": ("incomplete", bt.NO_STORED_PROOF, True),
     }
 
 
@@ -12847,10 +12902,10 @@ class Play:
     def prove_implied(self, ids):
         """Prove these tasks, whatever they follow from."""
         self.batch.apply(Header(again=tuple(ids)))
-        self.work(proves_implied=True)
+        self.work(own_proofs=ids)
 
-    def work(self, proves_implied=False):
-        self.settling = Settling(self.batch, proves_implied)
+    def work(self, own_proofs=()):
+        self.settling = Settling(self.batch, own_proofs)
         lattices = bt.LiveLattices(self.settling)
         tasks = self.batch.tasks.values()
         to_run = list(filter(self.batch.needs_run, tasks))
@@ -13166,6 +13221,47 @@ def test_prove_implied_proves_it_all_the_same(lab):
     assert "nothing to do" in done.stderr
 
 
+@fixture
+def slow_though_implied(lab):
+    """A sweep of which one is to be proven though it follows, and has met its limit."""
+    body = "if [ -e slow ] && ! has A; then exec sleep 600; fi\nproven\n"
+    sweep_of_attackers(lab, body, flags="A")
+    lab.run("run recipe.json", code=0)
+    lab.write("slow", "")
+    change_recipe(lab, "tasks.task.resources.timeout = 0.3")
+    done = lab.run("run recipe.json --prove-implied", code=3)
+    assert outcomes_of(lab) == {"none": "timeout", "A": "verified"}
+    assert "run it again with --prove-implied: only what met its limit runs again" in done.stdout
+    return lab
+
+
+def test_retry_goes_on_with_a_proof_that_was_asked_for_though_it_follows(slow_though_implied):
+    slow_though_implied.run("retry results", code=3)
+    assert outcomes_of(slow_though_implied) == {"none": "timeout", "A": "verified"}
+    assert len(slow_though_implied.events("start")) == 3
+    assert slow_though_implied.finishes()["t--one--fake--none"]["wall_s"] >= 0.6
+
+
+def test_a_plain_run_lets_follow_what_was_proven_all_the_same_and_has_no_answer(
+    slow_though_implied,
+):
+    done = slow_though_implied.run("run recipe.json", code=0)
+    assert outcomes_of(slow_though_implied) == {"none": "implied verified", "A": "verified"}
+    assert "before: timeout after 0." in done.stdout
+    assert len(slow_though_implied.events("start")) == 2
+
+
+def test_resume_goes_on_with_all_proofs_that_were_asked_for_though_they_follow(lab):
+    sweep_of_attackers(lab, "[ -e broken ] && exit 1\nproven\n", flags="A B")
+    lab.run("run recipe.json", code=0)
+    lab.write("broken", "")
+    lab.run("run recipe.json --prove-implied --fail-fast --no-cache", code=3)
+    assert "pending" in outcomes_of(lab).values()
+    os.remove(lab.path / "broken")
+    lab.run("resume results", code=0)
+    assert set(outcomes_of(lab).values()) == {"verified"}
+
+
 def test_a_proof_that_contradicts_what_was_implied_is_said_loudly(lab):
     wrong = "if has A B || has C || ! has A && ! has B; then attacked; else proven; fi\n"
     sweep_of_attackers(lab, wrong)
@@ -13361,7 +13457,8 @@ class EndingsOf(bt.Endings):
         recorder = argparse.Namespace(journal=argparse.Namespace(batch=batch), record=batch.apply)
         fail_fast = argparse.Namespace(note_end=lambda task: None)
         executor = argparse.Namespace(stop=lambda task_id, reason, status: None)
-        super().__init__(settling, recorder, self, executor, fail_fast)
+        scheduler = argparse.Namespace(stopped=False)
+        super().__init__(settling, recorder, self, executor, scheduler, fail_fast)
         self.set_aside = []
 
     async def make_room(self, task):
@@ -13614,8 +13711,11 @@ TAKES_TIME = [
 ]
 
 
-def test_what_is_slow_is_done_beside_the_loop(model, monkeypatch):
-    """A batch with proofs, a load, hits, growth of the cache, touched files and drawings."""
+def where_work_is_done(model, monkeypatch):
+    """Of each of TAKES_TIME whether the loop waits for it.
+
+    In a batch with proofs, a load, hits, growth of the cache, touched files and drawings.
+    """
 
     def watch(owner, name):
         function = getattr(owner, name)
@@ -13640,11 +13740,24 @@ def test_what_is_slow_is_done_beside_the_loop(model, monkeypatch):
     monkeypatch.setattr(Journal, "flush", lambda journal: journal.tell(10**9))
     monkeypatch.setattr(bt, "_PRUNE_AFTER", 0)
     assert model.proven("-d") == "l2 load"
-    text = model.read("calls")
-    calls = set(text.splitlines())
-    assert "in the loop\n" not in text
+    return set(model.read("calls").splitlines())
+
+
+def test_what_is_slow_is_done_beside_the_loop(model, monkeypatch):
+    monkeypatch.setattr(bt, "SMALL_FILES", -1)  # all are large
     expected = {f"{name} beside the loop" for _, name in TAKES_TIME}
-    assert calls == expected
+    assert where_work_is_done(model, monkeypatch) == expected
+
+
+def test_only_small_files_are_read_and_copied_in_the_loop(model, monkeypatch):
+    calls = where_work_is_done(model, monkeypatch)
+    in_the_loop = {call for call in calls if call.endswith(" in the loop")}
+    assert in_the_loop == {
+        "read_result in the loop",
+        "store in the loop",
+        "copy_file in the loop",
+    }
+    assert {"flush_to_disk beside the loop", "entries beside the loop"} <= calls
 
 
 # --- What a task costs ----------------------------------------------------------------------------
@@ -22222,6 +22335,18 @@ def test_a_verdict_that_rests_on_a_falsified_lemma_is_told_as_that(capsys):
     assert told.endswith("); falsified: one")
 
 
+def test_a_verdict_that_another_one_contradicts_is_told_as_that(capsys):
+    tasks = [a_task(id=prover, prover=prover) for prover in "pq"]
+    progress = view_of(tasks)
+    progress.silent, progress.quiet = False, True
+    for event in (ends("p", "verified"), ends("q", "falsified")):
+        progress.batch.apply(event)
+        progress(event)
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("[2/2] falsified, contradicted  q (")
+    assert told.endswith("); verified by p")
+
+
 def test_quiet_tells_of_a_verdict_that_rests_on_a_falsified_lemma(capsys):
     resting = a_task(id="two", lemma="two", assumes=("one",))
     tasks = [a_task(id="one", lemma="one"), resting]
@@ -22928,8 +23053,8 @@ def test_the_other_demo_recipe_shows_what_can_go_wrong(tmp_path):
     lab = Lab(tmp_path)
     trouble = str(HERE / "recipes" / "trouble.json")
     done = lab.run("run", trouble, *AT_ONCE, code=1)
-    assert "1 incomplete, 1 timeout, 1 memory limit, 3 failed" in done.stdout
-    assert "1 resting on a falsified lemma; 1 not as expected" in done.stdout
+    others = "1 incomplete, 1 timeout, 1 memory limit, 3 failed; 1 not as expected"
+    assert f"1 resting on a falsified lemma, {others}" in done.stdout
     assert "it was asked to crash here" in done.stdout
     assert 'broken.spthy:7:14: unexpected "-"' in done.stdout
     assert "unclosed.spthy:14:1: the theory has no 'end', or a bracket is not closed" in done.stdout
@@ -23214,6 +23339,8 @@ def test_a_report_tells_what_a_recheck_does_not_confirm(lab):
     assert words in lab.read("results/summary.html")
     done = lab.run("status results", code=0)
     assert "1 contradicted" in done.stdout
+    status = json.loads(lab.run("status results --json", code=0).stdout)
+    assert status["counts"] == {"verified": 1, "contradicted": 1}
     done = lab.run("run recipe.json", code=1)
     assert "1 contradicted" in done.stdout
     page = lab.read("results/recheck-trusted/summary.html")
@@ -25949,7 +26076,6 @@ class AttackerWalk(RaceWalk):
         self.ways = {
             f"{lemma}-{flags}": numbers.choice(kinds) for lemma in FALSE_FOR for flags in ATTACKERS
         }
-        self.proves_implied = False
 
     def write(self):
         lemmas = ""
@@ -25991,8 +26117,7 @@ class AttackerWalk(RaceWalk):
         args += self.numbers.choice([[], ["--no-cache"]])
         again = self.numbers.random() < 0.15
         args += ["--again"] * again
-        self.proves_implied = self.numbers.random() < 0.15
-        args += ["--prove-implied"] * self.proves_implied
+        args += ["--prove-implied"] * (self.numbers.random() < 0.15)
         args += ["--fail-fast"] * (self.numbers.random() < 0.15)
         self.play(args, chosen, again)
 
@@ -26050,12 +26175,14 @@ class AttackerWalk(RaceWalk):
         told = (task.id, task.status, task.result, self.said, self.history)
         if task.is_answered:
             return
+        # By this run, or by the one that it goes on with.
+        is_asked = task.id in batch.header.own_proofs
         if task.status != "implied":
             way = self.ways[f"{self.lemmas[task.plan.lemma]}-{''.join(task.plan.flags)}"]
             assert task.outcome == ENDS_OF_WAYS.get(way), told
             others = [each for each in batch.tasks.values() if self.follows(task, each)]
-            assert self.proves_implied or self.is_wrong(task) or not others, ("is open", told)
-        elif self.proves_implied:
+            assert is_asked or self.is_wrong(task) or not others, ("is open", told)
+        elif is_asked:
             raise AssertionError(("was to be proven", told))
 
     def is_wrong(self, task):
