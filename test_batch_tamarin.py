@@ -8060,7 +8060,7 @@ def under_limits(plan, words):
 def timed_out():
     """The record of a task that ran into its time limit, on this host."""
     plan = under_limits(a_plan(), "2 1024 60")
-    return Record(TIMED_OUT, plan, place="here")
+    return Record(TIMED_OUT, plan, site="here")
 
 
 @parametrize("limits", SMALLER_LIMITS)
@@ -8095,7 +8095,7 @@ def test_what_a_result_is_to_a_plan(ended, same, larger, elsewhere, other):
     result = PARSE_ERROR if ended == "refused" else Result(Status(ended))
     if ended in ("superseded", "implied"):
         result = dataclasses.replace(result, settled_by="faster")
-    record = Record(result, a_plan(), place="here")
+    record = Record(result, a_plan(), site="here")
     more = under_limits(a_plan(), "1 1024 61")
     plans = (a_plan(), more, a_plan(key="other"))
     found = [record.standing(plan, "here") for plan in plans]
@@ -9304,7 +9304,7 @@ def assert_refused(path, told):
         Journal(str(path))
     batch = Batch(a_driver())
     with pytest.raises(StorageError, match=told):
-        bt.open_results(str(path.parent), batch, bt.Place.NEWEST, pytest.fail)
+        bt.open_results(str(path.parent), batch, bt.Destination.NEWEST, pytest.fail)
     assert path.read_bytes() == written, "no line is cut before it is known that nobody is at work"
 
 
@@ -9355,8 +9355,8 @@ def test_the_user_may_take_over_where_nobody_can_tell(tmp_path, no_locks, where)
     path = journal_by(tmp_path, a_driver(**UNKNOWN[where]))
     batch = Batch(a_driver())
     told = []
-    place = bt.Place.NEWEST
-    journal = bt.open_results(str(tmp_path), batch, place, told.append, take_over=True)
+    destination = bt.Destination.NEWEST
+    journal = bt.open_results(str(tmp_path), batch, destination, told.append, take_over=True)
     changes = bt.changes_of(journal.batch, batch, (), again=False)
     bt.bring_up_to_plan(journal, changes, told.append)
     journal.close()
@@ -14626,19 +14626,19 @@ def test_when_a_job_is_submitted_again(complaint, others_wait, again):
 
 def test_limits_that_were_met_on_a_cluster_say_nothing_of_this_host():
     header = Header(host="login", cluster="cluster bt")
-    assert header.place == "cluster bt"
-    assert Header(host="login").place == "login"
+    assert header.site == "cluster bt"
+    assert Header(host="login").site == "login"
 
 
 def test_in_a_queue_that_nobody_limits_only_jobs_are_counted():
     limits = Limits(4, 1000, 60)
     job = Limits(1, 100, 60)
     header = Header(limits=limits, cluster="cluster bt", most_jobs=7)
-    assert bt.room_of(header).places(job) == 7
+    assert bt.room_of(header).slots(job) == 7
     limited = dataclasses.replace(header, options=PlanOptions(cores="2"))
-    assert bt.room_of(limited).places(job) == 4
+    assert bt.room_of(limited).slots(job) == 4
     unlimited = dataclasses.replace(header, most_jobs=0)
-    assert bt.room_of(unlimited).places(job) == 4
+    assert bt.room_of(unlimited).slots(job) == 4
 
 
 def test_without_slurm_the_launcher_says_what_is_missing(lab, monkeypatch):
@@ -21505,31 +21505,31 @@ def test_a_recheck_uses_no_more_than_this_machine_has(lab):
         assert each["memory_mb"] <= 2 * machine.memory_mb  # others come and go
 
 
-def places_of(cwd, *paths, directory="/scratch/results"):
+def bundle_paths_of(cwd, *paths, directory="/scratch/results"):
     """Where files stand in a bundle of a batch that ran in `cwd`."""
     batch = Batch(Header(cwd=cwd))
     source = bt.BundleSource(directory, batch, {}, "")
     inputs = [bt._Input(path, path, "") for path in paths]
-    return bt._BundlePlaces("", source, inputs)
+    return bt._BundlePaths("", source, inputs)
 
 
 def test_what_lies_below_one_directory_stays_together_in_a_bundle():
     theories = ["/home/alice/paper/models/t.spthy", "/home/bob/x/u.spthy", "/opt/v.spthy"]
-    places = places_of("/home/alice/paper/scripts", *theories)
-    names = [places.of(path) for path in theories]
+    paths = bundle_paths_of("/home/alice/paper/scripts", *theories)
+    names = [paths.of(theory) for theory in theories]
     assert names == [
         "models/t.spthy",
         "outside-1/u.spthy",
         "outside-2/v.spthy",
     ]
-    assert places.of("/scratch/results/logs/x.out") == "paper-results/logs/x.out"
-    paths = ["/home/bob/x/u.spthy", "/home/alice/paper/scripts/w", "/home/bobby", "./tool"]
+    assert paths.of("/scratch/results/logs/x.out") == "paper-results/logs/x.out"
+    words = ["/home/bob/x/u.spthy", "/home/alice/paper/scripts/w", "/home/bobby", "./tool"]
     told = ["../outside-1/u.spthy", "w", "/home/bobby", "./tool"]
-    assert list(map(places.from_cwd, paths)) == told
+    assert list(map(paths.from_cwd, words)) == told
 
 
 def test_a_directory_is_hidden_also_where_json_or_a_url_names_it():
-    told = places_of("/home/alice/m\u00fc x").blind()
+    told = bundle_paths_of("/home/alice/m\u00fc x").told_roots()
     names = ["/home/alice/m\u00fc x", "/home/alice/m\\u00fc x", "/home/alice/m%C3%BC%20x"]
     assert [told[name] for name in names] == ["/artifact"] * 3
 
@@ -24553,7 +24553,7 @@ def test_a_recipe_of_results_keeps_attackers_and_their_order(lab):
     "change",
     [
         "",
-        'tasks.task.lemmas = [{"name": "one", "tamarin_options": ["--bound=7"]}, {"name": "three"}]',
+        'tasks.task.lemmas = [{"name": "one", "tamarin_options": ["--bound=7"]}]',
         'tasks.task.lemmas = [{"name": "one", "preprocess_flags": ["X"]}]',
         'tasks.task.on_limit = [{"tamarin_options": ["--heuristic=C"]}]',
     ],
