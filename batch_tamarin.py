@@ -769,7 +769,8 @@ class Prover:
         return (*self.options, *own)
 
 
-class Job(NamedTuple):
+@record(frozen=True)
+class Job:
     """One command line with its limits, environment and log files.
 
     Scheduler, executors and supervisor know nothing else.
@@ -779,7 +780,7 @@ class Job(NamedTuple):
     attempt: int  # from 1
     command: tuple[str, ...]
     cwd: str
-    env: Mapping[str, str]  # the child's whole environment, the marker excluded
+    env: dict[str, str]  # the child's whole environment, the marker excluded
     limits: Limits
     stdout: str  # absolute paths, appended to
     stderr: str
@@ -811,7 +812,8 @@ class ExitStatus:
         return f"signal {self.signal}" if self.signal else f"code {self.code}"
 
 
-class Outcome(NamedTuple):
+@record(frozen=True)
+class Outcome:
     """How a job ended.
 
     COMPLETED: its leader exited by itself, whatever the code. FAILED: it did not start, or a signal
@@ -823,7 +825,7 @@ class Outcome(NamedTuple):
     """
 
     status: Status
-    exit: ExitStatus | None = None
+    exit: Optional[ExitStatus] = None  # noqa: UP045
     usage: Usage = Usage()
     reason: str = ""
     unkillable: tuple[int, ...] = ()  # processes that outlived SIGKILL; their room stays taken
@@ -855,7 +857,7 @@ class Result:
     exit: Optional[ExitStatus] = None  # noqa: UP045
     usage: Usage = field(default=Usage(), metadata=INLINE)
     prover_s: Optional[float] = None  # noqa: UP045 - the prover's own "processing time"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[SharedText, ...] = ()
     cached: bool = False
     ran: str = ""  # of a cached one: when it ran
     old_text: bool = False  # of a cached one: its proof file may hold older texts of other lemmas
@@ -903,7 +905,7 @@ class Stage:
     """
 
     limits: Limits
-    options: tuple[str, ...]
+    options: tuple[SharedText, ...]
     key: SharedText  # as `Plan.key`; many stages have the same
     lemma_key: SharedText = ""
 
@@ -937,15 +939,15 @@ class Plan:
     theory: SharedText  # as on the command line: relative to `cwd` where it lies below
     lemma: SharedText
     trait: SharedText
-    sides: tuple[str, ...]  # ("LHS", "RHS") or one of them in diff mode
+    sides: tuple[SharedText, ...]  # ("LHS", "RHS") or one of them in diff mode
     prover: SharedText  # alias
-    options: tuple[str, ...]
-    flags: tuple[str, ...]
+    options: tuple[SharedText, ...]
+    flags: tuple[SharedText, ...]
     limits: Limits
     cwd: SharedText
     prove: bool  # False: check the proof stored in the file instead of searching
     optional: bool  # the prover lists it only when it is needed (AUTO_typing)
-    assumes: tuple[str, ...]  # lemmas that a proof of this one takes for granted
+    assumes: tuple[SharedText, ...]  # lemmas that a proof of this one takes for granted
     expect: Optional[Verdict]  # noqa: UP045
     key: str  # digest of everything that can change the result
     lemma_key: str = ""  # the same without lemmas that can't matter; "" where the whole file counts
@@ -963,10 +965,10 @@ class Plan:
     unreadable: SharedText = field(default="", metadata=SPARSE)
     variant: SharedText = field(default="", metadata=SPARSE)  # "" of an entry without variants
     # Of a matrix what the variant is made of: "DIMENSION=VALUE", in the order of the dimensions.
-    dimensions: tuple[str, ...] = field(default=(), metadata=SPARSE)
+    dimensions: tuple[SharedText, ...] = field(default=(), metadata=SPARSE)
     # Actions in the lemma's formula that nothing in the theory makes, with near misses, and whether
     # it is true of every trace because of that.
-    unknown_actions: tuple[str, ...] = field(default=(), metadata=SPARSE)
+    unknown_actions: tuple[SharedText, ...] = field(default=(), metadata=SPARSE)
     holds_anyway: bool = field(default=False, metadata=SPARSE)
     # Of a check: whether the theory holds no proof of the lemma.
     lacks_proof: bool = field(default=False, metadata=SPARSE)
@@ -1378,9 +1380,9 @@ class Task:
         if self.plan.checks_proof:
             return self.check_outcome is CheckOutcome.REJECTED
         # What was first is held to the same.
-        if self.is_superseded:
+        if not self.plan.expect or self.is_superseded:
             return False
-        return bool(self.plan.expect) and self.is_final and self.conclusion != self.plan.expect
+        return self.is_final and self.conclusion != self.plan.expect
 
     @property
     def outcome(self) -> str:
@@ -1825,7 +1827,7 @@ def encode(value: Any) -> Any:
     if not fields:
         return value
     members: dict[str, Any] = {}
-    for attribute, name, inline, sparse, _, default, _, _ in fields:
+    for attribute, name, inline, sparse, _, default, _, _, _ in fields:
         member = getattr(value, attribute)
         if inline:
             members.update(encode(member))
@@ -1855,7 +1857,10 @@ def decode(cls: type[T], data: Mapping[str, Any]) -> T:
 def _refuse(cls: type[Any], data: Mapping[str, Any]) -> None:
     """Say which member is missing, or not of its field's kind. Raises TypeError, KeyError."""
     for each in _json_fields(cast(Hashable, cls)):
-        if each.inline or each.not_read:
+        if each.not_read:
+            continue
+        if each.inline:
+            _refuse(each.kind, data)
             continue
         if each.name not in data:
             if each.is_required:
@@ -1880,7 +1885,8 @@ def _maker(cls: Hashable) -> Callable[[Mapping[str, Any]], Any]:
     for each in _json_fields(cls):
         read = f"read_{each.attribute}"
         default = f"default_{each.attribute}"
-        known[read] = each.read
+        # Who decodes the whole has seen that it is an object.
+        known[read] = _maker(each.kind) if each.inline else each.read
         known[default] = each.default
         if each.make_default:
             known[default] = each.make_default
@@ -1916,6 +1922,7 @@ class _JsonField(NamedTuple):
     not_read: bool
     default: Any  # MISSING: it must be there, or it is made
     make_default: Callable[[], Any] | None
+    kind: Any  # its type
     read: Callable[[Any], Any]  # what makes its value of what JSON has
 
     @property
@@ -1945,6 +1952,7 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
                 not_read="not_read" in each.metadata,
                 default=each.default,
                 make_default=make_default,
+                kind=kinds[each.name],
                 read=_reader(kinds[each.name]),
             )
         )
@@ -2019,8 +2027,8 @@ def _reader_of_few(kind: type[Any]) -> Callable[[Any], Any]:
 def _tuple_reader(kind: Any) -> Callable[[Any], tuple[Any, ...]]:
     """What reads a list whose items are of this kind."""
     item = _reader(kind)
-    # Texts are what many have in common; lines of summaries hardly ever are the same.
-    made = share if kind is str else tuple
+    # What holds shared texts is shared; the ids of a start hardly ever are the same.
+    made = share if kind is SharedText else tuple
 
     def read(values: Any) -> tuple[Any, ...]:
         # Most are empty.
@@ -2538,6 +2546,8 @@ def _with_assumptions(lemmas: Sequence[Lemma], diff: bool) -> Iterator[Lemma]:
 
 def _hidden_by(lemma: Lemma) -> frozenset[str]:
     """What the `hide_lemma=` attributes of a lemma name."""
+    if not lemma.attributes:
+        return frozenset()
     word = "hide_lemma="
     return frozenset(
         attribute[len(word) :] for attribute in lemma.attributes if attribute.startswith(word)
@@ -2548,9 +2558,12 @@ class _Assumptions:
     """What can be taken for granted at a place in a theory, which moves from lemma to lemma."""
 
     def __init__(self, lemmas: Sequence[Lemma]) -> None:
+        # Few of 100,000 lemmas can be assumed: those have attributes.
+        assumable = {lemma.name for lemma in lemmas if lemma.attributes}
         self._number: dict[str, int] = {}  # of the first lemma with this name
         for number, lemma in enumerate(lemmas):
-            self._number.setdefault(lemma.name, number)
+            if lemma.name in assumable:
+                self._number.setdefault(lemma.name, number)
         usable = [lemma for lemma in lemmas if lemma.trait == Trait.ALL_TRACES]
         self._sources = [lemma.name for lemma in usable if lemma.is_sources]
         self._diff_reuse = [lemma.name for lemma in usable if "diff_reuse" in lemma.attributes]
@@ -2940,7 +2953,7 @@ _ITEMS = (
 )
 _ITEM_OF_WORD = {item.word: item for item in _ITEMS}
 
-# What can come last in an item, beside letters and digits; all other characters want more.
+# What can come last in an item, beside words; all other characters want more.
 _LAST_CHARACTERS = frozenset(
     '"'  # a formula, an export, an argument in a tactic
     "'"  # a constant
@@ -2950,7 +2963,6 @@ _LAST_CHARACTERS = frozenset(
     "}"  # a formal comment, a {tactic} in a heuristic
     ","  # Token.hs: a list may end in a comma (sepEndBy)
     "⊥⊤"  # the formula of a predicate
-    "_"  # a name
 )
 # Words that want more: what stands behind them is a name or a term, whatever it looks like.
 _UNFINISHED_WORDS = frozenset(
@@ -3155,9 +3167,9 @@ def _item_may_stand_here(cursor: Cursor) -> bool:
     if cursor.depth:
         return False
     last = cursor.last_character()
-    if last and last not in _LAST_CHARACTERS and not last.isalnum():
-        return False
-    return cursor.last_word() not in _UNFINISHED_WORDS
+    if last.isalnum() or last == "_":
+        return cursor.last_word() not in _UNFINISHED_WORDS
+    return not last or last in _LAST_CHARACTERS
 
 
 def _on_item(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
@@ -3286,9 +3298,9 @@ def _read_case_tests(cursor: Cursor, reading: TheoryReading, lemma: str) -> tupl
 
 def _read_attributes(cursor: Cursor, reading: TheoryReading) -> tuple[str, ...]:
     """`[reuse, hide_lemma=NAME, heuristic=o "oracle", output=[spthy]]`, if that stands here."""
-    attributes: list[str] = []
     if not cursor.take("["):
         return ()
+    attributes: list[str] = []
     while not cursor.take("]"):
         attributes.append(_read_attribute(cursor, reading))
         if not cursor.take(",") and not cursor.next_is("]"):
@@ -3794,12 +3806,13 @@ class Cursor(SourceText):
             blanks = _BLANKS.match(self.text, self.pos)
             if blanks:
                 self.pos = blanks.end()
-            if not self.text.startswith(("//", "/*"), self.pos):
-                return
-            if self.next_is("//"):
+            comment = self.text[self.pos : self.pos + 2]
+            if comment == "//":
                 self._pass_comment(_end_of_line(self.text, self.pos))
-            else:
+            elif comment == "/*":
                 self._pass_comment(self._end_of_comment())
+            else:
+                return
 
     def _end_of_comment(self) -> int:
         """The end of the comment that starts here; comments nest."""
@@ -3960,13 +3973,6 @@ _PREDICATE_HEAD = regex(r"[:,] ?(?P<name>\w+) ?\([^()]*\) ?(?:<=>|⇔)")
 _STANDS_FOR = regex(r"<=>|⇔")
 
 
-class Item(NamedTuple):
-    """An item that counts with the flags of the theory, of whatever file."""
-
-    kind: str  # the word that begins it; of two words for one thing the newer
-    text: str  # token text, from that word on; without the stored proof of a lemma
-
-
 class DeclaredFunction(NamedTuple):
     """One of `functions:`, as `h/1[private]` or `h(bitstring):bitstring`."""
 
@@ -4001,16 +4007,23 @@ class TheoryItems:
     """The items of a theory that count with its flags, those of included files too, by kind."""
 
     def __init__(self, segments: Iterable[Segment]) -> None:
-        items: list[Item] = []
+        self._all: list[Segment] = []  # of two words for one thing they have the newer
         for segment in segments:
-            if segment.kind not in ("", "proof", "end"):
-                kind = _NEWER_WORDS.get(segment.kind, segment.kind)
-                items.append(Item(kind, segment.text))
-        self.all = tuple(items)
+            if segment.kind in _NEWER_WORDS:
+                self._all.append(segment._replace(kind=_NEWER_WORDS[segment.kind]))
+            elif segment.kind not in ("", "proof", "end"):
+                self._all.append(segment)
+        self._kinds = {item.kind for item in self._all}
 
     def of_kind(self, *kinds: str) -> tuple[str, ...]:
         """The texts of all items of these kinds: `process`, `let`, `tactic`, `heuristic`, ..."""
-        return tuple(item.text for item in self.all if item.kind in kinds)
+        return tuple(item.text for item in self._items_of(kinds))
+
+    def _items_of(self, kinds: Sequence[str]) -> Iterable[Segment]:
+        # Most theories have few kinds of items, but many of these.
+        if self._kinds.isdisjoint(kinds):
+            return ()
+        return (item for item in self._all if item.kind in kinds)
 
     @functools.cached_property
     def builtins(self) -> tuple[str, ...]:
@@ -4068,10 +4081,8 @@ class TheoryItems:
         `words`: only those in whose text one of them stands. Few of 100,000 lemmas have a rare
         operator: the others are not taken apart.
         """
-        for item in self.all:
-            if item.kind not in kinds:
-                continue
-            if not words or any(word in item.text for word in words):
+        for item in self._items_of(kinds):
+            if not words or _has_one_of(words, item.text):
                 yield _statement(item)
 
     def _listed(self, kind: str, events: re.Pattern[str] = _BRACKET_OR_COMMA) -> tuple[str, ...]:
@@ -4081,6 +4092,14 @@ class TheoryItems:
             _, _, behind = text.partition(":")
             parts += split_list(behind, events)
         return tuple(parts)
+
+
+def _has_one_of(words: Iterable[str], text: str) -> bool:
+    """Whether one of these words stands in a text."""
+    for word in words:  # noqa: SIM110 - as `any` of a generator it takes three times as long
+        if word in text:
+            return True
+    return False
 
 
 def split_list(text: str, events: re.Pattern[str] = _BRACKET_OR_COMMA) -> tuple[str, ...]:
@@ -4152,7 +4171,7 @@ def _outer_brackets(text: str) -> list[str]:
 
 # Several ask for the same, one after the other.
 @functools.lru_cache(maxsize=1024)
-def _statement(item: Item) -> Statement:
+def _statement(item: Segment) -> Statement:
     head = _ITEM_HEAD.match(item.text)
     if not head:
         return Statement(item.kind, "", (), "", "")
@@ -8544,14 +8563,24 @@ class Touch(NamedTuple):
     met: Met
 
 
-def conditions_met(run: Circumstances) -> list[Touch]:
-    """The advisories whose conditions hold, whatever prover and verdict: those that can be judged.
+@functools.lru_cache
+def problems_of(flavour: str, version: str) -> tuple[Advisory, ...]:
+    """The advisories that a prover is, or may be, affected by."""
+    found: list[Advisory] = []
+    for advisory in _ADVISORIES:
+        if affected(advisory, flavour, version) is not Exposure.NOT_AFFECTED:
+            found.append(advisory)
+    return tuple(found)
+
+
+def conditions_met(run: Circumstances, advisories: Iterable[Advisory] = _ADVISORIES) -> list[Touch]:
+    """Those of the advisories whose conditions hold, whatever the verdict, if that can be judged.
 
     Time is linear in the text.
     """
     known = {TEXT_NEEDED: run.theory is not None, OPTIONS_NEEDED: run.options is not None}
     touches: list[Touch] = []
-    for advisory in _ADVISORIES:
+    for advisory in advisories:
         is_other_mode = advisory.in_diff and run.theory and not run.theory.diff
         if is_other_mode or not all(known[need] for need in advisory.needs):
             continue
@@ -12382,12 +12411,10 @@ def journal_events(
     system never filled) are stripped. A line that can't be read, or an event that can't be applied,
     is skipped, and `tell` told.
     """
-    for number, line in enumerate(file, 1):
-        if not line.endswith(b"\n"):
-            file.seek(-len(line), os.SEEK_CUR)
-            return
+    for number, (line, value) in enumerate(_whole_lines(file), 1):
         try:
-            event = decode_event(_json_of_line(line))
+            # What could not be read as one of many is read alone, to tell what is wrong.
+            event = decode_event(_json_of_line(line) if value is None else value)
             if event:
                 apply(event)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -12399,14 +12426,46 @@ def journal_events(
             yield event
 
 
+_LINES_AT_ONCE = 64  # more are not faster
+
+
+def _whole_lines(file: BinaryIO) -> Iterator[tuple[bytes, Any]]:
+    """The lines from where the file stands, each with the JSON value in it if that is known.
+
+    The file is left standing before a torn last line.
+    """
+    lines = _some_lines(file)
+    while lines:
+        yield from zip(lines, _json_of_lines(lines))
+        lines = _some_lines(file)
+
+
+def _some_lines(file: BinaryIO) -> list[bytes]:
+    """The next lines that are whole; none at the end, or before a torn one."""
+    lines: list[bytes] = []
+    for line in itertools.islice(file, _LINES_AT_ONCE):
+        if not line.endswith(b"\n"):
+            # At once: who writes may go on with it while we read.
+            file.seek(-len(line), os.SEEK_CUR)
+            break
+        lines.append(line)
+    return lines
+
+
+def _json_of_lines(lines: Sequence[bytes]) -> Sequence[Any]:
+    """What stands in each of some lines; None of each if one of them can't be read."""
+    # In one call: many saved a tenth of the time that it takes to load a journal.
+    with suppress(ValueError, RecursionError):
+        values = STRICT_JSON.decode(f"[{b','.join(lines).decode('utf-8')}]")
+        if len(values) == len(lines):
+            return cast(Sequence[Any], values)
+    return [None] * len(lines)
+
+
 def _json_of_line(line: bytes) -> Any:
     """What stands in a line, behind NULs. Raises ValueError."""
     text = line.lstrip(b"\0 ").rstrip().decode("utf-8")
-    # `decode` looks for blanks before and behind: a fifth of its time.
-    value, end = STRICT_JSON.raw_decode(text)
-    if end < len(text):
-        raise ValueError(f"more stands behind the JSON: {text[end:]!r:.40}")
-    return value
+    return STRICT_JSON.decode(text)
 
 
 # --- One writer: the lock, or the last driver where the file system has no locks ------------------
@@ -14514,7 +14573,7 @@ def read_shared_results(shared: SharedRun, outcome: Outcome) -> list[Result]:
     except OSError as error:
         output = ProverOutput()
         reason = f"its output can't be read: {error.strerror}"
-        outcome = outcome._replace(status=Status.FAILED, reason=reason)
+        outcome = replace(outcome, status=Status.FAILED, reason=reason)
     results: list[Result] = []
     for run in shared.runs:
         result = judge(run.plan, outcome, output, outputs.proof)
@@ -15069,11 +15128,11 @@ class ProverRuns:
         self.at_work.discard(run.job.id)
         if not outcome.node:  # a node has its own clock, and looks itself
             load_s = load_seconds(run.job.stderr, began, outcome.usage.wall_s)
-            outcome = outcome._replace(usage=replace(outcome.usage, load_s=load_s))
+            outcome = replace(outcome, usage=replace(outcome.usage, load_s=load_s))
         # Once more: it may have read a file before or after an edit.
         changed = await changed_input(run.plan, run.inputs)
         if changed:
-            return outcome._replace(status=Status.INTERRUPTED, reason=changed)
+            return replace(outcome, status=Status.INTERRUPTED, reason=changed)
         return outcome
 
 
@@ -15129,7 +15188,7 @@ def read_result(run: ProverRun, outcome: Outcome) -> Result:
             raise
         # Too many open files, perhaps: the next task may have better luck.
         reason = f"its output can't be read: {error.strerror}"
-        failed = outcome._replace(status=Status.FAILED, reason=reason)
+        failed = replace(outcome, status=Status.FAILED, reason=reason)
         return judge(run.plan, failed, ProverOutput(), proof="")
     return result
 
@@ -15599,7 +15658,7 @@ async def draw_traces(directory: str, executor: Executor, header: Header) -> Non
             attempt=1,
             command=(program, "-Tsvg", "-O", path),
             cwd=folder,
-            env=os.environ,
+            env=dict(os.environ),
             limits=limits,
             stdout=os.devnull,
             stderr=os.devnull,
@@ -15803,49 +15862,25 @@ def _preparation_problem(job: Job, outcome: Outcome) -> str:
 
 # --- Jobs on a cluster ----------------------------------------------------------------------------
 
+# A job goes to Slurm by an `srun` of its own, which hands on what the node says. Slurm itself is
+# asked only for what srun can't tell: what it has of a batch. `SlurmState` has the states of a job,
+# and what leads from one to another; `Submission` knows what follows from what is heard, and
+# `SlurmExecutor` asks and acts. All functions before it do nothing but read and write words.
+
 # The folder of the results directory through which nodes report.
 NODES = "nodes"
 SUPERVISE = "_supervise"  # the command that a node is given
-SRUN_GRACE_S = 60.0  # for `srun` to take its job out of the queue, from a controller that is busy
-CANCEL_AGAIN_S = 1.0
-NODE_ENDS_S = 45.0  # what is asked to end on a node has ended, or can't be killed
-FILES_SEEN_S = 90.0  # network file systems look at a folder again after a minute at most
-LOST_LOOK_S = 60.0  # between two looks for jobs that a controller has forgotten
-RETRY_S = (2.0, 60.0)  # from the first to the last pause of tries to reach the controller
-CANCELLED_S = 120.0  # for jobs of an earlier run to end
-ARGUMENT_CHARS = 100_000  # of one argument: Linux takes 128 KB
 
 
 @record(frozen=True)
 class NodeJob:
-    """A job as a node is told of it."""
+    """What a node is told: a job, and where the copy of what comes of it goes.
 
-    id: str
-    attempt: int
-    command: tuple[str, ...]
-    cwd: str
-    env: dict[str, str]  # what differs from the environment that srun hands on
-    limits: Limits
-    stdout: str
-    stderr: str
-    task_ids: tuple[str, ...]
-    outputs: tuple[str, ...]
-    report: str  # path of the copy of what comes of it
+    The environment of the job is only what differs from the one that srun hands on.
+    """
 
-    def as_job(self, environ: Mapping[str, str]) -> Job:
-        """The same with the node's own environment."""
-        return Job(
-            id=self.id,
-            attempt=self.attempt,
-            command=self.command,
-            cwd=self.cwd,
-            env={**environ, **self.env},
-            limits=self.limits,
-            stdout=self.stdout,
-            stderr=self.stderr,
-            task_ids=self.task_ids,
-            outputs=self.outputs,
-        )
+    job: Job
+    report: str
 
 
 @record(frozen=True)
@@ -15859,505 +15894,107 @@ class NodeStart:
     slurm_job: str
     slurm_step: str  # of that job
 
+    @property
+    def step_id(self) -> str:
+        """What Slurm calls the step in which the job runs."""
+        return f"{self.slurm_job}.{self.slurm_step}"
+
 
 @record(frozen=True)
 class NodeEnd:
-    """What a node says of how a job ended: an Outcome, and the sizes of the job's files then."""
+    """What a node says of how a job ended, and the sizes of the job's files then."""
 
-    node: str
-    status: Status
-    exit: Optional[ExitStatus]  # noqa: UP045
-    usage: Usage
-    reason: str
-    unkillable: tuple[int, ...]
+    outcome: Outcome
     files: dict[str, int]  # bytes by path, of those that are there
 
     @property
-    def outcome(self) -> Outcome:
-        """How the job ended."""
-        return Outcome(
-            self.status, self.exit, self.usage, self.reason, self.unkillable, node=self.node
-        )
+    def is_own(self) -> bool:
+        """Whether it ended by itself, or by its limits, before somebody else could end it."""
+        was_killed = self.outcome.exit == ExitStatus(signal="SIGKILL")
+        if self.outcome.status is Status.FAILED and was_killed:
+            return False
+        return self.outcome.status is not Status.INTERRUPTED
 
 
 @record(frozen=True)
 class NodeReport:
     """The copy of what came of a job, for a driver that was not there to hear of it."""
 
-    job: NodeJob
+    job: Job
     end: NodeEnd
 
 
-@record(frozen=True)
-class RemoteJob:
-    """A job that is given to Slurm."""
+# --- What Slurm has of a batch --------------------------------------------------------------------
 
-    job: Job
-    folder: str  # where srun's words and the node's copy go
+NODE_ENDS_S = 45.0  # what is asked to end on a node has ended, or can't be killed
 
-    @property
-    def name(self) -> str:
-        """What its files are called here."""
-        # A drawing's id is a path.
-        return os.path.basename(self.job.id)
 
-    @property
-    def comment(self) -> str:
-        """What its job tells of itself to who looks at Slurm's queue."""
-        return self.job.task_ids[0] if self.job.task_ids else self.name
+class Queued(NamedTuple):
+    """What Slurm has of a batch, waiting or at work."""
 
-    def complaint(self) -> str:
-        """What srun said, its beginning and its end. Raises OSError."""
-        return "\n".join(ends_of(self.complained))
-
-    @property
-    def said(self) -> str:
-        """Path of what the node said."""
-        return self._path("out")
-
-    @property
-    def complained(self) -> str:
-        """Path of what srun said."""
-        return self._path("err")
-
-    @property
-    def report(self) -> str:
-        """Path of the node's copy of its report."""
-        return self._path("json")
-
-    def _path(self, ending: str) -> str:
-        return os.path.join(self.folder, f"{self.name}.{ending}")
-
-    def as_node_job(self, environ: Mapping[str, str]) -> NodeJob:
-        """What the node is told. `environ`: what srun hands on."""
-        job = self.job
-        env: dict[str, str] = {}
-        for name, value in job.env.items():
-            # What stands there of our own allocation is not true of a step in it.
-            if environ.get(name) != value and not name.startswith("SLURM_"):
-                env[name] = value
-        return NodeJob(
-            id=job.id,
-            attempt=job.attempt,
-            command=job.command,
-            cwd=job.cwd,
-            env=env,
-            limits=job.limits,
-            stdout=job.stdout,
-            stderr=job.stderr,
-            task_ids=job.task_ids,
-            outputs=job.outputs,
-            report=self.report,
-        )
-
-
-class OnNode(NamedTuple):
-    """A job that has begun on a node, as we have heard of that."""
-
-    job: Job
-    start: NodeStart
-    started: float  # when we heard of it (monotonic): for the live view
-
-    @property
-    def rss_mb(self) -> float | None:
-        """Unknown: what a node measures is told in the end."""
-        return None
-
-    @property
-    def slurm_step(self) -> str:
-        """What Slurm calls it."""
-        return f"{self.start.slurm_job}.{self.start.slurm_step}"
-
-
-class QueueLooks:
-    """Finds what Slurm has lost: what was in its queue, or ran, and is gone while srun waits."""
-
-    def __init__(self) -> None:
-        self._seen: set[str] = set()  # the others may be in the queue of another cluster
-        self._missed: set[str] = set()  # at the last look
-
-    def lost(self, jobs: Iterable[str], queue: Collection[str]) -> set[str]:
-        """Those of our jobs that are not there twice running: a look may come between two states.
-
-        `queue`: the jobs that Slurm has now.
-        """
-        missed = self._seen.intersection(jobs).difference(queue)
-        lost = missed & self._missed
-        self._missed = missed
-        self._seen.update(queue)
-        return lost
-
-
-class SlurmExecutor:
-    """Runs every job through `srun`, as a context manager around a batch.
-
-    On the node this very file supervises the prover, as it does here. It tells by stdout how that
-    began and ended, and leaves a copy of the latter. `srun` itself is a job of our own Supervisor,
-    without limits. If we are killed it goes on, and so does the node: the next run collects the
-    copies and cancels the rest.
-    """
-
-    def __init__(self, batch: Batch, directory: str, local: Supervisor) -> None:
-        """`local`: runs Slurm's commands."""
-        self.live: dict[str, OnNode] = {}  # what runs on a node, by id
-        self._batch = batch
-        self._local = local
-        # A copy that comes late is of an earlier driver, and in its folder.
-        self._nodes = os.path.join(os.path.abspath(directory), NODES)
-        self._folder = os.path.join(self._nodes, os.urandom(6).hex())
-        self._environment = environment_of_srun(os.environ)
-        self._remotes: dict[str, RemoteJob] = {}  # also what waits in the queue
-        self._causes: dict[str, Cause] = {}  # by id: why somebody wants a job to end
-        self._lost: set[str] = set()  # ids of those that Slurm has lost: they may begin anew
-        self._stopped: str | None = None  # why nothing more is started
-        self._canceller: asyncio.Future[None] | None = None
-        self._seeker: asyncio.Future[None] | None = None
-        self._has_told_of_pause = False  # that Slurm takes no job now
-        self._may_leave_jobs = False  # srun ended, and no node told of its job
-
-    def __enter__(self) -> SlurmExecutor:
-        with storage_errors(self._nodes):
-            os.makedirs(self._folder)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            # An srun that had to be killed leaves its job in the queue, and so does one that did
-            # not hear that the controller had taken it.
-            if self._stopped is not None or self._remotes or self._may_leave_jobs:
-                cancel(self._batch.id)
-        except InputError as error:
-            name = slurm_name(self._batch.id)
-            warn(f"{error}. Jobs may be left there: `scancel --name={name}`, or the next run does")
-            return  # the folder tells it so
-        remove_tree(self._nodes)
-
-    async def run(self, job: Job, on_start: OnStart) -> Outcome:
-        """How a job ended. It waits in the cluster's queue before on_start is called."""
-        if self._stopped is not None:
-            return Outcome(Status.INTERRUPTED, reason=self._stopped)
-        import asyncio
-
-        # An allocation that is lost ends us as well.
-        if self._seeker is None and self._batch.header.most_jobs:
-            self._seeker = asyncio.ensure_future(self._seek_lost())
-        remote = RemoteJob(job, self._folder)
-        self._remotes[job.id] = remote
-        try:
-            return await self._run(remote, on_start)
-        finally:
-            del self._remotes[job.id]
-            self.live.pop(job.id, None)
-            self._causes.pop(job.id, None)
-            self._lost.discard(job.id)
-
-    def stop(
-        self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED
-    ) -> None:
-        """End one job, in the queue or on its node: its outcome gets this status and reason."""
-        import asyncio
-
-        if job_id not in self._remotes:
-            return
-        self._causes.setdefault(job_id, Cause(status, reason))
-        if job_id not in self.live or at_once:
-            # In the queue srun takes its job out of it; of what runs it has the node kill all.
-            self._local.stop(job_id, reason)
-        elif self._canceller is None:
-            self._canceller = asyncio.ensure_future(self._cancel())
-
-    def interrupt(self, reason: str, at_once: bool = False) -> None:
-        """Stop every job and start no other."""
-        self._stopped = reason
-        for job_id in list(self._remotes):
-            self.stop(job_id, reason, at_once)
-
-    def suspend(self) -> None:
-        """Nothing: what runs on nodes goes on while this process is held."""
-
-    def resume(self) -> None:
-        """Nothing was held."""
-
-    async def _cancel(self) -> None:
-        """Let nodes end what is to be ended, until they have."""
-        import asyncio
-
-        began = time.monotonic()
-        for attempt in itertools.count(1):
-            ids = [live.slurm_step for job_id, live in self.live.items() if job_id in self._causes]
-            if not ids:
-                break
-            gently = time.monotonic() - began < NODE_ENDS_S
-            await self._call(f"~cancel{attempt}", scancel_command(ids, gently))
-            await asyncio.sleep(CANCEL_AGAIN_S)
-        self._canceller = None
-
-    async def _seek_lost(self) -> None:
-        """End each srun that waits for ever, as the controller has lost its job (a crash)."""
-        import asyncio
-
-        looks = QueueLooks()
-        for attempt in itertools.count(1):
-            await asyncio.sleep(LOST_LOOK_S)
-            queue = await self._ask(f"~queue{attempt}", jobs_command(self._batch.id))
-            if queue is None:
-                continue
-            numbers = {job_id: self._slurm_job(remote) for job_id, remote in self._remotes.items()}
-            lost = looks.lost(numbers.values(), queue)
-            for job_id, number in numbers.items():
-                if number in lost:
-                    self._lost.add(job_id)
-                    self._local.stop(job_id, LOST.reason)
-
-    def _slurm_job(self, remote: RemoteJob) -> str:
-        """The number of a job, as far as Slurm has told; or ""."""
-        live = self.live.get(remote.job.id)
-        if live:
-            return live.start.slurm_job
-        return slurm_ids_told(remote.complaint()).job
-
-    async def _ask(self, name: str, command: tuple[str, ...]) -> list[str] | None:
-        """The lines that one of Slurm's commands prints; None where it can't tell."""
-        outcome = await self._call(name, command)
-        log = os.path.join(self._folder, name)
-        lines = [line.strip() for line in ends_of(log)]
-        remove_file(log)
-        return lines if outcome.exit == ExitStatus(0) else None
-
-    async def _call(self, name: str, command: tuple[str, ...]) -> Outcome:
-        """Run one of Slurm's commands here."""
-        log = os.path.join(self._folder, name)
-        job = Job(
-            id=name,
-            attempt=1,
-            command=command,
-            cwd=os.getcwd(),
-            env=self._environment,
-            limits=Limits(1, sys.maxsize, ASK_SLURM_S),
-            stdout=log,
-            stderr=log,
-        )
-        return await self._local.run(job, ignore_start)
-
-    async def _run(self, remote: RemoteJob, on_start: OnStart) -> Outcome:
-        """Submit a job until Slurm takes it; how it ended."""
-        import asyncio
-
-        pause_s, longest_s = RETRY_S
-        while True:
-            srun = await self._submit(remote, on_start)
-            complaint = await asyncio.to_thread(remote.complaint)
-            end = await asyncio.to_thread(node_end, remote)
-            if end:
-                return await self._told(remote, end, complaint)
-            self._may_leave_jobs = True
-            if not self._may_submit_again(remote.job.id, complaint):
-                return self._untold(remote, srun, complaint)
-            self._tell_of_pause(complaint)
-            await self._pause(remote.job.id, pause_s)
-            pause_s = min(longest_s, 2 * pause_s)
-            if not await self._has_ended(remote, complaint):
-                return self._untold(remote, srun, complaint)
-
-    async def _told(self, remote: RemoteJob, end: NodeEnd, complaint: str) -> Outcome:
-        """How a job ended of which its node has told."""
-        outcome = outcome_told(end, self._cause_of(remote.job.id), complaint)
-        # What isn't seen here yet would be read as what the prover did not say.
-        unseen = await files_unseen(end.files)
-        if unseen and outcome.status is not Status.INTERRUPTED:
-            reason = f"what node {end.node} wrote is not seen here: {listed(unseen)}"
-            return outcome._replace(status=Status.INTERRUPTED, reason=reason)
-        return outcome
-
-    def _untold(self, remote: RemoteJob, srun: Outcome, complaint: str) -> Outcome:
-        """How a job ended of which no node has told."""
-        live = self.live.get(remote.job.id)
-        node = live.start.node if live else ""
-        return outcome_untold(self._cause_of(remote.job.id), srun, complaint, node)
-
-    def _may_submit_again(self, job_id: str, complaint: str) -> bool:
-        """Whether a job that did not begin may begin if Slurm is asked once more."""
-        if job_id in self.live or job_id in self._causes:
-            return False
-        if job_id in self._lost:
-            return True
-        return may_submit_again(complaint, others_wait=len(self._remotes) > 1)
-
-    def _cause_of(self, job_id: str) -> Cause | None:
-        """Why we have ended a job, or srun for it."""
-        return self._causes.get(job_id) or (LOST if job_id in self._lost else None)
-
-    def _tell_of_pause(self, complaint: str) -> None:
-        if not self._has_told_of_pause:
-            self._has_told_of_pause = True
-            say(f"Slurm takes no job now, and is asked again: {errors_told(complaint)}")
-
-    async def _pause(self, job_id: str, seconds: float) -> None:
-        """Wait, but not for a job that is to be ended."""
-        import asyncio
-
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and job_id not in self._causes:
-            await asyncio.sleep(0.2)
-
-    async def _has_ended(self, remote: RemoteJob, complaint: str) -> bool:
-        """Let Slurm end what srun may have left of a job; whether it knows nothing of that now.
-
-        What srun could not launch may have begun on its node all the same: a second one would run
-        beside it, and write to the same files. False too where the job is to end.
-        """
-        job_id = remote.job.id
-        pause_s, longest_s = RETRY_S
-        until = math.inf  # by then it has ended: counted from when Slurm tells that it is there
-        while job_id not in self._causes and time.monotonic() < until:
-            left = await self._left_of(remote, complaint)
-            if left is not None and not left:
-                self._lost.discard(job_id)
-                # It may have been stopped while Slurm was asked.
-                return job_id not in self._causes
-            if left:
-                until = min(until, time.monotonic() + CANCELLED_S)
-                is_early = time.monotonic() < until - CANCELLED_S + NODE_ENDS_S
-                command = scancel_command(left, gently=is_early and "." in left[0])
-                await self._call(f"~end-{remote.name}", command)
-            await self._pause(job_id, pause_s)
-            pause_s = min(longest_s, 2 * pause_s)
-        reason = "Slurm does not end what was submitted first, and may have begun"
-        self._causes.setdefault(job_id, Cause(Status.INTERRUPTED, reason))
-        return False
-
-    async def _left_of(self, remote: RemoteJob, complaint: str) -> list[str] | None:
-        """The jobs or steps that Slurm has of a job of ours; None where it can't tell."""
-        name = f"~left-{remote.name}"
-        told = slurm_ids_told(complaint)
-        if not self._batch.header.most_jobs:  # in an allocation srun names what it launches
-            steps = await self._ask(name, squeue_command("--steps", "--format=%i"))
-            return None if steps is None else [step for step in steps if step == told.step]
-        lines = await self._ask(name, jobs_command(self._batch.id, "%i %k"))
-        if lines is None:
-            return None
-        jobs: list[str] = []
-        for line in lines:
-            number, _, comment = line.partition(" ")
-            if number == told.job or comment.strip() == remote.comment:
-                jobs.append(number)
-        return jobs
-
-    async def _submit(self, remote: RemoteJob, on_start: OnStart) -> Outcome:
-        """Call srun for a job; how that ended."""
-        import asyncio
-
-        for path in (remote.said, remote.complained, remote.report):
-            remove_file(path)
-        job = remote.job
-        srun = Job(
-            id=job.id,
-            attempt=job.attempt,
-            command=self._srun(remote),
-            cwd=os.getcwd(),
-            env=self._environment,
-            limits=Limits(1, sys.maxsize, math.inf),
-            stdout=remote.said,
-            stderr=remote.complained,
-            grace_s=SRUN_GRACE_S,
-        )
-        watch = asyncio.ensure_future(self._watch(remote, on_start))
-        try:
-            return await self._local.run(srun, ignore_start)
-        finally:
-            watch.cancel()
-            # What was short has ended before it was seen to begin.
-            self._note_start(remote, on_start)
-
-    def _srun(self, remote: RemoteJob) -> tuple[str, ...]:
-        """The command line that runs a job on a node."""
-        import shlex
-
-        header = self._batch.header
-        name = slurm_name(self._batch.id)
-        # Under this marker nobody here ends it: it outlives us, if we are killed.
-        marker = f"{MARKER}={name}/{remote.name}/{remote.job.attempt}"
-        words = ["/usr/bin/env", marker, "srun"]
-        words += self._room_asked(remote.job.limits)
-        words += shlex.split(header.options.slurm_args)
-        # By this name we find it: nothing else may be said of it.
-        words += [f"--job-name={name}", f"--comment={remote.comment}"]
-        words += [*own_command(), SUPERVISE]
-        told = json.dumps(encode(remote.as_node_job(self._environment)))
-        for start in range(0, len(told), ARGUMENT_CHARS):
-            words.append(told[start : start + ARGUMENT_CHARS])
-        return tuple(words)
-
-    def _room_asked(self, limits: Limits) -> list[str]:
-        """What srun is told of the cores, memory and time of a job."""
-        words = [
-            "--nodes=1",
-            "--ntasks=1",
-            f"--cpus-per-task={limits.cores}",
-            f"--mem={limits.memory_mb + NODE_MEMORY_MB}M",
-            "--export=ALL",
-        ]
-        if self._batch.header.most_jobs:
-            minutes = math.ceil((limits.timeout_s + NODE_TIME_S) / 60)
-            words.append(f"--time={minutes}")
-        else:  # in an allocation, which has its own time
-            words.append("--exact")
-        return words
-
-    async def _watch(self, remote: RemoteJob, on_start: OnStart) -> None:
-        """Wait until a node tells that a job has begun."""
-        import asyncio
-
-        pause_s = 0.05
-        while not self._note_start(remote, on_start):
-            await asyncio.sleep(pause_s)
-            pause_s = min(1.0, 1.5 * pause_s)
-
-    def _note_start(self, remote: RemoteJob, on_start: OnStart) -> bool:
-        """Take note of a job's begin, once; whether it has begun."""
-        job_id = remote.job.id
-        if job_id in self.live:
-            return True
-        start = told_by_node(NodeStart, remote.said)
-        if start is None:
-            return False
-        self.live[job_id] = OnNode(remote.job, start, time.monotonic())
-        on_start(start.pid, start.started, start.node, start.boot_id)
-        cause = self._cause_of(job_id)
-        if cause:  # it was to be ended while it waited in the queue
-            self.stop(job_id, cause.reason)
-        return True
-
-
-class SlurmIds(NamedTuple):
-    """What Slurm calls a job, and the step in which srun runs it; "" as far as it hasn't told."""
-
-    job: str
-    step: str
-
-
-def slurm_ids_told(complaint: str) -> SlurmIds:
-    """The job and the step that srun's words name."""
-    steps = re.findall(r"StepId=(\d+\.\d+)", complaint)
-    if steps:
-        return SlurmIds(steps[-1].partition(".")[0], steps[-1])
-    jobs = re.findall(r"job (\d+) (?:queued|has been)", complaint)
-    return SlurmIds(jobs[-1] if jobs else "", "")
-
-
-def own_command() -> tuple[str, ...]:
-    """The words that start this program once more, as a module: what was compiled is kept."""
-    folder, name = os.path.split(os.path.abspath(__file__))
-    stem = os.path.splitext(name)[0]
-    if not stem.isidentifier():
-        return (sys.executable, os.path.abspath(__file__))
-    code = f"import sys; sys.path.insert(0, {folder!r}); import {stem}; sys.exit({stem}.main())"
-    return (sys.executable, "-c", code)
+    id: str  # of a job, "17"; in an allocation of a step in it, "17.3"
+    comment: str = ""  # what the job tells of itself; a step tells nothing
 
 
 def slurm_name(batch_id: str) -> str:
     """What Slurm calls the jobs of a batch."""
     return f"bt-{batch_id}"
+
+
+def queue_commands(batch_id: str) -> Iterator[tuple[str, ...]]:
+    """The commands that list the jobs of a batch, with comments, and all our steps, with names."""
+    squeue = ("squeue", "--noheader", f"--user={os.getuid()}")
+    yield (*squeue, f"--name={slurm_name(batch_id)}", "--format=%i %k")
+    yield (*squeue, "--steps", "--format=%i %j")
+
+
+def queue_told(batch_id: str, jobs: str, steps: str) -> list[Queued]:
+    """What Slurm has of a batch, by what these commands print."""
+    queue: list[Queued] = []
+    for line in filter(str.strip, jobs.splitlines()):
+        job_id, _, comment = line.strip().partition(" ")
+        queue.append(Queued(job_id, comment.strip()))
+    ids = {each.id for each in queue}
+    # In an allocation they are steps of a job that has another name, and is not ours to cancel.
+    for line in steps.splitlines():
+        step_id, _, name = line.strip().partition(" ")
+        if name.strip() == slurm_name(batch_id) and step_id.partition(".")[0] not in ids:
+            queue.append(Queued(step_id))
+    return queue
+
+
+def scancel_commands(asked_s: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
+    """The commands that end jobs and steps, by for how many seconds each is to end already."""
+    gently: list[str] = []
+    at_once: list[str] = []
+    for slurm_id, seconds in asked_s.items():
+        # A job is asked to end first, anyhow; a step, whose id has a dot, would be killed at once.
+        is_asked = "." in slurm_id and seconds < NODE_ENDS_S
+        kind = gently if is_asked else at_once
+        kind.append(slurm_id)
+    if gently:
+        yield ("scancel", "--quiet", "--signal=TERM", *gently)
+    if at_once:
+        yield ("scancel", "--quiet", *at_once)
+
+
+def cancel(batch_id: str, asked_s: float = math.inf) -> list[str]:
+    """Cancel the jobs and steps of a batch; their ids, none when all are gone.
+
+    `asked_s`: for how many seconds they are to end already. Raises InputError where Slurm can't be
+    asked what there is.
+    """
+    answers = [ask_slurm(*command) for command in queue_commands(batch_id)]
+    ids = [each.id for each in queue_told(batch_id, *answers)]
+    for command in scancel_commands(dict.fromkeys(ids, asked_s)):
+        with suppress(InputError):  # they may have ended since
+            ask_slurm(*command)
+    return ids
+
+
+# --- What srun and nodes say ----------------------------------------------------------------------
+
+FILES_SEEN_S = 90.0  # network file systems look at a folder again after a minute at most
 
 
 def told_by_node(kind: type[T], path: str) -> T | None:
@@ -16377,15 +16014,6 @@ def _read_message(kind: type[T], text: str) -> T | None:
         return decode(kind, STRICT_JSON.decode(text))
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def node_end(remote: RemoteJob) -> NodeEnd | None:
-    """How a node says that a job ended: by srun's stdout, or by its copy. None if it doesn't."""
-    end = told_by_node(NodeEnd, remote.said)
-    if end:
-        return end
-    report = read_report(remote.report)
-    return report.end if report else None
 
 
 def read_report(path: str) -> NodeReport | None:
@@ -16411,15 +16039,20 @@ def _of_another_length(files: Mapping[str, int]) -> list[str]:
     """Files that have another length here, or aren't there."""
     differing: list[str] = []
     for path, length in files.items():
-        try:
-            # Network file systems look at a folder anew when it is opened.
-            os.close(os.open(os.path.dirname(path), os.O_RDONLY))
-            if os.stat(path).st_size == length:
+        with suppress(OSError):
+            if is_seen(os.path.dirname(path)) and os.path.getsize(path) == length:
                 continue
-        except OSError:
-            pass
         differing.append(path)
     return differing
+
+
+def slurm_ids_told(complaint: str) -> set[str]:
+    """What Slurm calls a job, and the step in which srun runs it, as far as srun has told."""
+    steps = re.findall(r"StepId=(\d+\.\d+)", complaint)
+    if steps:
+        return {steps[-1], steps[-1].partition(".")[0]}
+    jobs = re.findall(r"job (\d+) (?:queued|has been)", complaint)
+    return set(jobs[-1:])
 
 
 class _SrunEnd(NamedTuple):
@@ -16502,26 +16135,24 @@ def slurm_cause(complaint: str) -> Cause | None:
 
 def outcome_told(end: NodeEnd, ours: Cause | None, complaint: str) -> Outcome:
     """How a job ended of which the node has told. `ours`: why we wanted it to end."""
-    outcome = end.outcome
-    was_killed = end.status is Status.FAILED and end.exit == ExitStatus(signal="SIGKILL")
-    # What ended by itself, before somebody else could end it, stays so.
-    if end.status is not Status.INTERRUPTED and not was_killed:
-        return outcome
     cause = ours or slurm_cause(complaint)
-    if cause is None or cause.status is Status.FAILED:
-        return outcome
-    return outcome._replace(status=cause.status, reason=cause.reason)
+    if end.is_own or cause is None or cause.status is Status.FAILED:
+        return end.outcome
+    return replace(end.outcome, status=cause.status, reason=cause.reason)
 
 
 # Its job was in the queue, or ran, and is not known any more.
 LOST = Cause(Status.INTERRUPTED, "Slurm knows nothing of its job any more")
 
 
-def outcome_untold(ours: Cause | None, srun: Outcome, complaint: str, node: str) -> Outcome:
+def outcome_untold(
+    ours: Cause | None, srun: Outcome, complaint: str, start: NodeStart | None
+) -> Outcome:
     """How a job ended of which no node has told.
 
-    `ours`: why we wanted it to end. `node`: where it began, "" if it didn't.
+    `ours`: why we wanted it to end. `start`: what was told of its begin.
     """
+    node = start.node if start else ""
     cause = ours or slurm_cause(complaint)
     if cause is None and srun.status is Status.FAILED:
         cause = Cause(Status.FAILED, srun.reason)
@@ -16532,10 +16163,468 @@ def outcome_untold(ours: Cause | None, srun: Outcome, complaint: str, node: str)
     return Outcome(cause.status, reason=cause.reason, node=node)
 
 
+# --- A job that is given to Slurm -----------------------------------------------------------------
+
+SRUN_GRACE_S = 60.0  # for `srun` to take its job out of the queue, from a controller that is busy
+LOOK_S = 1.0  # between two looks at the jobs
+LOST_LOOK_S = 60.0  # between two looks for jobs that a controller has forgotten
+RETRY_S = (2.0, 60.0)  # from the first to the last pause of tries to reach the controller
+CANCELLED_S = 120.0  # for what was cancelled to end
+ARGUMENT_CHARS = 100_000  # of one argument: Linux takes 128 KB
+
+
+class SlurmState(enum.Enum):
+    """Where a job is that was given to Slurm.
+
+    SUBMITTED: srun has it; it is in Slurm's queue, or on its way there or to a node.
+      - Its node tells that it began: RUNNING.
+      - Slurm had it and has it no more, at two looks: LOST.
+      - srun ends for a reason that may pass, and no node has told of it: LEFT. Else: OVER.
+    RUNNING: its node has told that it began.
+      - srun ends: OVER.
+      - Slurm had it and has it no more, at two looks: LOST.
+    LOST: a controller that has crashed forgot it. srun would wait for ever, and is ended.
+      - srun ends: LEFT, but OVER if it had begun.
+    LEFT: it may be submitted once more. But what could not be launched may have begun, and two
+    would write to the same files: Slurm is to end what it has of it.
+      - Slurm has nothing of it: GONE. Slurm doesn't end it in time: OVER.
+    GONE: nothing of it is on the cluster.
+      - After a pause: OVER if it was done before it was ended. Else another `Submission` begins.
+    OVER: it is known how the job ended.
+
+    What somebody wants to end comes to be OVER: what is SUBMITTED srun takes out of the queue, what
+    is RUNNING Slurm ends on its node, and nobody waits for what is LEFT or GONE.
+    """
+
+    SUBMITTED = enum.auto()
+    RUNNING = enum.auto()
+    LOST = enum.auto()
+    LEFT = enum.auto()
+    GONE = enum.auto()
+    OVER = enum.auto()
+
+
+@dataclass(eq=False)
+class Submission:
+    """One try to have Slurm run a job, and what is known of it."""
+
+    job: Job
+    on_start: OnStart
+    folder: str  # where srun's words and the node's copy go
+    state: SlurmState = SlurmState.SUBMITTED
+    cause: Cause | None = None  # why somebody wants it to end
+    start: NodeStart | None = None  # since its node has told of it
+    started: float = 0.0  # when we heard of that (monotonic): for the live view
+    listed: bool | None = None  # whether Slurm had it at the last look; None: at none
+    left: Sequence[str] = ()  # what Slurm had of it at the last look, while it is LEFT
+    cancelled: float | None = None  # when Slurm was first told to end it (monotonic)
+
+    @property
+    def rss_mb(self) -> float | None:
+        """Unknown: what a node measures is told in the end."""
+        return None
+
+    @property
+    def name(self) -> str:
+        """What its files are called here."""
+        # A drawing's id is a path.
+        return os.path.basename(self.job.id)
+
+    @property
+    def comment(self) -> str:
+        """What its job tells of itself to who looks at Slurm's queue."""
+        return self.job.task_ids[0] if self.job.task_ids else self.name
+
+    @property
+    def said(self) -> str:
+        """Path of what the node said."""
+        return self._path("out")
+
+    @property
+    def complained(self) -> str:
+        """Path of what srun said."""
+        return self._path("err")
+
+    @property
+    def report(self) -> str:
+        """Path of the node's copy of its report."""
+        return self._path("json")
+
+    def _path(self, ending: str) -> str:
+        return os.path.join(self.folder, f"{self.name}.{ending}")
+
+    def complaint(self) -> str:
+        """What srun said, its beginning and its end."""
+        try:
+            return "\n".join(ends_of(self.complained))
+        except OSError as error:
+            return f"what srun said can't be read: {error.strerror}"
+
+    def end(self) -> NodeEnd | None:
+        """How its node says that it ended: by srun's stdout, or by its copy. None if it doesn't."""
+        end = told_by_node(NodeEnd, self.said)
+        if end:
+            return end
+        report = read_report(self.report)
+        return report.end if report else None
+
+    @property
+    def why_ended(self) -> Cause | None:
+        """Why we have ended it, or its srun; None if we haven't."""
+        return self.cause or (LOST if self.state is SlurmState.LOST else None)
+
+    @property
+    def waits_in_vain(self) -> bool:
+        """Whether its srun is to end, which takes out of the queue what has not begun."""
+        is_unwanted = self.state is SlurmState.SUBMITTED and self.cause is not None
+        return is_unwanted or self.state is SlurmState.LOST
+
+    def ids_in(self, queue: Iterable[Queued]) -> list[str]:
+        """What Slurm has of it."""
+        told = slurm_ids_told(self.complaint())
+        if self.start:
+            told |= {self.start.slurm_job, self.start.step_id}
+        return [each.id for each in queue if each.id in told or each.comment == self.comment]
+
+    def note_queue(self, queue: Iterable[Queued]) -> None:
+        """What follows from what Slurm has now."""
+        ids = self.ids_in(queue)
+        if self.state is SlurmState.LEFT:
+            self._note_left(ids)
+        elif self.state in (SlurmState.SUBMITTED, SlurmState.RUNNING):
+            self._note_listed(bool(ids))
+
+    def _note_left(self, ids: Sequence[str]) -> None:
+        self.left = ids
+        if not ids:
+            self.state = SlurmState.GONE
+        elif self.cancelled is not None and time.monotonic() - self.cancelled > CANCELLED_S:
+            reason = "Slurm does not end what was submitted first, and may have begun"
+            self.cause = self.cause or Cause(Status.INTERRUPTED, reason)
+
+    def _note_listed(self, is_listed: bool) -> None:
+        if is_listed:
+            self.listed = True
+        elif self.listed:  # a look may come between two states
+            self.listed = False
+        elif self.listed is False:
+            self.state = SlurmState.LOST
+
+    def to_cancel(self) -> Mapping[str, float]:
+        """What Slurm is to end of it now, and for how many seconds it was told so already."""
+        ids = self.left
+        if self.start and self.why_ended:
+            ids = (self.start.step_id,)
+        if not ids:
+            return {}
+        now = time.monotonic()
+        if self.cancelled is None:
+            self.cancelled = now
+        return dict.fromkeys(ids, now - self.cancelled)
+
+
+def srun_command(batch: Batch, submission: Submission, told: NodeJob) -> tuple[str, ...]:
+    """The command line that runs a job on a node. `told`: what the node is told."""
+    import shlex
+
+    name = slurm_name(batch.id)
+    # Under this marker nobody here ends it: it outlives us, if we are killed.
+    marker = f"{MARKER}={name}/{submission.name}/{submission.job.attempt}"
+    words = ["/usr/bin/env", marker, "srun"]
+    words += _room_asked(submission.job.limits, is_allocation=not batch.header.most_jobs)
+    words += shlex.split(batch.header.options.slurm_args)
+    # By this name we find it: nothing else may be said of it.
+    words += [f"--job-name={name}", f"--comment={submission.comment}"]
+    words += [*own_command(), SUPERVISE]
+    text = json.dumps(encode(told))
+    for start in range(0, len(text), ARGUMENT_CHARS):
+        words.append(text[start : start + ARGUMENT_CHARS])
+    return tuple(words)
+
+
+def _room_asked(limits: Limits, is_allocation: bool) -> list[str]:
+    """What srun is told of the cores, memory and time of a job."""
+    words = [
+        "--nodes=1",
+        "--ntasks=1",
+        f"--cpus-per-task={limits.cores}",
+        f"--mem={limits.memory_mb + NODE_MEMORY_MB}M",
+        "--export=ALL",
+    ]
+    if is_allocation:  # it has its own time
+        words.append("--exact")
+    else:
+        minutes = math.ceil((limits.timeout_s + NODE_TIME_S) / 60)
+        words.append(f"--time={minutes}")
+    return words
+
+
+def own_command() -> tuple[str, ...]:
+    """The words that start this program once more, as a module: what was compiled is kept."""
+    folder, name = os.path.split(os.path.abspath(__file__))
+    stem = os.path.splitext(name)[0]
+    if not stem.isidentifier():
+        return (sys.executable, os.path.abspath(__file__))
+    code = f"import sys; sys.path.insert(0, {folder!r}); import {stem}; sys.exit({stem}.main())"
+    return (sys.executable, "-c", code)
+
+
+class SlurmExecutor:
+    """Runs every job through `srun`, as a context manager around a batch.
+
+    On the node this very file supervises the prover, as it does here. It tells by stdout how that
+    began and ended, and leaves a copy of the latter. `srun` itself is a job of our own Supervisor,
+    without limits. If we are killed it goes on, and so does the node: the next run collects the
+    copies and cancels the rest.
+    """
+
+    def __init__(self, batch: Batch, directory: str, local: Supervisor) -> None:
+        """`local`: runs Slurm's commands."""
+        self.live: dict[str, Submission] = {}  # what runs on a node, by id
+        self._batch = batch
+        self._local = local
+        # A copy that comes late is of an earlier driver, and in its folder.
+        self._nodes = os.path.join(os.path.abspath(directory), NODES)
+        self._folder = os.path.join(self._nodes, os.urandom(6).hex())
+        self._environment = environment_of_srun(os.environ)
+        self._submissions: dict[str, Submission] = {}  # what is not over, by id
+        self._looking: asyncio.Future[None] | None = None
+        self._stopped: str | None = None  # why nothing more is started
+        self._untold = 0  # submissions of whose end no node has told: something may be left
+        self._has_told_of_pause = False  # that Slurm takes no job now
+
+    def __enter__(self) -> SlurmExecutor:
+        with storage_errors(self._nodes):
+            os.makedirs(self._folder)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            # An srun that had to be killed leaves its job in the queue, and so does one that did
+            # not hear that the controller had taken it.
+            if self._untold:
+                cancel(self._batch.id)
+        except InputError as error:
+            name = slurm_name(self._batch.id)
+            warn(f"{error}. Jobs may be left there: `scancel --name={name}`, or the next run does")
+            return  # the folder tells it so
+        remove_tree(self._nodes)
+
+    async def run(self, job: Job, on_start: OnStart) -> Outcome:
+        """How a job ended. It waits in the cluster's queue before on_start is called."""
+        if self._stopped is not None:
+            return Outcome(Status.INTERRUPTED, reason=self._stopped)
+        pause_s, longest_s = RETRY_S
+        try:
+            while True:
+                submission = Submission(job, on_start, self._folder)
+                outcome = await self._try(submission, pause_s)
+                if outcome:
+                    return outcome
+                pause_s = min(longest_s, 2 * pause_s)
+        finally:
+            self._submissions.pop(job.id).state = SlurmState.OVER
+            self.live.pop(job.id, None)
+
+    def stop(
+        self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED
+    ) -> None:
+        """End one job, in the queue or on its node: its outcome gets this status and reason."""
+        submission = self._submissions.get(job_id)
+        if submission is None:
+            return
+        submission.cause = submission.cause or Cause(status, reason)
+        if submission.waits_in_vain or at_once:
+            self._local.stop(job_id, reason)
+
+    def interrupt(self, reason: str, at_once: bool = False) -> None:
+        """Stop every job and start no other."""
+        self._stopped = reason
+        for job_id in list(self._submissions):
+            self.stop(job_id, reason, at_once)
+
+    def suspend(self) -> None:
+        """Nothing: what runs on nodes goes on while this process is held."""
+
+    def resume(self) -> None:
+        """Nothing was held."""
+
+    async def _try(self, submission: Submission, pause_s: float) -> Outcome | None:
+        """Submit a job; how it ended, or None after a pause if it may be submitted once more."""
+        import asyncio
+
+        self._submissions[submission.job.id] = submission
+        self._untold += 1
+        srun = await self._submit(submission)
+        complaint = await asyncio.to_thread(submission.complaint)
+        end = await asyncio.to_thread(submission.end)
+        if not end and self._may_submit_again(submission, complaint):
+            self._tell_of_pause(complaint)
+            await self._wait_until_gone(submission, pause_s)
+            # What srun could not launch may have ended before it was cancelled.
+            end = await asyncio.to_thread(submission.end)
+            if not submission.cause and not (end and end.is_own):
+                return None
+        if not end:
+            return outcome_untold(submission.why_ended, srun, complaint, submission.start)
+        self._untold -= 1
+        outcome = outcome_told(end, submission.why_ended, complaint)
+        # What isn't seen here yet would be read as what the prover did not say.
+        unseen = await files_unseen(end.files)
+        if unseen and outcome.status is not Status.INTERRUPTED:
+            reason = f"what node {outcome.node} wrote is not seen here: {listed(unseen)}"
+            return replace(outcome, status=Status.INTERRUPTED, reason=reason)
+        return outcome
+
+    def _may_submit_again(self, submission: Submission, complaint: str) -> bool:
+        """Whether a job that did not begin may begin if Slurm is asked once more."""
+        if submission.start or submission.cause:
+            return False
+        if submission.state is SlurmState.LOST:
+            return True
+        return may_submit_again(complaint, others_wait=len(self._submissions) > 1)
+
+    def _tell_of_pause(self, complaint: str) -> None:
+        if not self._has_told_of_pause:
+            self._has_told_of_pause = True
+            say(f"Slurm takes no job now, and is asked again: {errors_told(complaint)}")
+
+    async def _wait_until_gone(self, submission: Submission, least_s: float) -> None:
+        """Wait until nothing of a job is on the cluster, or it is to end."""
+        import asyncio
+
+        submission.state = SlurmState.LEFT
+        least = time.monotonic() + least_s
+        while not submission.cause:
+            if submission.state is SlurmState.GONE and time.monotonic() >= least:
+                return
+            await asyncio.sleep(0.2)
+
+    async def _submit(self, submission: Submission) -> Outcome:
+        """Call srun for a job; how that ended."""
+        import asyncio
+
+        for path in (submission.said, submission.complained, submission.report):
+            remove_file(path)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._look_after_jobs())
+        srun = asyncio.ensure_future(self._local.run(self._srun(submission), ignore_start))
+        try:
+            # What was short has ended before it was seen to begin.
+            while not self._has_begun(submission) and not srun.done():
+                await asyncio.wait([srun], timeout=LOOK_S)
+            return await srun
+        finally:
+            srun.cancel()  # the start could not be recorded
+
+    def _srun(self, submission: Submission) -> Job:
+        """The job of our own Supervisor that runs a job on a node."""
+        job = submission.job
+        env: dict[str, str] = {}
+        for name, value in job.env.items():
+            # What stands there of our own allocation is not true of a step in it.
+            if self._environment.get(name) != value and not name.startswith("SLURM_"):
+                env[name] = value
+        told = NodeJob(replace(job, env=env), submission.report)
+        return Job(
+            id=job.id,
+            attempt=job.attempt,
+            command=srun_command(self._batch, submission, told),
+            cwd=os.getcwd(),
+            env=self._environment,
+            limits=Limits(1, sys.maxsize, math.inf),
+            stdout=submission.said,
+            stderr=submission.complained,
+            grace_s=SRUN_GRACE_S,
+        )
+
+    def _has_begun(self, submission: Submission) -> bool:
+        """Whether a job's node has told that it began; the first time that is told on."""
+        if submission.start:
+            return True
+        start = told_by_node(NodeStart, submission.said)
+        if start is None:
+            return False
+        submission.start = start
+        submission.started = time.monotonic()
+        if submission.state is SlurmState.SUBMITTED:
+            submission.state = SlurmState.RUNNING
+        self.live[submission.job.id] = submission
+        submission.on_start(start.pid, start.started, start.node, start.boot_id)
+        return True
+
+    async def _look_after_jobs(self) -> None:
+        """While there are jobs: ask Slurm where only it can tell, and end what is to end."""
+        import asyncio
+
+        asked = time.monotonic()
+        while self._submissions:
+            await asyncio.sleep(LOOK_S)
+            now = time.monotonic()
+            # An allocation that is lost ends us as well.
+            is_time = self._batch.header.most_jobs > 0 and now - asked >= LOST_LOOK_S
+            if is_time:
+                asked = now
+            jobs = list(self._submissions.values())
+            await self._look([each for each in jobs if is_time or each.state is SlurmState.LEFT])
+            await self._end_jobs()
+
+    async def _look(self, jobs: Sequence[Submission]) -> None:
+        """Learn what Slurm has of these, and what follows from that."""
+        if not jobs:
+            return
+        states = [each.state for each in jobs]
+        try:
+            answers = [await self._ask(command) for command in queue_commands(self._batch.id)]
+        except InputError:  # nothing follows
+            return
+        queue = queue_told(self._batch.id, *answers)
+        for submission, state in zip(jobs, states):
+            # What has changed while Slurm was asked is for the next look.
+            if submission.state is state:
+                submission.note_queue(queue)
+
+    async def _end_jobs(self) -> None:
+        """Have srun or Slurm end what is to end: again and again, until it has."""
+        asked_s: dict[str, float] = {}
+        for submission in self._submissions.values():
+            asked_s.update(submission.to_cancel())
+            if submission.waits_in_vain:
+                self._local.stop(submission.job.id, "")
+        for command in scancel_commands(asked_s):
+            with suppress(InputError):
+                await self._ask(command)
+
+    async def _ask(self, command: tuple[str, ...]) -> str:
+        """What one of Slurm's commands prints. Raises InputError where it fails."""
+        # Not `ask_slurm`: the Supervisor takes other children of ours for those of its jobs.
+        log = os.path.join(self._folder, "~asked")
+        job = Job(
+            id="~asked",
+            attempt=1,
+            command=command,
+            cwd=os.getcwd(),
+            env=self._environment,
+            limits=Limits(1, sys.maxsize, ASK_SLURM_S),
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            remove_file(log)
+            outcome = await self._local.run(job, ignore_start)
+            with open(log, encoding="utf-8", errors="replace") as file:
+                answer = file.read()
+        except OSError as error:
+            raise InputError(f"what {command[0]} says can't be read: {error.strerror}") from None
+        if outcome.exit != ExitStatus(0):
+            raise InputError(f"Slurm's {command[0]} failed")
+        return answer
+
+
 # --- On the node ----------------------------------------------------------------------------------
 
 
-def supervise(node_job: NodeJob) -> None:
+def supervise(told: NodeJob) -> None:
     """Run a job on a node, under its limits, and tell how it began and ended.
 
     Nothing, if its driver is gone, and another one has looked after what that had left: an `srun`
@@ -16543,14 +16632,15 @@ def supervise(node_job: NodeJob) -> None:
     """
     import asyncio
 
-    if not is_seen(os.path.dirname(node_job.report)):
+    if not is_seen(os.path.dirname(told.report)):
         return
+    job = replace(told.job, env={**os.environ, **told.job.env})
     # The outer marker is a prefix of the inner one.
-    with Supervisor(os.environ.get(MARKER) or node_job.id) as supervisor:
-        end = asyncio.run(_supervise(supervisor, node_job))
+    with Supervisor(os.environ.get(MARKER) or job.id) as supervisor:
+        end = asyncio.run(_supervise(supervisor, job))
     # First the copy: what srun is told, a killed driver does not hear.
     with suppress(OSError):
-        write_file(node_job.report, json.dumps(encode(NodeReport(node_job, end))))
+        write_file(told.report, json.dumps(encode(NodeReport(told.job, end))))
     _tell_driver(end)
 
 
@@ -16564,7 +16654,7 @@ def is_seen(folder: str) -> bool:
     return True
 
 
-async def _supervise(supervisor: Supervisor, node_job: NodeJob) -> NodeEnd:
+async def _supervise(supervisor: Supervisor, job: Job) -> NodeEnd:
     """How a job ended on this node."""
     import asyncio
 
@@ -16572,7 +16662,6 @@ async def _supervise(supervisor: Supervisor, node_job: NodeJob) -> NodeEnd:
     for number in STOPPING_SIGNALS:
         reason = f"stopped by {number.name}"
         asyncio.get_running_loop().add_signal_handler(number, supervisor.interrupt, reason)
-    job = node_job.as_job(os.environ)
     began = time.time()
 
     def on_start(pid: int, started: int) -> None:
@@ -16582,16 +16671,11 @@ async def _supervise(supervisor: Supervisor, node_job: NodeJob) -> NodeEnd:
         _tell_driver(NodeStart(own_node(), boot_id, pid, started, slurm_job, slurm_step))
 
     outcome = await supervisor.run(job, on_start)
-    usage = outcome.usage
-    load_s = load_seconds(job.stderr, began, usage.wall_s)
+    load_s = load_seconds(job.stderr, began, outcome.usage.wall_s)
+    usage = replace(outcome.usage, load_s=load_s)
     paths = (job.stdout, job.stderr, *job.outputs)
     return NodeEnd(
-        node=own_node(),
-        status=outcome.status,
-        exit=outcome.exit,
-        usage=replace(usage, load_s=load_s),
-        reason=outcome.reason,
-        unkillable=outcome.unkillable,
+        outcome=replace(outcome, usage=usage, node=own_node()),
         files={path: os.path.getsize(path) for path in paths if os.path.isfile(path)},
     )
 
@@ -16609,55 +16693,6 @@ def own_node() -> str:
 # --- What an earlier run has left on a cluster ----------------------------------------------------
 
 
-def squeue_command(*words: str) -> tuple[str, ...]:
-    """The command that lists what we have in Slurm's queue, or running."""
-    return ("squeue", "--noheader", f"--user={os.getuid()}", *words)
-
-
-def jobs_command(batch_id: str, form: str = "%i") -> tuple[str, ...]:
-    """The command that lists a batch's jobs: their numbers, or more in one of squeue's formats."""
-    return squeue_command(f"--name={slurm_name(batch_id)}", f"--format={form}")
-
-
-def slurm_ids(batch_id: str) -> list[str]:
-    """The jobs and steps of a batch that are in the queue or run. Raises InputError."""
-    ids = ask_slurm(*jobs_command(batch_id)).split()
-    # In an allocation they are steps of a job that has another name, and is not ours to cancel.
-    steps = ask_slurm(*squeue_command("--steps", "--format=%i %j"))
-    for line in steps.splitlines():
-        step_id, _, step_name = line.strip().partition(" ")
-        if step_name.strip() == slurm_name(batch_id) and step_id.partition(".")[0] not in ids:
-            ids.append(step_id)
-    return ids
-
-
-def scancel_command(ids: Iterable[str], gently: bool) -> tuple[str, ...]:
-    """The command that ends jobs and steps; `gently`: steps that run are asked to."""
-    # A job is asked to end first, anyhow; a step, whose id has a dot, would be killed at once.
-    how = ("--signal=TERM",) if gently else ()
-    return ("scancel", "--quiet", *how, *ids)
-
-
-def cancel(batch_id: str, gently: bool = False) -> list[str]:
-    """Cancel the jobs and steps of a batch; their ids, none when all are gone.
-
-    Raises InputError where Slurm can't be asked what there is.
-    """
-    ids = slurm_ids(batch_id)
-    steps: list[str] = []
-    jobs: list[str] = []
-    for each in ids:
-        kind = steps if "." in each else jobs
-        kind.append(each)
-    # They may have ended since.
-    with suppress(InputError):
-        if steps:
-            ask_slurm(*scancel_command(steps, gently))
-        if jobs:
-            ask_slurm(*scancel_command(jobs, gently=False))
-    return ids
-
-
 def cancel_left_jobs(batch_id: str) -> int:
     """Cancel what an earlier driver has left on the cluster; how many there were.
 
@@ -16666,12 +16701,12 @@ def cancel_left_jobs(batch_id: str) -> int:
     began = time.monotonic()
     count = 0
     while True:
-        waited_s = time.monotonic() - began
-        ids = cancel(batch_id, gently=waited_s < NODE_ENDS_S)
+        asked_s = time.monotonic() - began
+        ids = cancel(batch_id, asked_s)
         count = max(count, len(ids))
         if not ids:
             return count
-        if waited_s > CANCELLED_S:
+        if asked_s > CANCELLED_S:
             jobs = quoted(["squeue", f"--name={slurm_name(batch_id)}"])
             raise InputError(
                 f"{listed(ids)} of an earlier run of this batch were cancelled, and don't end; "
@@ -16756,7 +16791,7 @@ def reports_with_files(reports: Sequence[NodeReport]) -> list[NodeReport]:
 def is_news(report: NodeReport, batch: Batch, planned: Batch) -> bool:
     """Whether a report tells of tasks what isn't known, and of what is still to be proven."""
     # Loads and drawings serve no task.
-    if report.end.status is Status.INTERRUPTED or not report.job.task_ids:
+    if report.end.outcome.status is Status.INTERRUPTED or not report.job.task_ids:
         return False
     for task_id in report.job.task_ids:
         task = batch.tasks.get(task_id)
@@ -16770,7 +16805,7 @@ def is_news(report: NodeReport, batch: Batch, planned: Batch) -> bool:
 
 def finishes_of(report: NodeReport, batch: Batch, files: AttemptFiles) -> Iterator[Finished]:
     """What came of the tasks of a job. Raises OSError, StorageError."""
-    job = report.job.as_job({})
+    job = report.job
     outcome = report.end.outcome
     nothing = Dependencies("", {}, {})  # they were looked at: the keys are those of now
     runs: list[ProverRun] = []
@@ -18142,10 +18177,11 @@ class Row(NamedTuple):
     @property
     def standing(self) -> str:
         """As what it counts: its outcome, unless that is an answer which must not be taken so."""
-        is_answer = self.task.conclusion in ANSWERS
-        if self.flaw == NOT_AS_EXPECTED and not is_answer:
+        flaw = self.flaw
+        is_no_answer = flaw == NOT_AS_EXPECTED and self.task.conclusion not in ANSWERS
+        if not flaw or is_no_answer:
             return self.outcome
-        return self.flaw or self.outcome
+        return flaw
 
     @property
     def told_briefly(self) -> str:
@@ -18385,7 +18421,7 @@ class _JudgedTasks(NamedTuple):
 
 def _judge_batch(batch: Batch, proven: ProvenTexts, texts: TouchedTexts) -> Iterator[_JudgedTasks]:
     """All answered tasks of a batch."""
-    for alike, tasks in _alike(batch.tasks.values()).items():
+    for alike, tasks in proven.alike.items():
         first = tasks[0]
         prover = _prover_of(batch, first)
         why_not = _why_not_judged(prover)
@@ -18394,7 +18430,7 @@ def _judge_batch(batch: Batch, proven: ProvenTexts, texts: TouchedTexts) -> Iter
         elif stands_in_a_file(first):
             judged = _judge_in_file(alike, texts.get(first.plan.theory_digest))
         else:
-            judged = proven.judged(alike, first.plan)
+            judged = proven.judged(alike, first)
         yield _JudgedTasks(prover, tasks, judged)
 
 
@@ -18584,6 +18620,23 @@ def _accepted_by_recipe(header: Header) -> list[str]:
     return list(map(str, accepted))
 
 
+class TheoryToRead(NamedTuple):
+    """A theory file and what of a command line changes how it is read."""
+
+    path: str
+    options: ReadingOptions
+
+    def load(self, copies: Mapping[str, str] = NO_COPIES) -> Theory:
+        """The theory, read so; `copies`: as of `load_theory`. Raises InputError."""
+        return load_theory(self.path, *self.options, copies)
+
+
+def theory_to_read(batch: Batch, plan: Plan) -> TheoryToRead:
+    """What the prover of a task reads."""
+    options = reading_options(_all_options(batch, plan), plan.flags)
+    return TheoryToRead(_theory_path(plan), options)
+
+
 class ProvenTexts:
     """The theories of a batch as they were proven, wherever they are kept, and their problems."""
 
@@ -18594,32 +18647,49 @@ class ProvenTexts:
         self._load = functools.lru_cache(maxsize=4)(self._loaded)
         self._judged: dict[_Alike, _Judged] = {}
 
-    def note(self, theory: Theory, tasks: Iterable[Task]) -> None:
-        """Judge tasks by a text that was read for another reason, if it is what they proved."""
-        for alike, (task, *_) in _alike(tasks).items():
-            if _is_text_of(theory, task.plan):
-                self._judged[alike] = self._judge(theory, alike, task.plan)
+    @functools.cached_property
+    def alike(self) -> Mapping[_Alike, list[Task]]:
+        """The answered tasks; those are together that are judged alike."""
+        return _alike(self._batch.tasks.values())
 
-    def judged(self, alike: _Alike, plan: Plan) -> _Judged:
-        """How tasks are judged that are like that of this plan."""
+    @functools.cached_property
+    def _first_by_view(self) -> Mapping[TheoryToRead, list[tuple[_Alike, Task]]]:
+        """Of those that are judged alike the first, by what its prover read."""
+        firsts: dict[TheoryToRead, list[tuple[_Alike, Task]]] = {}
+        for alike, (first, *_) in self.alike.items():
+            if not stands_in_a_file(first):
+                view = theory_to_read(self._batch, first.plan)
+                firsts.setdefault(view, []).append((alike, first))
+        return firsts
+
+    def note(self, view: TheoryToRead, theory: Theory) -> None:
+        """Judge tasks by a text that was read for another reason, if it is what they proved."""
+        for alike, task in self._first_by_view.get(view, ()):
+            if _is_text_of(theory, task.plan):
+                self._judged[alike] = self._judge(theory, alike, task)
+
+    def judged(self, alike: _Alike, task: Task) -> _Judged:
+        """How tasks are judged that are like this one."""
         if alike not in self._judged:
-            self._judged[alike] = self._judge(self._theory_of(plan), alike, plan)
+            self._judged[alike] = self._judge(self._theory_of(task.plan), alike, task)
         return self._judged[alike]
 
-    def _judge(self, theory: Theory | None, alike: _Alike, plan: Plan) -> _Judged:
-        options = _all_options(self._batch, plan)
+    def _judge(self, theory: Theory | None, alike: _Alike, task: Task) -> _Judged:
+        options = _all_options(self._batch, task.plan)
         run = Circumstances(theory, options, alike.checks_timed_out)
-        return _Judged(conditions_met(run), [] if theory else [_NO_TEXT])
+        # Conditions take longer than all else: others are not looked at.
+        prover = _prover_of(self._batch, task)
+        possible = problems_of(prover.flavour, prover.version)
+        return _Judged(conditions_met(run, possible), [] if theory else [_NO_TEXT])
 
     def _theory_of(self, plan: Plan) -> Theory | None:
         """The text that a result is of; None where it is not there any more, or can't be read."""
-        view = reading_options(_all_options(self._batch, plan), plan.flags)
-        theory = self._load(_theory_path(plan), view)
+        theory = self._load(theory_to_read(self._batch, plan))
         return theory if theory and _is_text_of(theory, plan) else None
 
-    def _loaded(self, path: str, view: ReadingOptions) -> Theory | None:
+    def _loaded(self, view: TheoryToRead) -> Theory | None:
         try:
-            return load_theory(path, *view, self._copies)
+            return view.load(self._copies)
         except (InputError, ValueError):  # a journal may name what can be no file
             return None
 
@@ -18931,8 +19001,11 @@ def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Lemmas that are verified in one of these batches and falsified in another, or the same."""
     tasks = (each.task for each in located_tasks(batches))
     pairs = contradictions(tasks, ANYWHERE).values()
-    told = {id(task) for pair in pairs for task in pair}
-    located = {id(each.task): each for each in located_tasks(batches) if id(each.task) in told}
+    contradicting = set(map(id, itertools.chain.from_iterable(pairs)))
+    located: dict[int, Located] = {}
+    for each in located_tasks(batches):
+        if id(each.task) in contradicting:
+            located[id(each.task)] = each
     for verified, falsified in pairs:
         yield _disagreement(located[id(verified)], located[id(falsified)])
 
@@ -20299,10 +20372,8 @@ def _source_as_read(path: str, log: ProverLog) -> TheoryText:
 
 def _theories_with_results(batches: Mapping[str, Batch], matches: Iterable[Match]) -> set[str]:
     """Real paths of the theories that results are of."""
-    paths: set[str] = set()
-    for batch in batches.values():
-        for task in batch.tasks.values():
-            paths.add(_theory_path(task.plan))
+    plans = {(task.plan.cwd, task.plan.theory) for _, task in located_tasks(batches)}
+    paths = {os.path.join(cwd, theory) for cwd, theory in plans}
     for match in matches:
         paths.add(_path(match.printed))
         paths.add(match.source)
@@ -21126,17 +21197,6 @@ def _words(stored: Sequence[Lemma]) -> str:
 # --- Results and their theories as they are now ---------------------------------------------------
 
 
-class TheoryToRead(NamedTuple):
-    """A theory file and what of a command line changes how it is read."""
-
-    path: str
-    options: ReadingOptions
-
-    def load(self, copies: Mapping[str, str] = NO_COPIES) -> Theory:
-        """The theory, read so; `copies`: as of `load_theory`. Raises InputError."""
-        return load_theory(self.path, *self.options, copies)
-
-
 def _findings_of_batches(
     batches: Mapping[str, Batch], proven: Mapping[str, ProvenTexts]
 ) -> Iterator[Finding]:
@@ -21176,17 +21236,16 @@ def _findings_of_batch(directory: str, batch: Batch, proven: ProvenTexts) -> Ite
 def _views_of(batch: Batch) -> dict[TheoryToRead, list[Task]]:
     """What tasks read of theories. One that could not be read then has no results to look at."""
     views: dict[TheoryToRead, list[Task]] = {}
-    of_plans: dict[TheoryView, TheoryToRead] = {}  # few: they are worked out once
+    of_plans: dict[TheoryView, list[Task]] = {}  # the same: those of several may be together
     for task in batch.tasks.values():
         plan = task.plan
         # What stands in a file was matched with its text as well as that goes.
         if plan.unreadable or stands_in_a_file(task):
             continue
-        view = of_plans.get(plan.view)
-        if view is None:
-            options = reading_options(_all_options(batch, plan), plan.flags)
-            view = of_plans[plan.view] = TheoryToRead(_theory_path(plan), options)
-        views.setdefault(view, []).append(task)
+        view = plan.view
+        if view not in of_plans:
+            of_plans[view] = views.setdefault(theory_to_read(batch, plan), [])
+        of_plans[view].append(task)
     return views
 
 
@@ -21212,7 +21271,7 @@ def _findings_of_view(
     except InputError as error:
         yield Finding("assumption", name, "", f"{UNKNOWN}: {error}", NOTE)
         return
-    proven.note(theory, tasks)
+    proven.note(view, theory)
     digest = theory.digest[:32]
     stale = list(_stale_results(view, tasks, digest))
     yield from stale
@@ -25100,7 +25159,8 @@ def _theories_table(rows: Sequence[Row]) -> Table:
         groups.setdefault(group, []).append(row)
     table = Table("Theories")
     table.add_columns("theory", "prover")
-    variants = _differing([OPTIONS, FLAGS], rows)
+    # One of each group tells: they have these in common.
+    variants = _differing([OPTIONS, FLAGS], [several[0] for several in groups.values()])
     table.add_columns(*(variant.title for variant in variants))
     table.add_columns("lemmas", kind=Kind.NUMBER)
     table.add_columns("results", "from")
@@ -29158,7 +29218,7 @@ def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
         scheduler = Scheduler(Room(limits.cores, limits.memory_mb))
         waiting: list[Waiting] = []
         for check in checks:
-            check.job = check.job._replace(limits=check.limits.within(limits))
+            check.job = replace(check.job, limits=check.limits.within(limits))
             start = functools.partial(work, check)
             waiting.append(Waiting(check.job.limits, start))
         with screen or nullcontext():
@@ -29437,7 +29497,7 @@ def parse_errors(batch: Batch) -> Iterator[tuple[Plan, str]]:
         checks = list(theory_loads(batch, folder))
         for check in checks:
             command = (*check.job.command, PARSE_ONLY.name)
-            check.job = check.job._replace(command=command, limits=limits)
+            check.job = replace(check.job, command=command, limits=limits)
         run_checks(batch, checks)
         for check in checks:
             # Whatever else went wrong says nothing of the theory.
@@ -30345,18 +30405,35 @@ def stays_a_matrix(said: Json, group: Sequence[Measured]) -> bool:
     if names_theories or names_ids or is_of_later_stage:
         return False
     items = said.get("lemmas", ())
-    if any(item.keys() - {"name", *_MEASURED} for item in items):
-        # What an item says goes for its lemma alone where each lemma has one, by its name.
-        names = [item["name"] for item in items]
-        lemmas = {each.plan.lemma for each in group}
-        if any(map(is_pattern, names)) or len(set(names)) < len(names) or lemmas - set(names):
-            return False
+    have_own = any(item.keys() - {"name", *_MEASURED} for item in items)
+    # What an item says goes for its lemma alone where each lemma has one, by its name.
+    if have_own and not are_of_one_lemma_each(items, group):
+        return False
     for values in said["matrix"].values():
         if is_power_set(values):
             continue
         if any("lemmas" in overrides for overrides in values.values()):
             return False
     return True
+
+
+def by_name(items: Iterable[Json]) -> Json:
+    """What an entry says of lemmas, by their names, of several of one name the last."""
+    named: Json = {}
+    for item in items:
+        own = dict(item)
+        named[own.pop("name")] = own
+    return named
+
+
+def are_of_one_lemma_each(items: Iterable[Json], group: Iterable[Measured]) -> bool:
+    """Whether each of these lemmas is named by one of these items, and no item by a pattern."""
+    names: set[str] = set()
+    for item in items:
+        if is_pattern(item["name"]) or item["name"] in names:
+            return False
+        names.add(item["name"])
+    return names.issuperset(each.plan.lemma for each in group)
 
 
 def without_measured(values: Json) -> Json:
@@ -30372,7 +30449,7 @@ def measured_attackers(said: Json, group: Sequence[Measured]) -> Json:
 
     `said`: the entry of the recipe before.
     """
-    own = without_measured({item["name"]: item for item in said.get("lemmas", ())})
+    own = without_measured(by_name(said.get("lemmas", ())))
     by_lemma: dict[str, list[Measured]] = {}
     for each in group:
         by_lemma.setdefault(each.plan.lemma, []).append(each)

@@ -3091,7 +3091,7 @@ def limited_once(ready):
 
 def change_limits(live, limits):
     """Let a job that runs have other limits from now on."""
-    live.job = live.job._replace(limits=limits)
+    live.job = dataclasses.replace(live.job, limits=limits)
 
 
 # --- How a job ended ---
@@ -3323,7 +3323,7 @@ def test_a_job_has_a_directory_of_its_own(bench, monkeypatch):
 
 def test_a_program_that_is_missed_by_the_shell_that_changes_the_directory(bench):
     # Where PATH has a folder that is closed to us, it could be in there: that is another code.
-    job = bench.job("no-such-prover")._replace(env={"PATH": "/usr/bin:/bin"})
+    job = dataclasses.replace(bench.job("no-such-prover"), env={"PATH": "/usr/bin:/bin"})
     assert bench.run_one(job).exit == ExitStatus(127)
     assert "no-such-prover" in Path(job.stderr).read_text()
 
@@ -3377,7 +3377,7 @@ def test_without_its_working_directory_a_job_fails(bench):
 
 def test_without_a_folder_for_its_log_a_job_fails(bench):
     log = str(bench.folder / "no" / "out")
-    job = bench.sh("true", cwd=os.getcwd())._replace(stdout=log)
+    job = dataclasses.replace(bench.sh("true", cwd=os.getcwd()), stdout=log)
     assert_not_started(bench.run_one(job), f"its log {log} can't be written")
 
 
@@ -3400,7 +3400,7 @@ def test_a_command_is_looked_for_on_the_path_of_the_child(bench):
     bench.write_program("only-there", "#!/bin/sh\nexit 7\n")
     job = bench.job("only-there", cwd=os.getcwd())
     environment = {**ENV, "PATH": str(bench.folder)}
-    outcome = bench.run_one(job._replace(env=environment))
+    outcome = bench.run_one(dataclasses.replace(job, env=environment))
     assert outcome.exit == ExitStatus(7)
     assert_not_started(bench.run_one(job), "there is no such program")
 
@@ -8812,6 +8812,35 @@ def test_a_line_that_cannot_be_used_is_skipped_and_told(written, line):
     (warning,) = warnings
     assert warning.startswith(f"{written}:5: ")
     assert batch.count(Status.COMPLETED) == 3
+
+
+def test_lines_that_can_be_read_only_together_are_skipped(written):
+    with written.open("a") as file:
+        file.write('{"event":"end","at":[1\n2]}\n')
+    told = []
+    batch, _ = bt.load_batch(str(written), told.append)
+    assert len(told) == 2
+    assert batch.count(Status.COMPLETED) == 3
+
+
+class GrowingFile(io.BytesIO):
+    """A journal whose writer goes on as soon as somebody has met the end of its last line."""
+
+    rest = b'"end","signal":2}\n'
+
+    def __next__(self):
+        line = super().__next__()
+        if not line.endswith(b"\n"):
+            place = self.tell()
+            self.write(self.rest)
+            self.seek(place)
+        return line
+
+
+def test_a_line_that_is_written_while_it_is_read_is_read_later():
+    file = GrowingFile(b'{"event":"end"}\n{"event":')
+    events = list(bt.journal_events(file, "j", pytest.fail, lambda event: None))
+    assert events == [Ended(), Ended(signal=2)]
 
 
 WRONG_FIELDS = [
@@ -14423,26 +14452,37 @@ def test_why_slurm_ended_a_job(words, status, reason):
         assert cause.status == status and reason in cause.reason
 
 
-def test_a_job_is_lost_that_was_in_the_queue_and_is_not_twice():
+@fixture
+def submitted(tmp_path):
+    """A job that is given to Slurm."""
+    job = bt.Job("a--l--p", 1, (), "", {}, bt.NO_LIMITS, "", "", ("a--l--p",))
+    return bt.Submission(job, bt.ignore_start, str(tmp_path))
+
+
+@parametrize(
+    ("looks", "is_lost"),
+    [
+        ([False, False, False], False),
+        ([True, False], False),
+        ([True, False, True, False], False),
+        ([True, False, False], True),
+    ],
+    ids=["never there", "not there once", "there again", "not there twice"],
+)
+def test_a_job_is_lost_that_slurm_had_and_has_no_more(submitted, looks, is_lost):
     """A controller has crashed: srun waits for ever. Some jobs are in the queue of elsewhere."""
-    looks = bt.QueueLooks()
-    ours = ["17", "18", ""]
-    assert looks.lost(ours, {"16"}) == set()
-    assert looks.lost(ours, {"16"}) == set()
-    assert looks.lost(ours, {"16", "17"}) == set()
-    assert looks.lost(ours, {"16"}) == set()
-    assert looks.lost(ours, {"17"}) == set()
-    assert looks.lost(ours, ()) == set()
-    assert looks.lost(ours, ()) == {"17"}
+    for is_listed in looks:
+        submitted.note_queue([bt.Queued("12", "a--l--p")] if is_listed else [])
+    assert (submitted.state is bt.SlurmState.LOST) is is_lost
 
 
 @parametrize(
     ("words", "ids"),
     [
-        ("srun: job 17 queued and waiting for resources", ("17", "")),
+        ("srun: job 17 queued and waiting for resources", {"17"}),
         ("srun: job 17 has been allocated resources\nsrun: error: Task launch for StepId=17.3 "
-         "failed on node n1: Socket timed out on send/recv operation", ("17", "17.3")),
-        ("srun: error: Unable to allocate resources", ("", "")),
+         "failed on node n1: Socket timed out on send/recv operation", {"17", "17.3"}),
+        ("srun: error: Unable to allocate resources", set()),
     ],
 )  # fmt: skip
 def test_what_srun_calls_its_job(words, ids):
@@ -14450,58 +14490,129 @@ def test_what_srun_calls_its_job(words, ids):
 
 
 @parametrize(
-    ("most_jobs", "listing", "complaint", "left"),
+    ("jobs", "steps", "complaint", "left"),
     [
-        (9, ["12 a--l--p", "13 b--l--p", "14 (null)"], "", ["12"]),
-        (9, ["12 (null)", "13 b--l--p"], "srun: job 12 queued and waiting", ["12"]),
-        (9, [], "srun: job 12 queued and waiting", []),
-        (0, ["7.1", "7.2"], "Task launch for StepId=7.2 failed", ["7.2"]),
-        (0, ["7.1", "7.2"], "Unable to create step for job 7: Socket timed out", []),
-        (0, None, "Task launch for StepId=7.2 failed", None),
+        ("12 a--l--p\n13 b--l--p\n14 (null)\n", "12.0 bt-id\n", "", ["12"]),
+        ("12 (null)\n13 b--l--p\n", "", "srun: job 12 queued and waiting", ["12"]),
+        ("", "", "srun: job 12 queued and waiting", []),
+        ("", "7.1 bt-id\n7.2 bt-id\n", "Task launch for StepId=7.2 failed", ["7.2"]),
+        ("", "7.2 other\n", "Task launch for StepId=7.2 failed", []),
+        ("", "7.1 bt-id\n", "Unable to create step for job 7: Socket timed out", []),
     ],
-    ids=["by comment", "by number", "gone", "step", "no step", "no answer"],
+    ids=["by comment", "by number", "gone", "step", "other step", "no step"],
 )
-def test_what_slurm_may_have_of_a_job_that_srun_gave_up(
-    tmp_path, monkeypatch, most_jobs, listing, complaint, left
-):
-    async def ask(name, command):
-        return listing
-
-    batch = Batch(Header(most_jobs=most_jobs))
-    executor = bt.SlurmExecutor(batch, str(tmp_path), None)
-    monkeypatch.setattr(executor, "_ask", ask)
-    remote = remote_job(tmp_path)
-    assert asyncio.run(executor._left_of(remote, complaint)) == left
+def test_what_slurm_may_have_of_a_job_that_srun_gave_up(submitted, jobs, steps, complaint, left):
+    Path(submitted.complained).write_text(complaint)
+    queue = bt.queue_told("id", jobs, steps)
+    assert submitted.ids_in(queue) == left
 
 
-def remote_job(folder):
-    """A job that is given to Slurm."""
-    job = bt.Job("a--l--p", 1, (), "", {}, bt.NO_LIMITS, "", "", ("a--l--p",))
-    return bt.RemoteJob(job, str(folder))
+class PlayedSlurm:
+    """Plays the Supervisor that runs Slurm's commands: an srun gives up, or waits to be stopped."""
+
+    def __init__(self, monkeypatch, folder, job):
+        monkeypatch.setattr(bt, "LOOK_S", 0.0)
+        monkeypatch.setattr(bt, "RETRY_S", (0.0, 0.0))
+        self.job = job
+        batch = Batch(Header(most_jobs=9))
+        self.executor = bt.SlurmExecutor(batch, str(folder), self).__enter__()
+        self.submissions = 0
+        self.queue = iter(())  # what squeue tells, look for look; nothing later
+        self.when_asked = lambda: None
+        self.unanswered = 0  # how many times Slurm can't be asked
+        self.waits = False
+        self.is_stopped = False
+
+    def outcome(self):
+        """How the job ends."""
+        return asyncio.run(self.executor.run(self.job, bt.ignore_start))
+
+    async def run(self, job, on_start):
+        if job.command[0] == "squeue":
+            return self.asked(job)
+        self.submissions += 1
+        if self.submissions > 1:
+            tell = node_end("completed", 0, node="second")
+            Path(job.stdout).write_text(f"NodeEnd {json.dumps(bt.encode(tell))}\n")
+        elif self.waits:
+            self.is_stopped = False
+            os.mkdir(job.stderr)  # no log that can be read
+            while not self.is_stopped:
+                await asyncio.sleep(0)
+            os.rmdir(job.stderr)
+        else:
+            Path(job.stderr).write_text("srun: error: Socket timed out on send/recv operation")
+        return Outcome(Status.COMPLETED, ExitStatus(1))
+
+    def asked(self, job):
+        """What squeue says; steps have no line of their own."""
+        if self.unanswered:
+            self.unanswered -= 1
+            return Outcome(Status.COMPLETED, ExitStatus(1))
+        is_jobs = "--steps" not in job.command
+        Path(job.stdout).write_text(next(self.queue, "") if is_jobs else "")
+        self.when_asked()
+        return Outcome(Status.COMPLETED, ExitStatus(0))
+
+    def stop(self, job_id, reason):
+        self.is_stopped = True
 
 
-def test_what_is_stopped_while_slurm_is_asked_for_it_is_not_submitted_again(tmp_path, monkeypatch):
-    remote = remote_job(tmp_path)
-    batch = Batch(Header(most_jobs=9))
-    supervisor = Supervisor("srun runs no more")
-    executor = bt.SlurmExecutor(batch, str(tmp_path), supervisor)
-    executor._remotes[remote.job.id] = remote
-
-    async def stopped_meanwhile(remote, complaint):
-        executor.stop(remote.job.id, "stopped by SIGINT")
-        return []
-
-    monkeypatch.setattr(executor, "_left_of", stopped_meanwhile)
-    assert not asyncio.run(executor._has_ended(remote, "Socket timed out"))
-    outcome = executor._untold(remote, Outcome(Status.COMPLETED), "Socket timed out")
-    assert outcome.reason == "stopped by SIGINT"
+@fixture
+def slurm(monkeypatch, submitted):
+    """A Slurm that is played, for one job."""
+    return PlayedSlurm(monkeypatch, submitted.folder, submitted.job)
 
 
-def node_end(status, code=None, by="", reason="stopped by SIGTERM"):
+def test_what_is_stopped_while_slurm_is_asked_for_it_is_not_submitted_again(slurm):
+    slurm.when_asked = lambda: slurm.executor.stop(slurm.job.id, "stopped by SIGINT")
+    assert slurm.outcome().reason == "stopped by SIGINT"
+    assert slurm.submissions == 1
+
+
+def test_while_slurm_cannot_tell_what_it_has_nothing_is_submitted_again(slurm):
+    slurm.unanswered = 2
+    submissions = []
+    slurm.when_asked = lambda: submissions.append(slurm.submissions)
+    assert slurm.outcome().node == "second"
+    assert submissions[:2] == [1, 1]
+    assert not slurm.unanswered
+
+
+def test_what_is_stopped_before_its_srun_runs_is_ended_then(slurm):
+    async def stop_at_once():
+        running = asyncio.ensure_future(slurm.executor.run(slurm.job, bt.ignore_start))
+        await asyncio.sleep(0)
+        assert slurm.submissions == 0
+        slurm.executor.stop(slurm.job.id, "stopped by SIGINT")
+        return await running
+
+    slurm.waits = True
+    assert asyncio.run(stop_at_once()).reason == "stopped by SIGINT"
+
+
+@parametrize(("status", "node"), [("completed", "first"), ("interrupted", "second")])
+def test_what_ended_though_srun_gave_it_up_counts_if_it_was_not_cancelled(slurm, status, node):
+    copy = bt.Submission(slurm.job, bt.ignore_start, slurm.executor._folder).report
+    report = bt.NodeReport(slurm.job, node_end(status, 0, node="first"))
+    text = json.dumps(bt.encode(report))
+    slurm.when_asked = lambda: Path(copy).write_text(text)
+    outcome = slurm.outcome()
+    assert (outcome.status, outcome.node) == ("completed", node)
+
+
+def test_a_log_that_cannot_be_read_hides_no_job_that_slurm_has_lost(monkeypatch, slurm):
+    monkeypatch.setattr(bt, "LOST_LOOK_S", 0.0)
+    slurm.waits = True
+    slurm.queue = iter(["12 a--l--p"])
+    assert slurm.outcome().node == "second"
+
+
+def node_end(status, code=None, by="", reason="stopped by SIGTERM", node="n1"):
     """What a node told of a job."""
     exit_status = ExitStatus(code, by)
-    ended = Status(status)
-    return bt.NodeEnd("n1", ended, exit_status, Usage(9), reason, (), {})
+    outcome = Outcome(Status(status), exit_status, Usage(9), reason, node=node)
+    return bt.NodeEnd(outcome, {})
 
 
 def test_what_ended_by_itself_stays_so_though_its_job_was_cancelled():
@@ -14547,7 +14658,7 @@ def test_what_a_killed_driver_was_left_counts_with_all_its_files_only(tmp_path, 
     whole.write_text("12345")
     torn = tmp_path / "torn"
     torn.write_text("12")
-    job = bt.NodeJob("a", 1, (), "", {}, bt.NO_LIMITS, "", "", ("a",), (), "")
+    job = bt.Job("a", 1, (), "", {}, bt.NO_LIMITS, "", "", ("a",))
     reports = []
     for path in (whole, torn):
         end = node_end("completed", 0)
