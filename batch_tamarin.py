@@ -50,7 +50,8 @@ under an alias. A task is one lemma x prover (x variant); a job is one command l
 or more tasks. Variants of a lemma differ in flags or options; where they race, the first answer
 supersedes the others. A stage is one of the ways in which a task is tried, one after the other,
 where a limit was met: with other limits, or other options. A bundle is one file that holds results
-and all that led to them. Units: seconds; MB = 2^20 and GB = 2^30 bytes.
+and all that led to them. A place is one in a text: a file's line and column, a path in its JSON, an
+index of its tokens. Units: seconds; MB = 2^20 and GB = 2^30 bytes.
 """
 
 from __future__ import annotations
@@ -429,11 +430,11 @@ def _neighbours(word: str, known: Iterable[str], most: int = 100) -> list[str]:
     import bisect
 
     alphabet = sorted(known)
-    place = bisect.bisect(alphabet, word)
-    near = alphabet[max(0, place - most) : place + most]
+    index = bisect.bisect(alphabet, word)
+    near = alphabet[max(0, index - most) : index + most]
     backwards = sorted(each[::-1] for each in alphabet)
-    place = bisect.bisect(backwards, word[::-1])
-    alike_at_end = backwards[max(0, place - most) : place + most]
+    index = bisect.bisect(backwards, word[::-1])
+    alike_at_end = backwards[max(0, index - most) : index + most]
     near += [each[::-1] for each in alike_at_end]
     return near
 
@@ -539,10 +540,10 @@ def sha256(data: bytes) -> str:
 def path_from(file: str, cwd: str) -> str:
     """How `file` is named on a command line that runs in `cwd`: relative where it lies below."""
     full = os.path.abspath(file)
-    # Of a damaged journal it may be relative: nothing is known to lie below that.
-    if not os.path.isabs(cwd) or os.path.commonpath([full, cwd]) != cwd:
+    root = os.path.abspath(cwd)
+    if os.path.commonpath([full, root]) != root:
         return full
-    name = os.path.relpath(full, cwd)
+    name = os.path.relpath(full, root)
     # Not to be taken for an option.
     return os.path.join(".", name) if name.startswith("-") else name
 
@@ -918,7 +919,7 @@ class Attacker:
     # A bit for each thing that the attacker can do beyond the weakest one: the stronger of two can
     # do all that the weaker one can.
     powers: int
-    first: int = field(default=0, metadata=SPARSE)  # its place among those to begin with; 0: none
+    first: int = field(default=0, metadata=SPARSE)  # its rank among those to begin with; 0: none
 
     def is_within(self, other: Attacker) -> bool:
         """Whether another one, in the same order, can do all that it can."""
@@ -1171,8 +1172,8 @@ class Header:
         return frozenset(self.own_proofs)
 
     @property
-    def place(self) -> str:
-        """Where results are made: limits that were met there hold there."""
+    def site(self) -> str:
+        """The host or cluster where results are made: limits that were met there hold there."""
         return self.cluster or self.host
 
     @property
@@ -1208,7 +1209,7 @@ class Record(NamedTuple):
     What it is to a plan depends on how the task ended:
 
                                       same key   same key, larger limits   another key
-                                                     or another place
+                                                     or another site
         with a verdict, not needed,
             its text refused           holds              holds                kept
         a limit met                    holds              kept                 kept
@@ -1222,10 +1223,10 @@ class Record(NamedTuple):
     result: Result
     plan: Plan  # as it was then: its text, options and limits are those of the result
     attempt: int = 0
-    place: str = ""  # where it came: `Header.place`
+    site: str = ""  # where it came: `Header.site`
 
-    def standing(self, plan: Plan, place: str) -> Standing:
-        """What it is to a plan, at a place: the table above."""
+    def standing(self, plan: Plan, site: str) -> Standing:
+        """What it is to a plan, on a site: the table above."""
         has_same_key = self.plan.key == plan.key
         if self.result.settled_by:
             is_settled = has_same_key and self.plan.settling == plan.settling
@@ -1235,13 +1236,13 @@ class Record(NamedTuple):
         if not has_same_key:
             return Standing.KEPT
         if self.met_limit:
-            is_as_strict = self.place == place and plan.limits.no_larger_than(self.plan.limits)
+            is_as_strict = self.site == site and plan.limits.no_larger_than(self.plan.limits)
             return Standing.HOLDS if is_as_strict else Standing.KEPT
         return Standing.HOLDS
 
-    def holds(self, plan: Plan, place: str) -> bool:
-        """Whether it is the result of a plan, at a place, which then needs no other attempt."""
-        return self.standing(plan, place) is Standing.HOLDS
+    def holds(self, plan: Plan, site: str) -> bool:
+        """Whether it is the result of a plan, on a site, which then needs no other attempt."""
+        return self.standing(plan, site) is Standing.HOLDS
 
     @property
     def met_limit(self) -> bool:
@@ -1261,10 +1262,10 @@ class Record(NamedTuple):
         return self.result.status not in (Status.COMPLETED, *WANTS_NO_VERDICT, *MET_A_LIMIT)
 
 
-def newest_holding(records: Iterable[Record], plan: Plan, place: str) -> Record | None:
-    """The first of these results, the newest first, that holds for a plan, at a place."""
+def newest_holding(records: Iterable[Record], plan: Plan, site: str) -> Record | None:
+    """The first of these results, the newest first, that holds for a plan, on a site."""
     for record in records:
-        if record.holds(plan, place):
+        if record.holds(plan, site):
             return record
     return None
 
@@ -1314,9 +1315,9 @@ class Task:
         newest = [self.record] if self.record else []
         return [*newest, *reversed(self.earlier)]
 
-    def newest_holding(self, plan: Plan, place: str) -> Record | None:
-        """The newest of its results that holds for a plan, at a place."""
-        return newest_holding(self.records, plan, place)
+    def newest_holding(self, plan: Plan, site: str) -> Record | None:
+        """The newest of its results that holds for a plan, on a site."""
+        return newest_holding(self.records, plan, site)
 
     @property
     def runs_alone(self) -> bool:
@@ -1675,13 +1676,13 @@ class Batch:
 
         A task that is to run again has none.
         """
-        place = self.header.place
+        site = self.header.site
         if task.id in self.header.ids_again:
             self._retire(task)
             return
-        holding = task.newest_holding(task.plan, place)
+        holding = task.newest_holding(task.plan, site)
         if holding is None:
-            if task.record and task.record.standing(task.plan, place) is not Standing.SHOWN:
+            if task.record and task.record.standing(task.plan, site) is not Standing.SHOWN:
                 self._retire(task)
         elif holding is not task.record:
             self._retire(task)
@@ -1742,7 +1743,7 @@ class Batch:
             source.settles = (*source.settles, task.id)
         task.status = result.status
         task.attempts = max(task.attempts, finished.attempt)
-        task.record = Record(result, task.plan, finished.attempt, self.header.place)
+        task.record = Record(result, task.plan, finished.attempt, self.header.site)
         if result.runs_alone:
             task.alone_for = task.plan.key
         if task.started and len(task.started.ids) == 1:
@@ -1773,7 +1774,7 @@ class Batch:
 
     def needs_run(self, task: Task) -> bool:
         """Whether a task has no result that holds."""
-        return not (task.record and task.record.holds(task.plan, self.header.place))
+        return not (task.record and task.record.holds(task.plan, self.header.site))
 
     def events(self) -> Iterator[Event]:
         """The plan as events: what a fresh journal begins with."""
@@ -2207,13 +2208,13 @@ class SplitDigests(NamedTuple):
     """SHA-256 of the parts of a theory's token text."""
 
     rest: str  # of all that is no lemma
-    lemmas: dict[str, list[PlacedDigest]]  # of the statement and the proof of each lemma
+    lemmas: dict[str, list[SegmentDigest]]  # of the statement and the proof of each lemma
 
 
-class PlacedDigest(NamedTuple):
+class SegmentDigest(NamedTuple):
     """SHA-256 of a segment, and where that stands."""
 
-    place: int  # among all segments
+    number: int  # among all segments
     rest_before: int  # how many segments that belong to no lemma stand before it
     digest: str
 
@@ -2292,11 +2293,11 @@ class Theory:
     def split_digests(self) -> SplitDigests:
         """Digests of what is no lemma, and of each lemma."""
         rest: list[str] = []
-        lemmas: dict[str, list[PlacedDigest]] = {}
-        for place, segment in enumerate(self.segments):
+        lemmas: dict[str, list[SegmentDigest]] = {}
+        for number, segment in enumerate(self.segments):
             digest = sha256(segment.text.encode())
             if segment.lemma:
-                placed = PlacedDigest(place, len(rest), digest)
+                placed = SegmentDigest(number, len(rest), digest)
                 lemmas.setdefault(segment.lemma, []).append(placed)
             else:
                 rest.append(digest)
@@ -2559,10 +2560,10 @@ class _Assumptions:
     def __init__(self, lemmas: Sequence[Lemma]) -> None:
         # Few of 100,000 lemmas can be assumed: those have attributes.
         assumable = {lemma.name for lemma in lemmas if lemma.attributes}
-        self._place: dict[str, int] = {}  # of the first lemma with this name
-        for place, lemma in enumerate(lemmas):
+        self._number: dict[str, int] = {}  # of the first lemma with this name
+        for number, lemma in enumerate(lemmas):
             if lemma.name in assumable:
-                self._place.setdefault(lemma.name, place)
+                self._number.setdefault(lemma.name, number)
         usable = [lemma for lemma in lemmas if lemma.trait == Trait.ALL_TRACES]
         self._sources = [lemma.name for lemma in usable if lemma.is_sources]
         self._diff_reuse = [lemma.name for lemma in usable if "diff_reuse" in lemma.attributes]
@@ -2584,7 +2585,7 @@ class _Assumptions:
         key = (lemma.side, of_diff, passed, lemma.is_sources, hidden)
         if key not in self._known:
             names = self._for_diff() if of_diff else self._for_one_side(lemma, hidden)
-            self._known[key] = tuple(sorted(names, key=self._place.__getitem__))
+            self._known[key] = tuple(sorted(names, key=self._number.__getitem__))
         return self._known[key]
 
     def _for_diff(self) -> set[str]:
@@ -4813,8 +4814,8 @@ class SourceFiles:
 
     def _read(self, path: str) -> bytes:
         """The bytes of a file, up to one more than it may have. Raises OSError or ValueError."""
-        place = self._copies.get(os.path.abspath(path), path)
-        if not stat.S_ISREG(os.stat(place).st_mode):  # a pipe or a device might never end
+        read_from = self._copies.get(os.path.abspath(path), path)
+        if not stat.S_ISREG(os.stat(read_from).st_mode):  # a pipe or a device might never end
             raise ValueError("not a regular file")
         # By real paths: a circle may lead through links.
         real = os.path.realpath(path)
@@ -4822,7 +4823,7 @@ class SourceFiles:
             raise ValueError("it includes itself")
         if self._reads > _MAX_INCLUDES:
             raise ValueError(f"more than {_MAX_INCLUDES} includes")
-        with open(place, "rb") as file:
+        with open(read_from, "rb") as file:
             # Before the bytes: what changes while we read has another stamp afterwards.
             stamp = file_stamp(file.fileno())
             data = file.read(MAX_THEORY_BYTES + 1)
@@ -7747,10 +7748,10 @@ def _is_partially_evaluated(run: Circumstances) -> Iterator[Met]:
 
 
 def _has_tuple_beside_variable(run: Circumstances) -> Iterator[Met]:
-    """A fact that loops, with a tuple in one rule and a variable at its place in another."""
+    """A fact that loops, with a tuple in one rule and a variable as that argument in another."""
     constants = _constants(run.items)
     looping: set[str] = set()
-    # By fact and place: the rules in which this stands there.
+    # By fact and argument: the rules in which this stands there.
     tuples: dict[tuple[str, int], set[str]] = {}
     variables: dict[tuple[str, int], set[str]] = {}
     for rule in run.items.rules:
@@ -7758,15 +7759,15 @@ def _has_tuple_beside_variable(run: Circumstances) -> Iterator[Met]:
         produced = _linear_facts(rule, rule.conclusions)
         looping |= _names_of(consumed) & _names_of(produced)
         for fact in (*consumed, *produced):
-            for place, term in enumerate(fact.arguments):
+            for index, term in enumerate(fact.arguments):
                 if _is_tuple(term):
-                    tuples.setdefault((fact.name, place), set()).add(rule.name)
+                    tuples.setdefault((fact.name, index), set()).add(rule.name)
                 elif len(term) == 1 and is_variable(term[0]) and term[0] not in constants:
-                    variables.setdefault((fact.name, place), set()).add(rule.name)
-    for (name, place), rules in tuples.items():
-        others = variables.get((name, place), set())
+                    variables.setdefault((fact.name, index), set()).add(rule.name)
+    for (name, index), rules in tuples.items():
+        others = variables.get((name, index), set())
         if name in looping and others and len(rules | others) > 1:
-            yield Met(Weight.NOTE, f"argument {place + 1} of {name}")
+            yield Met(Weight.NOTE, f"argument {index + 1} of {name}")
             return
 
 
@@ -10317,7 +10318,7 @@ class _AttackerOrder:
         self._first = list(self._read_first())
 
     def with_attackers(self, variants: Iterable[Variant]) -> Iterator[Variant]:
-        """Variants with their places in the order; what is wrong is noted."""
+        """Variants with their ranks in the order; what is wrong is noted."""
         has_own_theory = self._names_own_theory()
         met: set[JsonPath] = set()
         for variant in variants:
@@ -11093,37 +11094,37 @@ class JobLimits:
         self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
 
 
-def plan_to_try(plan: Plan, records: Sequence[Record], place: str) -> Plan:
+def plan_to_try(plan: Plan, records: Sequence[Record], site: str) -> Plan:
     """A plan at the stage to which its results have brought it, from the one that it is of on.
 
-    That is the first one whose limits were not met, at this place; of those that would allow no
+    That is the first one whose limits were not met, on this site; of those that would allow no
     more of what was met none. Where that has no answer, and another stage has one, it is that
     stage. `records`: the newest first.
     """
     reached = plan
     for number in range(plan.stage + 1, len(plan.stages)):
-        met = _limit_met(reached, records, place)
+        met = _limit_met(reached, records, site)
         if met is None:
             break
         stage = plan.at_stage(number)
-        was_tried = _limit_met(stage, records, place) is not None
+        was_tried = _limit_met(stage, records, site) is not None
         if was_tried or _is_worth_trying(stage, met):
             reached = stage
     ended = [record for record in records if not record.met_limit]
-    if newest_holding(ended, reached, place):
+    if newest_holding(ended, reached, site):
         return reached
     # An answer is one, though a smaller limit was met before that is planned no more.
     answers = [record for record in ended if record.result.verdict in ANSWERS]
     for stage in plan.all_stages:
-        if newest_holding(answers, stage, place):
+        if newest_holding(answers, stage, site):
             return stage
     return reached
 
 
-def _limit_met(plan: Plan, records: Iterable[Record], place: str) -> Record | None:
+def _limit_met(plan: Plan, records: Iterable[Record], site: str) -> Record | None:
     """The newest result that shows that the limits of a plan are met."""
     met = [record for record in records if record.met_limit]
-    return newest_holding(met, plan, place)
+    return newest_holding(met, plan, site)
 
 
 def _is_worth_trying(stage: Plan, met: Record) -> bool:
@@ -11173,7 +11174,7 @@ def next_attempt(header: Header, task: Task, times: float) -> Plan | None:
         return None
     # What is proven anew goes by nothing that it came to before.
     records = [met] if task.id in header.ids_again else task.records
-    plan = plan_to_try(task.plan, records, header.place)
+    plan = plan_to_try(task.plan, records, header.site)
     if plan is not task.plan:
         return plan
     return raised_plan(plan, met, header.largest_job, times)
@@ -11638,7 +11639,7 @@ class LemmaChoice(NamedTuple):
     item: LemmaItem
     alias: str  # of the prover: its own options may change how the theory is read
     loaded: LoadedTheory
-    place: int  # of the lemma in the theory
+    number: int  # of the lemma in the theory
     sides: list[Lemma]  # the lemma; in diff mode it may stand on two sides
 
     @property
@@ -11715,7 +11716,7 @@ class LemmaSelection:
             else:
                 self._note_exclusion(exclusion, chosen, left, words)
             chosen = left
-        chosen.sort(key=lambda choice: choice.place)
+        chosen.sort(key=lambda choice: choice.number)
         return Selection(chosen, _one_of_patterns(unread))
 
     def _matching(self, item: LemmaItem, file: TheoryFile, words: SelectingWords) -> Selection:
@@ -11733,9 +11734,9 @@ class LemmaSelection:
             # A prover's own options may hide a lemma from it that another one has.
             theories.append(loaded.theory)
             groups = lemmas_by_name(loaded.theory)
-            for place, sides in enumerate(groups.values()):
+            for number, sides in enumerate(groups.values()):
                 if selects_lemma(item.pattern, sides[0]):
-                    choice = LemmaChoice(item, alias, loaded, place, sides)
+                    choice = LemmaChoice(item, alias, loaded, number, sides)
                     choices.append(choice)
         names = lemmas_by_name(theories[0]) if theories else {}
         path = (*item.path, "name")
@@ -12030,7 +12031,7 @@ def lemma_parts(theory: Theory) -> dict[str, LemmaParts]:
         own = placed[lemma.name]
         rest_before = [segment.rest_before for segment in own]
         digests = [segment.digest for segment in own]
-        assumed: list[PlacedDigest] = []
+        assumed: list[SegmentDigest] = []
         for name in lemma.assumes:
             assumed += placed[name]
         assumed_from_here = _seen_from(own, sorted(assumed))
@@ -12046,17 +12047,19 @@ def lemma_parts(theory: Theory) -> dict[str, LemmaParts]:
 _digest_of_many = functools.lru_cache(maxsize=64)(json_digest)
 
 
-def _seen_from(own: Sequence[PlacedDigest], assumed: Iterable[PlacedDigest]) -> list[PlacedDigest]:
-    """The segments of assumed lemmas, with places that count from those of the lemma itself.
+def _seen_from(
+    own: Sequence[SegmentDigest], assumed: Iterable[SegmentDigest]
+) -> list[SegmentDigest]:
+    """The segments of assumed lemmas, with numbers that count from those of the lemma itself.
 
     So they stay the same where something is added before all of these lemmas.
     """
     start = own[0].rest_before
-    seen: list[PlacedDigest] = []
+    seen: list[SegmentDigest] = []
     for segment in assumed:
-        own_before = sum(each.place < segment.place for each in own)
+        own_before = sum(each.number < segment.number for each in own)
         rest_between = segment.rest_before - start
-        seen.append(PlacedDigest(own_before, rest_between, segment.digest))
+        seen.append(SegmentDigest(own_before, rest_between, segment.digest))
     return seen
 
 
@@ -12553,7 +12556,7 @@ def driver_lives(header: Header) -> bool | None:
     same. Another boot of the same host has ended it; in another pid namespace, or on another host,
     it can't be seen.
     """
-    if foreign_place(header):
+    if where_driver_is(header):
         return None
     # Older versions wrote neither.
     if not header.boot_id or not header.started:
@@ -12576,7 +12579,7 @@ def is_driven(header: Header, path: str) -> bool | None:
     return locked
 
 
-def foreign_place(header: Header) -> str:
+def where_driver_is(header: Header) -> str:
     """Where a batch's driver is, or was, if its pid is not one of ours; "" if it is."""
     host, boot_id = host_id()
     if header.host != host:
@@ -12670,7 +12673,7 @@ def result_files(directory: str, job: str) -> Outputs:
     )
 
 
-class Place(enum.Enum):
+class Destination(enum.Enum):
     """Where a batch is kept, seen from the directory that was named for it.
 
     A recipe has one results directory. Beside anything else, which is not touched, a dated one is
@@ -12685,18 +12688,18 @@ class Place(enum.Enum):
 def open_results(
     directory: str,
     planned: Batch,
-    place: Place,
+    destination: Destination,
     tell: Callable[[str], None],
     take_over: bool = False,
 ) -> Journal:
     """The journal of a batch: a new one, or one that was begun before. Raises StorageError."""
     with storage_errors(directory):
         os.makedirs(directory, exist_ok=True)
-        if place is Place.THERE:
+        if destination is Destination.THERE:
             return _locked_journal(directory, tell, take_over)
-        journal = _usable_journal(directory, planned, place, tell, take_over)
+        journal = _usable_journal(directory, planned, destination, tell, take_over)
         if journal is None:
-            journal = _journal_beside(directory, place, tell)
+            journal = _journal_beside(directory, destination, tell)
         if journal.end == 0:
             journal.begin(planned)
     return journal
@@ -12717,7 +12720,11 @@ def storage_errors(directory: str) -> Iterator[None]:
 
 
 def _usable_journal(
-    directory: str, planned: Batch, place: Place, tell: Callable[[str], None], take_over: bool
+    directory: str,
+    planned: Batch,
+    destination: Destination,
+    tell: Callable[[str], None],
+    take_over: bool,
 ) -> Journal | None:
     """A new journal in an empty directory, or that of a batch to go on with; None for neither."""
     if not os.listdir(directory):
@@ -12725,7 +12732,7 @@ def _usable_journal(
         if journal.end == 0:
             return journal
         journal.close()  # another run, perhaps of another recipe, has begun here since then
-    if place is Place.FRESH:
+    if destination is Destination.FRESH:
         return None
     newest = newest_results(directory, planned.header)
     if not newest:
@@ -12742,12 +12749,12 @@ def _locked_journal(directory: str, tell: Callable[[str], None], take_over: bool
     return journal
 
 
-def unwritable_results(directory: str, planned: Header, place: Place) -> str:
+def unwritable_results(directory: str, planned: Header, destination: Destination) -> str:
     """Where a batch is that can be read, and not gone on with; "" where it is otherwise."""
     newest = directory
-    if place is Place.FRESH:
+    if destination is Destination.FRESH:
         return ""
-    if place is Place.NEWEST:
+    if destination is Destination.NEWEST:
         with storage_errors(directory):
             newest = newest_results(directory, planned)
     journal = os.path.join(newest, JOURNAL)
@@ -12762,11 +12769,11 @@ def newest_results(directory: str, planned: Header) -> str:
     """
     newest = ""
     newest_begun = ""
-    for place in (directory, *dated_siblings(directory)):
-        begun = _when_begun(os.path.join(place, JOURNAL), planned)
+    for candidate in (directory, *dated_siblings(directory)):
+        begun = _when_begun(os.path.join(candidate, JOURNAL), planned)
         # A sibling is made only beside what is there: of equal ones it is the newer.
         if begun is not None and begun >= newest_begun:
-            newest = place
+            newest = candidate
             newest_begun = begun
     return newest
 
@@ -12801,11 +12808,13 @@ def _is_same_recipe(begun: Header, planned: Header) -> bool:
     return begun.recipe == planned.recipe and begun.cwd == planned.cwd
 
 
-def _journal_beside(directory: str, place: Place, tell: Callable[[str], None]) -> Journal:
+def _journal_beside(
+    directory: str, destination: Destination, tell: Callable[[str], None]
+) -> Journal:
     """A new journal in a dated directory beside this one, which is left as it is."""
     sibling = dated_sibling(directory)
     what = "what is there"
-    if place is not Place.FRESH and os.path.exists(os.path.join(directory, JOURNAL)):
+    if destination is not Destination.FRESH and os.path.exists(os.path.join(directory, JOURNAL)):
         what = "another recipe's batch is there already and"
     tell(f"{what} is left alone: a new batch begins in {sibling}")
     return Journal(os.path.join(sibling, JOURNAL))
@@ -12827,7 +12836,7 @@ def raise_limits(
     `ids`: the chosen tasks. The limits that their results have met are doubled, at most so many
     times over what the recipe says. `again`: they begin with their first stage.
     """
-    place = planned.header.place
+    site = planned.header.site
     largest_job = planned.header.largest_job
     chosen = set(ids)
     known: list[tuple[Task, Task]] = []  # what is planned, and the same as it was
@@ -12838,7 +12847,7 @@ def raise_limits(
     for task, before in known:
         plan = task.plan
         if not (again and task.id in chosen):
-            plan = plan_to_try(plan, before.records, place)
+            plan = plan_to_try(plan, before.records, site)
         plan = with_limits_raised_before(plan, before.plan, largest_job)
         if plan != task.plan:
             planned.apply(plan)
@@ -12846,9 +12855,9 @@ def raise_limits(
         return
     # Last: what has settled others is at the stage of its answer now.
     for task, before in known:
-        holding = before.newest_holding(task.plan, place)
+        holding = before.newest_holding(task.plan, site)
         if holding and _loses_what_settled_it(old, planned, holding.result):
-            holding = replace(before, record=None).newest_holding(task.plan, place)  # it comes back
+            holding = replace(before, record=None).newest_holding(task.plan, site)  # it comes back
         raised = holding and raised_plan(task.plan, holding, largest_job, times)
         if raised and task.id in chosen:
             planned.apply(raised)
@@ -12886,10 +12895,10 @@ def changes_of(
         plan = planned.tasks[task_id].plan
         if task is None:
             continue
-        place = planned.header.place
-        holding = task.newest_holding(plan, place)
+        site = planned.header.site
+        holding = task.newest_holding(plan, site)
         runs_anew = again or (task_id in own_proofs and task.status is Status.IMPLIED)
-        is_shown = task.record and task.record.standing(plan, place) is Standing.SHOWN
+        is_shown = task.record and task.record.standing(plan, site) is Standing.SHOWN
         # What is of something else is taken away in any case, and may come back.
         if runs_anew or (is_shown and holding is None):
             anew.append(task_id)
@@ -13125,8 +13134,8 @@ class Cache:
     changed. What is damaged is removed; when there is too much, the least recently used go first.
     """
 
-    def __init__(self, directory: str = "", size_gb: float = CACHE_GB, place: str = "") -> None:
-        """`directory`: see `cache_directory`. `place`: see `Header.place`; default: this host.
+    def __init__(self, directory: str = "", size_gb: float = CACHE_GB, site: str = "") -> None:
+        """`directory`: see `cache_directory`. `site`: see `Header.site`; default: this host.
 
         Raises InputError.
         """
@@ -13138,8 +13147,8 @@ class Cache:
         self._stored_mb = 0.0
         self._prune_after = _PRUNE_AFTER
         # Another host may be faster, or have other things to do: a limit is met there or not.
-        place_digest = sha256((place or os.uname().nodename).encode())
-        self._limits_here = f"limit-{place_digest[:16]}-"  # how the kinds begin
+        site_digest = sha256((site or os.uname().nodename).encode())
+        self._limits_here = f"limit-{site_digest[:16]}-"  # how the kinds begin
 
     def find(self, plan: Plan, inputs: Dependencies) -> Hit | None:
         """The stored result that holds for a task, if there is one."""
@@ -13475,8 +13484,8 @@ def _answers(entry: Entry, plan: Plan) -> bool:
     the new text at all.
     """
     record = Record(entry.result, entry.plan)
-    # Entries of limits are named by their place.
-    if record.holds(plan, record.place):
+    # Entries of limits are named by the site where they were met.
+    if record.holds(plan, record.site):
         return True
     # Without a verdict the prover may have refused a text that doesn't matter to the lemma.
     same_lemma = plan.lemma_key != "" and entry.plan.lemma_key == plan.lemma_key
@@ -13565,9 +13574,9 @@ class Room:
 
     def fits(self, limits: Limits) -> bool:
         """Whether a job with these limits may start now."""
-        return self.places(limits) > 0
+        return self.slots(limits) > 0
 
-    def places(self, limits: Limits) -> int:
+    def slots(self, limits: Limits) -> int:
         """How many jobs with these limits may start now."""
         return min(self.cores // limits.cores, self.memory_mb // limits.memory_mb, self.jobs)
 
@@ -13634,12 +13643,12 @@ class Scheduler:
     def __init__(self, room: Room) -> None:
         self.room = room
         self.stopped = False  # for ever: what is added later does not start
-        # There are few to look through. What waits stands there with its place in the order of all
+        # There are few to look through. What waits stands there with its number in the order of all
         # of equal priority.
         self._queues: dict[_Kind, deque[tuple[int, Work]]] = {}
-        self._places = itertools.count()
-        # The first waiting place when it was first overtaken, and when that was.
-        self._overtaken_place = -1
+        self._numbers = itertools.count()
+        # The first of those that wait when it was first overtaken, and when that was.
+        self._overtaken = -1
         self._overtaken_since = 0.0
         # What runs. The event loop itself holds no reference to it.
         self._jobs: set[asyncio.Future[None]] = set()
@@ -13673,7 +13682,7 @@ class Scheduler:
             return
         for limits, work, priority in items:
             queue = self._queues.setdefault(_Kind(priority, limits), deque())
-            queue.append((next(self._places), work))
+            queue.append((next(self._numbers), work))
         self._start_what_fits()
 
     def stop(self) -> None:
@@ -13702,31 +13711,31 @@ class Scheduler:
         kinds = sorted(self._queues, key=self._order_of)
         if not kinds:
             return None
-        first_place = self._queues[kinds[0]][0][0]
-        if self._is_starving(first_place, kinds[0].limits.timeout_s):
+        first = self._queues[kinds[0]][0][0]
+        if self._is_starving(first, kinds[0].limits.timeout_s):
             del kinds[1:]
         for kind in kinds:
             if not self.room.fits(kind.limits):
                 continue
             queue = self._queues[kind]
-            place, work = queue.popleft()
+            number, work = queue.popleft()
             if not queue:
                 del self._queues[kind]
-            if place != first_place and self._overtaken_place != first_place:
-                self._overtaken_place = first_place
+            if number != first and self._overtaken != first:
+                self._overtaken = first
                 self._overtaken_since = time.monotonic()
             return Waiting(kind.limits, work, kind.priority)
         return None
 
     def _order_of(self, kind: _Kind) -> tuple[int, int]:
         """The highest priority comes first, then what was added first."""
-        place, _ = self._queues[kind][0]
-        return -kind.priority, place
+        number, _ = self._queues[kind][0]
+        return -kind.priority, number
 
-    def _is_starving(self, place: int, timeout_s: float) -> bool:
+    def _is_starving(self, number: int, timeout_s: float) -> bool:
         """Whether the first waiting item has been overtaken for as long as its own timeout."""
         overtaken_s = time.monotonic() - self._overtaken_since
-        return place == self._overtaken_place and overtaken_s >= timeout_s
+        return number == self._overtaken and overtaken_s >= timeout_s
 
     async def _job(self, item: Waiting) -> None:
         """Do the work of one item, then start what fits into the room that it leaves."""
@@ -14034,9 +14043,9 @@ class Jobs:
             return await self._prove_part(tasks)
         room = self._batch.header.limits
         # What would only wait for room is better shared.
-        most_places = Room(room.cores, room.memory_mb).places(plan.limits)
-        places = min(1 + self._scheduler.room.places(plan.limits), max(1, most_places))
-        own, *others = parts_to_share(tasks, places, self._past)
+        most_slots = Room(room.cores, room.memory_mb).slots(plan.limits)
+        slots = min(1 + self._scheduler.room.slots(plan.limits), max(1, most_slots))
+        own, *others = parts_to_share(tasks, slots, self._past)
         self._scheduler.add(map(self._proving_part, others))
         return await self._prove_part(own)
 
@@ -14445,10 +14454,10 @@ class _Part:
     proofs_s: float = 0.0  # what their proofs are expected to take
 
 
-def parts_to_share(tasks: Sequence[Task], places: int, past: PastUsages) -> list[list[Task]]:
-    """Tasks in parts of about equal times, one for each place, each to be proven in one process.
+def parts_to_share(tasks: Sequence[Task], slots: int, past: PastUsages) -> list[list[Task]]:
+    """Tasks in parts of about equal times, one for each slot, each to be proven in one process.
 
-    There are more parts than places where fewer would not keep to their budget.
+    There are more parts than slots where fewer would not keep to their budget.
     """
     known: list[float] = []
     load_s = 0.0
@@ -14463,7 +14472,7 @@ def parts_to_share(tasks: Sequence[Task], places: int, past: PastUsages) -> list
     def expected_s(task: Task) -> float:
         return _proof_seconds(past[task.id]) if task.id in past else mean_s
 
-    parts = [_Part() for _ in range(min(places, len(tasks)))]
+    parts = [_Part() for _ in range(min(slots, len(tasks)))]
     for task in sorted(tasks, key=expected_s, reverse=True):
         part = min(parts, key=lambda part: (part.proofs_s, len(part.tasks)))
         if part.tasks and part.proofs_s + expected_s(task) > most_s:
@@ -14925,9 +14934,9 @@ class LiveLattices:
         return chosen
 
     def _best(self, candidates: Sequence[Task]) -> Task:
-        wanted = [task for task in candidates if _place_of_first(task)]
+        wanted = [task for task in candidates if _rank_of_first(task)]
         if wanted:
-            return min(wanted, key=_place_of_first)
+            return min(wanted, key=_rank_of_first)
         beside = self._settling.beside(candidates[0])
         open_powers = _evenly([_powers(task) for task in beside if not task.is_settled])
         answers = {task.id: task.verdict for task in beside if task.is_answered}
@@ -14989,8 +14998,8 @@ def _powers(task: Task) -> int:
     return task.plan.attacker.powers if task.plan.attacker else 0
 
 
-def _place_of_first(task: Task) -> int:
-    """Its place among those that the recipe wants first; 0: it is none of them."""
+def _rank_of_first(task: Task) -> int:
+    """Its rank among those that the recipe wants first; 0: it is none of them."""
     return task.plan.attacker.first if task.plan.attacker else 0
 
 
@@ -15760,14 +15769,14 @@ class TheoryMaker:
         say(f"made {made:,} of {wanted}")
         return reasons
 
-    def _place(self, preparation: Preparation, ending: str) -> str:
+    def _path(self, preparation: Preparation, ending: str) -> str:
         """A file about a theory."""
         name = sha256(preparation.target.encode())[:32]
         return os.path.join(self.folder, name + ending)
 
     def _last_made(self, preparation: Preparation) -> MadeTheory | None:
         try:
-            with open(self._place(preparation, ".json"), encoding="utf-8") as file:
+            with open(self._path(preparation, ".json"), encoding="utf-8") as file:
                 return decode(MadeTheory, json.load(file))
         # There is none, or somebody has damaged it.
         except (OSError, ValueError, TypeError, KeyError):
@@ -15802,7 +15811,7 @@ class TheoryMaker:
     def _job(self, preparation: Preparation, written: str) -> Job:
         """The job that lets a command write a file."""
         command = [word.replace(THEORY_FILE, written) for word in preparation.command]
-        stderr = self._place(preparation, ".err")
+        stderr = self._path(preparation, ".err")
         # What is there is of another attempt.
         remove_file(stderr)
         prints = THEORY_FILE not in "".join(preparation.command)
@@ -15834,7 +15843,7 @@ class TheoryMaker:
         if there != output:
             os.replace(written, preparation.target)
         made = MadeTheory(digest, output)
-        write_file(self._place(preparation, ".json"), json.dumps(encode(made)))
+        write_file(self._path(preparation, ".json"), json.dumps(encode(made)))
         return ""
 
 
@@ -16763,9 +16772,9 @@ def give_up_folders(nodes: str) -> None:
 
 def reports_in(folder: str) -> Iterator[NodeReport]:
     """The copies that nodes have left in the results directory."""
-    for place, _, names in os.walk(folder):
+    for inside, _, names in os.walk(folder):
         for name in sorted(names):
-            report = read_report(os.path.join(place, name)) if name.endswith(".json") else None
+            report = read_report(os.path.join(inside, name)) if name.endswith(".json") else None
             if report:
                 yield report
 
@@ -17181,10 +17190,10 @@ def has_result_files(directory: str) -> bool:
 def _result_files(directory: str) -> Iterator[str]:
     """The paths of the files in success/ and failed/."""
     for folder in RESULT_FOLDERS:
-        place = os.path.join(directory, folder)
-        for name in sorted(readable_names_in(place)):
+        inside = os.path.join(directory, folder)
+        for name in sorted(readable_names_in(inside)):
             if name.endswith(".json"):
-                yield os.path.join(place, name)
+                yield os.path.join(inside, name)
 
 
 def _load_result_files(directory: str, warn: Callable[[str], None]) -> Batch:
@@ -17725,7 +17734,7 @@ class Closure:
     def __init__(self, tasks: Iterable[Task]) -> None:
         known = list(tasks)
         self._results = _results_by_model(known)
-        self._contradictions = _contradictions(known)
+        self._contradictions = contradictions(known, HERE)
         self._against_order = answers_against_order(known)
         # What verdicts are implied by, by id; orders that answers contradict.
         self._sources = {task.id: task for task in known if task.settles}
@@ -17823,25 +17832,55 @@ class Contradiction(NamedTuple):
         return self.verified
 
 
-def _contradictions(tasks: Sequence[Task]) -> dict[Question, Contradiction]:
-    """What is verified here and falsified there. Few lemmas are: only these are remembered."""
-    falsified: dict[Question, Task] = {}
-    for task in tasks:
-        if task.verdict is Verdict.FALSIFIED:
-            falsified[question_of(task.plan)] = task
-    found: dict[Question, Contradiction] = {}
-    if falsified:
-        for task in tasks:
-            if task.verdict is Verdict.VERIFIED:
-                question = question_of(task.plan)
-                if question in falsified:
-                    found[question] = Contradiction(task, falsified[question])
-    return found
+class Scope(NamedTuple):
+    """Among which results a question can have one answer only, and what counts as an answer."""
+
+    question_of: Callable[[Plan], Question]
+    answer_of: Callable[[Task], Verdict | None]
 
 
 def question_of(plan: Plan) -> Question:
-    """What a result answers, whoever proved it."""
+    """What a result of a batch answers, whoever proved it."""
     return Question(model_of(plan).of_any_prover, plan.lemma, plan.trait)
+
+
+def _question_anywhere(plan: Plan) -> Question:
+    return Question(model_anywhere(plan), plan.lemma, plan.trait)
+
+
+# Within a batch a name means one theory. What follows by the order of attackers is no evidence
+# against a proof there: where they differ that order is wrong, which `Closure.against` tells.
+HERE = Scope(question_of, lambda task: task.verdict)
+ANYWHERE = Scope(_question_anywhere, lambda task: task.conclusion)
+
+
+def model_anywhere(plan: Plan) -> Model:
+    """The model, whoever proves it; by a theory's name, if no more is known, in any folder.
+
+    Logs of one theory may lie in many folders. Of what has nothing but the name in common people
+    must look which are of one text.
+    """
+    flags = _model_words(plan.options, plan.flags)
+    return Model(plan.theory_digest or plan.theory, "", flags, "")
+
+
+def contradictions(tasks: Iterable[Task], scope: Scope) -> dict[Question, Contradiction]:
+    """What is verified by one result and falsified by another. `incomplete` contradicts nobody."""
+    verified: list[Task] = []
+    falsified: dict[Question, Task] = {}  # few are
+    for task in tasks:
+        answer = scope.answer_of(task)
+        if answer is Verdict.FALSIFIED:
+            falsified[scope.question_of(task.plan)] = task
+        elif answer is Verdict.VERIFIED:
+            verified.append(task)
+    found: dict[Question, Contradiction] = {}
+    if falsified:
+        for task in verified:
+            question = scope.question_of(task.plan)
+            if question in falsified:
+                found[question] = Contradiction(task, falsified[question])
+    return found
 
 
 def told_by(plan: Plan) -> str:
@@ -18146,8 +18185,15 @@ class Row(NamedTuple):
 
     @property
     def told_briefly(self) -> str:
-        """The outcome and its flaw, without the names of what makes it one."""
-        return f"{self.outcome}, {self.flaw}" if self.flaw else self.outcome
+        """The outcome and its flaw, without the names of what makes it one, and its age."""
+        told = ", ".join(filter(None, (self.outcome, self.flaw)))
+        return self.with_age(told)
+
+    def with_age(self, told: str) -> str:
+        """What is told of it, and that it is of an older text if it is."""
+        if self.on_older_text:
+            return f"{told}, on an older text"
+        return told
 
     @property
     def is_asked(self) -> bool:
@@ -18763,10 +18809,10 @@ def wrong_if(is_certain: bool) -> int:
 def finding(kind: str, task: Task, message: str, rank: int = WRONG, source: str = "") -> Finding:
     """A finding about a task; `source`: where that stands, unless it knows its file itself."""
     plan = task.plan
-    place = Finding(kind, plan.theory, plan.lemma, message, rank, plan.prover)
+    told = Finding(kind, plan.theory, plan.lemma, message, rank, plan.prover)
     if stands_in_a_file(task):
-        return place._replace(source=plan.entry)
-    return place._replace(
+        return told._replace(source=plan.entry)
+    return told._replace(
         source=source,
         entry=plan.entry,
         variant=plan.variant,
@@ -18794,7 +18840,7 @@ def audit(batches: Mapping[str, Batch], rows: Iterable[Row]) -> Iterator[Finding
     """What results say about themselves and about each other; `rows`: all of `rows_of_batches`."""
     for row in rows:
         for each in _findings_of_task(row):
-            yield _placed(each, row.directory)
+            yield _with_source(each, row.directory)
     for source, batch in batches.items():
         yield from _silent_lemmas(source, batch)
     yield from _vacuous_models(batches)
@@ -18802,7 +18848,7 @@ def audit(batches: Mapping[str, Batch], rows: Iterable[Row]) -> Iterator[Finding
     yield from _wrong_orders(batches)
 
 
-def _placed(each: Finding, source: str) -> Finding:
+def _with_source(each: Finding, source: str) -> Finding:
     """A finding with the results directory that it is of, unless its file is known."""
     if each.source:
         return each
@@ -18887,7 +18933,7 @@ def _vacuous_models(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     for source, batch in batches.items():
         for task in batch.tasks.values():
             trait = task.plan.trait
-            model = _model_anywhere(task.plan)
+            model = model_anywhere(task.plan)
             of_model = traces.setdefault(model, [])
             if trait == Trait.EXISTS_TRACE:
                 of_model.append(task)
@@ -18897,15 +18943,6 @@ def _vacuous_models(batches: Mapping[str, Batch]) -> Iterator[Finding]:
         has_trace = any(task.verdict is Verdict.VERIFIED for task in of_model)
         if model in verified and not has_trace:
             yield _vacuity(verified[model], of_model)
-
-
-def _model_anywhere(plan: Plan) -> Model:
-    """The model, whoever proves it; by a theory's name, if no more is known, in any folder.
-
-    Logs of one theory may lie in many folders.
-    """
-    flags = _model_words(plan.options, plan.flags)
-    return Model(plan.theory_digest or plan.theory, "", flags, "")
 
 
 def _vacuity(verified: Located, traces: Iterable[Task]) -> Finding:
@@ -18941,12 +18978,12 @@ class Located(NamedTuple):
     task: Task
 
     @property
-    def place(self) -> str:
+    def origin(self) -> str:
         """The file that it stands in, or the results directory."""
-        return place_of(self.task, self.source)
+        return origin_of(self.task, self.source)
 
 
-def place_of(task: Task, source: str) -> str:
+def origin_of(task: Task, source: str) -> str:
     """The file that a task of a batch stands in, or the batch's results directory."""
     if stands_in_a_file(task):
         return task.plan.entry
@@ -18961,30 +18998,16 @@ def located_tasks(batches: Mapping[str, Batch]) -> Iterator[Located]:
 
 
 def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
-    """Lemmas that are verified here and falsified there."""
-    # Few lemmas are falsified: only these are remembered. `incomplete` contradicts nobody.
-    falsified = dict(_all_answers(batches, Verdict.FALSIFIED))
-    verified: dict[Question, Located] = {}
-    if falsified:
-        for question, answer in _all_answers(batches, Verdict.VERIFIED):
-            if question in falsified:
-                verified[question] = answer
-    for question, answer in verified.items():
-        yield _disagreement(answer, falsified[question])
-
-
-def _all_answers(
-    batches: Mapping[str, Batch], verdict: Verdict
-) -> Iterator[tuple[Question, Located]]:
-    """All results with this verdict, proven or implied, each with what it answers."""
-    for source, batch in batches.items():
-        for task in batch.tasks.values():
-            if task.conclusion is verdict:
-                # Of what has nothing but the theory's name in common people must look which are of
-                # one text.
-                model = _model_anywhere(task.plan)
-                question = Question(model, task.plan.lemma, task.plan.trait)
-                yield question, Located(source, task)
+    """Lemmas that are verified in one of these batches and falsified in another, or the same."""
+    tasks = (each.task for each in located_tasks(batches))
+    pairs = contradictions(tasks, ANYWHERE).values()
+    contradicting = set(map(id, itertools.chain.from_iterable(pairs)))
+    located: dict[int, Located] = {}
+    for each in located_tasks(batches):
+        if id(each.task) in contradicting:
+            located[id(each.task)] = each
+    for verified, falsified in pairs:
+        yield _disagreement(located[id(verified)], located[id(falsified)])
 
 
 def _wrong_orders(batches: Mapping[str, Batch]) -> Iterator[Finding]:
@@ -19001,8 +19024,8 @@ def _disagreement(verified: Located, falsified: Located) -> Finding:
     task = verified.task
     other = falsified.task
     message = f"{task.outcome} by {told_by(task.plan)}, {other.outcome} by {told_by(other.plan)}"
-    if verified.place != falsified.place:
-        message += f" (in {verified.place} and in {falsified.place})"
+    if verified.origin != falsified.origin:
+        message += f" (in {verified.origin} and in {falsified.origin})"
     is_one_batch = verified.source == falsified.source and not stands_in_a_file(task)
     is_one_text = bool(task.plan.theory_digest) or is_one_batch
     if not is_one_text:
@@ -19021,7 +19044,7 @@ class Reference(NamedTuple):
     """A result to compare others with: an expected one, or one of a baseline."""
 
     task: Task
-    place: str  # where it stands: `pinned.csv, row 3`, a results directory, a log
+    origin: str  # where it stands: `pinned.csv, row 3`, a results directory, a log
     pins: Mapping[str, str]  # which of PINS are known, and what they are
 
     @property
@@ -19033,7 +19056,7 @@ class Reference(NamedTuple):
 def pins_of(located: Located) -> dict[str, str]:
     """What is known of how a result came, as a row of expectations would say it."""
     plan = located.task.plan
-    pins = {"source": located.place, "entry": plan.entry, "prover": plan.prover}
+    pins = {"source": located.origin, "entry": plan.entry, "prover": plan.prover}
     # A log doesn't tell its command line.
     if not stands_in_a_file(located.task):
         pins["variant"] = plan.variant
@@ -19054,7 +19077,7 @@ def split_cell(cell: str) -> tuple[str, ...]:
 
 def references_of(tasks: Iterable[Located]) -> list[Reference]:
     """Results as a baseline for others."""
-    return [Reference(each.task, each.place, pins_of(each)) for each in tasks]
+    return [Reference(each.task, each.origin, pins_of(each)) for each in tasks]
 
 
 class _Expected(NamedTuple):
@@ -19238,11 +19261,11 @@ def check_expectations(tasks: Iterable[Located], path: str) -> Iterator[Finding]
 def _refuse_contradictions(compared: Iterable[Compared]) -> None:
     """Raise InputError where two rows expect different verdicts of one result."""
     for located, references in compared:
-        places: dict[Verdict | None, str] = {}
+        origins: dict[Verdict | None, str] = {}
         for reference in references:
-            places[reference.task.verdict] = reference.place
-        if len(places) > 1:
-            rows = listed(places.values())
+            origins[reference.task.verdict] = reference.origin
+        if len(origins) > 1:
+            rows = listed(origins.values())
             told = _told_result(located)
             raise InputError(f"{rows}: different verdicts are expected of {told}")
 
@@ -19258,10 +19281,10 @@ def _refuse_unclear_rows(compared: Iterable[Compared]) -> None:
         theory = os.path.basename(located.task.plan.theory)
         for reference in references:
             if located.task.is_answered and not reference.is_pattern:
-                rows[reference.place] = reference
-                fitting.setdefault((reference.place, theory), []).append(located)
-    for (place, _), results in fitting.items():
-        _refuse_unclear_row(rows[place], results)
+                rows[reference.origin] = reference
+                fitting.setdefault((reference.origin, theory), []).append(located)
+    for (origin, _), results in fitting.items():
+        _refuse_unclear_row(rows[origin], results)
 
 
 def _refuse_unclear_row(row: Reference, results: list[Located]) -> None:
@@ -19280,7 +19303,7 @@ def _refuse_unclear_row(row: Reference, results: list[Located]) -> None:
         told = listed(fitting, 2, "; ")
         columns = ", ".join(PINS)
         raise InputError(
-            f"{row.place}: fits results with different verdicts ({told}): say which one is meant, "
+            f"{row.origin}: fits results with different verdicts ({told}): say which one is meant, "
             f"in columns {columns}, as `audit --format csv` writes them"
         )
 
@@ -19288,7 +19311,7 @@ def _refuse_unclear_row(row: Reference, results: list[Located]) -> None:
 def _told_result(located: Located) -> str:
     """`safe in t.spthy by rs -D=LEAK (results)`."""
     plan = located.task.plan
-    return printable(f"{plan.lemma} in {plan.theory} by {told_by(plan)} ({located.place})")
+    return printable(f"{plan.lemma} in {plan.theory} by {told_by(plan)} ({located.origin})")
 
 
 def compare(
@@ -19306,7 +19329,7 @@ def compare(
             yield from _new_warnings(each)
         else:
             message = f"new: not {where}"
-            yield finding("expectation", each.located.task, message, NOTE, each.located.place)
+            yield finding("expectation", each.located.task, message, NOTE, each.located.origin)
     yield from baseline.lost(where)
 
 
@@ -19361,7 +19384,7 @@ class _Baseline:
         known = self._exact_results(plan, pins) or self._first_pattern(plan, pins)
         # Two theories of one name may stand in two folders: what is known of one is no word for
         # the other.
-        for is_nearer in (_same_place, _same_text):
+        for is_nearer in (_same_path, _same_text):
             known = _preferred(known, functools.partial(is_nearer, plan))
         for each in known:
             self.met.setdefault(id(each.task), set()).add(located.task.conclusion)
@@ -19373,7 +19396,7 @@ class _Baseline:
 
     def lost(self, where: str) -> Iterator[Finding]:
         """What nothing was compared with."""
-        for task, place, pins in self.references:
+        for task, origin, pins in self.references:
             if id(task) in self.used:
                 continue
             message = f"{told_outcome(task)} {where}, not in these results"
@@ -19382,7 +19405,7 @@ class _Baseline:
                 message += ": they have the lemma from elsewhere"
             is_lost = task.is_answered and task.conclusion not in said
             yield finding("missing", task, message, wrong_if(is_lost))._replace(
-                source=place,
+                source=origin,
                 prover=pins.get("prover", ""),
                 entry=pins.get("entry", ""),
                 flags=split_cell(pins.get("flags", "")),
@@ -19473,9 +19496,9 @@ def _theory_names(theory: str) -> tuple[str, str, str]:
     return base, stem, ""
 
 
-def _same_place(plan: Plan, reference: Reference) -> bool:
-    place = os.path.normpath(reference.task.plan.theory)
-    return place == os.path.normpath(plan.theory)
+def _same_path(plan: Plan, reference: Reference) -> bool:
+    path = os.path.normpath(reference.task.plan.theory)
+    return path == os.path.normpath(plan.theory)
 
 
 def _same_text(plan: Plan, reference: Reference) -> bool:
@@ -19496,9 +19519,9 @@ def _changed_verdict(each: Compared, where: str, wants_verdict: bool) -> Iterato
     message = f"{words} {where}, {told_outcome(task)} now"
     had_an_answer = any(old.is_answered for old in before)
     if wants_verdict or had_an_answer:
-        yield _missed(task, message, each.located.place)
+        yield _missed(task, message, each.located.origin)
     else:
-        yield finding("expectation", task, message, NOTE, each.located.place)
+        yield finding("expectation", task, message, NOTE, each.located.origin)
 
 
 # Smaller differences say nothing.
@@ -19529,7 +19552,7 @@ def _changed_costs(each: Compared, where: str, tolerance: float) -> Iterator[Fin
         now = growth.told(growth.cost)
         then = growth.told(growth.before)
         message = f"{now}, {then} {where}: more than {tolerance:g} times as much"
-        yield finding("expectation", task, message, source=located.place)
+        yield finding("expectation", task, message, source=located.origin)
 
 
 class _Growth(NamedTuple):
@@ -19570,7 +19593,7 @@ def _new_warnings(each: Compared) -> Iterator[Finding]:
         is_known = text in known or count in known or (not titles and count in counts)
         if not is_known:
             message = NEW_WARNING + text
-            yield finding("warning", located.task, message, NOTE, located.place)
+            yield finding("warning", located.task, message, NOTE, located.origin)
 
 
 def without_repeats(findings: Sequence[Finding]) -> list[Finding]:
@@ -19708,8 +19731,8 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
     results = _results_that_count(tasks_of_logs)
     for folder, tasks in _by_folder(results).items():
         # Results of ours may stand there as well: a log in their directory must not replace them.
-        place = os.path.join(folder, "") if folder in batches else folder
-        batches[place] = _file_batch(folder, tasks)
+        source = os.path.join(folder, "") if folder in batches else folder
+        batches[source] = _file_batch(folder, tasks)
     findings += _findings_of_logs(tasks_of_logs, results)
     stored = list(map(_union_of_proofs, _by_model(claims)))
     for proofs in stored:
@@ -21183,7 +21206,7 @@ def _findings_of_batches(
     """
     for directory, batch in batches.items():
         for each in _findings_of_batch(directory, batch, proven[directory]):
-            yield _placed(each, directory)
+            yield _with_source(each, directory)
 
 
 def _findings_of_batch(directory: str, batch: Batch, proven: ProvenTexts) -> Iterator[Finding]:
@@ -21198,7 +21221,7 @@ def _findings_of_batch(directory: str, batch: Batch, proven: ProvenTexts) -> Ite
             yield from _findings_of_view(view, tasks, NO_COPIES, proven)
         else:
             gone[tasks[0].plan.theory] = None
-            if view.path in copies:
+            if os.path.abspath(view.path) in copies:
                 yield from _findings_of_view(view, tasks, copies, proven)
         yield from proofs.findings(tasks, view.options.diff)
     yield from proofs.finding_of_lost()
@@ -21414,12 +21437,12 @@ class Recheck:
     asked to prove itself: that is one more batch, in `recheck-ALIAS~proofs/`.
     """
 
-    def __init__(self, batch: Batch, directory: str, prover: Prover, place: str = "") -> None:
-        """Checks of the results in a directory; `place`: where they are kept, if not there."""
+    def __init__(self, batch: Batch, directory: str, prover: Prover, kept_in: str = "") -> None:
+        """Checks of the results in a directory; `kept_in`: where they are kept, if not there."""
         self.batch = batch
         self.results = os.path.abspath(directory)
         self.prover = prover
-        self.directory = os.path.join(place or directory, RECHECK_FOLDER + prover.alias)
+        self.directory = os.path.join(kept_in or directory, RECHECK_FOLDER + prover.alias)
         self.proofs_directory = self.directory + "~proofs"
         self.dependencies: dict[TheoryView, Dependencies] = {}
         # What was proven, not what lies there today.
@@ -21581,8 +21604,8 @@ def text_to_check(original: Theory, stored: Theory, lemma: str) -> str:
     for proof in proofs:
         if '"' in proof or ":" in proof:
             raise InputError("its stored proof holds what is no proof")
-    places = [name for name, _ in statements].count(lemma)
-    if len(proofs) != 1 or places != 1:
+    times = [name for name, _ in statements].count(lemma)
+    if len(proofs) != 1 or times != 1:
         raise InputError(
             "a lemma that Tamarin made, or one with no proof, or with proofs for two sides"
         )
@@ -22010,7 +22033,7 @@ def cost_of_loading(batch: Batch, tasks: Iterable[Task]) -> LoadingCost:
     saved_s = 0.0
     for group in groups.values():
         # The room is for all theories: each has a part of it, one process at least.
-        processes = max(1, room.places(group[0].plan.limits) // len(groups))
+        processes = max(1, room.slots(group[0].plan.limits) // len(groups))
         saved_s += _saved_seconds(group, processes)
     return LoadingCost(took_s, loading_s, saved_s)
 
@@ -22084,11 +22107,11 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = (), colum
         wrapped = [_wrapped(row[number], width) for number, width in zip(beside, widths)]
         # A cell that is longer than its column goes on below.
         for cells in map(list, itertools.zip_longest(*wrapped, fillvalue="")):
-            for place, (number, width) in enumerate(zip(beside, widths)):
+            for index, (number, width) in enumerate(zip(beside, widths)):
                 if number in right:
-                    cells[place] = cells[place].rjust(width)
+                    cells[index] = cells[index].rjust(width)
                 else:
-                    cells[place] = fit(cells[place], width)
+                    cells[index] = fit(cells[index], width)
             lines.append(gap.join(cells).rstrip())
         if row is not heading:
             lines += _lines_below(heading, row, below, columns)
@@ -22130,9 +22153,9 @@ def _table_widths(
         _narrow(columns, widths, whole)
         # Where that is not enough, long words are broken.
         broken = [min(width, MOST_OF_A_WORD) for width in whole]
-        for place, number in enumerate(shown):
+        for index, number in enumerate(shown):
             if number in right:
-                broken[place] = whole[place]
+                broken[index] = whole[index]
         _narrow(columns, widths, broken)
     return widths
 
@@ -22344,8 +22367,12 @@ def page_report(
         yield page.section(_grid_table(rows, grid))
     yield page.section(_results_table(shown, len(rows), Kind.TASK))
     yield page.section(_totals_table(rows))
-    yield from _comparison_part(page, batches, shown)
-    yield from _assumptions_part(page, batches, shown)
+    # Of one batch each: elsewhere the same name may mean another text.
+    for table_of in (_comparison_table, _assumptions_table):
+        for directory, batch in batches.items():
+            table = table_of(batch, _rows_in(directory, shown))
+            table.title = _title_of(table.title, directory, batches)
+            yield page.section(table)
     yield page.section(_advisories_table(shown))
     for directory in batches:
         spans = list(spans_of(_rows_in(directory, shown)))
@@ -22413,7 +22440,7 @@ def spans_of(rows: Iterable[Row]) -> Iterator[Span]:
 
 def task_anchor(number: int) -> str:
     """How a page names the details of its n-th task, from 0."""
-    # An id can have characters that are no name of a place in some format.
+    # An id can have characters that are no name of an anchor in some format.
     return f"t{number}"
 
 
@@ -22479,7 +22506,7 @@ class Blind:
                 plan = task.plan
                 names |= {plan.lemma, plan.entry, plan.prover, plan.variant}
                 if task.record:
-                    hosts.update((task.record.place, task.record.result.node))
+                    hosts.update((task.record.site, task.record.result.node))
         # What is below one that was moved goes with it.
         inside = tuple(root + "/" for root in moved)
         roots = {root for root in _roots_of(batches) if not root.startswith(inside)}.union(moved)
@@ -22508,7 +22535,7 @@ class Blind:
     def _told_path(self, found: re.Match[str]) -> str:
         """The last name of a path; of somebody's home not even that."""
         path = found[0].rstrip("/")
-        if any(path == place or path.startswith(place + "/") for place in self._moved.values()):
+        if any(path == folder or path.startswith(folder + "/") for folder in self._moved.values()):
             return found[0]
         if _HOME.fullmatch(path.removeprefix("file://")):
             return "~"
@@ -23098,15 +23125,6 @@ def _percent(part: int, whole: int) -> str:
     return f"{share} %"
 
 
-def _comparison_part(page: Writer, batches: Batches, rows: Sequence[Row]) -> Iterator[str]:
-    """For each batch what several provers say of its lemmas."""
-    for directory, batch in batches.items():
-        # Of one batch each: elsewhere the same name may mean another text.
-        table = _comparison_table(batch, _rows_in(directory, rows))
-        table.title = _title_of(table.title, directory, batches)
-        yield page.section(table)
-
-
 def _comparison_table(batch: Batch, rows: Sequence[Row]) -> Table:
     """Verdict, time and memory of each prover, a line for each lemma; empty where there is one."""
     table = Table("Provers side by side")
@@ -23365,28 +23383,17 @@ def _grid_cell(rows: Sequence[Row]) -> str:
 
 def _told_in_cell(row: Row) -> str:
     """What a result came to, as a cell of a grid has room for it."""
-    told = row.told_briefly
     if row.assuming and not row.flaw:
         lemmas = listed((each.lemma for each in row.assuming), 2)
-        told += f", assuming {lemmas}"
-    if row.on_older_text:
-        told += ", on an older text"
-    return told
+        return row.with_age(f"{row.outcome}, assuming {lemmas}")
+    return row.told_briefly
 
 
 # --- What results rest on -------------------------------------------------------------------------
 
 
-def _assumptions_part(page: Writer, batches: Batches, rows: Sequence[Row]) -> Iterator[str]:
-    """For each batch what its verdicts take for granted."""
-    for directory in batches:
-        table = _assumptions_table(_rows_in(directory, rows))
-        table.title = _title_of(table.title, directory, batches)
-        yield page.section(table)
-
-
-def _assumptions_table(rows: Sequence[Row]) -> Table:
-    """What verdicts take for granted, of those that do."""
+def _assumptions_table(batch: Batch, rows: Sequence[Row]) -> Table:
+    """What verdicts of a batch take for granted, of those that do."""
     table = Table("What the results rest on")
     table.about = (
         "These results hold if the lemmas that their proofs assume hold; one that rests on a "
@@ -23411,7 +23418,7 @@ def _assumes(row: Row) -> bool:
 def _told_beside_assumptions(row: Row) -> str:
     """What a result came to, where the lemmas that it assumes stand in the same line."""
     if row.assuming and not row.is_doubtful:
-        return f"{row.outcome}, if what is open holds"
+        return row.with_age(f"{row.outcome}, if what is open holds")
     return row.told_briefly
 
 
@@ -23457,6 +23464,9 @@ def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Itera
     plan = row.plan
     prover = batch.provers[plan.prover]
     outputs = result_files(directory, plan.id)
+    if not page.beside:
+        # Of a bundle: where that is unpacked means nothing to anybody.
+        outputs = Outputs(*map(os.path.relpath, outputs))
     yield page.facts(_task_facts(row, prover))
     # Without its theory a task has no command: a pattern in the recipe is no lemma. And of
     # batch-tamarin's, which have no key, nobody knows it.
@@ -23674,7 +23684,8 @@ class Writer:
     escapes: Mapping[int, str] = {}  # as `str.translate` takes them
 
     def __init__(self, beside: str) -> None:
-        # The directory that the page is for: names of files are relative to it.
+        # The directory that the page is for: names of files are relative to it. "" where no file
+        # lies beside the page that it could lead to.
         self.beside = beside
         # Of a page that doesn't tell who made it: what takes that out of texts.
         self.blind: Blind | None = None
@@ -23760,14 +23771,16 @@ class Writer:
 
     def link(self, name: str, path: str) -> str:
         """Where a file lies."""
-        place = self.place(path) or path
-        return self.paragraph(f"{name}: {place}")
+        way = self.way(path) or path
+        return self.paragraph(f"{name}: {way}")
 
-    def place(self, path: str) -> str:
+    def way(self, path: str) -> str:
         """A file from where the page is: the page and the results can be moved together.
 
-        "" where the way there could tell somebody's name.
+        "" where the way there could tell somebody's name, or there is none.
         """
+        if not self.beside:
+            return ""
         if self.blind and not self.blind.shows_way(path, self.beside):
             return ""
         return os.path.relpath(path, self.beside)
@@ -23806,11 +23819,11 @@ class Writer:
                 return self.seen(file.read(GRAPH_CAP))
         return ""
 
-    def url(self, place: str) -> str:
+    def url(self, path: str) -> str:
         """A relative path as an address, all but plain characters in per cent signs."""
         import urllib.parse
 
-        return urllib.parse.quote(os.fsencode(place))
+        return urllib.parse.quote(os.fsencode(path))
 
 
 def _in_frame(frame: Frame, parts: Iterable[str]) -> str:
@@ -23862,15 +23875,15 @@ class Markdown(Writer):
         return f"{fence}text\n{content}\n{fence}\n\n"
 
     def drawing(self, name: str, path: str) -> str:
-        shown = "!" if self.place(path) else ""
+        shown = "!" if self.way(path) else ""
         return shown + self.link(name, path)
 
     def link(self, name: str, path: str) -> str:
-        place = self.place(path)
-        if not place:
+        way = self.way(path)
+        if not way:
             return super().link(name, path)
         text = self.escape(name)
-        return f"[{text}]({self.url(place)})\n\n"
+        return f"[{text}]({self.url(way)})\n\n"
 
 
 # Where a line may end: `printable` leaves no such characters.
@@ -24079,10 +24092,10 @@ class Latex(PaperWriter):
         """A table, as large as there is room for it."""
         size, shares, is_too_wide = self.layout(table, sizes)
         forms = "".join(map(_tex_form, table.columns, shares))
-        place = "[l]" if environment == "longtable" else ""
+        position = "[l]" if environment == "longtable" else ""
         parts = [f"% {TOO_WIDE}\n"] if is_too_wide else []
         parts.append(f"{{\\{size.name}\\setlength{{\\tabcolsep}}{{{size.gap_pt / 2:g}pt}}\n")
-        parts.append(f"\\begin{{{environment}}}{place}{{@{{}}{forms}@{{}}}}\n\\toprule\n")
+        parts.append(f"\\begin{{{environment}}}{position}{{@{{}}{forms}@{{}}}}\n\\toprule\n")
         if table.heads:
             parts += [self.table_head(table), "\\midrule\n", after_head]
         parts += self.table_rows(table)
@@ -24351,11 +24364,11 @@ class Html(Writer):
         return f"<p>{anchor}</p>\n"
 
     def _anchor(self, name: str, path: str) -> str:
-        place = self.place(path)
-        if not place:
+        way = self.way(path)
+        if not way:
             return self.escape(f"{name}: {path}")
         text = self.escape(name)
-        address = self.escape(self.url(place))
+        address = self.escape(self.url(way))
         return f'<a href="{address}">{text}</a>'
 
     def timeline(self, title: str, spans: Sequence[Span]) -> str:
@@ -24385,11 +24398,11 @@ class Html(Writer):
         for number in range(int(whole_s / step) + 1):
             seconds = number * step
             left = seconds / (whole_s or 1)
-            place = f"{left:.3%}"
-            yield f'<line x1="{place}" x2="{place}" y1="0" y2="{height + 4}"/>'
+            x = f"{left:.3%}"
+            yield f'<line x1="{x}" x2="{x}" y1="0" y2="{height + 4}"/>'
             side = _side_of_text(left)
             told = _axis_label(seconds, step)
-            yield f'<text x="{place}" y="{height + 16}" text-anchor="{side}">{told}</text>\n'
+            yield f'<text x="{x}" y="{height + 16}" text-anchor="{side}">{told}</text>\n'
 
     def _bar(self, span: Span, top: int, began: float, ended: float) -> str:
         """A bar of a timeline from `began` to `ended`, `top` pixels from its upper edge."""
@@ -24403,11 +24416,11 @@ class Html(Writer):
         # The shortest can still be seen, and pointed at.
         width = max(0.001, took_s / whole_s)
         height = LANE_HEIGHT - 2
-        place = f'x="{left:.3%}" y="{top}"'
+        corner = f'x="{left:.3%}" y="{top}"'
         size = f'width="{width:.3%}" height="{height}"'
         kind = _style_class(span.row.standing)
         # Browsers show a `title` where the pointer is, and read it out.
-        return f'<g><title>{told}</title><rect class="{kind}" {place} {size}/></g>\n'
+        return f'<g><title>{told}</title><rect class="{kind}" {corner} {size}/></g>\n'
 
 
 def _with_whole_options(escaped: str) -> str:
@@ -24839,15 +24852,15 @@ def audit_report(form: str, found: Audit, details: bool) -> str:
     if form == "junit":
         suite = _audit_suite(found.rows, found.findings)
         return "".join(junit_lines([suite]))
-    # Only traces need a place to be relative to, and an audit shows none.
+    # Only traces need a directory to be relative to, and an audit shows none.
     page = WRITERS[form](".")
     parts = _audit_page(page, found, details)
     return page.opening + "".join(parts) + page.closing
 
 
-def _place(row: Row) -> str:
+def _origin_of(row: Row) -> str:
     """The file that a result stands in, or the results directory."""
-    return place_of(row.task, row.directory)
+    return origin_of(row.task, row.directory)
 
 
 def _audit_json(found: Audit) -> str:
@@ -24861,7 +24874,7 @@ def _audit_json(found: Audit) -> str:
 
 def _result_json(row: Row) -> Json:
     """A task as an audit tells it; `state` says what its verdict rests on, `word` doesn't."""
-    told = _place_json(finding("", row.task, "", source=row.directory))
+    told = _subject_json(finding("", row.task, "", source=row.directory))
     told["entry"] = row.plan.entry
     told["verdict"] = row.task.verdict
     told["state"] = row.told
@@ -24869,7 +24882,7 @@ def _result_json(row: Row) -> Json:
     told["steps"] = row.result.steps
     told["time_s"] = _seconds(row)
     told["shared_by"] = row.shared_by
-    told["source"] = _place(row)
+    told["source"] = _origin_of(row)
     told["word"] = row.outcome
     told["advisories"] = [each.advisory.id for each in row.advisories]
     return told
@@ -24877,7 +24890,7 @@ def _result_json(row: Row) -> Json:
 
 def _finding_json(finding: Finding) -> Json:
     """A finding; `note`: it counts with --strict only, or never."""
-    told = _place_json(finding)
+    told = _subject_json(finding)
     told["source"] = finding.source
     told["kind"] = finding.kind
     told["message"] = finding.message
@@ -24888,7 +24901,7 @@ def _finding_json(finding: Finding) -> Json:
     return told
 
 
-def _place_json(finding: Finding) -> Json:
+def _subject_json(finding: Finding) -> Json:
     """What results and findings are told by: who reads both can join them."""
     return {
         "theory": finding.theory,
@@ -24923,11 +24936,11 @@ def _audit_suite(rows: Sequence[Row], findings: Iterable[Finding]) -> JUnitSuite
     cases: dict[Finding, JUnitCase] = {}
     names = WhoAndHow(rows)
 
-    def case_of(place: Finding) -> JUnitCase:
+    def case_of(subject: Finding) -> JUnitCase:
         """The case of what stands there, whatever was found."""
-        by = names.told(place)
-        case = JUnitCase(f"{place.lemma or place.theory} [{by}]", place.theory)
-        return cases.setdefault(_place_alone(place), case)
+        by = names.told(subject)
+        case = JUnitCase(f"{subject.lemma or subject.theory} [{by}]", subject.theory)
+        return cases.setdefault(_subject_of(subject), case)
 
     for row in rows:
         case = case_of(finding("", row.task, "", source=row.directory))
@@ -24947,7 +24960,7 @@ def _audit_suite(rows: Sequence[Row], findings: Iterable[Finding]) -> JUnitSuite
     return JUnitSuite("audit", list(cases.values()))
 
 
-def _place_alone(each: Finding) -> Finding:
+def _subject_of(each: Finding) -> Finding:
     """Where a finding is, without what was found."""
     return each._replace(kind="", message="", rank=WRONG, problem=None)
 
@@ -24969,7 +24982,7 @@ class WhoAndHow:
         self._entries: dict[_Command, set[str]] = {}
         for row in rows:
             plan = row.plan
-            command = _Command(_place(row), plan.theory, plan.prover, plan.flags, plan.options)
+            command = _Command(_origin_of(row), plan.theory, plan.prover, plan.flags, plan.options)
             self._entries.setdefault(command, set()).add(plan.entry)
 
     def told(self, each: Finding) -> str:
@@ -25003,14 +25016,14 @@ def _audit_page(page: Writer, found: Audit, details: bool) -> Iterator[str]:
     noted = plural(len(notes), "note")
     results = plural(sum(map(_has_result, rows)), "result")
     yield page.heading(1, f"{told} and {noted} on {results}")
-    places = _PlaceWords(WhoAndHow(rows))
+    locations = _Locations(WhoAndHow(rows))
     if details:
-        places = places._replace(most=sys.maxsize, most_lemmas=sys.maxsize)
-    yield from _findings_part(page, "Findings", wrong, places)
-    yield page.section(_known_problems_table(known, places))
+        locations = locations._replace(most=sys.maxsize, most_lemmas=sys.maxsize)
+    yield from _findings_part(page, "Findings", wrong, locations)
+    yield page.section(_known_problems_table(known, locations))
     for reason in found.not_judged:
         yield page.paragraph(f"Known problems of provers are not judged for {reason}.")
-    yield from _findings_part(page, "Notes", notes, places)
+    yield from _findings_part(page, "Notes", notes, locations)
     yield page.section(_theories_table(rows))
     if details:
         yield page.section(_lemmas_table(rows))
@@ -25022,7 +25035,7 @@ def _has_result(row: Row) -> bool:
 
 
 def _findings_part(
-    page: Writer, title: str, findings: Sequence[Finding], places: _PlaceWords
+    page: Writer, title: str, findings: Sequence[Finding], locations: _Locations
 ) -> Iterator[str]:
     """Findings, those that say the same in one line; then what to do about each kind."""
     lines: dict[tuple[str, str], list[Finding]] = {}
@@ -25031,30 +25044,30 @@ def _findings_part(
     table = Table(title)
     table.add_columns("kind", "what", "where")
     for (kind, message), same in lines.items():
-        table.add_row(kind, message, places.told(same))
+        table.add_row(kind, message, locations.told(same))
     yield page.section(table)
     advice = dict.fromkeys(f"{each.kind}: {advice_on(each)}" for each in findings)
     yield from map(page.paragraph, advice)
 
 
-class _PlaceWords(NamedTuple):
-    """Tells where findings are."""
+class _Locations(NamedTuple):
+    """Tells where findings are: files, lemmas, by whom."""
 
     names: WhoAndHow
-    most: int = 3  # places; of more their number is told
+    most: int = 3  # of more their number is told
     most_lemmas: int = LISTED_LEMMAS
 
     def told(self, findings: Iterable[Finding]) -> str:
         """`results: t.spthy: safe, live (rs -D=LEAK); old.log and 3 more`."""
-        places: dict[tuple[str, str], dict[str, None]] = {}
+        lemmas_at: dict[tuple[str, str], dict[str, None]] = {}
         for each in findings:
             files = dict.fromkeys(filter(None, (each.source, each.theory)))
             key = (": ".join(files), self.names.told(each))
-            places.setdefault(key, {})[each.lemma] = None
+            lemmas_at.setdefault(key, {})[each.lemma] = None
         words: list[str] = []
-        for (place, by), names in places.items():
+        for (origin, by), names in lemmas_at.items():
             lemmas = listed(filter(None, names), self.most_lemmas)
-            told = ": ".join(filter(None, (place, lemmas)))
+            told = ": ".join(filter(None, (origin, lemmas)))
             if by:
                 told += f" ({by})"
             words.append(told)
@@ -25065,11 +25078,11 @@ class _ProblemOfTheory(NamedTuple):
     """A known problem as it touches verdicts of one theory."""
 
     kind: str
-    problem: Applied  # without the place where its condition is met
+    problem: Applied  # without where its condition is met
     theory: str
 
 
-def _known_problems_table(findings: Iterable[Finding], places: _PlaceWords) -> Table:
+def _known_problems_table(findings: Iterable[Finding], locations: _Locations) -> Table:
     """A line for each known problem; theories of which all else is the same share one."""
     touched: dict[_ProblemOfTheory, list[Finding]] = {}
     for each in findings:
@@ -25080,12 +25093,12 @@ def _known_problems_table(findings: Iterable[Finding], places: _PlaceWords) -> T
     lines: dict[tuple[str, Applied], list[Finding]] = {}
     for (kind, problem, _), several in touched.items():
         met = dict.fromkeys(each.problem.met.where for each in several if each.problem)
-        where_met = listed(filter(None, met), places.most)
+        where_met = listed(filter(None, met), locations.most)
         lines.setdefault((kind, _met_at(problem, where_met)), []).extend(several)
     table = Table("Known problems of provers")
     table.add_columns("kind", "known problem", "what", "where", "reference", "what to do")
     for (kind, problem), same in lines.items():
-        where = places.told(same)
+        where = locations.told(same)
         advice = problem.advisory.advice
         table.add_row(kind, problem.name, problem.message, where, problem.references, advice)
     return table
@@ -25111,7 +25124,7 @@ def advisories_report(form: str) -> str:
         table.add_row(
             advisory.id, advisory.versions, of_what, advisory.what, references, advisory.advice
         )
-    # Only traces need a place to be relative to, and an audit shows none.
+    # Only traces need a directory to be relative to, and an audit shows none.
     page = WRITERS[form](".")
     return page.opening + page.section(table) + page.closing
 
@@ -25155,9 +25168,9 @@ def _theories_table(rows: Sequence[Row]) -> Table:
         cells = [variant.of(several[0]) for variant in variants]
         lemmas = {LemmaKey(row.plan.lemma, row.plan.trait == Trait.DIFF) for row in several}
         results = told_counts(Counter(row.standing for row in several))
-        places = listed(dict.fromkeys(map(_place, several)), 2)
+        origins = listed(dict.fromkeys(map(_origin_of, several)), 2)
         prover = several[0].plan.prover
-        table.add_row(group.theory, prover, *cells, f"{len(lemmas):,}", results, places)
+        table.add_row(group.theory, prover, *cells, f"{len(lemmas):,}", results, origins)
     return table
 
 
@@ -25172,7 +25185,7 @@ def _lemmas_table(rows: Sequence[Row]) -> Table:
     aspects.append(Aspect("steps", _told_steps, Kind.NUMBER))
     aspects.append(Aspect("time", _told_time, Kind.NUMBER))
     aspects += _with_words([Aspect("process", lambda row: row.sharing)], rows)
-    aspects.append(Aspect("from", _place))
+    aspects.append(Aspect("from", _origin_of))
     _fill(table, aspects, rows)
     return table
 
@@ -26091,8 +26104,8 @@ def _inputs_of_others(batch: Batch, note: Note) -> Iterator[_Input]:
         yield _Input(path, path, file_state_now(path).digest)
 
 
-class _BundlePlaces:
-    """Where the files of a batch stand in a folder of a bundle.
+class _BundlePaths:
+    """By which paths the files of a batch are in a folder of a bundle.
 
     What lay below one directory stays together: names relative to each other mean the same there.
     """
@@ -26120,42 +26133,42 @@ class _BundlePlaces:
         self._files = {self.of(each.path) for each in inputs}
 
     def of(self, path: str) -> str:
-        """The place of a file, or of a directory."""
-        for root, place in self.roots.items():
+        """Where a file, or a directory, is in the bundle."""
+        for root, inside in self.roots.items():
             if path == root:
-                return place
+                return inside
             if path.startswith(root + os.sep):
-                return os.path.join(place, path[len(root) + 1 :])
+                return os.path.join(inside, path[len(root) + 1 :])
         raise InputError("has no place in the bundle", printable(path))
 
     def is_taken(self, name: str) -> bool:
         """Whether a path from the working directory is one that files here have."""
-        place = os.path.join(self.of(self.cwd), name)
-        return any(_is_below(file, place) for file in self._files)
+        inside = os.path.join(self.of(self.cwd), name)
+        return any(_is_below(file, inside) for file in self._files)
 
-    def blind(self) -> dict[str, str]:
-        """The directories as they are told where nobody is to know where they are."""
+    def told_roots(self) -> dict[str, str]:
+        """What directories are called where nobody is to know where they are."""
         import urllib.parse
 
         told: dict[str, str] = {}
-        for root, place in self.roots.items():
-            told[root] = os.path.join(BUNDLE_ROOT, place).rstrip(os.sep)
+        for root, inside in self.roots.items():
+            told[root] = os.path.join(BUNDLE_ROOT, inside).rstrip(os.sep)
             # As it may stand in JSON and in a URL.
             told[json.dumps(root)[1:-1]] = told[root]
             told[urllib.parse.quote(root)] = told[root]
         return told
 
     def from_cwd(self, text: str) -> str:
-        """A text in which paths lead from the working directory to these places."""
+        """A text of a recipe in which absolute paths lead from where it runs into the bundle."""
         here = self.of(self.cwd)
-        places = {**self.roots, self.cwd: here}
+        paths = {**self.roots, self.cwd: here}
         moved = text
-        for root in sorted(places, key=len, reverse=True):
-            way = os.path.relpath(places[root] or ".", here or ".")
+        for root in sorted(paths, key=len, reverse=True):
+            way = os.path.relpath(paths[root] or ".", here or ".")
             # Behind it there may be more of a path, and no longer name.
             pattern = re.compile(rf"(?<![\w.-]){re.escape(root)}(?![\w.-])")
             moved = way.join(pattern.split(moved))
-        # What was told from there already stays as it is: `./tool` is none on PATH.
+        # What was no such path stays as it is: `./tool` isn't `tool`, which would be one on PATH.
         return text if moved == text else moved.removeprefix("./")
 
 
@@ -26192,9 +26205,9 @@ def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
 class _PortableRecipe:
     """A recipe as it can be run where the bundle is unpacked."""
 
-    def __init__(self, source: BundleSource, places: _BundlePlaces, note: Note) -> None:
+    def __init__(self, source: BundleSource, paths: _BundlePaths, note: Note) -> None:
         self._source = source
-        self._places = places
+        self._paths = paths
         self._note = note
         self._recipe: Json = json.loads(json.dumps(source.recipe))
 
@@ -26217,8 +26230,8 @@ class _PortableRecipe:
         for name, entry in entries.items():
             self._name_theories(name, entry)
             if str(entry.get("cwd", "")).startswith(os.pardir):
-                entry["cwd"] = os.path.normpath(os.path.join(self._places.cwd, entry["cwd"]))
-        portable = _with_texts(self._recipe, self._places.from_cwd)
+                entry["cwd"] = os.path.normpath(os.path.join(self._paths.cwd, entry["cwd"]))
+        portable = _with_texts(self._recipe, self._paths.from_cwd)
         return json.dumps(portable, indent=2, ensure_ascii=False) + "\n"
 
     def _set_config(self, config: Json) -> None:
@@ -26238,7 +26251,7 @@ class _PortableRecipe:
             names = ["results"]
         here = os.path.join(*names)
         number = 1
-        while self._places.is_taken(here):
+        while self._paths.is_taken(here):
             number += 1
             here = f"{os.path.join(*names)}-{number}"
         return here
@@ -26262,7 +26275,7 @@ class _PortableRecipe:
         # What takes theories away by their names alone goes on to do so.
         if word.startswith("!") and os.sep not in word:
             return word
-        here = os.path.normpath(os.path.join(self._places.cwd, pattern))
+        here = os.path.normpath(os.path.join(self._paths.cwd, pattern))
         beside = os.path.join(os.path.dirname(self._source.recipe_file), pattern)
         beside = os.path.normpath(beside)
         meant = here
@@ -26305,7 +26318,7 @@ class _BundlePart:
         self.source = source
         self.asked = asked
         self.inputs = list(_find_inputs(source, self.notes.append))
-        self.places = _BundlePlaces(folder, source, self.inputs)
+        self.paths = _BundlePaths(folder, source, self.inputs)
         # Digests of files that are told otherwise, and what they are then.
         self._digests: dict[str, str] = {}
         # Of a batch that runs: what its journals tell now is on disk, and no more is told.
@@ -26326,7 +26339,7 @@ class _BundlePart:
             if each.source:
                 self._write_input(writer, each)
         batch = self._told_batch()
-        recipe = _PortableRecipe(self.source, self.places, self.notes.append).text()
+        recipe = _PortableRecipe(self.source, self.paths, self.notes.append).text()
         writer.add(batch.recipe, [self.seen(recipe).encode("utf-8", "backslashreplace")])
         for name in self._result_names():
             if name not in self._journals:
@@ -26345,14 +26358,14 @@ class _BundlePart:
         """What the manifest says of it."""
         roots = {BUNDLE_ROOT: ""}
         if self.asked.names:
-            roots = dict(self.places.roots)
+            roots = dict(self.paths.roots)
         left_out = {"logs": not self.asked.logs, "proofs": not self.asked.proofs}
         folders: list[str] = []
         for folder in EVIDENCE_FOLDERS:
             if os.path.isdir(self._path(folder)) and not left_out.get(folder):
                 folders.append(folder)
-        cwd = self.places.of(self.places.cwd)
-        return BundledBatch(self.places.results, cwd, roots, tuple(folders))
+        cwd = self.paths.of(self.paths.cwd)
+        return BundledBatch(self.paths.results, cwd, roots, tuple(folders))
 
     def _path(self, name: str) -> str:
         """Where a file of the results is."""
@@ -26362,14 +26375,14 @@ class _BundlePart:
         """What takes hosts, users and absolute paths out of texts."""
         shown: set[str] = set()
         for each in self.inputs:
-            shown.update(self.places.of(each.path).split(os.sep))
+            shown.update(self.paths.of(each.path).split(os.sep))
         hidden = {host_id()[0], *_HOME.findall(os.path.expanduser("~"))}
         for name in self._journals:
             hidden |= _hosts_in(self._path(name))
         for name in sorted(hidden & shown):
             self.notes.append(f"the name '{printable(name)}' can be read: a file is called so")
         batches = {self.source.directory: self.source.batch}
-        return Blind(batches, self.places.blind(), hidden, shown)
+        return Blind(batches, self.paths.told_roots(), hidden, shown)
 
     def _told_code(self, path: str, data: bytes) -> bytes:
         """What is told of a theory or an oracle: no more than comments is changed."""
@@ -26393,9 +26406,9 @@ class _BundlePart:
         with open_file(each.source) as file:
             data = self._told_code(each.path, file.read())
             executable = bool(os.fstat(file.fileno()).st_mode & 0o111)
-        digest = writer.add(self.places.of(each.path), [data], executable)
+        digest = writer.add(self.paths.of(each.path), [data], executable)
         self._digests[each.digest] = digest
-        copy = os.path.join(self.places.results, "inputs", digest)
+        copy = os.path.join(self.paths.results, "inputs", digest)
         if self.source.batch.header.inputs and copy not in writer.files:
             writer.add(copy, [data], executable)
 
@@ -26423,21 +26436,21 @@ class _BundlePart:
         return ending != ".tmp" and os.path.isfile(path) and not os.path.islink(path)
 
     def _write_result(self, writer: BundleWriter, name: str) -> None:
-        place = os.path.join(self.places.results, name)
+        path = os.path.join(self.paths.results, name)
         size = os.path.getsize(self._path(name))
         with open_file(self._path(name)) as file:
             if not name.endswith(".spthy"):
-                writer.add(place, self._told_lines(file), size=size)
+                writer.add(path, self._told_lines(file), size=size)
                 return
             data = file.read()
-        told = writer.add(place, [self._told_code(name, data)], size=size)
+        told = writer.add(path, [self._told_code(name, data)], size=size)
         self._digests[sha256(data)] = told
 
     def _write_journal(self, writer: BundleWriter, name: str, size: int) -> None:
         """Its first `size` bytes."""
         with open_file(self._path(name)) as file:
             lines = map(self._told_event, _lines_within(file, size))
-            writer.add(os.path.join(self.places.results, name), lines, size=size)
+            writer.add(os.path.join(self.paths.results, name), lines, size=size)
 
     def _told_event(self, line: bytes) -> bytes:
         """What is told of a line of a journal."""
@@ -26585,10 +26598,11 @@ class Bundle:
     def unpack(self, directory: str, target: str = "", without: Collection[str] = ()) -> None:
         """Write all that is in it to a directory, which is made.
 
-        `target`: where the directory will be; its journals say so. `without`: folders of results
-        that are not needed. Nothing is left where it fails. Raises InputError, OSError.
+        `target`: what its journals call that directory, if not so: where it will be (absolute), or
+        a path from the working directory. `without`: folders of results that are not needed.
+        Nothing is left where it fails. Raises InputError, OSError.
         """
-        target = os.path.abspath(target or directory)
+        target = target or directory
         os.mkdir(directory, 0o777)
         try:
             with _reading_bundle(self.path) as archive:
@@ -26597,8 +26611,8 @@ class Bundle:
                         self._unpack_file(archive, name, known, directory, target)
             for batch in self.manifest.batches:
                 for folder in batch.folders:
-                    place = os.path.join(directory, batch.results, folder)
-                    os.makedirs(place, exist_ok=True)
+                    path = os.path.join(directory, batch.results, folder)
+                    os.makedirs(path, exist_ok=True)
             # At last: what has it is whole.
             write_file(os.path.join(directory, MANIFEST), _manifest_text(self.manifest))
         except BaseException:
@@ -26613,14 +26627,16 @@ class Bundle:
         directory: str,
         target: str,
     ) -> None:
+        """Write one of its files; `target`: what journals call the directory."""
         path = os.path.join(directory, name)
+        # In a folder of files `__main__.py` would tell nobody what it is.
         if name == BUNDLE_TOOL:
             path = os.path.join(directory, UNPACKED_TOOL)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         pieces = _verified(archive, name, known)
         for batch in self.manifest.batches:
             if name.startswith(batch.results + "/") and os.path.basename(name) == JOURNAL:
-                pieces = _journal_there(pieces, batch, target)
+                pieces = _MovedPaths(batch, target).lines(pieces)
         with open(path, "xb", opener=open_no_link) as file:
             file.writelines(pieces)
         os.chmod(path, 0o755 if known.executable else 0o644)
@@ -26629,42 +26645,53 @@ class Bundle:
 _OPTION_WITH_VALUE = regex(r"--[\w-]+=")
 
 
-def _journal_there(pieces: Iterable[bytes], batch: BundledBatch, target: str) -> Iterator[bytes]:
-    """A journal in which directories are where the bundle is unpacked."""
-    places: dict[str, str] = {}
-    for root in sorted(batch.roots, key=len, reverse=True):
-        places[root] = os.path.join(target, batch.roots[root]).rstrip(os.sep)
+class _MovedPaths:
+    """Tells where directories of a batch are once its bundle is unpacked: in `target`.
 
-    def there(text: str) -> str:
+    What is unpacked for good has absolute paths, as any journal. What is there for a moment, to be
+    read, has none: where that is means nothing to anybody. Its working directories are named as
+    the bundle names them, and all else is told from these.
+    """
+
+    def __init__(self, batch: BundledBatch, target: str) -> None:
+        self._is_for_good = os.path.isabs(target)
+        self._roots: dict[str, str] = {}
+        for root in sorted(batch.roots, key=len, reverse=True):
+            self._roots[root] = os.path.join(target, batch.roots[root]).rstrip(os.sep)
+
+    def lines(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """A journal that comes in pieces, line by line, as it is there."""
+        for line in _lines_of(pieces):
+            moved = _changed_line(line, self._event)
+            yield line if moved is None else moved
+
+    def _event(self, event: Json) -> Json:
+        cwd = event.get("cwd")
+        if not isinstance(cwd, str):
+            return dict(_with_texts(event, self._text))
+        here = self._text(cwd)
+        from_here = functools.partial(self._text, cwd=here)
+        if not self._is_for_good:
+            return {**_with_texts(event, from_here), "cwd": here}
+        theory = event.get("theory")
+        # Results of two runs name a theory alike, wherever each was unpacked.
+        if isinstance(theory, str):
+            event = {**event, "theory": from_here(theory)}
+        return dict(_with_texts(event, self._text))
+
+    def _text(self, text: str, cwd: str = "") -> str:
+        """A text that may be a path; `cwd`: from where that is to be told."""
         # An option may name a file: an oracle.
         option = _OPTION_WITH_VALUE.match(text)
         named = option[0] if option else ""
         path = text[len(named) :]
-        for root, place in places.items():
+        for root, there in self._roots.items():
             if path == root or path.startswith(root + os.sep):
-                return named + place + path[len(root) :]
+                moved = there + path[len(root) :]
+                if cwd:
+                    moved = os.path.relpath(moved, cwd)
+                return named + moved
         return text
-
-    def event_there(event: Json) -> Json:
-        return _with_theory_from_cwd(_with_texts(event, there))
-
-    for line in _lines_of(pieces):
-        moved = _changed_line(line, event_there)
-        yield line if moved is None else moved
-
-
-def _with_theory_from_cwd(event: Json) -> Json:
-    """A plan in which a theory is told from its working directory, also where it is not below it.
-
-    Where the bundle is unpacked means nothing: it may be there for a moment only.
-    """
-    theory = event.get("theory")
-    cwd = event.get("cwd")
-    if not (isinstance(theory, str) and isinstance(cwd, str)):
-        return event
-    if not (os.path.isabs(theory) and os.path.isabs(cwd)):
-        return event
-    return {**event, "theory": os.path.relpath(theory, cwd)}
 
 
 def _lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -26758,11 +26785,11 @@ def _refuse_archive(archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo]
     file.seek(0)
     if file.read(len(SHEBANG)) != SHEBANG:
         raise BundleError("it does not begin as one")
-    place = len(SHEBANG)
+    offset = len(SHEBANG)
     for member in members:
-        if member.header_offset != place:
+        if member.header_offset != offset:
             raise BundleError(f"'{member.filename}' does not begin where the one before it ends")
-        place = _end_of_member(file, member)
+        offset = _end_of_member(file, member)
     size = file.seek(0, os.SEEK_END)
     file.seek(size - _END_SIZE)
     end = struct.unpack(_DIRECTORY_END, file.read(_END_SIZE))
@@ -26773,7 +26800,7 @@ def _refuse_archive(archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo]
         file.seek(size - tail)
         end_64 = struct.unpack(_DIRECTORY_END_64, file.read(_END_64_SIZE))
         *_, count, length, start = end_64
-    is_seamless = start == place and start + length == size - tail
+    is_seamless = start == offset and start + length == size - tail
     if not is_seamless or count != len(members) or comment_length:
         raise BundleError("something stands before, behind or between its files")
 
@@ -26812,7 +26839,7 @@ def _end_of_member(file: BinaryIO, member: zipfile.ZipInfo) -> int:
 
 
 def _refuse_names(members: Sequence[zipfile.ZipInfo]) -> None:
-    """Raise BundleError for names that could mean another place, and what is no plain file."""
+    """Raise BundleError for names that could lead elsewhere, and what is no plain file."""
     import unicodedata
 
     if len(members) > MOST_FILES:
@@ -26892,8 +26919,8 @@ def _refuse_lies(members: Sequence[zipfile.ZipInfo], manifest: Manifest) -> None
         if known and (known.size, known.executable) != (member.file_size, executable):
             raise BundleError(f"'{member.filename}' has another size or mode than in {MANIFEST}")
     for batch in manifest.batches:
-        places = [batch.results, *filter(None, (batch.cwd, *batch.roots.values()))]
-        if batch.recipe not in files or any(map(_name_problem, places)):
+        paths = [batch.results, *filter(None, (batch.cwd, *batch.roots.values()))]
+        if batch.recipe not in files or any(map(_name_problem, paths)):
             raise BundleError(f"{MANIFEST} names a batch that is not in it")
         if not set(batch.folders).issubset(EVIDENCE_FOLDERS):
             raise BundleError(f"{MANIFEST} names folders that no results have")
@@ -26901,9 +26928,9 @@ def _refuse_lies(members: Sequence[zipfile.ZipInfo], manifest: Manifest) -> None
             raise BundleError(f"{MANIFEST} names a directory that is none")
     if not manifest.batches or BUNDLE_TOOL not in files:
         raise BundleError("it has no results, or no program")
-    own_places = tuple(batch.results + "/" for batch in manifest.batches)
+    own_folders = tuple(batch.results + "/" for batch in manifest.batches)
     for name in files:
-        if os.path.basename(name) == JOURNAL and not name.startswith(own_places):
+        if os.path.basename(name) == JOURNAL and not name.startswith(own_folders):
             raise BundleError(f"'{name}' could be taken for results that are made later")
 
 
@@ -27955,8 +27982,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(f"error: {line}")
     except OSError as error:
         # A full disk, too many open files: what the environment did gets no traceback.
-        place = f"{error.filename}: " if error.filename else ""
-        say(f"error: {place}{error.strerror or error}{way_out(error)}")
+        name = f"{error.filename}: " if error.filename else ""
+        say(f"error: {name}{error.strerror or error}{way_out(error)}")
     finally:
         flush_or_discard_output()
     return 2
@@ -28321,8 +28348,8 @@ def add_entry_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--results",
         metavar="DIR",
-        default="results",
-        help="the recipe's results directory (results)",
+        default="",
+        help="the recipe's results directory (results; with --from that of the recipe before)",
     )
 
 
@@ -28859,7 +28886,7 @@ def seconds_argument(text: str) -> float:
 
 def no_bundle(path: str) -> str:
     """A path of what a command works on. Raises InputError for a bundle, which has its own ones."""
-    if place_in_bundle(path):
+    if bundle_path(path):
         name = printable(path)
         raise InputError(
             f"this is a bundle: `batch_tamarin.py {quoted([name])} --help` tells what can be done "
@@ -29369,8 +29396,8 @@ class InitAsked(NamedTuple):
     flags: Sequence[str]
     options: Sequence[str]  # of provers
     resources: Json  # of a job, as in a recipe
-    results: str  # the recipe's results directory
     # Of its `config`: "" and 0 leave it to the results that it is made from, or to us.
+    results: str  # the recipe's results directory
     cores: int | str
     memory: float | str  # GB, "max" or "50%"
     timeout_s: float
@@ -29438,7 +29465,9 @@ def recipe_of_theories(asked: InitAsked, paths: Sequence[str], machine: Limits) 
     for source in sources:
         name = names[source.path]
         tasks[name] = ask_task(asked, source, name, provers, resources)
-    config["output_directory"] = ask(asked, "directory for the results", asked.results, str)
+    config["output_directory"] = ask(
+        asked, "directory for the results", asked.results or "results", str
+    )
     versions = recipe_versions(provers, asked.recipe_file)
     data = {"config": config, "tamarin_versions": versions, "tasks": tasks}
     leave_out_refused(asked.recipe_file, data, provers, machine)
@@ -29706,10 +29735,10 @@ def files_meant(word: str) -> list[str]:
 def theories_below(folder: str) -> list[str]:
     """The theories in a folder, then those in its folders, hidden ones aside."""
     paths: list[str] = []
-    for place, folders, names in os.walk(folder):
+    for inside, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            path = os.path.normpath(os.path.join(place, name))
+            path = os.path.normpath(os.path.join(inside, name))
             if name.endswith(".spthy") and os.path.isfile(path):
                 paths.append(path)
     return paths
@@ -29897,9 +29926,9 @@ def refuse_left_out_words(asked: InitAsked, left: Sequence[SourceTheory]) -> Non
         raise InputError(message)
 
 
-def idle_flag(flag: str, place: str, known: Iterable[str]) -> str:
+def idle_flag(flag: str, asker: str, known: Iterable[str]) -> str:
     """What to say of a flag of the command line that is not among the known ones."""
-    return f"-D {flag}: no {place} asks for this flag{did_you_mean(flag, known)}"
+    return f"-D {flag}: no {asker} asks for this flag{did_you_mean(flag, known)}"
 
 
 def say_notes(sources: Iterable[SourceTheory]) -> None:
@@ -30333,9 +30362,11 @@ def measured_entry(
         entry["cwd"] = path_from(plan.cwd, batch.header.cwd)
     if not plan.prove:
         entry["prove"] = False
-    attackers = attackers_entry(before, group) if before else {}
-    if attackers:
-        return {**entry, **attackers, **measured_attackers(group)}
+    said: Json = {}
+    if before:
+        said = before.data["tasks"].get(plan.entry, {})
+    if "implies" in said and stays_a_matrix(said, group):
+        return {**entry, **said_of_attackers(said), **measured_attackers(said, group)}
     variants: dict[str, list[Measured]] = {}
     for each in group:
         variants.setdefault(each.plan.variant, []).append(each)
@@ -30362,11 +30393,8 @@ _OF_ATTACKERS = (
 _MEASURED = ("resources", "expect")
 
 
-def attackers_entry(recipe: Recipe, group: Sequence[Measured]) -> Json:
-    """What the recipe of the results said of attackers in order, to be said again; or nothing."""
-    said: Json = recipe.data["tasks"].get(group[0].plan.entry, {})
-    if "implies" not in said or not stays_a_matrix(said, group):
-        return {}
+def said_of_attackers(said: Json) -> Json:
+    """What an entry said of attackers in order, to be said again."""
     kept = {key: said[key] for key in _OF_ATTACKERS if key in said}
     matrix: Json = {}
     for dimension, values in said["matrix"].items():
@@ -30374,18 +30402,22 @@ def attackers_entry(recipe: Recipe, group: Sequence[Measured]) -> Json:
     return {**kept, "matrix": matrix}
 
 
-def stays_a_matrix(said: Json, group: Iterable[Measured]) -> bool:
-    """Whether lemmas and attackers of an entry have no more of their own than has been measured.
+def stays_a_matrix(said: Json, group: Sequence[Measured]) -> bool:
+    """Whether an entry that says its matrix again plans what has been measured.
 
     Else each attacker becomes a variant, which can say it all.
     """
     names_theories = any(map(_PLACEHOLDER.search, as_list(said["theory_file"])))
     names_ids = len({each.prefix for each in group}) > 1
-    if names_theories or names_ids or "on_limit" in said:
+    # `on_limit` is left out: it must have changed nothing.
+    is_of_later_stage = any(each.plan.options != each.plan.first_options for each in group)
+    if names_theories or names_ids or is_of_later_stage:
         return False
-    for item in said.get("lemmas", ()):
-        if not item.keys() <= {"name", *_MEASURED}:
-            return False
+    items = said.get("lemmas", ())
+    have_own = any(item.keys() - {"name", *_MEASURED} for item in items)
+    # What an item says goes for its lemma alone where each lemma has one, by its name.
+    if have_own and not are_of_one_lemma_each(items, group):
+        return False
     for values in said["matrix"].values():
         if is_power_set(values):
             continue
@@ -30394,23 +30426,47 @@ def stays_a_matrix(said: Json, group: Iterable[Measured]) -> bool:
     return True
 
 
+def by_name(items: Iterable[Json]) -> Json:
+    """What an entry says of lemmas, by their names, of several of one name the last."""
+    named: Json = {}
+    for item in items:
+        own = dict(item)
+        named[own.pop("name")] = own
+    return named
+
+
+def are_of_one_lemma_each(items: Iterable[Json], group: Iterable[Measured]) -> bool:
+    """Whether each of these lemmas is named by one of these items, and no item by a pattern."""
+    names: set[str] = set()
+    for item in items:
+        if is_pattern(item["name"]) or item["name"] in names:
+            return False
+        names.add(item["name"])
+    return names.issuperset(each.plan.lemma for each in group)
+
+
 def without_measured(values: Json) -> Json:
-    """The values of a dimension of a matrix, without limits and expectations."""
+    """What dimensions' values, or lemmas, have of their own but limits and expectations."""
     left: Json = {}
     for name, overrides in values.items():
         left[name] = {key: overrides[key] for key in overrides if key not in _MEASURED}
     return left
 
 
-def measured_attackers(group: Sequence[Measured]) -> Json:
-    """Lemmas with the limits that the most demanding attacker needs, and what came of each."""
+def measured_attackers(said: Json, group: Sequence[Measured]) -> Json:
+    """Lemmas with the limits that the most demanding attacker needs, and what came of each.
+
+    `said`: the entry of the recipe before.
+    """
+    own = without_measured(by_name(said.get("lemmas", ())))
     by_lemma: dict[str, list[Measured]] = {}
     for each in group:
         by_lemma.setdefault(each.plan.lemma, []).append(each)
     items: list[Json] = []
     rules: list[Json] = []
     for lemma, members in by_lemma.items():
-        items.append({"name": lemma, "resources": largest_resources(members)})
+        item: Json = {"name": lemma, **own.get(lemma, {})}
+        items.append({**item, "resources": largest_resources(members)})
         rules += verdict_rules(lemma, members)
     entry: Json = {"lemmas": items}
     if rules:
@@ -30557,8 +30613,8 @@ def command_status(args: argparse.Namespace) -> int:
 
     What runs, what is done, what is left and for how long; of a batch that has ended, its results.
     """
-    with places_of([args.results]) as places:
-        for results in places.results([args.results]):
+    with resolver_for([args.results]) as resolver:
+        for results in resolver.results([args.results]):
             show_status(results, args)
     return 0
 
@@ -30712,14 +30768,14 @@ def batch_state(batch: Batch, path: str) -> BatchState:
             return BatchState("partial", f"ended, {left} not run")
         return BatchState("finished", "finished")
     driven = is_driven(header, path)
-    place = foreign_place(header)
+    where = where_driver_is(header)
     if driven is None:
-        place = place or f"on {header.host}"
+        where = where or f"on {header.host}"
         return BatchState(
-            "unknown", f"began {place}: from here nobody can see whether it still runs"
+            "unknown", f"began {where}: from here nobody can see whether it still runs"
         )
-    if driven and place:
-        return BatchState("running", f"runs {place}")
+    if driven and where:
+        return BatchState("running", f"runs {where}")
     if driven:
         return BatchState("running", f"running (process {header.pid})")
     left = "what runs on the cluster goes on: `resume` takes over what has finished there"
@@ -30743,17 +30799,17 @@ def command_audit(args: argparse.Namespace) -> int:
         raise InputError("what is to be audited? Give results directories, theories, logs, folders")
     if args.tolerance is not None and not args.against:
         raise InputError("--tolerance says how far results may be from those of --against")
-    with places_of([*args.paths, *args.against]) as places:
-        return audit_at(places, args)
+    with resolver_for([*args.paths, *args.against]) as resolver:
+        return audit_at(resolver, args)
 
 
-def audit_at(places: Places, args: argparse.Namespace) -> int:
-    """Print what the results at these places establish; the exit code. Raises InputError."""
-    expected = places.file(args.expect or "")
+def audit_at(resolver: Resolver, args: argparse.Namespace) -> int:
+    """Print what the results establish that are asked for; the exit code. Raises InputError."""
+    expected = resolver.file(args.expect or "")
     accepted: list[str] = []
     if expected:
         accepted = read_accepted(expected)
-    evidence = read_evidence(places.results(args.paths), warn)
+    evidence = read_evidence(resolver.results(args.paths), warn)
     batches = evidence.batches
     problems = KnownProblems(batches, evidence.texts, accepted, evidence.proven)
     rows = list(rows_of_batches(batches, problems))
@@ -30762,7 +30818,7 @@ def audit_at(places: Places, args: argparse.Namespace) -> int:
     if expected:
         findings += check_expectations(located_tasks(batches), expected)
     if args.against:
-        baseline = places.results(args.against)
+        baseline = resolver.results(args.against)
         findings += compare_with_baseline(located_tasks(batches), baseline, args.tolerance)
         findings = without_repeats(findings)
     kinds = list(ADVICE)
@@ -30770,7 +30826,7 @@ def audit_at(places: Places, args: argparse.Namespace) -> int:
     code = audit_code(rows, findings, args.strict)
     found = Audit(code == 0, rows, findings, problems.not_judged)
     text = audit_report(args.format, found, args.details)
-    _print_audit("".join(places.told([text])), args.format)
+    _print_audit(text, args.format)
     return code
 
 
@@ -30829,17 +30885,17 @@ def command_report(args: argparse.Namespace) -> int:
     """
     if args.run:
         return report_run(args)
-    with places_of(args.results) as places:
-        report_at(places, args)
+    with resolver_for(args.results) as resolver:
+        report_at(resolver, args)
     return 0
 
 
-def report_at(places: Places, args: argparse.Namespace) -> None:
-    """Write reports of the results at these places. Raises InputError."""
-    if args.rebuild and places.are_in_bundles:
+def report_at(resolver: Resolver, args: argparse.Namespace) -> None:
+    """Write reports of the results that are asked for. Raises InputError."""
+    if args.rebuild and resolver.are_in_bundles:
         raise InputError("--rebuild writes into a results directory, not into a bundle")
     batches: dict[str, Batch] = {}
-    for path in places.results(args.results):
+    for path in resolver.results(args.results):
         if path in REPORTS and not os.path.lexists(path):
             raise InputError(
                 f"there is no such results directory (did you mean '-f {path}'?)", path
@@ -30848,7 +30904,7 @@ def report_at(places: Places, args: argparse.Namespace) -> None:
         batches[directory] = load_results(directory, warn)
         note_rechecks(batches[directory], directory, warn)
         warn_of_news(batches[directory], directory, sources_now(batches[directory]))
-    files = report_files(args, places.file(args.output))
+    files = report_files(args, resolver.file(args.output))
     if args.grid:
         refuse_grid(args.grid, files, list(rows_of_batches(batches)))
     asked = Asked(args.names, args.fragment, args.grid)
@@ -30857,7 +30913,9 @@ def report_at(places: Places, args: argparse.Namespace) -> None:
             for directory, batch in batches.items():
                 rebuild(batch, directory)
         for form, path in files.items():
-            write_report(batches, form, path, asked, places.told)
+            # What is in a bundle lies beside no page.
+            beside = "" if resolver.are_in_bundles else os.path.dirname(path) or "."
+            write_pieces(form, path, PRINTED[form](batches, beside, asked))
     except OSError as error:
         raise InputError(
             f"the report can't be written: {error.strerror}{way_out(error)}", error.filename or ""
@@ -30953,21 +31011,6 @@ def report_ending(form: str) -> str:
     return "." + ENDINGS.get(form, form)
 
 
-def write_report(
-    batches: Batches,
-    form: str,
-    path: str,
-    asked: Asked,
-    told: Callable[[Iterable[str]], Iterable[str]],
-) -> None:
-    """Write one report to a file, or to stdout if `path` is "". Raises OSError.
-
-    `told`: what is written of its pieces.
-    """
-    folder = os.path.dirname(path) or "."
-    write_pieces(form, path, told(PRINTED[form](batches, folder, asked)))
-
-
 def write_pieces(form: str, path: str, pieces: Iterable[str]) -> None:
     """Write a report that is made to a file, and say so, or to stdout if `path` is ""."""
     if form in REPORTS:
@@ -30999,8 +31042,8 @@ def command_lemmas(args: argparse.Namespace) -> int:
     """List what Tamarin would list in a theory, and what each lemma takes for granted."""
     flags = tuple(flag.lstrip("=") for flag in args.define)
     asked = TheoryToRead(args.theory, ReadingOptions(flags, args.diff, args.auto_sources))
-    with places_of([args.theory]) as places:
-        views = places.theories(asked)
+    with resolver_for([args.theory]) as resolver:
+        views = resolver.theories(asked)
         for view in views:
             if len(views) > 1 and not args.json:
                 print_out(f"\n{theory_with_options(view)}\n")
@@ -31166,8 +31209,8 @@ def command_run(args: argparse.Namespace) -> int:
     options = with_launcher(replace(asked, retry=args.retry or 0), recipe.config, args)
     directory = args.output or recipe_results(recipe)
     note_upstream_results(directory, say)
-    place = Place.FRESH if args.fresh else Place.NEWEST
-    return run_recipe(recipe, options, directory, asked_run(args, place), args)
+    destination = Destination.FRESH if args.fresh else Destination.NEWEST
+    return run_recipe(recipe, options, directory, asked_run(args, destination), args)
 
 
 def command_resume(args: argparse.Namespace) -> int:
@@ -31194,7 +31237,7 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
     if header.recheck_of:
         command = f"batch_tamarin.py recheck {quoted([header.recheck_of])}"
         raise InputError(f"this is a recheck: {command} goes on with it", args.results)
-    asked = asked_run(args, Place.THERE)._replace(doubled=doubled)
+    asked = asked_run(args, Destination.THERE)._replace(doubled=doubled)
     # The recipe's names mean what they meant when the batch began; the command line's don't.
     try:
         os.chdir(header.cwd)
@@ -31217,10 +31260,10 @@ def command_recheck(args: argparse.Namespace) -> int:
     return recheck_results(args.results, args.prover, args)
 
 
-def recheck_results(results: str, asked: str, args: argparse.Namespace, place: str = "") -> int:
+def recheck_results(results: str, asked: str, args: argparse.Namespace, kept_in: str = "") -> int:
     """Check the stored proofs of results; the exit code. Raises InputError.
 
-    `asked`: the prover; "" for that of the recipe. `place`: the directory where the checks are
+    `asked`: the prover; "" for that of the recipe. `kept_in`: the directory where the checks are
     kept, if not that of the results.
     """
     directory = own_results(results)
@@ -31238,9 +31281,9 @@ def recheck_results(results: str, asked: str, args: argparse.Namespace, place: s
     if is_program and prover.flavour not in set(Flavour):
         prover.alias = prover.flavour  # it tells more than its file's name
     refuse_strange_checker(prover, batch)
-    if place:  # the cluster is that of who made the results
+    if kept_in:  # the cluster is that of who made the results
         batch.header = replace(batch.header, cluster="")
-    recheck = Recheck(batch, directory, prover, place)
+    recheck = Recheck(batch, directory, prover, kept_in)
     planned = recheck.plan(warn)
     if not planned.tasks:
         raise InputError("no proof of these results can be checked", printable(results))
@@ -31249,7 +31292,7 @@ def recheck_results(results: str, asked: str, args: argparse.Namespace, place: s
         say(f"{len(planned.tasks):,} of {plural(answered, 'proof')} can be checked")
     asked_checks = RunAsked(args.task, take_over=args.take_over)
     done = run_batch(planned, recheck.directory, asked_checks, args)
-    if not place:
+    if not kept_in:
         tell_of_rechecks(batch, directory)
     if args.prove_rejected and not done.was_stopped:
         return prove_rejected(recheck, done, args)
@@ -31337,7 +31380,7 @@ class RunAsked(NamedTuple):
     """What is asked of a run of a batch, beside what the plan says."""
 
     patterns: Sequence[str] = ()  # of the tasks that are to run; none: all
-    place: Place = Place.NEWEST
+    destination: Destination = Destination.NEWEST
     again: bool = False  # also what has a result, and without asking the cache
     doubled: bool = False  # the limits that results have met, once
     proves_implied: bool = False  # also what follows from other results
@@ -31349,20 +31392,20 @@ class RunAsked(NamedTuple):
     @property
     def goes_on(self) -> bool:
         """Whether it is the last run of the batch that goes on, with what that was asked."""
-        return self.place is Place.THERE
+        return self.destination is Destination.THERE
 
-    def cache_at(self, place: str) -> Cache | None:
-        """The cache of a run at a place, if it uses one."""
+    def cache_at(self, site: str) -> Cache | None:
+        """The cache of a run at a site, if it uses one."""
         if not self.cache_directory:
             return None
-        return Cache(self.cache_directory, self.cache_gb, place)
+        return Cache(self.cache_directory, self.cache_gb, site)
 
 
-def asked_run(args: argparse.Namespace, place: Place) -> RunAsked:
+def asked_run(args: argparse.Namespace, destination: Destination) -> RunAsked:
     """What the command line asks of a run; relative to where the user is, so call it there."""
     return RunAsked(
         args.task,
-        place,
+        destination,
         args.again,
         proves_implied=args.prove_implied,
         cache_directory="" if args.no_cache else cache_to_use(args),
@@ -31446,13 +31489,13 @@ def run_batch(
     if asked.proves_implied:
         may_follow = [task_id for task_id in chosen_ids if planned.tasks[task_id].plan.attacker]
         planned.header = replace(planned.header, own_proofs=tuple(may_follow))
-    unwritable = unwritable_results(directory, planned.header, asked.place)
+    unwritable = unwritable_results(directory, planned.header, asked.destination)
     if unwritable:
         batch, _ = load_batch(os.path.join(unwritable, JOURNAL), say)
         if not _changes_to(batch, planned, chosen_ids, asked).differs:
             done = _nothing_to_do(batch, unwritable, chosen_ids, asked)
             return done._replace(was_only_read=True)
-    journal = open_results(directory, planned, asked.place, say, asked.take_over)
+    journal = open_results(directory, planned, asked.destination, say, asked.take_over)
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:
@@ -31508,7 +31551,7 @@ def _run_tasks(
     """Run those of the chosen tasks that need it, and close the journal."""
     batch = journal.batch
     directory = journal.directory
-    cache = asked.cache_at(batch.header.place)
+    cache = asked.cache_at(batch.header.site)
     waiting = [task for task in tasks if batch.needs_run(task)]
     left = plural(len(waiting), "task") if waiting else "nothing"
     say(f"batch {batch.id}: {left} to run in {directory}")
@@ -31790,10 +31833,10 @@ def add_provers_argument(parser: Parser) -> None:
     )
 
 
-class Places:
-    """Where a command that reads finds what a user names, and how it tells of it: as it is named.
+class Resolver:
+    """Finds what a user names by paths, for commands that read: here just that.
 
-    What is in bundles is elsewhere: see `OpenedBundles`.
+    What is in bundles has to be unpacked first: see `OpenedBundles`.
     """
 
     are_in_bundles = False
@@ -31810,45 +31853,41 @@ class Places:
         """A file beside them, to be read or written; "" and "-" stay what they are."""
         return path
 
-    def told(self, pieces: Iterable[str]) -> Iterable[str]:
-        """A report of them as it is to be told."""
-        return pieces
-
 
 @contextmanager
-def places_of(paths: Iterable[str]) -> Iterator[Places]:
-    """Where a command finds what it is to read; what is in bundles is unpacked meanwhile.
+def resolver_for(paths: Iterable[str]) -> Iterator[Resolver]:
+    """What finds what a command is to read; what is in bundles is unpacked meanwhile.
 
     `paths`: all that the user has named for that. Raises InputError.
     """
-    if any(map(place_in_bundle, paths)):
+    if any(map(bundle_path, paths)):
         with OpenedBundles() as opened:
             yield opened
     else:
-        yield Places()
+        yield Resolver()
 
 
-class PlaceInBundle(NamedTuple):
+class BundlePath(NamedTuple):
     """A path that leads into a bundle: `paper.pyz`, `paper.pyz/models/t.spthy`."""
 
     bundle: str
     inside: str  # "" for all of it
 
 
-def place_in_bundle(path: str) -> PlaceInBundle | None:
-    """The place that a path means if it leads into a bundle."""
+def bundle_path(path: str) -> BundlePath | None:
+    """The bundle that a path leads into, and the way there; None if there is none."""
     bundle = path
     while bundle not in ("", os.sep):
         if os.path.isfile(bundle):
             inside = path[len(bundle) :].strip(os.sep)
             if is_bundle(bundle):
-                return PlaceInBundle(bundle, inside)
+                return BundlePath(bundle, inside)
             return None
         bundle = os.path.dirname(bundle)
     return None
 
 
-class OpenedBundles(Places):
+class OpenedBundles(Resolver):
     """Bundles, unpacked in a private folder, which goes when they are closed.
 
     It is the working directory meanwhile: what is read there is called as it is in the bundle.
@@ -31884,7 +31923,7 @@ class OpenedBundles(Places):
             folder += "_"
         bundle = open_bundle(real)
         # No command reads these, and they may be large.
-        bundle.unpack(folder, without=("logs", "earlier"))
+        bundle.unpack(folder, folder, without=("logs", "earlier"))
         refuse_journals_that_lead_out(bundle, folder)
         self._opened[folder] = bundle
         return folder
@@ -31897,13 +31936,13 @@ class OpenedBundles(Places):
         """The results directories that these paths mean: of a bundle all that it has."""
         found: list[str] = []
         for path in paths:
-            place = place_in_bundle(self._for_user(path))
-            if place is None:
+            bundled = bundle_path(self._for_user(path))
+            if bundled is None:
                 found.append(self._for_user(path))
                 continue
-            folder = self.open(place.bundle)
-            if place.inside:
-                found.append(os.path.join(folder, place.inside))
+            folder = self.open(bundled.bundle)
+            if bundled.inside:
+                found.append(os.path.join(folder, bundled.inside))
             else:
                 found += self._all_results(folder)
         return found
@@ -31914,24 +31953,24 @@ class OpenedBundles(Places):
 
     def theories(self, asked: TheoryToRead) -> list[TheoryToRead]:
         """The theory that a path means; or all of a bundle, as they were proven."""
-        place = cast(PlaceInBundle, place_in_bundle(self._for_user(asked.path)))
-        folder = self.open(place.bundle)
-        if place.inside:
-            self._refuse_missing(folder, place.inside)
-            return [asked._replace(path=os.path.join(folder, place.inside))]
+        bundled = cast(BundlePath, bundle_path(self._for_user(asked.path)))
+        folder = self.open(bundled.bundle)
+        if bundled.inside:
+            self._refuse_missing(folder, bundled.inside)
+            return [asked._replace(path=os.path.join(folder, bundled.inside))]
         views: dict[TheoryToRead, None] = {}
         for results in self._all_results(folder):
             for view in _views_of(load_results(results, warn)):
-                views[view._replace(path=os.path.relpath(view.path))] = None
+                views[view._replace(path=os.path.normpath(view.path))] = None
         return list(views)
 
     def _refuse_missing(self, folder: str, name: str) -> None:
         """Raise InputError for a file that is not in a bundle, but lies elsewhere in it."""
         files = self._opened[folder].manifest.files
-        places = [file for file in files if file.endswith("/" + name)]
-        if name not in files and places:
+        alike = [file for file in files if file.endswith("/" + name)]
+        if name not in files and alike:
             raise InputError(
-                f"there is none: did you mean {printable(listed(places, 3))}?",
+                f"there is none: did you mean {printable(listed(alike, 3))}?",
                 printable(os.path.join(folder, name)),
             )
 
@@ -31943,20 +31982,16 @@ class OpenedBundles(Places):
         """What a path means to the user: absolute."""
         return os.path.normpath(os.path.join(self._before, path))
 
-    def told(self, pieces: Iterable[str]) -> Iterable[str]:
-        """A report without the folder: that it was there for a moment means nothing to anybody."""
-        return (piece.replace(self._folder + os.sep, "") for piece in pieces)
-
 
 def private_folder() -> str:
     """A new folder that nobody else can read, and not where the user is. Raises InputError."""
     import tempfile
 
-    # Not `tempfile.gettempdir`: where it finds no other place it takes the working directory.
-    places = [os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm"]
-    for place in filter(None, places):
+    # Not `tempfile.gettempdir`: where it finds no other folder it takes the working directory.
+    parents = [os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", "/dev/shm"]
+    for parent in filter(None, parents):
         with suppress(OSError):
-            return os.path.realpath(tempfile.mkdtemp(prefix="batch-tamarin-", dir=place))
+            return os.path.realpath(tempfile.mkdtemp(prefix="batch-tamarin-", dir=parent))
     raise InputError("there is no place to unpack it for a moment: set TMPDIR to a folder")
 
 
@@ -32088,31 +32123,31 @@ class UnpackedBatch(NamedTuple):
     """A batch of a bundle that was unpacked."""
 
     directory: str  # of the whole bundle: absolute
-    place: BundledBatch
+    bundled: BundledBatch
     paper: Batch
 
     @property
     def cwd(self) -> str:
         """Where it is run: absolute."""
-        return os.path.join(self.directory, self.place.cwd).rstrip(os.sep)
+        return os.path.join(self.directory, self.bundled.cwd).rstrip(os.sep)
 
     @property
     def recipe_file(self) -> str:
         """Its recipe: absolute."""
-        return os.path.join(self.directory, self.place.recipe)
+        return os.path.join(self.directory, self.bundled.recipe)
 
     def own_results(self, recipe: Recipe) -> str:
         """Where the results of a second run are: absolute. Raises InputError."""
-        name = os.path.join(self.place.cwd, recipe_results(recipe))
-        return place_of_ours(read_unpacked(self.directory), self.directory, name)
+        name = os.path.join(self.bundled.cwd, recipe_results(recipe))
+        return own_path(read_unpacked(self.directory), self.directory, name)
 
 
 def unpacked_batches(directory: str) -> list[UnpackedBatch]:
     """The batches of a bundle that was unpacked. Raises InputError."""
     batches: list[UnpackedBatch] = []
-    for place in read_unpacked(directory).batches:
-        paper = load_results(os.path.join(directory, place.results), warn)
-        batches.append(UnpackedBatch(os.path.abspath(directory), place, paper))
+    for bundled in read_unpacked(directory).batches:
+        paper = load_results(os.path.join(directory, bundled.results), warn)
+        batches.append(UnpackedBatch(os.path.abspath(directory), bundled, paper))
     return batches
 
 
@@ -32313,7 +32348,7 @@ def refuse_what_leads_out(planned: Batch, directory: str) -> None:
 OWN_CHECKS = "own-rechecks"  # where a bundle is unpacked: the checks of its proofs there
 
 
-def place_of_ours(manifest: Manifest, directory: str, name: str) -> str:
+def own_path(manifest: Manifest, directory: str, name: str) -> str:
     """The directory for what is made here of an unpacked bundle: absolute.
 
     What its maker has put there would be taken for ours. Raises InputError.
@@ -32321,9 +32356,9 @@ def place_of_ours(manifest: Manifest, directory: str, name: str) -> str:
     path = os.path.join(directory, name)
     _refuse_elsewhere({path}, directory)
     inside = os.path.relpath(os.path.realpath(path), os.path.realpath(directory))
-    places = [batch.results for batch in manifest.batches]
-    is_taken = any(_is_below(inside, place) for place in places)
-    if is_taken or any(_is_below(file, inside) for file in (*manifest.files, *places)):
+    taken = [batch.results for batch in manifest.batches]
+    is_taken = any(_is_below(inside, results) for results in taken)
+    if is_taken or any(_is_below(file, inside) for file in (*manifest.files, *taken)):
         raise InputError(
             "the bundle has files of its own where results of yours are to be: "
             f"it was made to deceive: {printable(path)}"
@@ -32425,8 +32460,8 @@ def command_recheck_bundle(args: argparse.Namespace) -> int:
         results = os.path.join(directory, batch.results)
         refuse_checks_that_lead_out(results, directory)
         # Checks that the bundle tells of are the word of who made it.
-        place = place_of_ours(manifest, directory, os.path.join(batch.cwd, OWN_CHECKS))
-        code = recheck_results(results, program, args, place)
+        kept_in = own_path(manifest, directory, os.path.join(batch.cwd, OWN_CHECKS))
+        code = recheck_results(results, program, args, kept_in)
         if was_signalled(code):
             return code
         codes.append(code)

@@ -8120,7 +8120,7 @@ def under_limits(plan, words):
 def timed_out():
     """The record of a task that ran into its time limit, on this host."""
     plan = under_limits(a_plan(), "2 1024 60")
-    return Record(TIMED_OUT, plan, place="here")
+    return Record(TIMED_OUT, plan, site="here")
 
 
 @parametrize("limits", SMALLER_LIMITS)
@@ -8155,7 +8155,7 @@ def test_what_a_result_is_to_a_plan(ended, same, larger, elsewhere, other):
     result = PARSE_ERROR if ended == "refused" else Result(Status(ended))
     if ended in ("superseded", "implied"):
         result = dataclasses.replace(result, settled_by="faster")
-    record = Record(result, a_plan(), place="here")
+    record = Record(result, a_plan(), site="here")
     more = under_limits(a_plan(), "1 1024 61")
     plans = (a_plan(), more, a_plan(key="other"))
     found = [record.standing(plan, "here") for plan in plans]
@@ -8549,7 +8549,9 @@ def test_an_edit_after_the_end_is_told_by_status_report_and_audit(proven_lab):
     assert "3 results on an older text than lies there now" in done.stderr
     assert told_by_status(proven_lab)["one"].endswith("on an older text")
     page = proven_lab.run("report results -f md", code=0).stdout
-    assert page.count("| verified, on an older text |") == 3
+    results, _, rest_on = page.partition("## What the results rest on")
+    assert results.count("| verified, on an older text |") == 3
+    assert rest_on.count("| verified, on an older text |") == 1
     report = proven_lab.run("report results -f json").stdout
     for row in json.loads(report)["tasks"]:
         assert row["on_older_text"] is True
@@ -9389,7 +9391,7 @@ def assert_refused(path, told):
         Journal(str(path))
     batch = Batch(a_driver())
     with pytest.raises(StorageError, match=told):
-        bt.open_results(str(path.parent), batch, bt.Place.NEWEST, pytest.fail)
+        bt.open_results(str(path.parent), batch, bt.Destination.NEWEST, pytest.fail)
     assert path.read_bytes() == written, "no line is cut before it is known that nobody is at work"
 
 
@@ -9440,8 +9442,8 @@ def test_the_user_may_take_over_where_nobody_can_tell(tmp_path, no_locks, where)
     path = journal_by(tmp_path, a_driver(**UNKNOWN[where]))
     batch = Batch(a_driver())
     told = []
-    place = bt.Place.NEWEST
-    journal = bt.open_results(str(tmp_path), batch, place, told.append, take_over=True)
+    destination = bt.Destination.NEWEST
+    journal = bt.open_results(str(tmp_path), batch, destination, told.append, take_over=True)
     changes = bt.changes_of(journal.batch, batch, (), again=False)
     bt.bring_up_to_plan(journal, changes, told.append)
     journal.close()
@@ -14794,19 +14796,19 @@ def test_when_a_job_is_submitted_again(complaint, others_wait, again):
 
 def test_limits_that_were_met_on_a_cluster_say_nothing_of_this_host():
     header = Header(host="login", cluster="cluster bt")
-    assert header.place == "cluster bt"
-    assert Header(host="login").place == "login"
+    assert header.site == "cluster bt"
+    assert Header(host="login").site == "login"
 
 
 def test_in_a_queue_that_nobody_limits_only_jobs_are_counted():
     limits = Limits(4, 1000, 60)
     job = Limits(1, 100, 60)
     header = Header(limits=limits, cluster="cluster bt", most_jobs=7)
-    assert bt.room_of(header).places(job) == 7
+    assert bt.room_of(header).slots(job) == 7
     limited = dataclasses.replace(header, options=PlanOptions(cores="2"))
-    assert bt.room_of(limited).places(job) == 4
+    assert bt.room_of(limited).slots(job) == 4
     unlimited = dataclasses.replace(header, most_jobs=0)
-    assert bt.room_of(unlimited).places(job) == 4
+    assert bt.room_of(unlimited).slots(job) == 4
 
 
 def test_without_slurm_the_launcher_says_what_is_missing(lab, monkeypatch):
@@ -18961,6 +18963,29 @@ def test_the_answer_says_that_results_are_on_an_older_text(monkeypatch):
     assert page.column("Results", "result") == ["verified, on an older text"]
 
 
+@parametrize(
+    "title", ["Results", "Provers side by side", "What the results rest on", "Lemma by variant"]
+)
+def test_wherever_a_verdict_stands_it_is_told_to_be_on_an_older_text(monkeypatch, title):
+    tasks = [
+        ended_task("a", lemma="one", variant="x", expect="falsified"),
+        ended_task("b", lemma="two", variant="x", assumes=("one",)),
+        ended_task("c", lemma="three", variant="y", assumes=("gone",)),
+        ended_task("d", "falsified", lemma="four", variant="y", prover="q"),
+        ended_task("e", lemma="five", variant="y", assumes=("four",), prover="q"),
+    ]
+    older = bt.SourcesNow(frozenset("abcde"), [], {})
+    monkeypatch.setattr(bt, "sources_now", lambda batch: older)
+    batch = batch_with(*tasks)
+    grid = "lemma x variant"
+    page = PageReader(report_of(batch, "html", grid=grid))
+    _, *rows = page.tables[title]
+    cells = itertools.chain.from_iterable(rows)
+    verdicts = [cell for cell in cells if cell.startswith(("verified", "falsified"))]
+    assert verdicts
+    assert [cell for cell in verdicts if "on an older text" not in cell] == []
+
+
 def test_an_answer_with_something_wrong_in_it_looks_so():
     assert '<p class="answer">' in page_of().page
     assert '<p class="answer alarming">' in page_of(ended_task("a", expect="falsified")).page
@@ -21455,6 +21480,66 @@ def test_commands_tell_the_same_of_a_bundle_as_of_its_results(lab):
     assert "0 findings" in lab.run("audit results --against paper.pyz").stdout
 
 
+@fixture(scope="module")
+def far_reaching(tmp_path_factory):
+    """A lab with a bundle in which a working directory, a theory and an oracle lie apart."""
+    lab = Lab(tmp_path_factory.mktemp("far"))
+    lab.write("far/oracle.py", "#!/bin/sh\n", 0o755)
+    lab.write("sub/README", "here it runs\n")
+    options = ["--heuristic=o", f"--oraclename={lab.path}/far/oracle.py"]
+    bundle_of(lab, run=["--no-cache"], cwd="sub", tamarin_options=options)
+    lab.write("results/traces/t--false_two--fake.dot", "digraph {}")
+    lab.write("results/traces/t--false_two--fake.svg", SVG)
+    lab.run("bundle results --names -o paper.pyz", code=0)
+    return lab
+
+
+# A folder for files of a moment, with all that some format has to escape.
+HARD_NAME = "a_b & <c> 50% \"d\" 'e' größe {f} [g](h) $x$ #i \\~^`*@!|"
+PROGRAM_FORMS = ("csv", "json", "junit")
+READING = [
+    *(f"report -f {form}" for form in (*PAGES, *PROGRAM_FORMS, "table")),
+    *(f"report --names -f {form}" for form in (*PAGES, "table")),
+    *(f"audit -d --format {form}" for form in ("table", "md", *PROGRAM_FORMS)),
+    *("status", "status --json", "lemmas", "lemmas --json", ""),
+]
+
+
+@parametrize("command", READING)
+def test_nothing_tells_where_a_bundle_was_unpacked(far_reaching, monkeypatch, command):
+    told = set()
+    for name in ("plain", HARD_NAME):
+        folder = far_reaching.path / name
+        folder.mkdir(exist_ok=True)
+        monkeypatch.setenv("TMPDIR", str(folder))
+        done = far_reaching.run(f"paper.pyz {command}")
+        assert done.stdout
+        told.add((done.returncode, done.stdout, done.stderr))
+    assert len(told) == 1
+    assert "sub/../../" not in done.stdout + done.stderr
+
+
+def test_a_page_of_a_bundle_leads_to_no_file_that_is_gone(far_reaching):
+    """What it holds is named as it is in the bundle, wherever the page is written to."""
+    page = far_reaching.path / "page.html"
+    far_reaching.run(f"paper.pyz report --names --force -o {page}", code=0)
+    links = PageReader(page.read_text()).all_of("a", "href")
+    assert links
+    assert all(link.startswith("#") for link in links)
+    assert ": paper.pyz/paper-results/traces/t--false_two--fake.svg" in page.read_text()
+
+
+def test_paths_in_a_bundle_that_is_looked_at_lead_from_the_working_directory(far_reaching):
+    done = far_reaching.run("paper.pyz report -f json", code=0)
+    report = json.loads(done.stdout)
+    task = report["tasks"][0]
+    assert task["cwd"] == "paper.pyz/sub"
+    assert task["theory"] == "../own.spthy"
+    assert "--oraclename=../far/oracle.py" in task["options"]
+    assert report["batch"]["recipe_file"] == "recipe.json"
+    assert not any(each["on_older_text"] for each in report["tasks"])
+
+
 def test_lemmas_of_several_theories_in_a_bundle_are_told_apart(lab):
     lab.write("own.spthy", THEORY)
     lab.write("models/b.spthy", THEORY)
@@ -21586,31 +21671,31 @@ def test_a_recheck_uses_no_more_than_this_machine_has(lab):
         assert each["memory_mb"] <= 2 * machine.memory_mb  # others come and go
 
 
-def places_of(cwd, *paths, directory="/scratch/results"):
+def bundle_paths_of(cwd, *paths, directory="/scratch/results"):
     """Where files stand in a bundle of a batch that ran in `cwd`."""
     batch = Batch(Header(cwd=cwd))
     source = bt.BundleSource(directory, batch, {}, "")
     inputs = [bt._Input(path, path, "") for path in paths]
-    return bt._BundlePlaces("", source, inputs)
+    return bt._BundlePaths("", source, inputs)
 
 
 def test_what_lies_below_one_directory_stays_together_in_a_bundle():
     theories = ["/home/alice/paper/models/t.spthy", "/home/bob/x/u.spthy", "/opt/v.spthy"]
-    places = places_of("/home/alice/paper/scripts", *theories)
-    names = [places.of(path) for path in theories]
+    paths = bundle_paths_of("/home/alice/paper/scripts", *theories)
+    names = [paths.of(theory) for theory in theories]
     assert names == [
         "models/t.spthy",
         "outside-1/u.spthy",
         "outside-2/v.spthy",
     ]
-    assert places.of("/scratch/results/logs/x.out") == "paper-results/logs/x.out"
-    paths = ["/home/bob/x/u.spthy", "/home/alice/paper/scripts/w", "/home/bobby", "./tool"]
+    assert paths.of("/scratch/results/logs/x.out") == "paper-results/logs/x.out"
+    words = ["/home/bob/x/u.spthy", "/home/alice/paper/scripts/w", "/home/bobby", "./tool"]
     told = ["../outside-1/u.spthy", "w", "/home/bobby", "./tool"]
-    assert list(map(places.from_cwd, paths)) == told
+    assert list(map(paths.from_cwd, words)) == told
 
 
 def test_a_directory_is_hidden_also_where_json_or_a_url_names_it():
-    told = places_of("/home/alice/m\u00fc x").blind()
+    told = bundle_paths_of("/home/alice/m\u00fc x").told_roots()
     names = ["/home/alice/m\u00fc x", "/home/alice/m\\u00fc x", "/home/alice/m%C3%BC%20x"]
     assert [told[name] for name in names] == ["/artifact"] * 3
 
@@ -24562,6 +24647,15 @@ def test_init_makes_a_recipe_of_results(results_to_measure):
     assert "without a verdict, so that they keep their limits: t--three--fake" in done.stderr
 
 
+@parametrize(("option", "directory"), [("", "some/where"), ("--results other", "other")])
+def test_a_recipe_of_results_has_their_directory_if_no_other_is_asked_for(lab, option, directory):
+    lab.prover(VERIFY)
+    lab.recipe(config={"output_directory": "some/where"}, lemmas="one")
+    lab.run("run recipe.json", code=0)
+    lab.run(f"init --from some/where --yes -o new.json {option}", code=0)
+    assert written_recipe(lab, "new.json")["config"]["output_directory"] == directory
+
+
 def test_a_recipe_of_results_finds_what_it_expects(results_to_measure):
     lab = results_to_measure
     lab.run("init --from results --yes -o new.json --results new", code=0)
@@ -24624,7 +24718,33 @@ def test_a_recipe_of_results_keeps_attackers_and_their_order(lab):
 @parametrize(
     "change",
     [
+        "",
         'tasks.task.lemmas = [{"name": "one", "tamarin_options": ["--bound=7"]}]',
+        'tasks.task.lemmas = [{"name": "one", "preprocess_flags": ["X"]}]',
+        'tasks.task.on_limit = [{"tamarin_options": ["--heuristic=C"]}]',
+    ],
+    ids=["nothing", "options", "flags", "on_limit"],
+)
+def test_a_recipe_of_attackers_plans_the_same_tasks_again(lab, change):
+    sweep_of_attackers(lab)
+    change_recipe(lab, change)
+    lab.run("run recipe.json", code=0)
+    lab.run("init --from results --yes -o new.json", code=0)
+    entry = written_recipe(lab, "new.json")["tasks"]["task"]
+    assert "variants" not in entry
+    assert "on_limit" not in entry
+    told = {}
+    for name in ("recipe.json", "new.json"):
+        plans = plans_of(lab, name=name)
+        told[name] = [(plan.id, plan.key, plan.first_options, plan.flags) for plan in plans]
+    assert told["new.json"]
+    assert told["new.json"] == told["recipe.json"]
+
+
+@parametrize(
+    "change",
+    [
+        'tasks.task.lemmas = [{"name": "on*", "tamarin_options": ["--bound=7"]}]',
         'tasks.task.output_file_prefix = "{can}"',
         'tasks.task.theory_file = "{can}.spthy"',
     ],
