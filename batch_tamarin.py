@@ -18185,7 +18185,7 @@ class Row(NamedTuple):
 
     @property
     def told_briefly(self) -> str:
-        """The outcome and its flaw, without the names of what makes it one, and its age."""
+        """The outcome, its flaw without the names of what makes it one, and its age."""
         told = ", ".join(filter(None, (self.outcome, self.flaw)))
         return self.with_age(told)
 
@@ -21844,7 +21844,7 @@ def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect], columns: int) -
         yield text_table(lines, range(first, first + 3), columns)
     hidden = len(rows) - len(shown)
     if hidden:
-        yield f"and {plural(hidden, 'task')} more without a verdict, or not as expected"
+        yield f"and {plural(hidden, 'task')} more without an answer, or not as expected"
 
 
 def _final_cells(row: Row) -> Iterator[str]:
@@ -22662,11 +22662,11 @@ class ExpectationsMet(NamedTuple):
 
 
 def _expectations(rows: Iterable[Row]) -> ExpectationsMet:
-    """What is expected of rows; a result of an older text meets nothing."""
+    """What is asked of rows, as in `Row.expect`; a result of an older text meets nothing."""
     wanted = 0
     met = 0
     for row in rows:
-        wanted += bool(row.plan.expect)
+        wanted += bool(row.expect)
         met += row.is_as_expected and not row.on_older_text
     return ExpectationsMet(wanted, met)
 
@@ -23039,7 +23039,7 @@ def _measures(rows: Sequence[Row]) -> Iterator[Measure]:
     for word in _standings(rows):
         yield Measure(word, functools.partial(_count_of, word))
     yield Measure("answered", _share_answered)
-    if any(row.plan.expect for row in rows):
+    if any(row.expect for row in rows):
         yield Measure("as expected", _share_as_expected)
     if any(row.result.cached for row in rows):
         yield Measure("cached", _count_cached)
@@ -23354,7 +23354,8 @@ def _grid_title(grid: Grid) -> str:
     """`Lemma and order by attacker`."""
     lines = " and ".join(grid.rows)
     columns = " and ".join(grid.columns)
-    return f"{lines} by {columns}".capitalize()
+    title = f"{lines} by {columns}"
+    return title[0].upper() + title[1:]
 
 
 def _in_order(keys: Collection[_GridKey]) -> list[_GridKey]:
@@ -23865,13 +23866,13 @@ class Markdown(Writer):
         return "".join(parts)
 
     def code(self, text: str) -> str:
-        fences = re.findall("`+", text)
-        longest = max(map(len, fences), default=0)
-        # A fence ends at the first line of at least as many backticks.
-        fence = "`" * max(3, longest + 1)
         # Between fences nothing is markup: what is escaped there would show its backslashes.
         lines = [printable(self.seen(line)) for line in text.expandtabs().split("\n")]
         content = "\n".join(lines)
+        # A fence ends at the first line of at least as many backticks: of what is shown, as what is
+        # taken out may stand between some.
+        longest = max(map(len, re.findall("`+", content)), default=0)
+        fence = "`" * max(3, longest + 1)
         return f"{fence}text\n{content}\n{fence}\n\n"
 
     def drawing(self, name: str, path: str) -> str:
@@ -25110,7 +25111,7 @@ def _met_at(problem: Applied, where: str) -> Applied:
 
 
 def advisories_report(form: str) -> str:
-    """All known problems with the versions that have them, in one of the formats of an audit."""
+    """All known problems with the versions that have them, in a format of an audit but JUnit."""
     entries = list(map(_entry_json, ADVISORIES.values()))
     if form == "json":
         return json.dumps(entries, indent=1) + "\n"
@@ -25974,7 +25975,7 @@ class BundleWriter:
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self.files: dict[str, BundledFile] = {}  # what the manifest is to say
-        self._names: dict[str, str] = {}  # by what some systems take for the same
+        self._names: dict[str, str] = {}  # by `_without_case`
         self._archive = archive
 
     def add(
@@ -26004,7 +26005,7 @@ class BundleWriter:
 
     def _refuse_name(self, name: str) -> None:
         problem = _name_problem(name)
-        other = self._names.setdefault(name.casefold(), name)
+        other = self._names.setdefault(_without_case(name), name)
         if other in self.files:
             problem = f"and '{other}' can't be told apart on every system: rename one"
         if problem:
@@ -26408,7 +26409,7 @@ class _BundlePart:
             executable = bool(os.fstat(file.fileno()).st_mode & 0o111)
         digest = writer.add(self.paths.of(each.path), [data], executable)
         self._digests[each.digest] = digest
-        copy = os.path.join(self.paths.results, "inputs", digest)
+        copy = os.path.join(self.paths.results, INPUTS_FOLDER, digest)
         if self.source.batch.header.inputs and copy not in writer.files:
             writer.add(copy, [data], executable)
 
@@ -26430,7 +26431,7 @@ class _BundlePart:
         folder = os.path.basename(os.path.dirname(path))
         if ending in (".out", ".err") and not self.asked.logs:
             return False
-        if ending == ".spthy" and folder in ("proofs", "earlier") and not self.asked.proofs:
+        if ending == ".spthy" and folder in ("proofs", EARLIER_FOLDER) and not self.asked.proofs:
             return False
         # What a program that was killed has left is nobody's.
         return ending != ".tmp" and os.path.isfile(path) and not os.path.islink(path)
@@ -26468,7 +26469,7 @@ class _BundlePart:
 
 
 # Of a results directory: written as they are told in the bundle, and made again by each recheck.
-_LEFT_OUT = ("inputs", "recheck", "recheck~proofs")
+_LEFT_OUT = (INPUTS_FOLDER, TEXTS_TO_CHECK, TEXTS_TO_PROVE)
 _DIGEST = regex(r"\b[0-9a-f]{64}\b")
 # What a machine calls itself, and what its kernel does since it has been on.
 _HOST_NAMES = ("host", "node", "boot_id")
@@ -26840,12 +26841,10 @@ def _end_of_member(file: BinaryIO, member: zipfile.ZipInfo) -> int:
 
 def _refuse_names(members: Sequence[zipfile.ZipInfo]) -> None:
     """Raise BundleError for names that could lead elsewhere, and what is no plain file."""
-    import unicodedata
-
     if len(members) > MOST_FILES:
         raise BundleError(f"it has more than {MOST_FILES:,} files")
     folders: set[str] = set()
-    seen: dict[str, str] = {}  # by what a file system could take for the same
+    seen: dict[str, str] = {}  # by `_without_case`
     for member in members:
         name = member.orig_filename
         problem = _name_problem(name)
@@ -26854,7 +26853,7 @@ def _refuse_names(members: Sequence[zipfile.ZipInfo]) -> None:
         mode = member.external_attr >> 16
         if mode not in (stat.S_IFREG | 0o644, stat.S_IFREG | 0o755):
             raise BundleError(f"'{name}' is no plain file")
-        key = unicodedata.normalize("NFC", name).casefold()
+        key = _without_case(name)
         if key in seen:
             raise BundleError(f"'{name}' and '{seen[key]}' are one name")
         seen[key] = name
@@ -27078,11 +27077,16 @@ def reproduction_report(form: str, compared: Sequence[Reproduction]) -> Iterator
 
 
 def _reproduction_page(page: Writer, compared: Sequence[Reproduction]) -> Iterator[str]:
-    """What differs first, then all."""
+    """The counts, then what differs, then the rest."""
     yield page.opening
-    yield page.heading(
-        1, f"Reproduction: {told_counts(reproduction_counts(compared)) or 'nothing'}"
-    )
+    counts = told_counts(reproduction_counts(compared))
+    yield page.heading(1, f"Reproduction: {counts or 'nothing'}")
+    yield from _reproduction_tables(page, compared)
+    yield page.closing
+
+
+def _reproduction_tables(page: Writer, compared: Iterable[Reproduction]) -> Iterator[str]:
+    """What differs first, then all else."""
     differing: list[Reproduction] = []
     others: list[Reproduction] = []
     for each in compared:
@@ -27093,7 +27097,6 @@ def _reproduction_page(page: Writer, compared: Sequence[Reproduction]) -> Iterat
     others.sort(key=lambda each: each.word is Reproduced.REPRODUCED)
     title = "Other results" if differing else "Results"
     yield page.section(_reproduction_table(title, others))
-    yield page.closing
 
 
 def _reproduction_table(
@@ -27451,7 +27454,7 @@ class Tally:
         """Count how an attempt ended."""
         task = self._batch.tasks[event.id]
         if event.result.status not in FINAL:
-            self._begun[task.id] = outcome_words(event.result)
+            self._begun[task.id] = _counted_as(task.plan, event.result)
             return
         counted = self._unanswered.get(event.id)
         if counted:
@@ -27482,7 +27485,7 @@ class Tally:
         self._open_in_stages.pop(plan.id, None)
         self._open[open_key(plan)] -= 1
         self._done += 1
-        self._outcomes[outcome_words(result)] += 1
+        self._outcomes[_counted_as(plan, result)] += 1
         self._note_time(plan, result, 1)
         if result.verdict not in ANSWERS:
             self._unanswered[plan.id] = result
@@ -27506,7 +27509,7 @@ class Tally:
         del self._unanswered[plan.id]
         self._note_open(plan)
         self._done -= 1
-        self._outcomes[outcome_words(result)] -= 1
+        self._outcomes[_counted_as(plan, result)] -= 1
         self._note_time(plan, result, -1)
 
     def _refresh(self) -> None:
@@ -27591,6 +27594,13 @@ class Tally:
         # Times of proofs have a long tail: what has run long will run long.
         rest_s = mean_s - ran_s if ran_s < mean_s else ran_s
         return min(rest_s, limit_s)
+
+
+def _counted_as(plan: Plan, result: Result) -> str:
+    """As `Task.outcome`, of a result that a task may have no more."""
+    if not plan.checks_proof:  # hardly any is a check: no task is made to ask it
+        return outcome_words(result)
+    return Task.with_result(plan, result).outcome
 
 
 def open_key(plan: Plan) -> tuple[str, float]:
@@ -28145,10 +28155,10 @@ def command_meant(path: str) -> str:
 
 
 def command_line_parser(command: str) -> argparse.ArgumentParser:
-    """The parser of this command, or of all where it is none; what it returns has `func`.
+    """The parser of a command, or of all where this is the name of none.
 
-    That is the function of the command. To make the parsers of the others takes longer than many a
-    command does.
+    What it parses has `func`, the function of the command. To make the parsers of the others takes
+    longer than many a command does.
     """
     all_commands: dict[str, Callable[[argparse._SubParsersAction[Parser]], None]] = {
         "run": add_run_command,
@@ -28164,10 +28174,20 @@ def command_line_parser(command: str) -> argparse.ArgumentParser:
         "lemmas": add_lemmas_command,
         "cache": add_cache_command,
     }
+    parser = parser_of_commands("batch_tamarin.py", (__doc__ or "").split("\n")[0], EXAMPLES)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, add_command_named_so in all_commands.items():
+        if command == name or command not in all_commands:
+            add_command_named_so(commands)
+    return parser
+
+
+def parser_of_commands(program: str, about: str, examples: str) -> Parser:
+    """A parser that has no command yet; `program`: what is typed before one."""
     parser = Parser(
-        prog="batch_tamarin.py",
-        description=(__doc__ or "").split("\n")[0],
-        epilog=EXAMPLES,
+        prog=program.replace("%", "%%"),
+        description=about,
+        epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -28176,10 +28196,6 @@ def command_line_parser(command: str) -> argparse.ArgumentParser:
     )
     # For commands without these options.
     parser.set_defaults(quiet=False, debug=False, take_over=False)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, add_command_named_so in all_commands.items():
-        if command == name or command not in all_commands:
-            add_command_named_so(commands)
     return parser
 
 
@@ -30323,8 +30339,9 @@ def measured_task(task: Task) -> Measured:
     """A task as its result was measured: by other options, perhaps, than are planned now."""
     plan = task.record.plan if task.record else task.plan
     words = filter(None, (plan.lemma, plan.prover, plan.variant))
-    ending = "--" + "--".join(words)
-    prefix, _, _ = task.id.removesuffix(ending).partition("--")
+    prefix = task.id.removesuffix("--" + "--".join(words))
+    if prefix == task.id:  # it had to be told apart from another one, or was too long
+        prefix, _, _ = task.id.partition("--")
     return Measured(plan, prefix, task.result)
 
 
@@ -30857,7 +30874,7 @@ def _print_advisories(args: argparse.Namespace) -> int:
 
 
 def audit_code(rows: Sequence[Row], findings: Iterable[Finding], strict: bool) -> int:
-    """The exit code of an audit: 1 for a finding, 3 where there is nothing that was proven."""
+    """The exit code of an audit: 1 for a finding, 3 where an answer is missing, or all results."""
     if any(finding.counts(strict) for finding in findings):
         return 1
     if not rows:  # nothing found in nothing is no success
@@ -31754,17 +31771,9 @@ def parse_command_line(words: Sequence[str]) -> argparse.Namespace:
 def bundle_parser(bundle: str) -> Parser:
     """The parser of what can be done with a bundle."""
     name = printable(os.path.basename(bundle))
-    parser = Parser(
-        prog=name.replace("%", "%%"),
-        description="Results of a batch of Tamarin Prover jobs, and all that led to them.",
-        epilog=BUNDLE_EXAMPLES.format(name),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "-v", "--version", action="version", version=f"batch_tamarin.py {__version__}"
-    )
-    parser.set_defaults(quiet=False, debug=False, take_over=False, bundle=bundle)
+    about = "Results of a batch of Tamarin Prover jobs, and all that led to them."
+    parser = parser_of_commands(name, about, BUNDLE_EXAMPLES.format(name))
+    parser.set_defaults(bundle=bundle)
     parser.example = "report -f html"
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_command(commands, command_show)
@@ -31923,7 +31932,7 @@ class OpenedBundles(Resolver):
             folder += "_"
         bundle = open_bundle(real)
         # No command reads these, and they may be large.
-        bundle.unpack(folder, folder, without=("logs", "earlier"))
+        bundle.unpack(folder, folder, without=("logs", EARLIER_FOLDER))
         refuse_journals_that_lead_out(bundle, folder)
         self._opened[folder] = bundle
         return folder
@@ -32068,7 +32077,8 @@ def print_reproduction(compared: Sequence[Reproduction]) -> None:
     others = [each for each in compared if each.word is not Reproduced.REPRODUCED]
     others.sort(key=lambda each: words.index(each.word))
     if others:
-        print_coloured("\n" + "".join(reproduction_report("table", others[:TABLE_ROWS])))
+        tables = _reproduction_tables(PlainText("."), others[:TABLE_ROWS])
+        print_coloured("\n" + "".join(tables))
     if len(others) > TABLE_ROWS:
         print_out(f"and {len(others) - TABLE_ROWS:,} more\n")
     counts = told_counts(reproduction_counts(compared)) or "nothing"

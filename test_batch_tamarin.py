@@ -1449,6 +1449,19 @@ def test_the_tally_counts_what_results_contradict_as_neither(plans, order):
     assert [tally.counts() for tally in tallies] == [{"contradicted": count} for count in (2, 1, 1)]
 
 
+@parametrize("name", CHECKS)
+def test_the_tally_counts_checks_as_what_they_show(name):
+    verdict, open_proof = CHECKS[name]
+    batch = Batch()
+    batch.apply(a_plan(expect=Verdict.VERIFIED, prove=False, checks_proof="digest"))
+    tally = tally_of(batch)
+    result = Result(Status.COMPLETED, Verdict(verdict), open_proof=open_proof)
+    end = Finished("i", "i", 1, result)
+    batch.apply(end)
+    tally.note(end)
+    assert tally.counts() == bt.count_outcomes(batch.tasks.values())
+
+
 def test_the_tally_counts_all_tasks_and_those_that_are_done(told_story):
     for batch, tally in told_story:
         assert tally.total == len(batch.tasks)
@@ -19344,6 +19357,14 @@ def report_of_two(form):
     return "".join(bt.REPORTS[form](batches, "/x"))
 
 
+def test_totals_ask_nothing_of_what_another_variant_was_first_with():
+    tasks = [ended_task(variant, race="r", variant=variant, expect="verified") for variant in "ab"]
+    batch = batch_with(*tasks)
+    batch.apply(settled("b", by="a"))
+    page = PageReader(report_of(batch, "html"))
+    assert page.column("Totals", "as expected")[-1] == "100 %"
+
+
 def test_two_theories_of_one_name_stay_two_in_a_report():
     page = PageReader(report_of_two("html"))
     head, *rows = page.tables["Results"]
@@ -19542,6 +19563,11 @@ def test_pages_show_lemmas_by_the_dimensions_of_a_matrix():
     assert told == ["first-weak", "first-weak", "first-strong", "first-strong", "last-weak"]
     assert '<td class="w missed"' in page.page
     assert '<td class="w verified"' in page.page
+
+
+def test_the_title_of_a_grid_leaves_names_as_they_are():
+    batch = batch_with(ended_task("a", variant="on", dimensions=("TTP=on",)))
+    assert "\n## Lemma by TTP\n" in report_of(batch, "md", grid="lemma x TTP")
 
 
 def test_results_without_variants_are_no_matter_of_the_usual_grid():
@@ -20161,6 +20187,14 @@ def test_hostile_text_is_no_markdown(hostile, hostile_report):
     for line in plain.splitlines():
         borders = line.count(" | ")
         assert line.count("|") in (0, borders + 2)
+
+
+def test_what_is_hidden_in_markdown_joins_no_fence():
+    page = bt.Markdown(".")
+    page.blind = lambda text: text.replace("/home/me/", "")
+    fence, _, shown, *_ = page.code("```/home/me/```").partition("text\n")
+    assert shown.startswith("``````\n")
+    assert len(fence) > 6
 
 
 TEX_COMMANDS = """
@@ -21052,6 +21086,14 @@ def test_what_is_no_recipe_in_a_journal_is_not_bundled(lab):
     assert not (lab.path / "other.pyz").exists()
 
 
+def test_what_some_systems_take_for_one_name_can_not_be_in_a_bundle(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        writer = bt.BundleWriter(archive)
+        writer.add("\u00e9.spthy", [b""])
+        with pytest.raises(bt.InputError, match="can't be told apart on every system"):
+            writer.add("E\u0301.spthy", [b""])
+
+
 def test_a_bundle_exits_as_its_audit(lab):
     bundle_of(lab, lemmas=["one", "open_two"])
     done = lab.run("paper.pyz", code=3)
@@ -21340,6 +21382,21 @@ def test_a_race_is_compared_by_its_answer_whoever_wins(lab, verdict, word, code)
     body = f'MINE="{verdict}"\n{without("S")}{PAPER_PROVER}'
     done = second_run(lab, body=body, code=code)
     assert f"compared with the paper: 1 {word}\n" in done.stdout
+
+
+def test_a_comparison_that_is_too_long_counts_all(capsys, monkeypatch):
+    monkeypatch.setattr(bt, "TABLE_ROWS", 1)
+    paper = Batch()
+    own = Batch()
+    for task_id in "ij":
+        paper.apply(a_plan(id=task_id))
+        own.apply(a_plan(id=task_id))
+        paper.apply(ends(task_id, "verified"))
+    bt.print_reproduction(bt.reproductions(paper, own, "ij"))
+    told = capsys.readouterr().out
+    assert "and 1 more" in told
+    assert "2 not reached" in told
+    assert "1 not reached" not in told
 
 
 def test_a_second_run_takes_nothing_from_the_cache(lab):
@@ -24654,6 +24711,16 @@ def test_a_recipe_of_results_has_their_directory_if_no_other_is_asked_for(lab, o
     lab.run("run recipe.json", code=0)
     lab.run(f"init --from some/where --yes -o new.json {option}", code=0)
     assert written_recipe(lab, "new.json")["config"]["output_directory"] == directory
+
+
+@parametrize("prefix", ["my--proto", "a--b--c"])
+def test_a_recipe_of_results_keeps_a_prefix_with_hyphens(lab, prefix):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas="one", output_file_prefix=prefix)
+    lab.run("run recipe.json", code=0)
+    lab.run("init --from results --yes -o new.json", code=0)
+    (entry,) = lab.read_json("new.json")["tasks"].values()
+    assert entry["output_file_prefix"] == prefix
 
 
 def test_a_recipe_of_results_finds_what_it_expects(results_to_measure):
