@@ -21770,18 +21770,25 @@ def final_rows(
     return list(rows_of(tasks, closure, older, problems.within(directory)))
 
 
-def final_table(batch: Batch, directory: str, rows: Sequence[Row], columns: int = 0) -> str:
+def final_table(
+    batch: Batch,
+    directory: str,
+    rows: Sequence[Row],
+    columns: int = 0,
+    is_bundled: bool = False,
+) -> str:
     """What came out, for a terminal: a line for each task, totals, where to look next.
 
     Of a large batch it has only the tasks that are problems. `rows`: of `final_rows`; `columns`:
-    as in `text_table`.
+    as in `text_table`; `is_bundled`: nobody can go on with it, or open its files.
     """
     lines = table_of_results(directory, rows, columns)
     lines.append(f"results: {printable(directory)}")
-    page = os.path.join(directory, PAGE)
-    if os.path.exists(page):
-        lines.append(f"page:    {printable(page)}")
-    lines += _next_steps(batch, directory, [row.task for row in rows])
+    if not is_bundled:
+        page = os.path.join(directory, PAGE)
+        if os.path.exists(page):
+            lines.append(f"page:    {printable(page)}")
+        lines += _next_steps(batch, directory, [row.task for row in rows])
     touched = told_touched(row.advisories for row in rows if _has_begun(row))
     if touched:
         where = quoted([printable(directory)])
@@ -30632,11 +30639,11 @@ def command_status(args: argparse.Namespace) -> int:
     """
     with resolver_for([args.results]) as resolver:
         for results in resolver.results([args.results]):
-            show_status(results, args)
+            show_status(results, args, resolver.are_in_bundles)
     return 0
 
 
-def show_status(results: str, args: argparse.Namespace) -> None:
+def show_status(results: str, args: argparse.Namespace, is_bundled: bool) -> None:
     """Tell what the batch in a results directory does now. Raises InputError."""
     directory = own_results(results)
     path = os.path.join(directory, JOURNAL)
@@ -30656,7 +30663,17 @@ def show_status(results: str, args: argparse.Namespace) -> None:
     now = sources_now(batch)
     note_rechecks(batch, directory, warn)
     warn_of_news(batch, directory, now)
-    print_coloured(status_text(progress, state, results, now.older))
+    if state.is_running:
+        print_coloured(whole_block(progress))
+    else:
+        rows = final_rows(batch, results, batch.tasks.values(), now.older)
+        print_coloured(final_table(batch, results, rows, stdout_columns(), is_bundled))
+
+
+def whole_block(progress: Progress) -> str:
+    """The block of a batch that runs, with all its jobs."""
+    lines = progress.block(columns_to_fill(), sys.maxsize)
+    return "".join(printable(line) + "\n" for line in lines)
 
 
 def warn_of_newer(batch: Batch, directory: str) -> None:
@@ -30737,18 +30754,6 @@ def print_status_json(journal: FollowedJournal, follow: bool) -> None:
         if not (follow and is_read and state.is_running):
             return
         time.sleep(JSON_LOOK_S)
-
-
-def status_text(
-    progress: Progress, state: BatchState, directory: str, older: Collection[str]
-) -> str:
-    """The block of a batch that runs, the final table of any other; `older`: as in `rows_of`."""
-    if not state.is_running:
-        batch = progress.batch
-        rows = final_rows(batch, directory, batch.tasks.values(), older)
-        return final_table(batch, directory, rows, stdout_columns())
-    lines = progress.block(columns_to_fill(), sys.maxsize)
-    return "".join(printable(line) + "\n" for line in lines)
 
 
 def status_json(progress: Progress, state: BatchState) -> Json:

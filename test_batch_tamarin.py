@@ -21531,7 +21531,9 @@ def test_commands_tell_the_same_of_a_bundle_as_of_its_results(lab):
     assert told == lab.run("paper.pyz lemmas own.spthy", code=0).stdout
     told = lab.run("paper.pyz status", code=0).stdout
     assert "1 verified, 1 falsified, 1 failed" in told
-    assert "results: paper.pyz/paper-results" in lab.run("status paper.pyz", code=0).stdout
+    told = lab.run("status paper.pyz", code=0).stdout
+    assert "results: paper.pyz/paper-results" in told
+    assert "page: " not in told, "it is there for a moment only"
     lab.run("paper.pyz report -o page.html", code=0)
     assert (lab.path / "page.html").exists()
     assert "0 findings" in lab.run("audit results --against paper.pyz").stdout
