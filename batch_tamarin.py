@@ -25927,6 +25927,7 @@ def write_bundle(
     """
     import zipfile
 
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with open(temporary, "xb") as file:
@@ -25937,6 +25938,10 @@ def write_bundle(
         # What strangers would refuse must not be handed out.
         made = open_bundle(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename == temporary:
+            error.filename = path  # which the user knows
+        raise
     finally:
         remove_file(temporary)
     return BundleMade(os.path.getsize(path), made.sha256, len(made.manifest.files))

@@ -21086,6 +21086,15 @@ def test_what_is_no_recipe_in_a_journal_is_not_bundled(lab):
     assert not (lab.path / "other.pyz").exists()
 
 
+def test_a_bundle_makes_its_folder_and_names_its_file_where_it_can_not_be_written(lab):
+    bundle_of(lab)
+    lab.run("bundle results -o deep/er/paper.pyz", code=0)
+    assert os.listdir(lab.path / "deep/er") == ["paper.pyz"]
+    longest = "x" * 250 + ".pyz"
+    done = lab.run("bundle results -o", longest, code=2)
+    assert f"error: {longest}: " in done.stderr
+
+
 def test_what_some_systems_take_for_one_name_can_not_be_in_a_bundle(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         writer = bt.BundleWriter(archive)
