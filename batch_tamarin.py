@@ -572,14 +572,25 @@ def write_file(path: str, text: str | Iterable[str]) -> None:
 
     `text`: all of it, or its pieces. Raises OSError.
     """
-    # In the same folder: a rename is one step only within a file system.
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
+    with made_at_once(path) as temporary:
+        pieces = as_list(text)
         # Names of files may hold bytes that are no text: escaped, they hide no report.
         with open(
             temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
         ) as file:
-            file.writelines(as_list(text))
+            file.writelines(pieces)
+
+
+@contextmanager
+def made_at_once(path: str) -> Iterator[str]:
+    """A name for a file that is written, and takes the place of `path` when it is whole.
+
+    Where that fails nothing of it is left.
+    """
+    # In the same folder: a rename is one step only within a file system.
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        yield temporary
         os.replace(temporary, path)
     except BaseException as error:  # what makes the pieces may fail, too
         with suppress(OSError):  # the first error tells more
@@ -25928,8 +25939,7 @@ def write_bundle(
     import zipfile
 
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
+    with made_at_once(path) as temporary:
         with open(temporary, "xb") as file:
             file.write(SHEBANG)
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -25937,13 +25947,6 @@ def write_bundle(
         os.chmod(temporary, 0o755)
         # What strangers would refuse must not be handed out.
         made = open_bundle(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.filename == temporary:
-            error.filename = path  # which the user knows
-        raise
-    finally:
-        remove_file(temporary)
     return BundleMade(os.path.getsize(path), made.sha256, len(made.manifest.files))
 
 
