@@ -21822,9 +21822,9 @@ def table_of_results(directory: str, rows: Sequence[Row], columns: int = 0) -> l
         chosen = [row for row in begun if row.is_problem]
         # A wrong result must not hide among timeouts: failures first.
         chosen.sort(key=lambda row: not row.is_failure)
-        answered = plural(len(begun) - len(chosen), "task")
+        others = plural(len(begun) - len(chosen), "task")
         command = f"batch_tamarin.py report {quoted([printable(directory)])}"
-        left_out = f"{answered} with an answer not shown: {command} shows all"
+        left_out = f"{others} not shown, where nothing is wrong: {command} shows all"
     else:
         chosen = begun
     shared = _shared_remarks(chosen)
@@ -24871,8 +24871,7 @@ def audit_report(form: str, found: Audit, details: bool) -> str:
     if form == "junit":
         suite = _audit_suite(found.rows, found.findings)
         return "".join(junit_lines([suite]))
-    # Only traces need a directory to be relative to, and an audit shows none.
-    page = WRITERS[form](".")
+    page = WRITERS[form]("")
     parts = _audit_page(page, found, details)
     return page.opening + "".join(parts) + page.closing
 
@@ -25143,8 +25142,7 @@ def advisories_report(form: str) -> str:
         table.add_row(
             advisory.id, advisory.versions, of_what, advisory.what, references, advisory.advice
         )
-    # Only traces need a directory to be relative to, and an audit shows none.
-    page = WRITERS[form](".")
+    page = WRITERS[form]("")
     return page.opening + page.section(table) + page.closing
 
 
@@ -27088,7 +27086,7 @@ def reproduction_report(form: str, compared: Sequence[Reproduction]) -> Iterator
         cases = list(map(_reproduction_case, compared))
         yield from junit_lines([JUnitSuite("reproduction", cases)])
     else:
-        yield from _reproduction_page(WRITERS[form]("."), compared)
+        yield from _reproduction_page(WRITERS[form](""), compared)
 
 
 def _reproduction_page(page: Writer, compared: Sequence[Reproduction]) -> Iterator[str]:
@@ -31177,6 +31175,8 @@ def lemma_json(lemma: Lemma) -> Json:
 
 def command_cache(args: argparse.Namespace) -> int:
     """Show what the cache holds, or clear it."""
+    if args.errors_only and args.action != "clear":
+        raise InputError("--errors-only is of `cache clear`: nothing was removed")
     cache = Cache(args.cache_dir, args.cache_size)
     if args.action == "clear":
         clear_cache(cache, args.errors_only)
@@ -32090,7 +32090,7 @@ def print_reproduction(compared: Sequence[Reproduction]) -> None:
     others = [each for each in compared if each.word is not Reproduced.REPRODUCED]
     others.sort(key=lambda each: words.index(each.word))
     if others:
-        tables = _reproduction_tables(PlainText("."), others[:TABLE_ROWS])
+        tables = _reproduction_tables(PlainText(""), others[:TABLE_ROWS])
         print_coloured("\n" + "".join(tables))
     if len(others) > TABLE_ROWS:
         print_out(f"and {len(others) - TABLE_ROWS:,} more\n")

@@ -10344,6 +10344,12 @@ def test_errors_can_be_cleared_alone(model, capsys):
     assert not model.cache.find(*second)
 
 
+@parametrize("action", ["", "info"])
+def test_errors_are_not_cleared_without_a_word_that_nothing_was(lab, action):
+    done = lab.run("cache --errors-only", *filter(None, [action]), code=2)
+    assert "--errors-only is of `cache clear`" in done.stderr
+
+
 # --- Limits ---------------------------------------------------------------------------------------
 
 
@@ -20803,7 +20809,8 @@ def test_the_table_of_a_large_batch_says_what_it_leaves_out():
     tasks.append(ended_task("late", "timeout", lemma="late"))
     text = final_table_of(batch_with(*tasks), "results", tasks)
     assert text.count("verified  ") == 0
-    assert "42 tasks with an answer not shown: batch_tamarin.py report results shows all" in text
+    left_out = "42 tasks not shown, where nothing is wrong: "
+    assert f"{left_out}batch_tamarin.py report results shows all" in text
 
 
 def test_a_limit_that_was_raised_in_vain_is_told_with_what_it_was():
