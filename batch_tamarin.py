@@ -28198,7 +28198,7 @@ def command_line_parser(command: str) -> argparse.ArgumentParser:
 def parser_of_commands(program: str, about: str, examples: str) -> Parser:
     """A parser that has no command yet; `program`: what is typed before one."""
     parser = Parser(
-        prog=program.replace("%", "%%"),
+        prog=program,
         description=about,
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -31747,18 +31747,19 @@ def bundle_source(results: str) -> BundleSource:
 # ever stands where the user is, and what is told names files as they stand in the bundle.
 
 IN_BUNDLE = "default: what is in this file"
+# argparse formats this: %(prog)s shows as the bundle's name.
 BUNDLE_EXAMPLES = """\
 examples:
-  look at it, and audit it:  python3 {0}
-  a page to read:            python3 {0} report -f html > page.html
-  prove it again:            python3 {0} run
-  with a prover of yours:    python3 {0} run --prover ~/bin/tamarin-prover
-  check the stored proofs:   python3 {0} recheck --prover tamarin-prover
-  look at the files:         python3 {0} extract DIR
+  look at it, and audit it:  python3 %(prog)s
+  a page to read:            python3 %(prog)s report -f html > page.html
+  prove it again:            python3 %(prog)s run
+  with a prover of yours:    python3 %(prog)s run --prover ~/bin/tamarin-prover
+  check the stored proofs:   python3 %(prog)s recheck --prover tamarin-prover
+  look at the files:         python3 %(prog)s extract DIR
 
 `run` and `recheck` start your prover, with the options and the oracles of the
 paper. A copy of batch_tamarin.py that you trust does the same as this file,
-and executes nothing of it: python3 batch_tamarin.py {0} [COMMAND ...]
+and executes nothing of it: python3 batch_tamarin.py %(prog)s [COMMAND ...]
 """
 
 
@@ -31785,7 +31786,7 @@ def bundle_parser(bundle: str) -> Parser:
     """The parser of what can be done with a bundle."""
     name = printable(os.path.basename(bundle))
     about = "Results of a batch of Tamarin Prover jobs, and all that led to them."
-    parser = parser_of_commands(name, about, BUNDLE_EXAMPLES.format(name))
+    parser = parser_of_commands(name, about, BUNDLE_EXAMPLES)
     parser.set_defaults(bundle=bundle)
     parser.example = "report -f html"
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -21102,6 +21102,15 @@ def test_a_bundle_makes_its_folder_and_names_its_file_where_it_can_not_be_writte
     assert f"error: {longest}: " in done.stderr
 
 
+@parametrize("name", ["50%.pyz", "%(prog)d.pyz", "{0}.pyz"])
+def test_help_calls_a_bundle_by_its_name_whatever_that_is(lab, name):
+    bundle_of(lab).rename(lab.path / name)
+    told = lab.run(name, "--help", code=0).stdout
+    assert told.startswith(f"usage: {name} [-h]")
+    assert f"python3 {name} extract DIR" in told
+    assert f"usage: {name} report [-h]" in lab.run(name, "report", "--help", code=0).stdout
+
+
 def test_what_some_systems_take_for_one_name_can_not_be_in_a_bundle(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         writer = bt.BundleWriter(archive)
