@@ -24295,6 +24295,23 @@ def test_init_writes_nothing_when_the_answers_end(lab):
     assert not (lab.path / "recipe.json").exists()
 
 
+def test_init_asks_again_where_an_answer_is_no_text(lab):
+    terminal = init_on_terminal(lab)
+    terminal.until("provers (commands or files;")
+    os.write(terminal.master, b"caf\xe9\n")
+    terminal.until("there is no command 'caf")
+    terminal.type("\x04")
+    assert terminal.end() == 2
+
+
+def test_init_without_a_stdin_says_that_it_can_not_ask(lab):
+    lab.prover(VERIFY)
+    init = " ".join(lab.command("init t.spthy"))
+    shell = ["sh", "-c", f"{init} <&-"]
+    done = subprocess.run(shell, cwd=lab.path, capture_output=True, text=True, timeout=RUN_S)
+    assert "stdin is no terminal to ask on: add --yes" in done.stderr
+
+
 @parametrize("place, recipe", [("work", "sub/r.json"), ("work/sub", "r.json")])
 def test_a_recipe_of_init_names_the_theory_that_was_shown(lab, place, recipe):
     """Also where a file of the same name lies in another directory."""
