@@ -13921,6 +13921,8 @@ class Jobs:
         self._past: PastUsages = {}
         self._races = LiveRaces(runs.batch)
         self._lattices = LiveLattices(endings.settling)
+        # Made once: what waits are as many as there are tasks.
+        self._prove_in_room = functools.partial(self._in_room, self._prove)
 
     async def run(self, tasks: Iterable[Task]) -> None:
         """Work on these tasks until all have ended. Raises StorageError."""
@@ -13968,7 +13970,7 @@ class Jobs:
             queue = self._lattices.add(task)
             work = functools.partial(self._in_room, self._prove_next, queue)
         else:
-            work = functools.partial(self._in_room, self._prove, task)
+            work = functools.partial(self._prove_in_room, task)
         return Waiting(plan.limits, work, plan.priority)
 
     def _sharing(self, tasks: Sequence[Task]) -> Waiting:
