@@ -844,6 +844,9 @@ class SummaryLine:
     steps: Optional[int]  # noqa: UP045
 
 
+GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
+
+
 @slotted
 @record(frozen=True)
 class Result:
@@ -885,6 +888,11 @@ class Result:
         """
         has_ended = self.status is Status.COMPLETED or self.status in MET_A_LIMIT
         return has_ended and self.shared_by == 1
+
+    @property
+    def met_own_heap_limit(self) -> bool:
+        """Whether it met what its options allow the heap: that is as small under any limit."""
+        return self.exit == ExitStatus(GHC_HEAP_EXHAUSTED)
 
     @property
     def is_measured(self) -> bool:
@@ -1133,7 +1141,7 @@ class Header:
     recipe_file: str = ""
     recipe: dict[str, Any] = field(default_factory=dict)
     options: PlanOptions = PlanOptions()
-    limits: Limits = Limits(0, 0, 0)  # of all jobs together; the time is a job's default
+    limits: Limits = NO_LIMITS  # of all jobs together; the time is a job's default
     cwd: str = ""
     scheduler: str = "fifo"
     provers: dict[str, Prover] = field(default_factory=dict)
@@ -1248,11 +1256,6 @@ class Record(NamedTuple):
     def met_limit(self) -> bool:
         """Whether a limit was met: larger ones may let it go better."""
         return self.result.status in MET_A_LIMIT
-
-    @property
-    def is_bounded_heap(self) -> bool:
-        """Whether the options bound the heap, by `+RTS -M`: it is as small under any limit."""
-        return self.result.exit == ExitStatus(GHC_HEAP_EXHAUSTED)
 
     @property
     def may_pass(self) -> bool:
@@ -1584,11 +1587,6 @@ class Batch:
         return self.header.provers
 
     @property
-    def unanswered(self) -> list[Task]:
-        """What has no verdict, and wants one."""
-        return [task for task in self.tasks.values() if task.wants_verdict]
-
-    @property
     def has_begun(self) -> bool:
         """Whether there is a batch at all: a journal may be empty, or its first line lost."""
         return bool(self.header.recipe_file)
@@ -1907,7 +1905,7 @@ def json_names(cls: type[Any]) -> Iterator[str]:
     """The names that a dataclass of the model has in JSON."""
     for each in _json_fields(cast(Hashable, cls)):
         if each.inline:
-            yield from json_names(type(each.default))
+            yield from json_names(each.kind)
         else:
             yield each.name
 
@@ -2338,7 +2336,7 @@ def load_theory(
     reading = read_theory(path, flags, diff, copies)
     auto_sources = auto_sources or AUTO_SOURCES.is_given(reading.configuration)
     in_order = _diff_order if diff else _trace_order
-    lemmas = in_order(reading.claims, path, auto_sources)
+    lemmas = in_order(reading.lemmas, path, auto_sources)
     _refuse_second_lemmas(lemmas)
     return Theory(
         path=path,
@@ -2384,7 +2382,8 @@ def flags_asked(theory: Theory) -> list[str]:
     """The flags that the files of a theory ask for in any #ifdef."""
     flags: dict[str, None] = {}
     for path in theory.files:
-        for formula in _IFDEF.findall(read_text(path)):
+        text = SourceFiles(NO_COPIES).open(Include(path, path, 0))
+        for formula in _IFDEF.findall(text):
             flags.update(dict.fromkeys(re.findall(r"\w+", formula)))
     flags.pop("not", None)
     return list(flags)
@@ -2456,39 +2455,39 @@ def lemmas_by_name(theory: Theory) -> dict[str, list[Lemma]]:
     return groups
 
 
-def _trace_order(claims: Sequence[Claim], path: str, auto_sources: bool) -> list[Lemma]:
+def _trace_order(written: Sequence[WrittenLemma], path: str, auto_sources: bool) -> list[Lemma]:
     """File order; the parts of accountability lemmas behind all others."""
-    lemmas = [claim.lemma for claim in claims if not claim.tests]
-    for claim in claims:
-        if claim.tests:
-            lemmas += _accountability_parts(claim)
+    lemmas = [each.lemma for each in written if not each.tests]
+    for each in written:
+        if each.tests:
+            lemmas += _accountability_parts(each)
     if auto_sources and all(lemma.name != AUTO_SOURCES_LEMMA for lemma in lemmas):
         lemmas.append(_auto_sources_lemma(AUTO_SOURCES_LEMMA, "", path))
     return lemmas
 
 
-def _accountability_parts(claim: Claim) -> Iterator[Lemma]:
+def _accountability_parts(written: WrittenLemma) -> Iterator[Lemma]:
     """The lemmas that Tamarin makes of an accountability lemma (Accountability/Generation.hs)."""
 
     def part(name: str, trait: Trait) -> Lemma:
-        lemma = claim.lemma
+        lemma = written.lemma
         return replace(lemma, name=f"{lemma.name}_{name}", parent=lemma.name, trait=trait)
 
-    for test in claim.tests:
+    for test in written.tests:
         yield part(f"{test}_suff", Trait.EXISTS_TRACE)
     yield part("verif_empty", Trait.ALL_TRACES)
     for kind in ("verif_nonempty", "min", "uniq", "inj"):
-        for test in claim.tests:
+        for test in written.tests:
             yield part(f"{test}_{kind}", Trait.ALL_TRACES)
-    for test in claim.tests:
+    for test in written.tests:
         yield part(f"{test}_single", Trait.EXISTS_TRACE)
 
 
-def _diff_order(claims: Sequence[Claim], path: str, auto_sources: bool) -> list[Lemma]:
+def _diff_order(written: Sequence[WrittenLemma], path: str, auto_sources: bool) -> list[Lemma]:
     """Every lemma on both sides, then the equivalences."""
     sided: list[Lemma] = []
     equivalences: list[Lemma] = []
-    for lemma, _ in claims:  # --diff refuses case tests
+    for lemma, _ in written:  # --diff refuses case tests
         if lemma.trait == Trait.DIFF:
             equivalences.append(lemma)
         else:
@@ -2648,7 +2647,8 @@ class ProverOption(NamedTuple):
         for name in filter(None, (self.name, self.other_name)):
             if name.startswith("--"):
                 # Tamarin takes any beginning that only one of its options has. Which ones these
-                # are differs by version: here a beginning means all that it can mean.
+                # are differs by version: here a beginning means all that it can mean. One of a
+                # single letter no recipe can give (`option_problem`).
                 given, _, value = word.partition("=")
                 if len(given) > len("--x") and name.startswith(given):
                     return value
@@ -2788,7 +2788,7 @@ def _default_oracle(theory_file: str, cwd: str) -> str:
 # --- Reading a theory -----------------------------------------------------------------------------
 
 
-class Claim(NamedTuple):
+class WrittenLemma(NamedTuple):
     """A lemma as it is written, with the case tests that it names (accountability)."""
 
     lemma: Lemma
@@ -2813,7 +2813,7 @@ class TheoryReading:
     tokens: TokenText
     name: str = ""
     configuration: tuple[str, ...] = ()
-    claims: list[Claim] = field(default_factory=list)
+    lemmas: list[WrittenLemma] = field(default_factory=list)
     rankings: list[OracleRanking] = field(default_factory=list)
     words: set[str] = field(default_factory=set)  # that began an item; `diff` for the operator
     tests: set[str] = field(default_factory=set)  # names of the case tests
@@ -2825,11 +2825,11 @@ class TheoryReading:
         """One of PROOF_ENDS stands here: it counts in the stored proof that we are in, if any."""
         if not self.tokens.lemma:
             return
-        lemma, tests = self.claims[-1]
+        lemma, tests = self.lemmas[-1]
         # Large proofs have thousands of ends of few kinds.
         if lemma.proof and word not in lemma.proof.ends:
             proof = StoredProof(lemma.proof.ends | {word})
-            self.claims[-1] = Claim(replace(lemma, proof=proof), tests)
+            self.lemmas[-1] = WrittenLemma(replace(lemma, proof=proof), tests)
 
 
 def read_theory(
@@ -3258,7 +3258,7 @@ def read_lemma(cursor: Cursor, reading: TheoryReading, start: int, word: str) ->
     line = cursor.line(start)
     proof = _begin_proof(cursor, name)
     lemma = Lemma(name, trait, "", attributes, cursor.path, line, proof=proof)
-    reading.claims.append(Claim(lemma, tests))
+    reading.lemmas.append(WrittenLemma(lemma, tests))
 
 
 def _read_statement(
@@ -3977,7 +3977,6 @@ class DeclaredFunction(NamedTuple):
     """One of `functions:`, as `h/1[private]` or `h(bitstring):bitstring`."""
 
     name: str
-    signature: str  # behind the name: `/1`
     attributes: tuple[str, ...]
 
 
@@ -4127,8 +4126,8 @@ def _blanked(literals: re.Pattern[str], text: str) -> str:
 
 def _declared_function(text: str) -> DeclaredFunction:
     name = _NO_WORD.split(text, maxsplit=1)[0]
-    signature, _, attributes = text[len(name) :].partition("[")
-    return DeclaredFunction(name, signature.strip(), split_list(attributes.rstrip("] ")))
+    _, _, attributes = text.partition("[")
+    return DeclaredFunction(name, split_list(attributes.rstrip("] ")))
 
 
 def _rule_text(text: str) -> RuleText:
@@ -4442,6 +4441,7 @@ def process_lets(tokens: Tokens) -> list[ProcessLet]:
     Brackets end what was begun in them (Theory/Text/Parser/Sapic.hs).
     """
     found: list[ProcessLet] = []
+    # For each open bracket, and in it for each word that an `else` may belong to: its bindings.
     open_in_brackets: list[list[list[ProcessLet]]] = [[]]
     place = 0
     while place < len(tokens):
@@ -5639,7 +5639,7 @@ class Supervisor:
     def stop(
         self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED
     ) -> None:
-        """End one job if it runs: SIGTERM, 3 s, SIGKILL; or SIGKILL at once.
+        """End one job if it runs: SIGTERM, its time of grace, SIGKILL; or SIGKILL at once.
 
         Its outcome gets this status and reason.
         """
@@ -5830,7 +5830,7 @@ class UsageSoFar:
 
 @dataclass(eq=False)
 class Live:
-    """A job that runs. `job`, `started` and `rss_mb` are for the live view."""
+    """A job that runs. Of it the live view shows `job`, `started` and `rss_mb`."""
 
     job: Job
     started: float  # monotonic; moved on by suspended time: now - started is time run
@@ -7055,7 +7055,6 @@ def wellformedness_titles(theory: str) -> list[str]:
 
 # --- The result -----------------------------------------------------------------------------------
 
-GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
 ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
 DERIVATION_CHECKS = "Derivation Checks"
 DERIVATION_CHECKS_TIMED_OUT = "derivation checks timed out"
@@ -10725,8 +10724,11 @@ def _race_names(plans: Sequence[Plan]) -> dict[str, str]:
 
 
 def _question_words(plan: Plan) -> str:
+    """What those who race have in common, and no other task of the batch."""
+    # Entry `a` with `b/t.spthy` is not entry `a/b` with `t.spthy`.
+    entry = plan.entry.replace("%", "%25").replace("/", "%2F")
     # A diffLemma may have the name of a lemma.
-    return "/".join((plan.entry, plan.theory, plan.lemma, plan.trait))
+    return "/".join((entry, plan.theory, plan.lemma, plan.trait))
 
 
 def _fit_together(plans: Iterable[Plan], limits: Limits) -> bool:
@@ -11132,7 +11134,7 @@ def _is_worth_trying(stage: Plan, met: Record) -> bool:
     before = met.plan
     if stage.key != before.key:
         return True
-    if met.is_bounded_heap:
+    if met.result.met_own_heap_limit:
         return False
     if met.result.status is Status.MEMORY_LIMIT:
         return stage.limits.memory_mb > before.limits.memory_mb
@@ -13511,7 +13513,7 @@ def _met_its_own_limit(plan: Plan, result: Result) -> bool:
     return (
         result.status is Status.TIMEOUT
         or result.usage.peak_mb >= plan.limits.memory_mb
-        or result.exit == ExitStatus(GHC_HEAP_EXHAUSTED)
+        or result.met_own_heap_limit
     )
 
 
