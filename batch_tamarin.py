@@ -9610,7 +9610,7 @@ def plan_batch(
     if cluster:
         header = on_cluster(header, cluster)
     lemmas = LemmaSelection(recipe, provers, TheoryReader(recipe, made.reasons), warn)
-    planner = _Planner(recipe, provers, header.largest_job, options, lemmas, warn)
+    planner = _Planner(recipe, header, lemmas, warn)
     tasks: dict[str, Task] = {}
     # All of them, whatever -t chooses later: an id must not depend on what else runs today.
     with making_what_stays():
@@ -9639,7 +9639,8 @@ def find_prefixes(
     lemmas = LemmaSelection(recipe, provers, TheoryReader(recipe, {}), ignore)
     with suppress(InputError):
         limits = global_limits(recipe.config, machine, options, ignore)
-        planner = _Planner(recipe, provers, limits, options, lemmas, ignore)
+        header = _header(recipe, provers, limits, options)
+        planner = _Planner(recipe, header, lemmas, ignore)
         deque(planner.plans(), maxlen=0)
     return lemmas.prefixes
 
@@ -9753,29 +9754,22 @@ def _header(
 class _Planner:
     """Plans one entry of the recipe's `tasks` after the other."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        provers: Mapping[str, Prover],
-        limits: Limits,
-        options: PlanOptions,
-        lemmas: LemmaSelection,
-        warn: Warn,
-    ) -> None:
-        """`limits`: what one job may have at most, and its default time."""
+    def __init__(self, recipe: Recipe, header: Header, lemmas: LemmaSelection, warn: Warn) -> None:
+        """`header`: that of the batch."""
         self.recipe = recipe
-        self.provers = provers
-        self.largest_job = limits
-        self.most_tasks = most_tasks(options)
-        self.granularity = options.granularity  # of all entries; None for what the recipe says
+        self.provers = header.provers
+        self.limits = header.limits  # of all jobs together
+        self.most_tasks = most_tasks(header.options)
+        # Of all entries; None for what the recipe says.
+        self.granularity = header.options.granularity
         self._warn = warn
         self._warned_of: set[str] = set()  # aliases of provers
         # With `implies`: formulas of lemmas by what else must be equal; those that have others.
         self._formulas: dict[str, str] = {}
         self._other_formulas: set[tuple[str, str]] = set()
-        self.limits = JobLimits(limits, warn)
+        self.job_limits = JobLimits(header.largest_job, warn)
         self.lemmas = lemmas
-        self.dependencies = DependencyFinder(recipe, provers)
+        self.dependencies = DependencyFinder(recipe, header.provers)
         self.ids = TaskIds()
 
     def plans(self) -> Iterator[Plan]:
@@ -9792,14 +9786,14 @@ class _Planner:
         if data.get("race"):
             refuse_theories_of_variants(self.recipe, data, variants, ("tasks", name))
             races = Races(self.recipe, name, list(plans), self.provers)
-            plans = races.plans(self.largest_job)
+            plans = races.plans(self.limits)
         return plans
 
     def _plans_of_variants(self, name: str, data: Json, variants: Variants) -> Iterator[Plan]:
         words = SelectingWords()
         idle: list[Variant] = []
         for variant in variants.all:
-            entry = read_entry(name, data, self.limits, variant)
+            entry = read_entry(name, data, self.job_limits, variant)
             planned_before = self.ids.count
             yield from self._plans_of_variant(entry, words)
             if self.ids.count == planned_before:
@@ -10017,7 +10011,7 @@ class _Planner:
         """
         for each in before:
             # What is capped here may be more elsewhere.
-            is_capped = self.limits.are_all(asked.limits)
+            is_capped = self.job_limits.are_all(asked.limits)
             if asked.limits.no_larger_than(each.limits) and not is_capped:
                 message = f"allows no more than what was met before ({each.limits})"
                 self.recipe.problem(asked.path, message)
@@ -11050,26 +11044,27 @@ class AskedResources(NamedTuple):
 
 
 class JobLimits:
-    """Decides what one job may use; above a limit of the whole batch it would wait for ever."""
+    """Decides what one job may use; with more than a job can have it would wait for ever."""
 
-    def __init__(self, batch: Limits, warn: Warn) -> None:
-        """`batch`: the limits of all jobs together, and a job's default time."""
-        self._batch = batch
+    def __init__(self, largest_job: Limits, warn: Warn) -> None:
+        """`largest_job`: what one job may have at most, and its default time."""
+        self._largest_job = largest_job
         self._warn = warn
         # Many lemmas inherit the limit of their task: one warning for all.
         self._warned_of: set[JsonPath] = set()
 
     def are_all(self, limits: Limits) -> bool:
-        """Whether nothing beyond these could be had: cores or memory are those of the batch."""
-        batch = self._batch
-        return limits.cores >= batch.cores or limits.memory_mb >= batch.memory_mb
+        """Whether nothing beyond these could be had: a job can have no more cores, or memory."""
+        most = self._largest_job
+        return limits.cores >= most.cores or limits.memory_mb >= most.memory_mb
 
     def decide(self, sources: Sequence[AskedResources]) -> Limits:
         """Each field is that of the first of the sources that has it, else the default."""
-        most_gb = self._batch.memory_mb / 1024
-        cores = self._amount(sources, "max_cores", DEFAULT_CORES, self._batch.cores)
+        most = self._largest_job
+        most_gb = most.memory_mb / 1024
+        cores = self._amount(sources, "max_cores", DEFAULT_CORES, most.cores)
         memory_gb = self._amount(sources, "max_memory", DEFAULT_MEMORY_GB, most_gb)
-        timeout_s = self._amount(sources, "timeout", self._batch.timeout_s, math.inf)
+        timeout_s = self._amount(sources, "timeout", most.timeout_s, math.inf)
         # A limit of 0 MB would let nothing run.
         memory_mb = max(1, int(memory_gb * 1024))
         return share(Limits(int(cores), memory_mb, timeout_s))

@@ -7070,6 +7070,28 @@ def test_a_lemma_of_one_variant_races_with_nothing(racing):
     assert races_of(racing) == []
 
 
+def test_the_races_of_two_entries_are_two_whatever_their_names(racing):
+    racing.write("b/t.spthy", THEORY)
+    recipe = json.loads(racing.read("recipe.json"))
+    entry = recipe["tasks"].pop("task")
+    recipe["tasks"]["a"] = {**entry, "theory_file": "b/t.spthy"}
+    recipe["tasks"]["a/b"] = {**entry, "output_file_prefix": "u"}
+    racing.write("recipe.json", json.dumps(recipe))
+    assert races_of(racing) == [["fake-a", "fake-b"]] * 2
+
+
+def test_a_race_on_a_cluster_has_the_room_of_all_its_nodes(racing):
+    os.chdir(racing.path)
+    recipe = bt.Recipe("recipe.json")
+    provers = bt.recipe_provers(recipe)
+    node = Limits(1, 8192, 0)
+    cluster = bt.Cluster("cluster bt", Limits(2, 16384, 0), node, is_allocation=False)
+    batch = bt.plan_batch(recipe, provers, ROOM, PlanOptions(), pytest.fail, cluster)
+    plans = [task.plan for task in batch.tasks.values()]
+    assert len(plans) == 2
+    assert not any(plan.takes_turns for plan in plans)
+
+
 # The cores of a machine, and the time limits of three variants: first and then.
 TURNS = """
 2 : 75  : 300
