@@ -10841,7 +10841,7 @@ def read_entry(name: str, data: Json, limits: JobLimits, variant: Variant) -> Re
     items: list[LemmaItem] = []
     exclusions: list[LemmaExclusion] = []
     theories, theory_exclusions = _named_theories(variant, data["theory_file"], path)
-    for item in _lemma_layers(entry, variant):
+    for item in _lemma_layers(entry, variant.layers):
         pattern: str = item.overrides["name"]
         if pattern.startswith("!"):
             exclusion = LemmaExclusion(pattern[1:], item.path)
@@ -10890,10 +10890,10 @@ def _named_theories(
     return names, exclusions
 
 
-def _lemma_layers(entry: Layer, variant: Variant) -> Iterator[Layer]:
+def _lemma_layers(entry: Layer, of_variant: Iterable[Layer]) -> Iterator[Layer]:
     """The elements of `lemmas` that count: those of a variant replace the entry's."""
     chosen = entry
-    for layer in variant.layers:
+    for layer in of_variant:
         if "lemmas" in layer.overrides:
             chosen = layer
     for index, item in enumerate(chosen.overrides.get("lemmas", ())):
@@ -11201,9 +11201,11 @@ def limit_key(header: Header, task: Task) -> str:
         return ""
     if len(task.plan.stages) > 1 + task.plan.takes_turns:
         return f"tasks.{task.plan.entry}.on_limit"
-    is_capped = task.plan.limits.memory_mb >= header.limits.memory_mb
-    if key == "max_memory" and is_capped:
+    memory_mb = task.plan.limits.memory_mb
+    if key == "max_memory" and memory_mb >= header.limits.memory_mb:
         return "--memory" if header.options.memory else "config.global_max_memory"
+    if key == "max_memory" and memory_mb >= header.largest_job.memory_mb:
+        return ""  # no node of the cluster has more
     if key == "timeout" and not place:
         return "--timeout" if header.options.timeout_s else "config.default_timeout"
     return f"tasks.{task.plan.entry}.{place or 'resources.max_memory'}"
@@ -11211,19 +11213,16 @@ def limit_key(header: Header, task: Task) -> str:
 
 def _place_of_resource(entry: Json, plan: Plan, key: str) -> str:
     """Where in an entry of the recipe's `tasks` a limit of a task stands, or ""."""
-    # Of several dimensions the last one that has a word counts.
-    for layer in reversed(list(override_layers(entry, ()))):
-        if _is_layer_of(plan, layer) and key in layer.overrides.get("resources", {}):
-            return f"{dotted(layer.path)}.resources.{key}"
-    items = list(enumerate(entry.get("lemmas", ())))
+    layers = [layer for layer in override_layers(entry, ()) if _is_layer_of(plan, layer)]
+    items = list(_lemma_layers(Layer(entry, ()), layers))
     # As they are selected: exact names come first, then the first pattern.
-    items.sort(key=lambda item: item[1]["name"] != plan.lemma)
-    for index, item in items:
-        if fnmatch.fnmatchcase(plan.lemma, item["name"]):
-            if key in item.get("resources", {}):
-                return f"lemmas.{index}.resources.{key}"
-            break
-    return f"resources.{key}" if key in entry.get("resources", {}) else ""
+    items.sort(key=lambda item: item.overrides["name"] != plan.lemma)
+    taken_by = [item for item in items if fnmatch.fnmatchcase(plan.lemma, item.overrides["name"])]
+    # Of several dimensions the last one that has a word counts.
+    for layer in (*reversed(layers), *taken_by[:1], Layer(entry, ())):
+        if key in layer.overrides.get("resources", {}):
+            return dotted((*layer.path, "resources", key))
+    return ""
 
 
 def _is_layer_of(plan: Plan, layer: Layer) -> bool:

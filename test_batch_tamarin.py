@@ -6890,6 +6890,18 @@ def test_the_limit_to_raise_is_that_of_the_variant(one_lemma):
     assert keys == ["tasks.task.matrix.e.x.resources.timeout", "tasks.task.resources.timeout"]
 
 
+def test_the_limit_to_raise_is_that_of_a_lemma_of_the_variant(one_lemma):
+    lemma = {"name": "one", "resources": {"timeout": 5}}
+    variants = json.dumps({"v": {"lemmas": [lemma]}})
+    change_recipe(one_lemma, f"tasks.task.variants = {variants}")
+    batch = plan_recipe(one_lemma)
+    (task,) = batch.tasks.values()
+    task.status = Status.TIMEOUT
+    assert task.plan.limits.timeout_s == 5
+    key = bt.limit_key(batch.header, task)
+    assert key == "tasks.task.variants.v.lemmas.0.resources.timeout"
+
+
 # --- What is expected of variants -----------------------------------------------------------------
 
 # What is expected of `runs` and `secret` in the variants x-p, x-q and y-p: the first letters.
@@ -22804,6 +22816,15 @@ def test_what_met_the_limit_of_the_whole_batch_needs_that_raised():
     assert bt.limit_key(recipe_with_limits(), met) == "config.global_max_memory"
     header = dataclasses.replace(recipe_with_limits(), options=PlanOptions(memory="8"))
     assert bt.limit_key(header, met) == "--memory"
+
+
+def test_what_met_the_memory_of_the_largest_node_has_nothing_to_raise():
+    result = Result(Status.MEMORY_LIMIT)
+    met = a_task(Status.MEMORY_LIMIT, result, limits=Limits(1, 4096, 60))
+    header = recipe_with_limits()
+    assert bt.limit_key(header, met) == "tasks.n.resources.max_memory"
+    of_cluster = dataclasses.replace(header, node=Limits(4, 4096, 60))
+    assert bt.limit_key(of_cluster, met) == ""
 
 
 @parametrize("recipe", [{}, {"tasks": []}, {"tasks": {"n": {"lemmas": [1]}}}])
