@@ -10985,6 +10985,7 @@ def _lemma_settings(data: Json) -> Json:
 
 
 MAX = "max"  # all that there is
+MOST_DOUBLINGS = 60  # of a limit: 60 times doubled, a second is longer than the universe is old
 
 
 def global_limits(config: Json, most: Limits, options: PlanOptions, warn: Warn) -> Limits:
@@ -11143,22 +11144,23 @@ def raised_plan(plan: Plan, met: Record, largest_job: Limits, times: float) -> P
     No more than `times` doublings of what the recipe says, nor more memory than `largest_job`. None
     where that is no more than what `met` had, or would not help.
     """
-    if met.is_bounded_heap:
+    if met.result.met_own_heap_limit:
         return None
-    recipes = plan.raised_from or plan.limits
+    of_recipe = plan.raised_from or plan.limits
     before = met.plan.limits
-    most = 2**times
+    # The number in a journal can be any, and no float would hold what a large one comes to.
+    most = 2 ** min(times, MOST_DOUBLINGS)
     if met.result.status is Status.TIMEOUT:
-        timeout_s = min(2 * before.timeout_s, recipes.timeout_s * most)
+        timeout_s = min(2 * before.timeout_s, of_recipe.timeout_s * most)
         raised = replace(plan.limits, timeout_s=timeout_s)
         is_more = timeout_s > before.timeout_s
     elif met.result.status is Status.MEMORY_LIMIT:
-        memory_mb = min(2 * before.memory_mb, recipes.memory_mb * most, largest_job.memory_mb)
+        memory_mb = min(2 * before.memory_mb, of_recipe.memory_mb * most, largest_job.memory_mb)
         raised = replace(plan.limits, memory_mb=int(memory_mb))
         is_more = memory_mb > before.memory_mb
     else:
         return None
-    return replace(plan, limits=share(raised), raised_from=recipes) if is_more else None
+    return replace(plan, limits=share(raised), raised_from=of_recipe) if is_more else None
 
 
 def next_attempt(header: Header, task: Task, times: float) -> Plan | None:

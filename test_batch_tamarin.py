@@ -11281,6 +11281,14 @@ def test_without_retries_no_limit_is_raised():
     assert raised("timeout", "1 1024 60", times=0) == ""
 
 
+@parametrize("times", [2_000, 10**6], ids=str)
+def test_no_number_of_retries_in_a_journal_is_too_large(times):
+    plan = a_plan(limits=Limits(1, 1024, 60.0))
+    met = Record(Result(Status.TIMEOUT), plan)
+    again = bt.raised_plan(plan, met, Limits(8, 4096, 9), times)
+    assert again.limits.timeout_s == 120
+
+
 def test_a_heap_that_an_option_bounds_is_not_tried_again():
     assert raised("memory_limit", "1 1024 60", exit_status=ExitStatus(251)) == ""
 
