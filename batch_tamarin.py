@@ -394,6 +394,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}s"
 
 
+def told_number(number: float) -> str:
+    """Three digits of a small number, all of a larger one: `0.25`, `15.6`, `1,024`."""
+    return f"{number:.3g}" if number < 100 else f"{number:,.0f}"
+
+
 def listed(things: Iterable[Any], most: int = 5, between: str = ", ") -> str:
     """`a, b, c and 3 more`."""
     words = [str(thing) for thing in things]
@@ -499,7 +504,7 @@ def utc(seconds: float) -> str:
 
 def told_seconds(seconds: float) -> str:
     """A measured time as people write it: `0.32 s`, `41.7 s`, `3 min 05 s`."""
-    if seconds < 10:
+    if seconds < 9.995:
         return f"{seconds:.2f} s"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
@@ -514,7 +519,7 @@ def duration(seconds: float) -> str:
         return f"{minutes // 60} h {minutes % 60:02} min"
     if minutes:
         return f"{minutes} min {rest:02} s"
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     return f"{rest} s"
 
@@ -713,8 +718,8 @@ class Limits:
     timeout_s: float
 
     def __str__(self) -> str:
-        memory_gb = self.memory_mb / 1024
-        return f"{plural(self.cores, 'core')}, {memory_gb:.3g} GB, {self.timeout_s:g} s"
+        memory_gb = told_number(self.memory_mb / 1024)
+        return f"{plural(self.cores, 'core')}, {memory_gb} GB, {self.timeout_s:g} s"
 
     def no_larger_than(self, other: Limits) -> bool:
         """Whether none of the three is larger than the other's."""
@@ -1053,7 +1058,7 @@ class Plan:
         if self.limits.timeout_s > first.timeout_s:
             raised.append(f"{self.limits.timeout_s:g} s")
         if self.limits.memory_mb > first.memory_mb:
-            raised.append(f"{self.limits.memory_mb / 1024:.3g} GB")
+            raised.append(f"{told_number(self.limits.memory_mb / 1024)} GB")
         return raised
 
 
@@ -11089,15 +11094,15 @@ class JobLimits:
             return
         self._warned_of.add(path)
         place = dotted(path)
-        self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
+        self._warn(f"{place}: {asked:g} is above the global limit: capped at {told_number(most)}")
 
 
 def plan_to_try(plan: Plan, records: Sequence[Record], site: str) -> Plan:
     """A plan at the stage to which its results have brought it, from the one that it is of on.
 
-    That is the first one whose limits were not met, on this site; of those that would allow no
-    more of what was met none. Where that has no answer, and another stage has one, it is that
-    stage. `records`: the newest first.
+    That is the first one whose limits were not met, on this site. A stage that allows no more of
+    what was met before is passed over. Where the one that is reached has no answer, and another
+    one has, it is that other one. `records`: the newest first.
     """
     reached = plan
     for number in range(plan.stage + 1, len(plan.stages)):
@@ -14512,7 +14517,7 @@ async def _hold_to_budget(executor: Executor, job: Job) -> None:
     budget_s = budget_of(loaded_s, job.limits)
     while await _seconds_run(executor, job) < budget_s:
         pass
-    executor.stop(job.id, f"it met its budget of {budget_s:.3g} s", status=Status.TIMEOUT)
+    executor.stop(job.id, f"it met its budget of {told_number(budget_s)} s", status=Status.TIMEOUT)
 
 
 async def _seconds_run(executor: Executor, job: Job) -> float:
@@ -21991,7 +21996,7 @@ def _above_what_was_met(tasks: Iterable[Task]) -> str:
     if timeouts:
         told.append(f"{max(timeouts):g} s")
     if memories_mb:
-        told.append(f"{max(memories_mb) / 1024:.3g} GB")
+        told.append(f"{told_number(max(memories_mb) / 1024)} GB")
     if not told:
         return ""
     return f" above {' and '.join(told)}"
@@ -29329,8 +29334,8 @@ def conclude_checks(batch: Batch, checks: Sequence[CheckJob], recipe_file: str) 
     tasks = plural(len(batch.tasks), "task")
     limits = batch.header.limits
     cores = plural(limits.cores, "core")
-    memory_gb = limits.memory_mb / 1024
-    print_out(f"\n{tasks}, together on {cores} and {memory_gb:.3g} GB\n")
+    memory_gb = told_number(limits.memory_mb / 1024)
+    print_out(f"\n{tasks}, together on {cores} and {memory_gb} GB\n")
     command = f"batch_tamarin.py run {quoted([recipe_file])}"
     count = 0
     failing: set[str] = set()
@@ -29651,10 +29656,10 @@ def aliases_of_programs(provers: Sequence[Prover]) -> list[str]:
 
 def ask_limits(asked: InitAsked, machine: Limits) -> Json:
     """The recipe's `config`: what all jobs together may use, and the time of one."""
-    memory_gb = machine.memory_mb / 1024
+    memory_gb = told_number(machine.memory_mb / 1024)
     question = f"cores for all jobs together (here: {machine.cores})"
     cores = ask(asked, question, asked.cores or "max", cores_argument)
-    question = f"GB for all jobs together (here: {memory_gb:.3g})"
+    question = f"GB for all jobs together (here: {memory_gb})"
     memory = ask(asked, question, asked.memory or "max", memory_argument)
     default_s = asked.timeout_s or DEFAULT_TIMEOUT_S
     timeout_s = ask(asked, "seconds for one lemma", default_s, seconds_argument)

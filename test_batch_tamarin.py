@@ -862,6 +862,19 @@ def test_once_the_program_is_loaded_garbage_is_looked_for():
     assert gc.isenabled()
 
 
+def test_a_number_for_people_has_no_exponent():
+    numbers = map(bt.told_number, (0.25, 15.625, 99.96, 1024, 1_234_567.8))
+    assert list(numbers) == ["0.25", "15.6", "100", "1,024", "1,234,568"]
+    assert str(Limits(4, 1024 * 1024, 60)) == "4 cores, 1,024 GB, 60 s"
+
+
+@parametrize(
+    ("seconds", "told"), [(9.94, "9.9 s"), (9.97, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s")]
+)
+def test_a_duration_is_rounded_before_its_unit_is_chosen(seconds, told):
+    assert bt.duration(seconds) == told
+
+
 ROOM = Limits(4, 8192, 0)  # what the batches that are only planned may use
 
 
