@@ -1812,6 +1812,17 @@ def refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is no JSON number")
 
 
+def finite_number(word: str) -> float:
+    """Python's `json` reads 1e999 as infinity, which is no JSON when it is written again.
+
+    Raises ValueError.
+    """
+    number = float(word)
+    if math.isinf(number):
+        raise ValueError(f"{word:.40} is too large a number")
+    return number
+
+
 STRICT_JSON = json.JSONDecoder(parse_constant=refuse_constant)
 LINE_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -8705,10 +8716,15 @@ class Recipe:
             command = f"batch_tamarin.py init {quoted([printable(self.path)])}"
             raise InputError(f"this is a theory: {command} writes a recipe for it", self.path)
         try:
-            data = json.loads(self.text, object_pairs_hook=members, parse_constant=refuse_constant)
+            data = json.loads(
+                self.text,
+                object_pairs_hook=members,
+                parse_constant=refuse_constant,
+                parse_float=finite_number,
+            )
         except json.JSONDecodeError as error:
             raise no_json(self.text, error, self.path) from None
-        # NaN; a number of too many digits; lists nested deeper than Python's stack.
+        # NaN; a number that is too large; lists nested deeper than Python's stack.
         except (ValueError, RecursionError) as error:
             raise InputError(f"this JSON can't be read: {error}", self.path) from None
         if repeated:
@@ -8887,7 +8903,7 @@ class Number(ValueKind):
         # By type: True is an instance of int.
         if type(number) not in (int, float):
             return False
-        # No machine has more, and 1e999 is infinite.
+        # No machine has more.
         if not 0 < number < 1e9:
             return False
         return not self.whole or number % 1 == 0

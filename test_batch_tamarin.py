@@ -6020,6 +6020,12 @@ def test_an_alias_that_is_too_long_for_file_names_is_refused(one_lemma):
     assert "at most 100 bytes" in complaints(one_lemma)
 
 
+def test_a_number_that_a_journal_could_not_hold_is_refused(one_lemma):
+    recipe = one_lemma.read("recipe.json")
+    one_lemma.write("recipe.json", recipe.replace("{", '{"$schema": 1e999,', 1))
+    assert "recipe.json: this JSON can't be read: 1e999 is too large" in complaints(one_lemma)
+
+
 def test_a_key_with_a_line_break_is_told_on_one_line(one_lemma):
     one_lemma.recipe(config={"one\ntwo": 1})
     assert "one two: unknown key" in complaints(one_lemma)
