@@ -7231,11 +7231,16 @@ def _rounded(usage: Usage) -> Usage:
     """A usage as precise as it was measured: milliseconds and tenths of a MB."""
     return Usage(
         wall_s=round(usage.wall_s, 3),
-        cpu_s=round(usage.cpu_s or 0.0, 3),
+        cpu_s=_milliseconds(usage.cpu_s),
         peak_mb=round(usage.peak_mb, 1),
         avg_mb=round(usage.avg_mb, 1),
-        load_s=None if usage.load_s is None else round(usage.load_s, 3),
+        load_s=_milliseconds(usage.load_s),
     )
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    """What is not known stays so: 0 would be read as measured."""
+    return None if seconds is None else round(seconds, 3)
 
 
 def is_generated(plan: Plan) -> bool:

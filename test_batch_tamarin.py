@@ -4759,6 +4759,14 @@ def test_no_verdict_for_a_prover_of_which_nobody_knows_how_it_ended(tmp_path):
     assert result.reason == "its exit status is not known"
 
 
+def test_a_cpu_time_that_nobody_measured_is_not_zero(tmp_path):
+    output = read_summary(tmp_path, "  one (all-traces): verified (7 steps)")
+    outcome = dataclasses.replace(EXIT_0, usage=Usage(wall_s=1.23456, cpu_s=None))
+    usage = bt.judge(a_plan(), outcome, output, "").usage
+    assert usage.cpu_s is None
+    assert usage.wall_s == 1.235
+
+
 def test_only_the_last_summary_counts(tmp_path):
     """Version 1.4 prints it twice; what a theory's own text prints before can't forge one."""
     first = summary_of("  one (all-traces): verified (7 steps)")
