@@ -5525,6 +5525,8 @@ def ask_slurm(*command: str) -> str:
         )
     except FileNotFoundError:
         raise InputError(f"there is no '{command[0]}' on PATH, which belongs to Slurm") from None
+    except OSError as error:
+        raise InputError(f"Slurm's {command[0]} can't be run: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise InputError(f"Slurm's {command[0]} did not answer in {ASK_SLURM_S:g} s") from None
     if done.returncode:

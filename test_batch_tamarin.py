@@ -14900,6 +14900,13 @@ def test_what_is_said_to_slurm_is_never_ignored(lab, words):
     assert not lab.results.exists()
 
 
+def test_a_command_of_slurm_that_may_not_be_run_is_told(tmp_path, monkeypatch):
+    (tmp_path / "sinfo").write_text("")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="Slurm's sinfo can't be run: Permission denied"):
+        bt.ask_slurm("sinfo")
+
+
 @parametrize(
     ("command", "hint"),
     [("check", "`run`, `resume` and `retry` take it"), ("recheck", "where their batch ran")],
