@@ -2359,9 +2359,9 @@ def test_declarations_are_lists_of_the_items_of_a_theory(load):
     items = load(DECLARATIONS).items
     assert items.builtins == ("hashing", "xor")
     assert items.functions == (
-        ("f", "/1", ()),
-        ("mac", "(bitstring,bitstring): bitstring", ("private",)),
-        ("g", "/2", ("private", "destructor")),
+        ("f", ()),
+        ("mac", ("private",)),
+        ("g", ("private", "destructor")),
     )
     assert items.equations == ("f(<x,y>) = <y,x>", "g(x,'a, b') = x")
     assert items.macros == ("m(x,y) = <x, <y,x>>", "c() = 'c'")
