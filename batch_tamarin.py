@@ -719,7 +719,7 @@ class Limits:
 
     def __str__(self) -> str:
         memory_gb = told_number(self.memory_mb / 1024)
-        return f"{plural(self.cores, 'core')}, {memory_gb} GB, {self.timeout_s:g} s"
+        return f"{plural(self.cores, 'core')}, {memory_gb} GB, {self.timeout_s:.10g} s"
 
     def no_larger_than(self, other: Limits) -> bool:
         """Whether none of the three is larger than the other's."""
@@ -1056,7 +1056,7 @@ class Plan:
         """Which limits are larger than they were at first, for people."""
         raised: list[str] = []
         if self.limits.timeout_s > first.timeout_s:
-            raised.append(f"{self.limits.timeout_s:g} s")
+            raised.append(f"{self.limits.timeout_s:.10g} s")
         if self.limits.memory_mb > first.memory_mb:
             raised.append(f"{told_number(self.limits.memory_mb / 1024)} GB")
         return raised
@@ -6200,7 +6200,7 @@ def over_memory(used_mb: float, limits: Limits) -> Cause:
 
 def over_time(limits: Limits) -> Cause:
     """What a job is ended for that took too long."""
-    return Cause(Status.TIMEOUT, f"ran into its time limit of {limits.timeout_s:g} s")
+    return Cause(Status.TIMEOUT, f"ran into its time limit of {limits.timeout_s:.10g} s")
 
 
 @dataclass
@@ -11057,7 +11057,7 @@ def _global_limit(asked: str, most: int, unit: int, name: str, warn: Warn) -> in
         what = f"{name} of all jobs together: '{printable(asked)}'"
         raise InputError(f'{what} is neither "max", nor a number, nor a percentage') from None
     if limit > most:
-        wanted = f"{limit / unit:g} {name}"
+        wanted = f"{limit / unit:.10g} {name}"
         there = f"{most / unit:.4g} {name}"
         warn(f"{wanted} asked for, but this process may use {there}: capped")
         limit = most
@@ -11117,7 +11117,9 @@ class JobLimits:
             return
         self._warned_of.add(path)
         place = dotted(path)
-        self._warn(f"{place}: {asked:g} is above the global limit: capped at {told_number(most)}")
+        self._warn(
+            f"{place}: {asked:.10g} is above the global limit: capped at {told_number(most)}"
+        )
 
 
 def plan_to_try(plan: Plan, records: Sequence[Record], site: str) -> Plan:
@@ -22017,7 +22019,7 @@ def _above_what_was_met(tasks: Iterable[Task]) -> str:
                 memories_mb.append(limits.memory_mb)
     told: list[str] = []
     if timeouts:
-        told.append(f"{max(timeouts):g} s")
+        told.append(f"{max(timeouts):.10g} s")
     if memories_mb:
         told.append(f"{told_number(max(memories_mb) / 1024)} GB")
     if not told:

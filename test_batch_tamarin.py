@@ -865,7 +865,9 @@ def test_once_the_program_is_loaded_garbage_is_looked_for():
 def test_a_number_for_people_has_no_exponent():
     numbers = map(bt.told_number, (0.25, 15.625, 99.96, 1024, 1_234_567.8))
     assert list(numbers) == ["0.25", "15.6", "100", "1,024", "1,234,568"]
-    assert str(Limits(4, 1024 * 1024, 60)) == "4 cores, 1,024 GB, 60 s"
+    limits = Limits(4, 1024 * 1024, 2_000_000)
+    assert str(limits) == "4 cores, 1,024 GB, 2000000 s"
+    assert bt.over_time(limits).reason == "ran into its time limit of 2000000 s"
 
 
 @parametrize(
