@@ -2291,11 +2291,6 @@ class Theory:
         return sha256("\n".join(segment.text for segment in self.segments).encode())
 
     @property
-    def asks_for_flags(self) -> bool:
-        """Whether other flags would make it another theory."""
-        return bool(self.asked_flags)
-
-    @property
     def splits_for_sure(self) -> bool:
         """Whether each lemma's text is a plain statement or proof: nothing else can hide in it.
 
@@ -9697,7 +9692,7 @@ def on_cluster(header: Header, cluster: Cluster) -> Header:
     return replace(header, cluster=cluster.name, node=cluster.node, most_jobs=most_jobs)
 
 
-def where_we_are(header: Header) -> Header:
+def header_from_here(header: Header) -> Header:
     """The header of a batch for jobs from here: by its cluster, or on this machine without it.
 
     Raises InputError.
@@ -20118,8 +20113,8 @@ def theory_text(theory: Theory, is_printed: bool = False) -> TheoryText:
     """A theory that was loaded with its text, which may be long and is not kept."""
     model = sha256("\n".join(_texts_of_statements(theory)).encode())[:32]
     without_text = replace(theory, tokens=TokenText())
-    # Of flags nothing is known here.
-    if theory.asks_for_flags:
+    # Others would make it another theory, and which were given is not known here.
+    if theory.asked_flags:
         return TheoryText(theory.path, without_text, model, unknown_actions={})
     touches = conditions_met(Circumstances(theory, is_printed=is_printed))
     touched = TouchedText(touches, lacks_processes=_lacks_processes(theory.items))
@@ -21475,7 +21470,7 @@ class Recheck:
         self.dependencies: dict[TheoryView, Dependencies] = {}
         # What was proven, not what lies there today.
         self.copies = kept_inputs(batch.header, self.results)
-        self.header = where_we_are(batch.header)  # the results may come from a larger machine
+        self.header = header_from_here(batch.header)  # the results may come from a larger machine
         load = functools.partial(load_theory, copies=self.copies)
         # Many tasks are of one theory.
         self._load = functools.lru_cache(maxsize=8)(load)
