@@ -11053,7 +11053,7 @@ def _global_limit(asked: str, most: int, unit: int, name: str, warn: Warn) -> in
         raise InputError(f'{what} is neither "max", nor a number, nor a percentage') from None
     if limit > most:
         wanted = f"{limit / unit:.10g} {name}"
-        there = f"{most / unit:.4g} {name}"
+        there = f"{told_number(most / unit)} {name}"
         warn(f"{wanted} asked for, but this process may use {there}: capped")
         limit = most
     # A part of very little may be nothing, and with nothing no job would ever start.
