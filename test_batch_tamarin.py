@@ -862,6 +862,21 @@ def test_once_the_program_is_loaded_garbage_is_looked_for():
     assert gc.isenabled()
 
 
+def test_a_number_for_people_has_no_exponent():
+    numbers = map(bt.told_number, (0.25, 15.625, 99.96, 1024, 1_234_567.8))
+    assert list(numbers) == ["0.25", "15.6", "100", "1,024", "1,234,568"]
+    limits = Limits(4, 1024 * 1024, 2_000_000)
+    assert str(limits) == "4 cores, 1,024 GB, 2000000 s"
+    assert bt.over_time(limits).reason == "ran into its time limit of 2000000 s"
+
+
+@parametrize(
+    ("seconds", "told"), [(9.94, "9.9 s"), (9.97, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s")]
+)
+def test_a_duration_is_rounded_before_its_unit_is_chosen(seconds, told):
+    assert bt.duration(seconds) == told
+
+
 ROOM = Limits(4, 8192, 0)  # what the batches that are only planned may use
 
 
@@ -2346,9 +2361,9 @@ def test_declarations_are_lists_of_the_items_of_a_theory(load):
     items = load(DECLARATIONS).items
     assert items.builtins == ("hashing", "xor")
     assert items.functions == (
-        ("f", "/1", ()),
-        ("mac", "(bitstring,bitstring): bitstring", ("private",)),
-        ("g", "/2", ("private", "destructor")),
+        ("f", ()),
+        ("mac", ("private",)),
+        ("g", ("private", "destructor")),
     )
     assert items.equations == ("f(<x,y>) = <y,x>", "g(x,'a, b') = x")
     assert items.macros == ("m(x,y) = <x, <y,x>>", "c() = 'c'")
@@ -4746,6 +4761,14 @@ def test_no_verdict_for_a_prover_of_which_nobody_knows_how_it_ended(tmp_path):
     assert result.reason == "its exit status is not known"
 
 
+def test_a_cpu_time_that_nobody_measured_is_not_zero(tmp_path):
+    output = read_summary(tmp_path, "  one (all-traces): verified (7 steps)")
+    outcome = dataclasses.replace(EXIT_0, usage=Usage(wall_s=1.23456, cpu_s=None))
+    usage = bt.judge(a_plan(), outcome, output, "").usage
+    assert usage.cpu_s is None
+    assert usage.wall_s == 1.235
+
+
 def test_only_the_last_summary_counts(tmp_path):
     """Version 1.4 prints it twice; what a theory's own text prints before can't forge one."""
     first = summary_of("  one (all-traces): verified (7 steps)")
@@ -6007,6 +6030,12 @@ def test_an_alias_that_is_too_long_for_file_names_is_refused(one_lemma):
     assert "at most 100 bytes" in complaints(one_lemma)
 
 
+def test_a_number_that_a_journal_could_not_hold_is_refused(one_lemma):
+    recipe = one_lemma.read("recipe.json")
+    one_lemma.write("recipe.json", recipe.replace("{", '{"$schema": 1e999,', 1))
+    assert "recipe.json: this JSON can't be read: 1e999 is too large" in complaints(one_lemma)
+
+
 def test_a_key_with_a_line_break_is_told_on_one_line(one_lemma):
     one_lemma.recipe(config={"one\ntwo": 1})
     assert "one two: unknown key" in complaints(one_lemma)
@@ -6890,6 +6919,18 @@ def test_the_limit_to_raise_is_that_of_the_variant(one_lemma):
     assert keys == ["tasks.task.matrix.e.x.resources.timeout", "tasks.task.resources.timeout"]
 
 
+def test_the_limit_to_raise_is_that_of_a_lemma_of_the_variant(one_lemma):
+    lemma = {"name": "one", "resources": {"timeout": 5}}
+    variants = json.dumps({"v": {"lemmas": [lemma]}})
+    change_recipe(one_lemma, f"tasks.task.variants = {variants}")
+    batch = plan_recipe(one_lemma)
+    (task,) = batch.tasks.values()
+    task.status = Status.TIMEOUT
+    assert task.plan.limits.timeout_s == 5
+    key = bt.limit_key(batch.header, task)
+    assert key == "tasks.task.variants.v.lemmas.0.resources.timeout"
+
+
 # --- What is expected of variants -----------------------------------------------------------------
 
 # What is expected of `runs` and `secret` in the variants x-p, x-q and y-p: the first letters.
@@ -7068,6 +7109,28 @@ def test_provers_that_the_variants_choose_compete(racing):
 def test_a_lemma_of_one_variant_races_with_nothing(racing):
     change_recipe(racing, 'tasks.task.variants.b = {"lemmas": [{"name": "two"}]}')
     assert races_of(racing) == []
+
+
+def test_the_races_of_two_entries_are_two_whatever_their_names(racing):
+    racing.write("b/t.spthy", THEORY)
+    recipe = json.loads(racing.read("recipe.json"))
+    entry = recipe["tasks"].pop("task")
+    recipe["tasks"]["a"] = {**entry, "theory_file": "b/t.spthy"}
+    recipe["tasks"]["a/b"] = {**entry, "output_file_prefix": "u"}
+    racing.write("recipe.json", json.dumps(recipe))
+    assert races_of(racing) == [["fake-a", "fake-b"]] * 2
+
+
+def test_a_race_on_a_cluster_has_the_room_of_all_its_nodes(racing):
+    os.chdir(racing.path)
+    recipe = bt.Recipe("recipe.json")
+    provers = bt.recipe_provers(recipe)
+    node = Limits(1, 8192, 0)
+    cluster = bt.Cluster("cluster bt", Limits(2, 16384, 0), node, is_allocation=False)
+    batch = bt.plan_batch(recipe, provers, ROOM, PlanOptions(), pytest.fail, cluster)
+    plans = [task.plan for task in batch.tasks.values()]
+    assert len(plans) == 2
+    assert not any(plan.takes_turns for plan in plans)
 
 
 # The cores of a machine, and the time limits of three variants: first and then.
@@ -11247,6 +11310,14 @@ def test_without_retries_no_limit_is_raised():
     assert raised("timeout", "1 1024 60", times=0) == ""
 
 
+@parametrize("times", [2_000, 10**6], ids=str)
+def test_no_number_of_retries_in_a_journal_is_too_large(times):
+    plan = a_plan(limits=Limits(1, 1024, 60.0))
+    met = Record(Result(Status.TIMEOUT), plan)
+    again = bt.raised_plan(plan, met, Limits(8, 4096, 9), times)
+    assert again.limits.timeout_s == 120
+
+
 def test_a_heap_that_an_option_bounds_is_not_tried_again():
     assert raised("memory_limit", "1 1024 60", exit_status=ExitStatus(251)) == ""
 
@@ -14829,6 +14900,13 @@ def test_what_is_said_to_slurm_is_never_ignored(lab, words):
     done = lab.run("run", "recipe.json", words, code=2)
     assert "need --launcher slurm" in done.stderr
     assert not lab.results.exists()
+
+
+def test_a_command_of_slurm_that_may_not_be_run_is_told(tmp_path, monkeypatch):
+    (tmp_path / "sinfo").write_text("")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="Slurm's sinfo can't be run: Permission denied"):
+        bt.ask_slurm("sinfo")
 
 
 @parametrize(
@@ -22782,6 +22860,15 @@ def test_what_met_the_limit_of_the_whole_batch_needs_that_raised():
     assert bt.limit_key(recipe_with_limits(), met) == "config.global_max_memory"
     header = dataclasses.replace(recipe_with_limits(), options=PlanOptions(memory="8"))
     assert bt.limit_key(header, met) == "--memory"
+
+
+def test_what_met_the_memory_of_the_largest_node_has_nothing_to_raise():
+    result = Result(Status.MEMORY_LIMIT)
+    met = a_task(Status.MEMORY_LIMIT, result, limits=Limits(1, 4096, 60))
+    header = recipe_with_limits()
+    assert bt.limit_key(header, met) == "tasks.n.resources.max_memory"
+    of_cluster = dataclasses.replace(header, node=Limits(4, 4096, 60))
+    assert bt.limit_key(of_cluster, met) == ""
 
 
 @parametrize("recipe", [{}, {"tasks": []}, {"tasks": {"n": {"lemmas": [1]}}}])
