@@ -16261,6 +16261,14 @@ def test_a_proof_file_that_is_cut_is_a_finding(bell_proofs, audit):
     assert "the theory has no 'end'" in message
 
 
+def test_a_pipe_in_the_place_of_a_proof_holds_up_no_audit(bell_proofs, audit):
+    path = bell_proofs / "t--quiet--fake.spthy"
+    path.unlink()
+    os.mkfifo(path)
+    (message,) = audit("results", code=0).notes("invalid")
+    assert message.startswith("quiet: its proof can't be read: ")
+
+
 def test_whole_proofs_that_are_too_large_for_us_are_a_note(bell_proofs, audit, monkeypatch):
     proof = printed_theory()
     (bell_proofs / "t--quiet--fake.spthy").write_text(proof)
