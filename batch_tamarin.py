@@ -16801,11 +16801,16 @@ def is_news(report: NodeReport, batch: Batch, planned: Batch) -> bool:
         now = planned.tasks.get(task_id)
         if task is None or now is None or _knows_end(task, report.job.attempt):
             return False
-        # What is planned now is at its first stage, until results bring it to another one.
-        keys = {now.plan.key, *(stage.key for stage in now.plan.stages)}
-        if task.plan.key not in keys:
+        if not _is_stage_of(task.plan, now.plan):
             return False
     return True
+
+
+def _is_stage_of(plan: Plan, planned: Plan) -> bool:
+    """Whether a plan is still one of the stages of what is planned, which is at its first one."""
+    if plan.key == planned.key:
+        return True
+    return any(plan.key == stage.key for stage in planned.stages)
 
 
 def _knows_end(task: Task, attempt: int) -> bool:
@@ -17979,9 +17984,9 @@ class Suspects:
     def _note_answer(self, task: Task) -> bool:
         """Take note of an answer; whether another one contradicts it."""
         question = question_of(task.plan)
-        others = [verdict for verdict in ANSWERS if verdict is not task.verdict]
+        (opposite,) = ANSWERS - {task.verdict}
         self._answers.add(hash((question, task.verdict)))
-        return any(hash((question, verdict)) in self._answers for verdict in others)
+        return hash((question, opposite)) in self._answers
 
     def among(self, tasks: Iterable[Task]) -> list[Task]:
         """Those of these tasks whose verdicts something may speak against."""
