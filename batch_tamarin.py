@@ -17979,7 +17979,8 @@ class Suspects:
             is_doubtful |= any(contradicts_order(task, each) for each in beside)
         if is_doubtful:
             # What follows from it, by the order of attackers, may be of other texts.
-            self._texts.update(model_of(each.plan).text for each in (task, *beside))
+            for each in (task, *beside):
+                self._texts.add(model_of(each.plan).text)
 
     def _note_answer(self, task: Task) -> bool:
         """Take note of an answer; whether another one contradicts it."""
