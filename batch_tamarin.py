@@ -17985,7 +17985,7 @@ class Suspects:
     def _note_answer(self, task: Task) -> bool:
         """Take note of an answer; whether another one contradicts it."""
         question = question_of(task.plan)
-        (opposite,) = ANSWERS - {task.verdict}
+        (opposite,) = ANSWERS.difference([task.verdict])
         self._answers.add(hash((question, task.verdict)))
         return hash((question, opposite)) in self._answers
 
