@@ -1315,7 +1315,8 @@ class Task:
     @property
     def result(self) -> Result | None:
         """How its last attempt ended; None while one runs, or before the first."""
-        return self.record.result if self.record else None
+        record = self.record  # looked at once: a report may be made in another thread
+        return record.result if record else None
 
     @property
     def records(self) -> list[Record]:
@@ -12815,13 +12816,10 @@ def _when_begun(path: str, planned: Header) -> str | None:
 
 def first_header(path: str) -> Header | None:
     """What a journal says of its batch when that begins; None if it does not say it."""
-    try:
-        with open_file(path) as file:
-            events = journal_events(file, path, lambda _: None, lambda _: None)
-            headers = (event for event in events if isinstance(event, Header))
-            return next(headers, None)
-    except OSError as error:
-        raise InputError(f"the journal can't be read: {error.strerror}", path) from None
+    with _open_journal(path) as file:
+        events = journal_events(file, path, lambda _: None, lambda _: None)
+        headers = (event for event in events if isinstance(event, Header))
+        return next(headers, None)
 
 
 def _is_same_recipe(begun: Header, planned: Header) -> bool:
@@ -13362,8 +13360,7 @@ class Cache:
         return _entry_names(self._folder(inputs, lemma))
 
     def _folder(self, inputs: Dependencies, lemma: str) -> str:
-        names = json.dumps([inputs.theory, lemma])
-        return os.path.join(self.directory, sha256(names.encode())[:32])
+        return os.path.join(self.directory, json_digest([inputs.theory, lemma]))
 
     def _load_path(self, inputs: Dependencies) -> str:
         return os.path.join(self._folder(inputs, lemma=""), f"{inputs.key}.loaded")
@@ -13585,9 +13582,9 @@ class Executor(Protocol):
 
 
 class Room:
-    """The cores and the memory (MB) that jobs share.
+    """The cores and the memory (MB) that jobs share, and how many there may be.
 
-    Two semaphores that are taken together: no job holds one and waits for the other.
+    Semaphores that are taken together: no job holds one and waits for another.
     """
 
     def __init__(self, cores: int, memory_mb: int, jobs: int = sys.maxsize) -> None:
@@ -14510,7 +14507,8 @@ def parts_to_share(tasks: Sequence[Task], slots: int, past: PastUsages) -> list[
 
 def _proof_seconds(usage: Usage) -> float:
     """What a proof took without the load of its theory, where that is known."""
-    return usage.wall_s - (usage.load_s or 0.0)
+    # A journal can come from anywhere.
+    return max(0.0, usage.wall_s - (usage.load_s or 0.0))
 
 
 async def within_budget(executor: Executor, job: Job, work: Awaitable[Outcome]) -> Outcome:
@@ -15627,7 +15625,7 @@ def _keep_own(
         size = os.stat(path).st_size
         if size > TRACE_CAP:
             return
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             data = file.read()
         graphs = graphs_of(data) if size else []
     except (OSError, ValueError):  # not every prover writes them
@@ -15713,8 +15711,11 @@ async def _draw_trace(executor: Executor, job: Job) -> bool:
         # What a driver that was killed has left may be of another text.
         for path in _drawn_by_dot(job.id):
             os.unlink(path)
-    outcome = await executor.run(job, ignore_start)
     # What dot did not make, or a full disk, is told of as not drawn: a drawing ends no batch.
+    try:
+        outcome = await executor.run(job, ignore_start)
+    except OSError:
+        return True
     with suppress(OSError):
         for path, drawing in zip(_drawn_by_dot(job.id), _drawing_names(job.id)):
             if outcome.exit == ExitStatus(0):
@@ -15770,7 +15771,6 @@ class TheoryMaker:
 
     def make(self, preparations: Sequence[Preparation], limits: Limits) -> dict[str, str]:
         """Make what is not there. Why something could not be made, by the theory's name."""
-
         waiting: list[Waiting] = []
         reasons: dict[str, str] = {}
         to_make = [each for each in preparations if not self._is_made(each)]
@@ -15890,7 +15890,7 @@ def _preparation_problem(job: Job, outcome: Outcome) -> str:
 # A job goes to Slurm by an `srun` of its own, which hands on what the node says. Slurm itself is
 # asked only for what srun can't tell: what it has of a batch. `SlurmState` has the states of a job,
 # and what leads from one to another; `Submission` knows what follows from what is heard, and
-# `SlurmExecutor` asks and acts. All functions before it do nothing but read and write words.
+# `SlurmExecutor` asks and acts. Most functions before it do nothing but read and write words.
 
 # The folder of the results directory through which nodes report.
 NODES = "nodes"
@@ -16423,7 +16423,7 @@ class SlurmExecutor:
             os.makedirs(self._folder)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
         try:
             # An srun that had to be killed leaves its job in the queue, and so does one that did
             # not hear that the controller had taken it.
@@ -16433,7 +16433,8 @@ class SlurmExecutor:
             name = slurm_name(self._batch.id)
             warn(f"{error}. Jobs may be left there: `scancel --name={name}`, or the next run does")
             return  # the folder tells it so
-        remove_tree(self._nodes)
+        if raised is None:  # else the next run records what could not be recorded
+            remove_tree(self._nodes)
 
     async def run(self, job: Job, on_start: OnStart) -> Outcome:
         """How a job ended. It waits in the cluster's queue before on_start is called."""
@@ -16494,9 +16495,11 @@ class SlurmExecutor:
             return outcome_untold(submission.why_ended, srun, complaint, submission.start)
         self._untold -= 1
         outcome = outcome_told(end, submission.why_ended, complaint)
+        if outcome.status is Status.INTERRUPTED:  # its files tell nothing
+            return outcome
         # What isn't seen here yet would be read as what the prover did not say.
         unseen = await files_unseen(end.files)
-        if unseen and outcome.status is not Status.INTERRUPTED:
+        if unseen:
             reason = f"what node {outcome.node} wrote is not seen here: {listed(unseen)}"
             return replace(outcome, status=Status.INTERRUPTED, reason=reason)
         return outcome
@@ -16821,11 +16824,28 @@ def is_news(report: NodeReport, batch: Batch, planned: Batch) -> bool:
     for task_id in report.job.task_ids:
         task = batch.tasks.get(task_id)
         now = planned.tasks.get(task_id)
-        if task is None or now is None or task.plan.key != now.plan.key:
+        if task is None or now is None or _knows_end(task, report.job.attempt):
             return False
-        if task.record or task.attempts > report.job.attempt:
+        if not _is_stage_of(task.plan, now.plan):
             return False
     return True
+
+
+def _is_stage_of(plan: Plan, planned: Plan) -> bool:
+    """Whether a plan is still one of the stages of what is planned, which is at its first one."""
+    if plan.key == planned.key:
+        return True
+    return any(plan.key == stage.key for stage in planned.stages)
+
+
+def _knows_end(task: Task, attempt: int) -> bool:
+    """Whether it is known how an attempt at a task ended, or a later one has begun.
+
+    If it met a limit the next one may have been planned since: its end is none of that one's.
+    """
+    if task.record or task.attempts > attempt:
+        return True
+    return any(record.attempt == attempt for record in task.earlier)
 
 
 def finishes_of(report: NodeReport, batch: Batch, files: AttemptFiles) -> Iterator[Finished]:
@@ -17974,21 +17994,25 @@ class Suspects:
 
     def note(self, task: Task) -> None:
         """Take note of what a task has come to."""
-        question = question_of(task.plan)
-        text = question.model.text
-        is_false_below = task.conclusion is Verdict.FALSIFIED and task.plan.lemma in self._assumed
-        if is_false_below or task.rejected_by:
-            self._texts.add(text)
-        if not task.is_answered:
-            return
-        for verdict in ANSWERS:
-            if verdict is not task.verdict and hash((question, verdict)) in self._answers:
-                self._texts.add(text)
-        self._answers.add(hash((question, task.verdict)))
+        beside: Sequence[Task] = ()
         if task.plan.attacker:
             beside = self._in_order.get(task.plan.attacker.lattice, ())
-            if any(contradicts_order(task, each) for each in beside):
-                self._texts.update(model_of(each.plan).text for each in beside)
+        is_false_below = task.conclusion is Verdict.FALSIFIED and task.plan.lemma in self._assumed
+        is_doubtful = is_false_below or bool(task.rejected_by)
+        if task.is_answered:
+            is_doubtful |= self._note_answer(task)
+            is_doubtful |= any(contradicts_order(task, each) for each in beside)
+        if is_doubtful:
+            # What follows from it, by the order of attackers, may be of other texts.
+            for each in (task, *beside):
+                self._texts.add(model_of(each.plan).text)
+
+    def _note_answer(self, task: Task) -> bool:
+        """Take note of an answer; whether another one contradicts it."""
+        question = question_of(task.plan)
+        (opposite,) = ANSWERS.difference([task.verdict])
+        self._answers.add(hash((question, task.verdict)))
+        return hash((question, opposite)) in self._answers
 
     def among(self, tasks: Iterable[Task]) -> list[Task]:
         """Those of these tasks whose verdicts something may speak against."""
@@ -18715,7 +18739,7 @@ class ProvenTexts:
     def _loaded(self, view: TheoryToRead) -> Theory | None:
         try:
             return view.load(self._copies)
-        except (InputError, ValueError):  # a journal may name what can be no file
+        except InputError:
             return None
 
 
@@ -21297,8 +21321,7 @@ def _findings_of_view(
         yield Finding("assumption", name, "", f"{UNKNOWN}: {error}", NOTE)
         return
     proven.note(view, theory)
-    digest = theory.digest[:32]
-    stale = list(_stale_results(view, tasks, digest))
+    stale = list(_stale_results(view, tasks, theory))
     yield from stale
     # Of another text it does not matter which lemmas have no result; a date doesn't make it one.
     if any(each.rank != HINT for each in stale):
@@ -21312,14 +21335,14 @@ def _findings_of_view(
                 yield Finding("missing", name, lemma.name, "has no result", NOTE)
 
 
-def _stale_results(view: TheoryToRead, tasks: Iterable[Task], digest: str) -> Iterator[Finding]:
-    """Results of an older text than that of this digest; only of batch-tamarin's by their dates."""
+def _stale_results(view: TheoryToRead, tasks: Iterable[Task], theory: Theory) -> Iterator[Finding]:
+    """Results of an older text than this theory's; only of batch-tamarin's by their dates."""
     for task in tasks:
         if task.outdated:
             yield finding("stale", task, f"{told_of(task)}: run it again", NOTE)
         if not task.result:
             continue
-        if task.plan.theory_digest not in ("", digest):
+        if not _is_text_of(theory, task.plan):
             yield finding("stale", task, "the theory has changed since")
         # A fresh clone has new dates: they count only where nothing better is known.
         elif not task.plan.key:
@@ -21383,7 +21406,7 @@ def _is_of_present_text(task: Task, batch: Batch, theory: Theory, changed: set[s
     """Whether a result is of a theory as it lies there now, with its oracles."""
     plan = task.plan
     oracles = used_oracles(theory, _all_options(batch, plan), plan.cwd)
-    return plan.theory_digest in ("", theory.digest[:32]) and changed.isdisjoint(oracles)
+    return _is_text_of(theory, plan) and changed.isdisjoint(oracles)
 
 
 def _changed_inputs(header: Header) -> set[str]:
@@ -21442,7 +21465,7 @@ class ProofFiles:
 
 def is_cut(path: str) -> bool:
     """Whether a file that can't be read as a theory is the beginning of one, or empty."""
-    with suppress(OSError), open(path, "rb") as file:
+    with suppress(OSError), open_file(path) as file:
         head = file.read(65_536)
         begins_theory = _BEGINS_THEORY.match(head) is not None
         # What is whole may be too large for us, or of a prover that knows more.
@@ -21579,8 +21602,8 @@ class Recheck:
     def _original(self, task: Task) -> Theory:
         """The theory as it was when the task was proven. Raises InputError."""
         plan = task.plan
-        view = reading_options(_all_options(self.batch, plan), plan.flags)
-        theory = self._load(_theory_path(plan), *view)
+        options = reading_options(_all_options(self.batch, plan), plan.flags)
+        theory = self._load(_theory_path(plan), *options)
         if theory.digest[:32] != plan.theory_digest:
             problem = "the theory has changed since it was proven: run that again first"
             raise InputError(problem, theory.path)
@@ -21591,8 +21614,7 @@ class Recheck:
     def _key(self, plan: Plan, text: str) -> str:
         """Digest of everything that can change what the check says."""
         options = self.prover.all_options(plan.options)
-        parts = [text, self.prover.identity, options, plan.flags]
-        return sha256(json.dumps(parts).encode())[:32]
+        return json_digest([text, self.prover.identity, options, plan.flags])
 
 
 def refuse_strange_checker(checker: Prover, batch: Batch) -> None:

@@ -1077,6 +1077,18 @@ def ordered_batch():
     return batch
 
 
+def test_a_result_may_be_taken_away_while_another_thread_asks_for_it():
+    record = Record(Result(Status.FAILED), a_plan())
+    looks = iter([record, None])
+
+    class Retired:
+        @property
+        def record(self):
+            return next(looks)
+
+    assert Task.result.fget(Retired()) is record.result
+
+
 def test_a_verdict_that_follows_is_no_verdict_of_a_prover(ordered_batch):
     weaker = ordered_batch.tasks["a"]
     assert weaker.outcome == "implied verified"
@@ -1462,6 +1474,19 @@ def test_the_tally_counts_what_results_contradict_as_neither(plans, order):
         for tally in tallies:
             tally.note(events[number])
     assert [tally.counts() for tally in tallies] == [{"contradicted": count} for count in (2, 1, 1)]
+
+
+def test_the_tally_doubts_what_follows_from_an_answer_that_is_contradicted():
+    batch = Batch()
+    batch.apply(against("ab"))
+    # Each attacker may have a theory of its own.
+    batch.apply(against("a", theory="other.spthy"))
+    batch.apply(against("ab", id="by q", prover="q"))
+    tally = tally_of(batch)
+    for event in (ends("ab", "verified"), implied("a", by="ab"), ends("by q", "falsified")):
+        batch.apply(event)
+        tally.note(event)
+    assert tally.counts() == {"contradicted": 3}
 
 
 def test_the_tally_counts_all_tasks_and_those_that_are_done(told_story):
@@ -9388,6 +9413,21 @@ def test_a_dot_that_draws_nothing_ends_no_batch(lab, monkeypatch):
     assert "dot could not draw 3 traces" in done.stderr
 
 
+def test_a_drawing_that_cannot_be_begun_ends_no_batch(lab, monkeypatch):
+    run = bt.Supervisor.run
+
+    async def run_provers_only(supervisor, job, on_start):
+        if "-Tsvg" in job.command:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return await run(supervisor, job, on_start)
+
+    monkeypatch.setattr(bt.Supervisor, "run", run_provers_only)
+    lab.prover(WRITE_DOT + VERIFY)
+    done = run_with_dot(lab, "exit 0", monkeypatch)
+    assert_all_is_told(lab, done, warnings=1)
+    assert "dot could not draw 3 traces" in done.stderr
+
+
 def test_a_drawing_may_be_older_than_its_trace(lab, monkeypatch):
     """The clock may have been put back."""
     lab.prover(WRITE_DOT + VERIFY)
@@ -12380,6 +12420,13 @@ def test_parts_have_about_equal_times_and_keep_to_their_budget(lemmas, places, w
     assert "|".join(told) == wanted
 
 
+def test_each_part_has_a_task_whatever_times_a_journal_tells_of():
+    tasks = [a_task(id=name, limits=Limits(1, 1, 300)) for name in "ab"]
+    past = dict.fromkeys("ab", Usage(1, load_s=9))
+    parts = bt.parts_to_share(tasks, 2, past)
+    assert sorted(map(len, parts)) == [1, 1]
+
+
 def may_share(past=None, **plan):
     """Whether a task of this plan may share a process; `past`: what it took before."""
     plan = {"limits": Limits(1, 1, 300), **plan}
@@ -14738,6 +14785,20 @@ def test_a_log_that_cannot_be_read_hides_no_job_that_slurm_has_lost(monkeypatch,
     assert slurm.outcome().node == "second"
 
 
+def test_nobody_waits_for_the_files_of_what_was_stopped(monkeypatch, slurm):
+    end = dataclasses.replace(node_end("interrupted"), files={"nowhere": 5})
+    monkeypatch.setattr(bt.Submission, "end", lambda submission: end)
+    monkeypatch.setattr(bt, "files_unseen", lambda files: pytest.fail("it waits"))
+    assert slurm.outcome().status == "interrupted"
+
+
+def test_what_nodes_told_is_kept_where_it_could_not_be_recorded(slurm, tmp_path):
+    executor = bt.SlurmExecutor(Batch(), str(tmp_path), slurm)
+    with pytest.raises(StorageError), executor:
+        raise StorageError("the journal can't be written")
+    assert os.path.isdir(executor._folder)
+
+
 def node_end(status, code=None, by="", reason="stopped by SIGTERM", node="n1"):
     """What a node told of a job."""
     exit_status = ExitStatus(code, by)
@@ -14795,6 +14856,26 @@ def test_what_a_killed_driver_was_left_counts_with_all_its_files_only(tmp_path, 
         written = dataclasses.replace(end, files={str(path): 5})
         reports.append(bt.NodeReport(job, written))
     assert bt.reports_with_files(reports) == reports[:1]
+
+
+def left_on_node(attempt):
+    """What a node has left of an attempt at the task "i": it met its time limit."""
+    job = bt.Job("i", attempt, (), "", {}, bt.NO_LIMITS, "", "", ("i",))
+    return bt.NodeReport(job, node_end("timeout"))
+
+
+@parametrize("key", ["k", "of other options"])
+def test_of_two_stages_that_a_killed_driver_planned_what_a_node_left_is_of_its_own(key):
+    turn = Limits(1, 1024, 6)
+    stages = (Stage(turn, (), "k"), Stage(Limits(1, 1024, 60), (), key))
+    planned = Batch()
+    planned.apply(a_plan(limits=turn, stages=stages))
+    first = planned.tasks["i"].plan
+    batch = Batch()
+    for event in (first, begins("i"), ends("i", "timeout"), first.at_stage(1)):
+        batch.apply(event)
+    is_news = [bt.is_news(left_on_node(attempt), batch, planned) for attempt in (1, 2)]
+    assert is_news == [False, True]
 
 
 def test_who_knows_that_nothing_runs_goes_on_without_the_cluster(tmp_path, monkeypatch):
@@ -16256,6 +16337,14 @@ def test_a_proof_file_that_is_cut_is_a_finding(bell_proofs, audit):
     (message,) = audit("results", code=1).findings("invalid")
     assert message.startswith("quiet: its proof can't be read: ")
     assert "the theory has no 'end'" in message
+
+
+def test_a_pipe_in_the_place_of_a_proof_holds_up_no_audit(bell_proofs, audit):
+    path = bell_proofs / "t--quiet--fake.spthy"
+    path.unlink()
+    os.mkfifo(path)
+    (message,) = audit("results", code=0).notes("invalid")
+    assert message.startswith("quiet: its proof can't be read: ")
 
 
 def test_whole_proofs_that_are_too_large_for_us_are_a_note(bell_proofs, audit, monkeypatch):
