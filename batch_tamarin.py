@@ -14076,15 +14076,20 @@ class Jobs:
         if len(tasks) == 1:
             return await self._prove(tasks[0])
         ended = await prove_together(tasks, self._runs, self._files)
+        stores: list[asyncio.Future[None]] = []
         for run, result in zip(ended.runs, ended.results):
             self._endings.record(run, result)
-            if self._cached:
-                self._cached.keep(run, result)
+            kept = self._cached.keep(run, result) if self._cached else None
+            if kept:
+                stores.append(kept)
         # What shares a process settles no other task.
         again: list[Task] = []
         for task in tasks:
             if task.runs_alone or self._endings.plan_next_attempt(task):
                 again.append(task)
+        if again:
+            for kept in stores:
+                await kept  # as in `_prove`
         self._wait(again)
         return ended.outcome
 
