@@ -394,6 +394,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}s"
 
 
+def told_number(number: float) -> str:
+    """Three digits of a small number, all of a larger one: `0.25`, `15.6`, `1,024`."""
+    return f"{number:.3g}" if number < 100 else f"{number:,.0f}"
+
+
 def listed(things: Iterable[Any], most: int = 5, between: str = ", ") -> str:
     """`a, b, c and 3 more`."""
     words = [str(thing) for thing in things]
@@ -499,7 +504,7 @@ def utc(seconds: float) -> str:
 
 def told_seconds(seconds: float) -> str:
     """A measured time as people write it: `0.32 s`, `41.7 s`, `3 min 05 s`."""
-    if seconds < 10:
+    if seconds < 9.995:
         return f"{seconds:.2f} s"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
@@ -514,7 +519,7 @@ def duration(seconds: float) -> str:
         return f"{minutes // 60} h {minutes % 60:02} min"
     if minutes:
         return f"{minutes} min {rest:02} s"
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     return f"{rest} s"
 
@@ -724,8 +729,8 @@ class Limits:
     timeout_s: float
 
     def __str__(self) -> str:
-        memory_gb = self.memory_mb / 1024
-        return f"{plural(self.cores, 'core')}, {memory_gb:.3g} GB, {self.timeout_s:g} s"
+        memory_gb = told_number(self.memory_mb / 1024)
+        return f"{plural(self.cores, 'core')}, {memory_gb} GB, {self.timeout_s:.10g} s"
 
     def no_larger_than(self, other: Limits) -> bool:
         """Whether none of the three is larger than the other's."""
@@ -855,6 +860,9 @@ class SummaryLine:
     steps: Optional[int]  # noqa: UP045
 
 
+GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
+
+
 @slotted
 @record(frozen=True)
 class Result:
@@ -896,6 +904,11 @@ class Result:
         """
         has_ended = self.status is Status.COMPLETED or self.status in MET_A_LIMIT
         return has_ended and self.shared_by == 1
+
+    @property
+    def met_own_heap_limit(self) -> bool:
+        """Whether it met what its options allow the heap: that is as small under any limit."""
+        return self.exit == ExitStatus(GHC_HEAP_EXHAUSTED)
 
     @property
     def is_measured(self) -> bool:
@@ -1054,9 +1067,9 @@ class Plan:
         """Which limits are larger than they were at first, for people."""
         raised: list[str] = []
         if self.limits.timeout_s > first.timeout_s:
-            raised.append(f"{self.limits.timeout_s:g} s")
+            raised.append(f"{self.limits.timeout_s:.10g} s")
         if self.limits.memory_mb > first.memory_mb:
-            raised.append(f"{self.limits.memory_mb / 1024:.3g} GB")
+            raised.append(f"{told_number(self.limits.memory_mb / 1024)} GB")
         return raised
 
 
@@ -1144,7 +1157,7 @@ class Header:
     recipe_file: str = ""
     recipe: dict[str, Any] = field(default_factory=dict)
     options: PlanOptions = PlanOptions()
-    limits: Limits = Limits(0, 0, 0)  # of all jobs together; the time is a job's default
+    limits: Limits = NO_LIMITS  # of all jobs together; the time is a job's default
     cwd: str = ""
     scheduler: str = "fifo"
     provers: dict[str, Prover] = field(default_factory=dict)
@@ -1261,11 +1274,6 @@ class Record(NamedTuple):
         return self.result.status in MET_A_LIMIT
 
     @property
-    def is_bounded_heap(self) -> bool:
-        """Whether the options bound the heap, by `+RTS -M`: it is as small under any limit."""
-        return self.result.exit == ExitStatus(GHC_HEAP_EXHAUSTED)
-
-    @property
     def may_pass(self) -> bool:
         """Whether another attempt may go better: crashes, signals, what was missing."""
         if self.result.refused:
@@ -1318,7 +1326,8 @@ class Task:
     @property
     def result(self) -> Result | None:
         """How its last attempt ended; None while one runs, or before the first."""
-        return self.record.result if self.record else None
+        record = self.record  # looked at once: a report may be made in another thread
+        return record.result if record else None
 
     @property
     def records(self) -> list[Record]:
@@ -1595,11 +1604,6 @@ class Batch:
         return self.header.provers
 
     @property
-    def unanswered(self) -> list[Task]:
-        """What has no verdict, and wants one."""
-        return [task for task in self.tasks.values() if task.wants_verdict]
-
-    @property
     def has_begun(self) -> bool:
         """Whether there is a batch at all: a journal may be empty, or its first line lost."""
         return bool(self.header.recipe_file)
@@ -1820,6 +1824,17 @@ def refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is no JSON number")
 
 
+def finite_number(word: str) -> float:
+    """Python's `json` reads 1e999 as infinity, which is no JSON when it is written again.
+
+    Raises ValueError.
+    """
+    number = float(word)
+    if math.isinf(number):
+        raise ValueError(f"{word:.40} is too large a number")
+    return number
+
+
 STRICT_JSON = json.JSONDecoder(parse_constant=refuse_constant)
 LINE_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -1918,7 +1933,7 @@ def json_names(cls: type[Any]) -> Iterator[str]:
     """The names that a dataclass of the model has in JSON."""
     for each in _json_fields(cast(Hashable, cls)):
         if each.inline:
-            yield from json_names(type(each.default))
+            yield from json_names(each.kind)
         else:
             yield each.name
 
@@ -2288,11 +2303,6 @@ class Theory:
         return sha256("\n".join(segment.text for segment in self.segments).encode())
 
     @property
-    def asks_for_flags(self) -> bool:
-        """Whether other flags would make it another theory."""
-        return bool(self.asked_flags)
-
-    @property
     def splits_for_sure(self) -> bool:
         """Whether each lemma's text is a plain statement or proof: nothing else can hide in it.
 
@@ -2349,7 +2359,7 @@ def load_theory(
     reading = read_theory(path, flags, diff, copies)
     auto_sources = auto_sources or AUTO_SOURCES.is_given(reading.configuration)
     in_order = _diff_order if diff else _trace_order
-    lemmas = in_order(reading.claims, path, auto_sources)
+    lemmas = in_order(reading.lemmas, path, auto_sources)
     _refuse_second_lemmas(lemmas)
     return Theory(
         path=path,
@@ -2395,7 +2405,8 @@ def flags_asked(theory: Theory) -> list[str]:
     """The flags that the files of a theory ask for in any #ifdef."""
     flags: dict[str, None] = {}
     for path in theory.files:
-        for formula in _IFDEF.findall(read_text(path)):
+        text = SourceFiles(NO_COPIES).open(Include(path, path, 0))
+        for formula in _IFDEF.findall(text):
             flags.update(dict.fromkeys(re.findall(r"\w+", formula)))
     flags.pop("not", None)
     return list(flags)
@@ -2467,39 +2478,39 @@ def lemmas_by_name(theory: Theory) -> dict[str, list[Lemma]]:
     return groups
 
 
-def _trace_order(claims: Sequence[Claim], path: str, auto_sources: bool) -> list[Lemma]:
+def _trace_order(written: Sequence[WrittenLemma], path: str, auto_sources: bool) -> list[Lemma]:
     """File order; the parts of accountability lemmas behind all others."""
-    lemmas = [claim.lemma for claim in claims if not claim.tests]
-    for claim in claims:
-        if claim.tests:
-            lemmas += _accountability_parts(claim)
+    lemmas = [each.lemma for each in written if not each.tests]
+    for each in written:
+        if each.tests:
+            lemmas += _accountability_parts(each)
     if auto_sources and all(lemma.name != AUTO_SOURCES_LEMMA for lemma in lemmas):
         lemmas.append(_auto_sources_lemma(AUTO_SOURCES_LEMMA, "", path))
     return lemmas
 
 
-def _accountability_parts(claim: Claim) -> Iterator[Lemma]:
+def _accountability_parts(written: WrittenLemma) -> Iterator[Lemma]:
     """The lemmas that Tamarin makes of an accountability lemma (Accountability/Generation.hs)."""
 
     def part(name: str, trait: Trait) -> Lemma:
-        lemma = claim.lemma
+        lemma = written.lemma
         return replace(lemma, name=f"{lemma.name}_{name}", parent=lemma.name, trait=trait)
 
-    for test in claim.tests:
+    for test in written.tests:
         yield part(f"{test}_suff", Trait.EXISTS_TRACE)
     yield part("verif_empty", Trait.ALL_TRACES)
     for kind in ("verif_nonempty", "min", "uniq", "inj"):
-        for test in claim.tests:
+        for test in written.tests:
             yield part(f"{test}_{kind}", Trait.ALL_TRACES)
-    for test in claim.tests:
+    for test in written.tests:
         yield part(f"{test}_single", Trait.EXISTS_TRACE)
 
 
-def _diff_order(claims: Sequence[Claim], path: str, auto_sources: bool) -> list[Lemma]:
+def _diff_order(written: Sequence[WrittenLemma], path: str, auto_sources: bool) -> list[Lemma]:
     """Every lemma on both sides, then the equivalences."""
     sided: list[Lemma] = []
     equivalences: list[Lemma] = []
-    for lemma, _ in claims:  # --diff refuses case tests
+    for lemma, _ in written:  # --diff refuses case tests
         if lemma.trait == Trait.DIFF:
             equivalences.append(lemma)
         else:
@@ -2659,7 +2670,8 @@ class ProverOption(NamedTuple):
         for name in filter(None, (self.name, self.other_name)):
             if name.startswith("--"):
                 # Tamarin takes any beginning that only one of its options has. Which ones these
-                # are differs by version: here a beginning means all that it can mean.
+                # are differs by version: here a beginning means all that it can mean. One of a
+                # single letter no recipe can give (`option_problem`).
                 given, _, value = word.partition("=")
                 if len(given) > len("--x") and name.startswith(given):
                     return value
@@ -2799,7 +2811,7 @@ def _default_oracle(theory_file: str, cwd: str) -> str:
 # --- Reading a theory -----------------------------------------------------------------------------
 
 
-class Claim(NamedTuple):
+class WrittenLemma(NamedTuple):
     """A lemma as it is written, with the case tests that it names (accountability)."""
 
     lemma: Lemma
@@ -2824,7 +2836,7 @@ class TheoryReading:
     tokens: TokenText
     name: str = ""
     configuration: tuple[str, ...] = ()
-    claims: list[Claim] = field(default_factory=list)
+    lemmas: list[WrittenLemma] = field(default_factory=list)
     rankings: list[OracleRanking] = field(default_factory=list)
     words: set[str] = field(default_factory=set)  # that began an item; `diff` for the operator
     tests: set[str] = field(default_factory=set)  # names of the case tests
@@ -2836,11 +2848,11 @@ class TheoryReading:
         """One of PROOF_ENDS stands here: it counts in the stored proof that we are in, if any."""
         if not self.tokens.lemma:
             return
-        lemma, tests = self.claims[-1]
+        lemma, tests = self.lemmas[-1]
         # Large proofs have thousands of ends of few kinds.
         if lemma.proof and word not in lemma.proof.ends:
             proof = StoredProof(lemma.proof.ends | {word})
-            self.claims[-1] = Claim(replace(lemma, proof=proof), tests)
+            self.lemmas[-1] = WrittenLemma(replace(lemma, proof=proof), tests)
 
 
 def read_theory(
@@ -3269,7 +3281,7 @@ def read_lemma(cursor: Cursor, reading: TheoryReading, start: int, word: str) ->
     line = cursor.line(start)
     proof = _begin_proof(cursor, name)
     lemma = Lemma(name, trait, "", attributes, cursor.path, line, proof=proof)
-    reading.claims.append(Claim(lemma, tests))
+    reading.lemmas.append(WrittenLemma(lemma, tests))
 
 
 def _read_statement(
@@ -3988,7 +4000,6 @@ class DeclaredFunction(NamedTuple):
     """One of `functions:`, as `h/1[private]` or `h(bitstring):bitstring`."""
 
     name: str
-    signature: str  # behind the name: `/1`
     attributes: tuple[str, ...]
 
 
@@ -4138,8 +4149,8 @@ def _blanked(literals: re.Pattern[str], text: str) -> str:
 
 def _declared_function(text: str) -> DeclaredFunction:
     name = _NO_WORD.split(text, maxsplit=1)[0]
-    signature, _, attributes = text[len(name) :].partition("[")
-    return DeclaredFunction(name, signature.strip(), split_list(attributes.rstrip("] ")))
+    _, _, attributes = text.partition("[")
+    return DeclaredFunction(name, split_list(attributes.rstrip("] ")))
 
 
 def _rule_text(text: str) -> RuleText:
@@ -4453,6 +4464,7 @@ def process_lets(tokens: Tokens) -> list[ProcessLet]:
     Brackets end what was begun in them (Theory/Text/Parser/Sapic.hs).
     """
     found: list[ProcessLet] = []
+    # For each open bracket, and in it for each word that an `else` may belong to: its bindings.
     open_in_brackets: list[list[list[ProcessLet]]] = [[]]
     place = 0
     while place < len(tokens):
@@ -5520,6 +5532,8 @@ def ask_slurm(*command: str) -> str:
         )
     except FileNotFoundError:
         raise InputError(f"there is no '{command[0]}' on PATH, which belongs to Slurm") from None
+    except OSError as error:
+        raise InputError(f"Slurm's {command[0]} can't be run: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise InputError(f"Slurm's {command[0]} did not answer in {ASK_SLURM_S:g} s") from None
     if done.returncode:
@@ -5650,7 +5664,7 @@ class Supervisor:
     def stop(
         self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED
     ) -> None:
-        """End one job if it runs: SIGTERM, 3 s, SIGKILL; or SIGKILL at once.
+        """End one job if it runs: SIGTERM, its time of grace, SIGKILL; or SIGKILL at once.
 
         Its outcome gets this status and reason.
         """
@@ -5841,7 +5855,7 @@ class UsageSoFar:
 
 @dataclass(eq=False)
 class Live:
-    """A job that runs. `job`, `started` and `rss_mb` are for the live view."""
+    """A job that runs. Of it the live view shows `job`, `started` and `rss_mb`."""
 
     job: Job
     started: float  # monotonic; moved on by suspended time: now - started is time run
@@ -6193,7 +6207,7 @@ def over_memory(used_mb: float, limits: Limits) -> Cause:
 
 def over_time(limits: Limits) -> Cause:
     """What a job is ended for that took too long."""
-    return Cause(Status.TIMEOUT, f"ran into its time limit of {limits.timeout_s:g} s")
+    return Cause(Status.TIMEOUT, f"ran into its time limit of {limits.timeout_s:.10g} s")
 
 
 @dataclass
@@ -7066,7 +7080,6 @@ def wellformedness_titles(theory: str) -> list[str]:
 
 # --- The result -----------------------------------------------------------------------------------
 
-GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
 ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
 DERIVATION_CHECKS = "Derivation Checks"
 DERIVATION_CHECKS_TIMED_OUT = "derivation checks timed out"
@@ -7227,11 +7240,16 @@ def _rounded(usage: Usage) -> Usage:
     """A usage as precise as it was measured: milliseconds and tenths of a MB."""
     return Usage(
         wall_s=round(usage.wall_s, 3),
-        cpu_s=round(usage.cpu_s or 0.0, 3),
+        cpu_s=_milliseconds(usage.cpu_s),
         peak_mb=round(usage.peak_mb, 1),
         avg_mb=round(usage.avg_mb, 1),
-        load_s=None if usage.load_s is None else round(usage.load_s, 3),
+        load_s=_milliseconds(usage.load_s),
     )
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    """What is not known stays so: 0 would be read as measured."""
+    return None if seconds is None else round(seconds, 3)
 
 
 def is_generated(plan: Plan) -> bool:
@@ -8712,10 +8730,15 @@ class Recipe:
             command = f"batch_tamarin.py init {quoted([printable(self.path)])}"
             raise InputError(f"this is a theory: {command} writes a recipe for it", self.path)
         try:
-            data = json.loads(self.text, object_pairs_hook=members, parse_constant=refuse_constant)
+            data = json.loads(
+                self.text,
+                object_pairs_hook=members,
+                parse_constant=refuse_constant,
+                parse_float=finite_number,
+            )
         except json.JSONDecodeError as error:
             raise no_json(self.text, error, self.path) from None
-        # NaN; a number of too many digits; lists nested deeper than Python's stack.
+        # NaN; a number that is too large; lists nested deeper than Python's stack.
         except (ValueError, RecursionError) as error:
             raise InputError(f"this JSON can't be read: {error}", self.path) from None
         if repeated:
@@ -8894,7 +8917,7 @@ class Number(ValueKind):
         # By type: True is an instance of int.
         if type(number) not in (int, float):
             return False
-        # No machine has more, and 1e999 is infinite.
+        # No machine has more.
         if not 0 < number < 1e9:
             return False
         return not self.whole or number % 1 == 0
@@ -9622,7 +9645,7 @@ def plan_batch(
     if cluster:
         header = on_cluster(header, cluster)
     lemmas = LemmaSelection(recipe, provers, TheoryReader(recipe, made.reasons), warn)
-    planner = _Planner(recipe, provers, header.largest_job, options, lemmas, warn)
+    planner = _Planner(recipe, header, lemmas, warn)
     tasks: dict[str, Task] = {}
     # All of them, whatever -t chooses later: an id must not depend on what else runs today.
     with making_what_stays():
@@ -9651,7 +9674,8 @@ def find_prefixes(
     lemmas = LemmaSelection(recipe, provers, TheoryReader(recipe, {}), ignore)
     with suppress(InputError):
         limits = global_limits(recipe.config, machine, options, ignore)
-        planner = _Planner(recipe, provers, limits, options, lemmas, ignore)
+        header = _header(recipe, provers, limits, options)
+        planner = _Planner(recipe, header, lemmas, ignore)
         deque(planner.plans(), maxlen=0)
     return lemmas.prefixes
 
@@ -9680,7 +9704,7 @@ def on_cluster(header: Header, cluster: Cluster) -> Header:
     return replace(header, cluster=cluster.name, node=cluster.node, most_jobs=most_jobs)
 
 
-def where_we_are(header: Header) -> Header:
+def header_from_here(header: Header) -> Header:
     """The header of a batch for jobs from here: by its cluster, or on this machine without it.
 
     Raises InputError.
@@ -9765,29 +9789,22 @@ def _header(
 class _Planner:
     """Plans one entry of the recipe's `tasks` after the other."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        provers: Mapping[str, Prover],
-        limits: Limits,
-        options: PlanOptions,
-        lemmas: LemmaSelection,
-        warn: Warn,
-    ) -> None:
-        """`limits`: what one job may have at most, and its default time."""
+    def __init__(self, recipe: Recipe, header: Header, lemmas: LemmaSelection, warn: Warn) -> None:
+        """`header`: that of the batch."""
         self.recipe = recipe
-        self.provers = provers
-        self.largest_job = limits
-        self.most_tasks = most_tasks(options)
-        self.granularity = options.granularity  # of all entries; None for what the recipe says
+        self.provers = header.provers
+        self.limits = header.limits  # of all jobs together
+        self.most_tasks = most_tasks(header.options)
+        # Of all entries; None for what the recipe says.
+        self.granularity = header.options.granularity
         self._warn = warn
         self._warned_of: set[str] = set()  # aliases of provers
         # With `implies`: formulas of lemmas by what else must be equal; those that have others.
         self._formulas: dict[str, str] = {}
         self._other_formulas: set[tuple[str, str]] = set()
-        self.limits = JobLimits(limits, warn)
+        self.job_limits = JobLimits(header.largest_job, warn)
         self.lemmas = lemmas
-        self.dependencies = DependencyFinder(recipe, provers)
+        self.dependencies = DependencyFinder(recipe, header.provers)
         self.ids = TaskIds()
 
     def plans(self) -> Iterator[Plan]:
@@ -9804,14 +9821,14 @@ class _Planner:
         if data.get("race"):
             refuse_theories_of_variants(self.recipe, data, variants, ("tasks", name))
             races = Races(self.recipe, name, list(plans), self.provers)
-            plans = races.plans(self.largest_job)
+            plans = races.plans(self.limits)
         return plans
 
     def _plans_of_variants(self, name: str, data: Json, variants: Variants) -> Iterator[Plan]:
         words = SelectingWords()
         idle: list[Variant] = []
         for variant in variants.all:
-            entry = read_entry(name, data, self.limits, variant)
+            entry = read_entry(name, data, self.job_limits, variant)
             planned_before = self.ids.count
             yield from self._plans_of_variant(entry, words)
             if self.ids.count == planned_before:
@@ -10029,7 +10046,7 @@ class _Planner:
         """
         for each in before:
             # What is capped here may be more elsewhere.
-            is_capped = self.limits.are_all(asked.limits)
+            is_capped = self.job_limits.are_all(asked.limits)
             if asked.limits.no_larger_than(each.limits) and not is_capped:
                 message = f"allows no more than what was met before ({each.limits})"
                 self.recipe.problem(asked.path, message)
@@ -10736,8 +10753,11 @@ def _race_names(plans: Sequence[Plan]) -> dict[str, str]:
 
 
 def _question_words(plan: Plan) -> str:
+    """What those who race have in common, and no other task of the batch."""
+    # Entry `a` with `b/t.spthy` is not entry `a/b` with `t.spthy`.
+    entry = plan.entry.replace("%", "%25").replace("/", "%2F")
     # A diffLemma may have the name of a lemma.
-    return "/".join((plan.entry, plan.theory, plan.lemma, plan.trait))
+    return "/".join((entry, plan.theory, plan.lemma, plan.trait))
 
 
 def _fit_together(plans: Iterable[Plan], limits: Limits) -> bool:
@@ -10856,7 +10876,7 @@ def read_entry(name: str, data: Json, limits: JobLimits, variant: Variant) -> Re
     items: list[LemmaItem] = []
     exclusions: list[LemmaExclusion] = []
     theories, theory_exclusions = _named_theories(variant, data["theory_file"], path)
-    for item in _lemma_layers(entry, variant):
+    for item in _lemma_layers(entry, variant.layers):
         pattern: str = item.overrides["name"]
         if pattern.startswith("!"):
             exclusion = LemmaExclusion(pattern[1:], item.path)
@@ -10905,10 +10925,10 @@ def _named_theories(
     return names, exclusions
 
 
-def _lemma_layers(entry: Layer, variant: Variant) -> Iterator[Layer]:
+def _lemma_layers(entry: Layer, of_variant: Iterable[Layer]) -> Iterator[Layer]:
     """The elements of `lemmas` that count: those of a variant replace the entry's."""
     chosen = entry
-    for layer in variant.layers:
+    for layer in of_variant:
         if "lemmas" in layer.overrides:
             chosen = layer
     for index, item in enumerate(chosen.overrides.get("lemmas", ())):
@@ -11000,6 +11020,7 @@ def _lemma_settings(data: Json) -> Json:
 
 
 MAX = "max"  # all that there is
+MOST_DOUBLINGS = 60  # of a limit: 60 times doubled, a second is longer than the universe is old
 
 
 def global_limits(config: Json, most: Limits, options: PlanOptions, warn: Warn) -> Limits:
@@ -11043,8 +11064,8 @@ def _global_limit(asked: str, most: int, unit: int, name: str, warn: Warn) -> in
         what = f"{name} of all jobs together: '{printable(asked)}'"
         raise InputError(f'{what} is neither "max", nor a number, nor a percentage') from None
     if limit > most:
-        wanted = f"{limit / unit:g} {name}"
-        there = f"{most / unit:.4g} {name}"
+        wanted = f"{limit / unit:.10g} {name}"
+        there = f"{told_number(most / unit)} {name}"
         warn(f"{wanted} asked for, but this process may use {there}: capped")
         limit = most
     # A part of very little may be nothing, and with nothing no job would ever start.
@@ -11059,26 +11080,27 @@ class AskedResources(NamedTuple):
 
 
 class JobLimits:
-    """Decides what one job may use; above a limit of the whole batch it would wait for ever."""
+    """Decides what one job may use; with more than a job can have it would wait for ever."""
 
-    def __init__(self, batch: Limits, warn: Warn) -> None:
-        """`batch`: the limits of all jobs together, and a job's default time."""
-        self._batch = batch
+    def __init__(self, largest_job: Limits, warn: Warn) -> None:
+        """`largest_job`: what one job may have at most, and its default time."""
+        self._largest_job = largest_job
         self._warn = warn
         # Many lemmas inherit the limit of their task: one warning for all.
         self._warned_of: set[JsonPath] = set()
 
     def are_all(self, limits: Limits) -> bool:
-        """Whether nothing beyond these could be had: cores or memory are those of the batch."""
-        batch = self._batch
-        return limits.cores >= batch.cores or limits.memory_mb >= batch.memory_mb
+        """Whether nothing beyond these could be had: a job can have no more cores, or memory."""
+        most = self._largest_job
+        return limits.cores >= most.cores or limits.memory_mb >= most.memory_mb
 
     def decide(self, sources: Sequence[AskedResources]) -> Limits:
         """Each field is that of the first of the sources that has it, else the default."""
-        most_gb = self._batch.memory_mb / 1024
-        cores = self._amount(sources, "max_cores", DEFAULT_CORES, self._batch.cores)
+        most = self._largest_job
+        most_gb = most.memory_mb / 1024
+        cores = self._amount(sources, "max_cores", DEFAULT_CORES, most.cores)
         memory_gb = self._amount(sources, "max_memory", DEFAULT_MEMORY_GB, most_gb)
-        timeout_s = self._amount(sources, "timeout", self._batch.timeout_s, math.inf)
+        timeout_s = self._amount(sources, "timeout", most.timeout_s, math.inf)
         # A limit of 0 MB would let nothing run.
         memory_mb = max(1, int(memory_gb * 1024))
         return share(Limits(int(cores), memory_mb, timeout_s))
@@ -11102,15 +11124,17 @@ class JobLimits:
             return
         self._warned_of.add(path)
         place = dotted(path)
-        self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
+        self._warn(
+            f"{place}: {asked:.10g} is above the global limit: capped at {told_number(most)}"
+        )
 
 
 def plan_to_try(plan: Plan, records: Sequence[Record], site: str) -> Plan:
     """A plan at the stage to which its results have brought it, from the one that it is of on.
 
-    That is the first one whose limits were not met, on this site; of those that would allow no
-    more of what was met none. Where that has no answer, and another stage has one, it is that
-    stage. `records`: the newest first.
+    That is the first one whose limits were not met, on this site. A stage that allows no more of
+    what was met before is passed over. Where the one that is reached has no answer, and another
+    one has, it is that other one. `records`: the newest first.
     """
     reached = plan
     for number in range(plan.stage + 1, len(plan.stages)):
@@ -11143,7 +11167,7 @@ def _is_worth_trying(stage: Plan, met: Record) -> bool:
     before = met.plan
     if stage.key != before.key:
         return True
-    if met.is_bounded_heap:
+    if met.result.met_own_heap_limit:
         return False
     if met.result.status is Status.MEMORY_LIMIT:
         return stage.limits.memory_mb > before.limits.memory_mb
@@ -11157,22 +11181,23 @@ def raised_plan(plan: Plan, met: Record, largest_job: Limits, times: float) -> P
     No more than `times` doublings of what the recipe says, nor more memory than `largest_job`. None
     where that is no more than what `met` had, or would not help.
     """
-    if met.is_bounded_heap:
+    if met.result.met_own_heap_limit:
         return None
-    recipes = plan.raised_from or plan.limits
+    of_recipe = plan.raised_from or plan.limits
     before = met.plan.limits
-    most = 2**times
+    # The number in a journal can be any, and no float would hold what a large one comes to.
+    most = 2 ** min(times, MOST_DOUBLINGS)
     if met.result.status is Status.TIMEOUT:
-        timeout_s = min(2 * before.timeout_s, recipes.timeout_s * most)
+        timeout_s = min(2 * before.timeout_s, of_recipe.timeout_s * most)
         raised = replace(plan.limits, timeout_s=timeout_s)
         is_more = timeout_s > before.timeout_s
     elif met.result.status is Status.MEMORY_LIMIT:
-        memory_mb = min(2 * before.memory_mb, recipes.memory_mb * most, largest_job.memory_mb)
+        memory_mb = min(2 * before.memory_mb, of_recipe.memory_mb * most, largest_job.memory_mb)
         raised = replace(plan.limits, memory_mb=int(memory_mb))
         is_more = memory_mb > before.memory_mb
     else:
         return None
-    return replace(plan, limits=share(raised), raised_from=recipes) if is_more else None
+    return replace(plan, limits=share(raised), raised_from=of_recipe) if is_more else None
 
 
 def next_attempt(header: Header, task: Task, times: float) -> Plan | None:
@@ -11215,9 +11240,11 @@ def limit_key(header: Header, task: Task) -> str:
         return ""
     if len(task.plan.stages) > 1 + task.plan.takes_turns:
         return f"tasks.{task.plan.entry}.on_limit"
-    is_capped = task.plan.limits.memory_mb >= header.limits.memory_mb
-    if key == "max_memory" and is_capped:
+    memory_mb = task.plan.limits.memory_mb
+    if key == "max_memory" and memory_mb >= header.limits.memory_mb:
         return "--memory" if header.options.memory else "config.global_max_memory"
+    if key == "max_memory" and memory_mb >= header.largest_job.memory_mb:
+        return ""  # no node of the cluster has more
     if key == "timeout" and not place:
         return "--timeout" if header.options.timeout_s else "config.default_timeout"
     return f"tasks.{task.plan.entry}.{place or 'resources.max_memory'}"
@@ -11225,19 +11252,16 @@ def limit_key(header: Header, task: Task) -> str:
 
 def _place_of_resource(entry: Json, plan: Plan, key: str) -> str:
     """Where in an entry of the recipe's `tasks` a limit of a task stands, or ""."""
-    # Of several dimensions the last one that has a word counts.
-    for layer in reversed(list(override_layers(entry, ()))):
-        if _is_layer_of(plan, layer) and key in layer.overrides.get("resources", {}):
-            return f"{dotted(layer.path)}.resources.{key}"
-    items = list(enumerate(entry.get("lemmas", ())))
+    layers = [layer for layer in override_layers(entry, ()) if _is_layer_of(plan, layer)]
+    items = list(_lemma_layers(Layer(entry, ()), layers))
     # As they are selected: exact names come first, then the first pattern.
-    items.sort(key=lambda item: item[1]["name"] != plan.lemma)
-    for index, item in items:
-        if fnmatch.fnmatchcase(plan.lemma, item["name"]):
-            if key in item.get("resources", {}):
-                return f"lemmas.{index}.resources.{key}"
-            break
-    return f"resources.{key}" if key in entry.get("resources", {}) else ""
+    items.sort(key=lambda item: item.overrides["name"] != plan.lemma)
+    taken_by = [item for item in items if fnmatch.fnmatchcase(plan.lemma, item.overrides["name"])]
+    # Of several dimensions the last one that has a word counts.
+    for layer in (*reversed(layers), *taken_by[:1], Layer(entry, ())):
+        if key in layer.overrides.get("resources", {}):
+            return dotted((*layer.path, "resources", key))
+    return ""
 
 
 def _is_layer_of(plan: Plan, layer: Layer) -> bool:
@@ -12803,13 +12827,10 @@ def _when_begun(path: str, planned: Header) -> str | None:
 
 def first_header(path: str) -> Header | None:
     """What a journal says of its batch when that begins; None if it does not say it."""
-    try:
-        with open_file(path) as file:
-            events = journal_events(file, path, lambda _: None, lambda _: None)
-            headers = (event for event in events if isinstance(event, Header))
-            return next(headers, None)
-    except OSError as error:
-        raise InputError(f"the journal can't be read: {error.strerror}", path) from None
+    with _open_journal(path) as file:
+        events = journal_events(file, path, lambda _: None, lambda _: None)
+        headers = (event for event in events if isinstance(event, Header))
+        return next(headers, None)
 
 
 def _is_same_recipe(begun: Header, planned: Header) -> bool:
@@ -13350,8 +13371,7 @@ class Cache:
         return _entry_names(self._folder(inputs, lemma))
 
     def _folder(self, inputs: Dependencies, lemma: str) -> str:
-        names = json.dumps([inputs.theory, lemma])
-        return os.path.join(self.directory, sha256(names.encode())[:32])
+        return os.path.join(self.directory, json_digest([inputs.theory, lemma]))
 
     def _load_path(self, inputs: Dependencies) -> str:
         return os.path.join(self._folder(inputs, lemma=""), f"{inputs.key}.loaded")
@@ -13522,7 +13542,7 @@ def _met_its_own_limit(plan: Plan, result: Result) -> bool:
     return (
         result.status is Status.TIMEOUT
         or result.usage.peak_mb >= plan.limits.memory_mb
-        or result.exit == ExitStatus(GHC_HEAP_EXHAUSTED)
+        or result.met_own_heap_limit
     )
 
 
@@ -13573,9 +13593,9 @@ class Executor(Protocol):
 
 
 class Room:
-    """The cores and the memory (MB) that jobs share.
+    """The cores and the memory (MB) that jobs share, and how many there may be.
 
-    Two semaphores that are taken together: no job holds one and waits for the other.
+    Semaphores that are taken together: no job holds one and waits for another.
     """
 
     def __init__(self, cores: int, memory_mb: int, jobs: int = sys.maxsize) -> None:
@@ -13932,6 +13952,8 @@ class Jobs:
         self._past: PastUsages = {}
         self._races = LiveRaces(runs.batch)
         self._lattices = LiveLattices(endings.settling)
+        # Made once: what waits are as many as there are tasks.
+        self._prove_in_room = functools.partial(self._in_room, self._prove)
 
     async def run(self, tasks: Iterable[Task]) -> None:
         """Work on these tasks until all have ended. Raises StorageError."""
@@ -13979,7 +14001,7 @@ class Jobs:
             queue = self._lattices.add(task)
             work = functools.partial(self._in_room, self._prove_next, queue)
         else:
-            work = functools.partial(self._in_room, self._prove, task)
+            work = functools.partial(self._prove_in_room, task)
         return Waiting(plan.limits, work, plan.priority)
 
     def _sharing(self, tasks: Sequence[Task]) -> Waiting:
@@ -14065,15 +14087,20 @@ class Jobs:
         if len(tasks) == 1:
             return await self._prove(tasks[0])
         ended = await prove_together(tasks, self._runs, self._files)
+        stores: list[asyncio.Future[None]] = []
         for run, result in zip(ended.runs, ended.results):
             self._endings.record(run, result)
-            if self._cached:
-                self._cached.keep(run, result)
+            kept = self._cached.keep(run, result) if self._cached else None
+            if kept:
+                stores.append(kept)
         # What shares a process settles no other task.
         again: list[Task] = []
         for task in tasks:
             if task.runs_alone or self._endings.plan_next_attempt(task):
                 again.append(task)
+        if again:
+            for kept in stores:
+                await kept  # as in `_prove`
         self._wait(again)
         return ended.outcome
 
@@ -14496,7 +14523,8 @@ def parts_to_share(tasks: Sequence[Task], slots: int, past: PastUsages) -> list[
 
 def _proof_seconds(usage: Usage) -> float:
     """What a proof took without the load of its theory, where that is known."""
-    return usage.wall_s - (usage.load_s or 0.0)
+    # A journal can come from anywhere.
+    return max(0.0, usage.wall_s - (usage.load_s or 0.0))
 
 
 async def within_budget(executor: Executor, job: Job, work: Awaitable[Outcome]) -> Outcome:
@@ -14525,7 +14553,7 @@ async def _hold_to_budget(executor: Executor, job: Job) -> None:
     budget_s = budget_of(loaded_s, job.limits)
     while await _seconds_run(executor, job) < budget_s:
         pass
-    executor.stop(job.id, f"it met its budget of {budget_s:.3g} s", status=Status.TIMEOUT)
+    executor.stop(job.id, f"it met its budget of {told_number(budget_s)} s", status=Status.TIMEOUT)
 
 
 async def _seconds_run(executor: Executor, job: Job) -> float:
@@ -15613,7 +15641,7 @@ def _keep_own(
         size = os.stat(path).st_size
         if size > TRACE_CAP:
             return
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             data = file.read()
         graphs = graphs_of(data) if size else []
     except (OSError, ValueError):  # not every prover writes them
@@ -15699,8 +15727,11 @@ async def _draw_trace(executor: Executor, job: Job) -> bool:
         # What a driver that was killed has left may be of another text.
         for path in _drawn_by_dot(job.id):
             os.unlink(path)
-    outcome = await executor.run(job, ignore_start)
     # What dot did not make, or a full disk, is told of as not drawn: a drawing ends no batch.
+    try:
+        outcome = await executor.run(job, ignore_start)
+    except OSError:
+        return True
     with suppress(OSError):
         for path, drawing in zip(_drawn_by_dot(job.id), _drawing_names(job.id)):
             if outcome.exit == ExitStatus(0):
@@ -15756,7 +15787,6 @@ class TheoryMaker:
 
     def make(self, preparations: Sequence[Preparation], limits: Limits) -> dict[str, str]:
         """Make what is not there. Why something could not be made, by the theory's name."""
-
         waiting: list[Waiting] = []
         reasons: dict[str, str] = {}
         to_make = [each for each in preparations if not self._is_made(each)]
@@ -15876,7 +15906,7 @@ def _preparation_problem(job: Job, outcome: Outcome) -> str:
 # A job goes to Slurm by an `srun` of its own, which hands on what the node says. Slurm itself is
 # asked only for what srun can't tell: what it has of a batch. `SlurmState` has the states of a job,
 # and what leads from one to another; `Submission` knows what follows from what is heard, and
-# `SlurmExecutor` asks and acts. All functions before it do nothing but read and write words.
+# `SlurmExecutor` asks and acts. Most functions before it do nothing but read and write words.
 
 # The folder of the results directory through which nodes report.
 NODES = "nodes"
@@ -16409,7 +16439,7 @@ class SlurmExecutor:
             os.makedirs(self._folder)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
         try:
             # An srun that had to be killed leaves its job in the queue, and so does one that did
             # not hear that the controller had taken it.
@@ -16419,7 +16449,8 @@ class SlurmExecutor:
             name = slurm_name(self._batch.id)
             warn(f"{error}. Jobs may be left there: `scancel --name={name}`, or the next run does")
             return  # the folder tells it so
-        remove_tree(self._nodes)
+        if raised is None:  # else the next run records what could not be recorded
+            remove_tree(self._nodes)
 
     async def run(self, job: Job, on_start: OnStart) -> Outcome:
         """How a job ended. It waits in the cluster's queue before on_start is called."""
@@ -16480,9 +16511,11 @@ class SlurmExecutor:
             return outcome_untold(submission.why_ended, srun, complaint, submission.start)
         self._untold -= 1
         outcome = outcome_told(end, submission.why_ended, complaint)
+        if outcome.status is Status.INTERRUPTED:  # its files tell nothing
+            return outcome
         # What isn't seen here yet would be read as what the prover did not say.
         unseen = await files_unseen(end.files)
-        if unseen and outcome.status is not Status.INTERRUPTED:
+        if unseen:
             reason = f"what node {outcome.node} wrote is not seen here: {listed(unseen)}"
             return replace(outcome, status=Status.INTERRUPTED, reason=reason)
         return outcome
@@ -16807,11 +16840,28 @@ def is_news(report: NodeReport, batch: Batch, planned: Batch) -> bool:
     for task_id in report.job.task_ids:
         task = batch.tasks.get(task_id)
         now = planned.tasks.get(task_id)
-        if task is None or now is None or task.plan.key != now.plan.key:
+        if task is None or now is None or _knows_end(task, report.job.attempt):
             return False
-        if task.record or task.attempts > report.job.attempt:
+        if not _is_stage_of(task.plan, now.plan):
             return False
     return True
+
+
+def _is_stage_of(plan: Plan, planned: Plan) -> bool:
+    """Whether a plan is still one of the stages of what is planned, which is at its first one."""
+    if plan.key == planned.key:
+        return True
+    return any(plan.key == stage.key for stage in planned.stages)
+
+
+def _knows_end(task: Task, attempt: int) -> bool:
+    """Whether it is known how an attempt at a task ended, or a later one has begun.
+
+    If it met a limit the next one may have been planned since: its end is none of that one's.
+    """
+    if task.record or task.attempts > attempt:
+        return True
+    return any(record.attempt == attempt for record in task.earlier)
 
 
 def finishes_of(report: NodeReport, batch: Batch, files: AttemptFiles) -> Iterator[Finished]:
@@ -17960,21 +18010,25 @@ class Suspects:
 
     def note(self, task: Task) -> None:
         """Take note of what a task has come to."""
-        question = question_of(task.plan)
-        text = question.model.text
-        is_false_below = task.conclusion is Verdict.FALSIFIED and task.plan.lemma in self._assumed
-        if is_false_below or task.rejected_by:
-            self._texts.add(text)
-        if not task.is_answered:
-            return
-        for verdict in ANSWERS:
-            if verdict is not task.verdict and hash((question, verdict)) in self._answers:
-                self._texts.add(text)
-        self._answers.add(hash((question, task.verdict)))
+        beside: Sequence[Task] = ()
         if task.plan.attacker:
             beside = self._in_order.get(task.plan.attacker.lattice, ())
-            if any(contradicts_order(task, each) for each in beside):
-                self._texts.update(model_of(each.plan).text for each in beside)
+        is_false_below = task.conclusion is Verdict.FALSIFIED and task.plan.lemma in self._assumed
+        is_doubtful = is_false_below or bool(task.rejected_by)
+        if task.is_answered:
+            is_doubtful |= self._note_answer(task)
+            is_doubtful |= any(contradicts_order(task, each) for each in beside)
+        if is_doubtful:
+            # What follows from it, by the order of attackers, may be of other texts.
+            for each in (task, *beside):
+                self._texts.add(model_of(each.plan).text)
+
+    def _note_answer(self, task: Task) -> bool:
+        """Take note of an answer; whether another one contradicts it."""
+        question = question_of(task.plan)
+        (opposite,) = ANSWERS.difference([task.verdict])
+        self._answers.add(hash((question, task.verdict)))
+        return hash((question, opposite)) in self._answers
 
     def among(self, tasks: Iterable[Task]) -> list[Task]:
         """Those of these tasks whose verdicts something may speak against."""
@@ -18701,7 +18755,7 @@ class ProvenTexts:
     def _loaded(self, view: TheoryToRead) -> Theory | None:
         try:
             return view.load(self._copies)
-        except (InputError, ValueError):  # a journal may name what can be no file
+        except InputError:
             return None
 
 
@@ -20101,8 +20155,8 @@ def theory_text(theory: Theory, is_printed: bool = False) -> TheoryText:
     """A theory that was loaded with its text, which may be long and is not kept."""
     model = sha256("\n".join(_texts_of_statements(theory)).encode())[:32]
     without_text = replace(theory, tokens=TokenText())
-    # Of flags nothing is known here.
-    if theory.asks_for_flags:
+    # Others would make it another theory, and which were given is not known here.
+    if theory.asked_flags:
         return TheoryText(theory.path, without_text, model, unknown_actions={})
     touches = conditions_met(Circumstances(theory, is_printed=is_printed))
     touched = TouchedText(touches, lacks_processes=_lacks_processes(theory.items))
@@ -21283,8 +21337,7 @@ def _findings_of_view(
         yield Finding("assumption", name, "", f"{UNKNOWN}: {error}", NOTE)
         return
     proven.note(view, theory)
-    digest = theory.digest[:32]
-    stale = list(_stale_results(view, tasks, digest))
+    stale = list(_stale_results(view, tasks, theory))
     yield from stale
     # Of another text it does not matter which lemmas have no result; a date doesn't make it one.
     if any(each.rank != HINT for each in stale):
@@ -21298,14 +21351,14 @@ def _findings_of_view(
                 yield Finding("missing", name, lemma.name, "has no result", NOTE)
 
 
-def _stale_results(view: TheoryToRead, tasks: Iterable[Task], digest: str) -> Iterator[Finding]:
-    """Results of an older text than that of this digest; only of batch-tamarin's by their dates."""
+def _stale_results(view: TheoryToRead, tasks: Iterable[Task], theory: Theory) -> Iterator[Finding]:
+    """Results of an older text than this theory's; only of batch-tamarin's by their dates."""
     for task in tasks:
         if task.outdated:
             yield finding("stale", task, f"{told_of(task)}: run it again", NOTE)
         if not task.result:
             continue
-        if task.plan.theory_digest not in ("", digest):
+        if not _is_text_of(theory, task.plan):
             yield finding("stale", task, "the theory has changed since")
         # A fresh clone has new dates: they count only where nothing better is known.
         elif not task.plan.key:
@@ -21369,7 +21422,7 @@ def _is_of_present_text(task: Task, batch: Batch, theory: Theory, changed: set[s
     """Whether a result is of a theory as it lies there now, with its oracles."""
     plan = task.plan
     oracles = used_oracles(theory, _all_options(batch, plan), plan.cwd)
-    return plan.theory_digest in ("", theory.digest[:32]) and changed.isdisjoint(oracles)
+    return _is_text_of(theory, plan) and changed.isdisjoint(oracles)
 
 
 def _changed_inputs(header: Header) -> set[str]:
@@ -21428,7 +21481,7 @@ class ProofFiles:
 
 def is_cut(path: str) -> bool:
     """Whether a file that can't be read as a theory is the beginning of one, or empty."""
-    with suppress(OSError), open(path, "rb") as file:
+    with suppress(OSError), open_file(path) as file:
         head = file.read(65_536)
         begins_theory = _BEGINS_THEORY.match(head) is not None
         # What is whole may be too large for us, or of a prover that knows more.
@@ -21458,7 +21511,7 @@ class Recheck:
         self.dependencies: dict[TheoryView, Dependencies] = {}
         # What was proven, not what lies there today.
         self.copies = kept_inputs(batch.header, self.results)
-        self.header = where_we_are(batch.header)  # the results may come from a larger machine
+        self.header = header_from_here(batch.header)  # the results may come from a larger machine
         load = functools.partial(load_theory, copies=self.copies)
         # Many tasks are of one theory.
         self._load = functools.lru_cache(maxsize=8)(load)
@@ -21565,8 +21618,8 @@ class Recheck:
     def _original(self, task: Task) -> Theory:
         """The theory as it was when the task was proven. Raises InputError."""
         plan = task.plan
-        view = reading_options(_all_options(self.batch, plan), plan.flags)
-        theory = self._load(_theory_path(plan), *view)
+        options = reading_options(_all_options(self.batch, plan), plan.flags)
+        theory = self._load(_theory_path(plan), *options)
         if theory.digest[:32] != plan.theory_digest:
             problem = "the theory has changed since it was proven: run that again first"
             raise InputError(problem, theory.path)
@@ -21577,8 +21630,7 @@ class Recheck:
     def _key(self, plan: Plan, text: str) -> str:
         """Digest of everything that can change what the check says."""
         options = self.prover.all_options(plan.options)
-        parts = [text, self.prover.identity, options, plan.flags]
-        return sha256(json.dumps(parts).encode())[:32]
+        return json_digest([text, self.prover.identity, options, plan.flags])
 
 
 def refuse_strange_checker(checker: Prover, batch: Batch) -> None:
@@ -22009,9 +22061,9 @@ def _above_what_was_met(tasks: Iterable[Task]) -> str:
                 memories_mb.append(limits.memory_mb)
     told: list[str] = []
     if timeouts:
-        told.append(f"{max(timeouts):g} s")
+        told.append(f"{max(timeouts):.10g} s")
     if memories_mb:
-        told.append(f"{max(memories_mb) / 1024:.3g} GB")
+        told.append(f"{told_number(max(memories_mb) / 1024)} GB")
     if not told:
         return ""
     return f" above {' and '.join(told)}"
@@ -29365,8 +29417,8 @@ def conclude_checks(batch: Batch, checks: Sequence[CheckJob], recipe_file: str) 
     tasks = plural(len(batch.tasks), "task")
     limits = batch.header.limits
     cores = plural(limits.cores, "core")
-    memory_gb = limits.memory_mb / 1024
-    print_out(f"\n{tasks}, together on {cores} and {memory_gb:.3g} GB\n")
+    memory_gb = told_number(limits.memory_mb / 1024)
+    print_out(f"\n{tasks}, together on {cores} and {memory_gb} GB\n")
     command = f"batch_tamarin.py run {quoted([recipe_file])}"
     count = 0
     failing: set[str] = set()
@@ -29687,10 +29739,10 @@ def aliases_of_programs(provers: Sequence[Prover]) -> list[str]:
 
 def ask_limits(asked: InitAsked, machine: Limits) -> Json:
     """The recipe's `config`: what all jobs together may use, and the time of one."""
-    memory_gb = machine.memory_mb / 1024
+    memory_gb = told_number(machine.memory_mb / 1024)
     question = f"cores for all jobs together (here: {machine.cores})"
     cores = ask(asked, question, asked.cores or "max", cores_argument)
-    question = f"GB for all jobs together (here: {memory_gb:.3g})"
+    question = f"GB for all jobs together (here: {memory_gb})"
     memory = ask(asked, question, asked.memory or "max", memory_argument)
     default_s = asked.timeout_s or DEFAULT_TIMEOUT_S
     timeout_s = ask(asked, "seconds for one lemma", default_s, seconds_argument)

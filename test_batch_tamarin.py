@@ -862,6 +862,21 @@ def test_once_the_program_is_loaded_garbage_is_looked_for():
     assert gc.isenabled()
 
 
+def test_a_number_for_people_has_no_exponent():
+    numbers = map(bt.told_number, (0.25, 15.625, 99.96, 1024, 1_234_567.8))
+    assert list(numbers) == ["0.25", "15.6", "100", "1,024", "1,234,568"]
+    limits = Limits(4, 1024 * 1024, 2_000_000)
+    assert str(limits) == "4 cores, 1,024 GB, 2000000 s"
+    assert bt.over_time(limits).reason == "ran into its time limit of 2000000 s"
+
+
+@parametrize(
+    ("seconds", "told"), [(9.94, "9.9 s"), (9.97, "10 s"), (59.4, "59 s"), (59.6, "1 min 00 s")]
+)
+def test_a_duration_is_rounded_before_its_unit_is_chosen(seconds, told):
+    assert bt.duration(seconds) == told
+
+
 ROOM = Limits(4, 8192, 0)  # what the batches that are only planned may use
 
 
@@ -1060,6 +1075,18 @@ def ordered_batch():
     batch.apply(ends("ab", "verified"))
     batch.apply(implied("a", by="ab"))
     return batch
+
+
+def test_a_result_may_be_taken_away_while_another_thread_asks_for_it():
+    record = Record(Result(Status.FAILED), a_plan())
+    looks = iter([record, None])
+
+    class Retired:
+        @property
+        def record(self):
+            return next(looks)
+
+    assert Task.result.fget(Retired()) is record.result
 
 
 def test_a_verdict_that_follows_is_no_verdict_of_a_prover(ordered_batch):
@@ -1460,6 +1487,19 @@ def test_the_tally_counts_checks_as_what_they_show(name):
     batch.apply(end)
     tally.note(end)
     assert tally.counts() == bt.count_outcomes(batch.tasks.values())
+
+
+def test_the_tally_doubts_what_follows_from_an_answer_that_is_contradicted():
+    batch = Batch()
+    batch.apply(against("ab"))
+    # Each attacker may have a theory of its own.
+    batch.apply(against("a", theory="other.spthy"))
+    batch.apply(against("ab", id="by q", prover="q"))
+    tally = tally_of(batch)
+    for event in (ends("ab", "verified"), implied("a", by="ab"), ends("by q", "falsified")):
+        batch.apply(event)
+        tally.note(event)
+    assert tally.counts() == {"contradicted": 3}
 
 
 def test_the_tally_counts_all_tasks_and_those_that_are_done(told_story):
@@ -2359,9 +2399,9 @@ def test_declarations_are_lists_of_the_items_of_a_theory(load):
     items = load(DECLARATIONS).items
     assert items.builtins == ("hashing", "xor")
     assert items.functions == (
-        ("f", "/1", ()),
-        ("mac", "(bitstring,bitstring): bitstring", ("private",)),
-        ("g", "/2", ("private", "destructor")),
+        ("f", ()),
+        ("mac", ("private",)),
+        ("g", ("private", "destructor")),
     )
     assert items.equations == ("f(<x,y>) = <y,x>", "g(x,'a, b') = x")
     assert items.macros == ("m(x,y) = <x, <y,x>>", "c() = 'c'")
@@ -4759,6 +4799,14 @@ def test_no_verdict_for_a_prover_of_which_nobody_knows_how_it_ended(tmp_path):
     assert result.reason == "its exit status is not known"
 
 
+def test_a_cpu_time_that_nobody_measured_is_not_zero(tmp_path):
+    output = read_summary(tmp_path, "  one (all-traces): verified (7 steps)")
+    outcome = dataclasses.replace(EXIT_0, usage=Usage(wall_s=1.23456, cpu_s=None))
+    usage = bt.judge(a_plan(), outcome, output, "").usage
+    assert usage.cpu_s is None
+    assert usage.wall_s == 1.235
+
+
 def test_only_the_last_summary_counts(tmp_path):
     """Version 1.4 prints it twice; what a theory's own text prints before can't forge one."""
     first = summary_of("  one (all-traces): verified (7 steps)")
@@ -6020,6 +6068,12 @@ def test_an_alias_that_is_too_long_for_file_names_is_refused(one_lemma):
     assert "at most 100 bytes" in complaints(one_lemma)
 
 
+def test_a_number_that_a_journal_could_not_hold_is_refused(one_lemma):
+    recipe = one_lemma.read("recipe.json")
+    one_lemma.write("recipe.json", recipe.replace("{", '{"$schema": 1e999,', 1))
+    assert "recipe.json: this JSON can't be read: 1e999 is too large" in complaints(one_lemma)
+
+
 def test_a_key_with_a_line_break_is_told_on_one_line(one_lemma):
     one_lemma.recipe(config={"one\ntwo": 1})
     assert "one two: unknown key" in complaints(one_lemma)
@@ -6903,6 +6957,18 @@ def test_the_limit_to_raise_is_that_of_the_variant(one_lemma):
     assert keys == ["tasks.task.matrix.e.x.resources.timeout", "tasks.task.resources.timeout"]
 
 
+def test_the_limit_to_raise_is_that_of_a_lemma_of_the_variant(one_lemma):
+    lemma = {"name": "one", "resources": {"timeout": 5}}
+    variants = json.dumps({"v": {"lemmas": [lemma]}})
+    change_recipe(one_lemma, f"tasks.task.variants = {variants}")
+    batch = plan_recipe(one_lemma)
+    (task,) = batch.tasks.values()
+    task.status = Status.TIMEOUT
+    assert task.plan.limits.timeout_s == 5
+    key = bt.limit_key(batch.header, task)
+    assert key == "tasks.task.variants.v.lemmas.0.resources.timeout"
+
+
 # --- What is expected of variants -----------------------------------------------------------------
 
 # What is expected of `runs` and `secret` in the variants x-p, x-q and y-p: the first letters.
@@ -7081,6 +7147,28 @@ def test_provers_that_the_variants_choose_compete(racing):
 def test_a_lemma_of_one_variant_races_with_nothing(racing):
     change_recipe(racing, 'tasks.task.variants.b = {"lemmas": [{"name": "two"}]}')
     assert races_of(racing) == []
+
+
+def test_the_races_of_two_entries_are_two_whatever_their_names(racing):
+    racing.write("b/t.spthy", THEORY)
+    recipe = json.loads(racing.read("recipe.json"))
+    entry = recipe["tasks"].pop("task")
+    recipe["tasks"]["a"] = {**entry, "theory_file": "b/t.spthy"}
+    recipe["tasks"]["a/b"] = {**entry, "output_file_prefix": "u"}
+    racing.write("recipe.json", json.dumps(recipe))
+    assert races_of(racing) == [["fake-a", "fake-b"]] * 2
+
+
+def test_a_race_on_a_cluster_has_the_room_of_all_its_nodes(racing):
+    os.chdir(racing.path)
+    recipe = bt.Recipe("recipe.json")
+    provers = bt.recipe_provers(recipe)
+    node = Limits(1, 8192, 0)
+    cluster = bt.Cluster("cluster bt", Limits(2, 16384, 0), node, is_allocation=False)
+    batch = bt.plan_batch(recipe, provers, ROOM, PlanOptions(), pytest.fail, cluster)
+    plans = [task.plan for task in batch.tasks.values()]
+    assert len(plans) == 2
+    assert not any(plan.takes_turns for plan in plans)
 
 
 # The cores of a machine, and the time limits of three variants: first and then.
@@ -9338,6 +9426,21 @@ def test_a_dot_that_draws_nothing_ends_no_batch(lab, monkeypatch):
     assert "dot could not draw 3 traces" in done.stderr
 
 
+def test_a_drawing_that_cannot_be_begun_ends_no_batch(lab, monkeypatch):
+    run = bt.Supervisor.run
+
+    async def run_provers_only(supervisor, job, on_start):
+        if "-Tsvg" in job.command:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return await run(supervisor, job, on_start)
+
+    monkeypatch.setattr(bt.Supervisor, "run", run_provers_only)
+    lab.prover(WRITE_DOT + VERIFY)
+    done = run_with_dot(lab, "exit 0", monkeypatch)
+    assert_all_is_told(lab, done, warnings=1)
+    assert "dot could not draw 3 traces" in done.stderr
+
+
 def test_a_drawing_may_be_older_than_its_trace(lab, monkeypatch):
     """The clock may have been put back."""
     lab.prover(WRITE_DOT + VERIFY)
@@ -11266,6 +11369,14 @@ def test_without_retries_no_limit_is_raised():
     assert raised("timeout", "1 1024 60", times=0) == ""
 
 
+@parametrize("times", [2_000, 10**6], ids=str)
+def test_no_number_of_retries_in_a_journal_is_too_large(times):
+    plan = a_plan(limits=Limits(1, 1024, 60.0))
+    met = Record(Result(Status.TIMEOUT), plan)
+    again = bt.raised_plan(plan, met, Limits(8, 4096, 9), times)
+    assert again.limits.timeout_s == 120
+
+
 def test_a_heap_that_an_option_bounds_is_not_tried_again():
     assert raised("memory_limit", "1 1024 60", exit_status=ExitStatus(251)) == ""
 
@@ -12326,6 +12437,13 @@ def test_parts_have_about_equal_times_and_keep_to_their_budget(lemmas, places, w
         ids = [task.id for task in part]
         told.append(" ".join(ids))
     assert "|".join(told) == wanted
+
+
+def test_each_part_has_a_task_whatever_times_a_journal_tells_of():
+    tasks = [a_task(id=name, limits=Limits(1, 1, 300)) for name in "ab"]
+    past = dict.fromkeys("ab", Usage(1, load_s=9))
+    parts = bt.parts_to_share(tasks, 2, past)
+    assert sorted(map(len, parts)) == [1, 1]
 
 
 def may_share(past=None, **plan):
@@ -14686,6 +14804,20 @@ def test_a_log_that_cannot_be_read_hides_no_job_that_slurm_has_lost(monkeypatch,
     assert slurm.outcome().node == "second"
 
 
+def test_nobody_waits_for_the_files_of_what_was_stopped(monkeypatch, slurm):
+    end = dataclasses.replace(node_end("interrupted"), files={"nowhere": 5})
+    monkeypatch.setattr(bt.Submission, "end", lambda submission: end)
+    monkeypatch.setattr(bt, "files_unseen", lambda files: pytest.fail("it waits"))
+    assert slurm.outcome().status == "interrupted"
+
+
+def test_what_nodes_told_is_kept_where_it_could_not_be_recorded(slurm, tmp_path):
+    executor = bt.SlurmExecutor(Batch(), str(tmp_path), slurm)
+    with pytest.raises(StorageError), executor:
+        raise StorageError("the journal can't be written")
+    assert os.path.isdir(executor._folder)
+
+
 def node_end(status, code=None, by="", reason="stopped by SIGTERM", node="n1"):
     """What a node told of a job."""
     exit_status = ExitStatus(code, by)
@@ -14743,6 +14875,26 @@ def test_what_a_killed_driver_was_left_counts_with_all_its_files_only(tmp_path, 
         written = dataclasses.replace(end, files={str(path): 5})
         reports.append(bt.NodeReport(job, written))
     assert bt.reports_with_files(reports) == reports[:1]
+
+
+def left_on_node(attempt):
+    """What a node has left of an attempt at the task "i": it met its time limit."""
+    job = bt.Job("i", attempt, (), "", {}, bt.NO_LIMITS, "", "", ("i",))
+    return bt.NodeReport(job, node_end("timeout"))
+
+
+@parametrize("key", ["k", "of other options"])
+def test_of_two_stages_that_a_killed_driver_planned_what_a_node_left_is_of_its_own(key):
+    turn = Limits(1, 1024, 6)
+    stages = (Stage(turn, (), "k"), Stage(Limits(1, 1024, 60), (), key))
+    planned = Batch()
+    planned.apply(a_plan(limits=turn, stages=stages))
+    first = planned.tasks["i"].plan
+    batch = Batch()
+    for event in (first, begins("i"), ends("i", "timeout"), first.at_stage(1)):
+        batch.apply(event)
+    is_news = [bt.is_news(left_on_node(attempt), batch, planned) for attempt in (1, 2)]
+    assert is_news == [False, True]
 
 
 def test_who_knows_that_nothing_runs_goes_on_without_the_cluster(tmp_path, monkeypatch):
@@ -14848,6 +15000,13 @@ def test_what_is_said_to_slurm_is_never_ignored(lab, words):
     done = lab.run("run", "recipe.json", words, code=2)
     assert "need --launcher slurm" in done.stderr
     assert not lab.results.exists()
+
+
+def test_a_command_of_slurm_that_may_not_be_run_is_told(tmp_path, monkeypatch):
+    (tmp_path / "sinfo").write_text("")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="Slurm's sinfo can't be run: Permission denied"):
+        bt.ask_slurm("sinfo")
 
 
 @parametrize(
@@ -16197,6 +16356,14 @@ def test_a_proof_file_that_is_cut_is_a_finding(bell_proofs, audit):
     (message,) = audit("results", code=1).findings("invalid")
     assert message.startswith("quiet: its proof can't be read: ")
     assert "the theory has no 'end'" in message
+
+
+def test_a_pipe_in_the_place_of_a_proof_holds_up_no_audit(bell_proofs, audit):
+    path = bell_proofs / "t--quiet--fake.spthy"
+    path.unlink()
+    os.mkfifo(path)
+    (message,) = audit("results", code=0).notes("invalid")
+    assert message.startswith("quiet: its proof can't be read: ")
 
 
 def test_whole_proofs_that_are_too_large_for_us_are_a_note(bell_proofs, audit, monkeypatch):
@@ -22866,6 +23033,15 @@ def test_what_met_the_limit_of_the_whole_batch_needs_that_raised():
     assert bt.limit_key(recipe_with_limits(), met) == "config.global_max_memory"
     header = dataclasses.replace(recipe_with_limits(), options=PlanOptions(memory="8"))
     assert bt.limit_key(header, met) == "--memory"
+
+
+def test_what_met_the_memory_of_the_largest_node_has_nothing_to_raise():
+    result = Result(Status.MEMORY_LIMIT)
+    met = a_task(Status.MEMORY_LIMIT, result, limits=Limits(1, 4096, 60))
+    header = recipe_with_limits()
+    assert bt.limit_key(header, met) == "tasks.n.resources.max_memory"
+    of_cluster = dataclasses.replace(header, node=Limits(4, 4096, 60))
+    assert bt.limit_key(of_cluster, met) == ""
 
 
 @parametrize("recipe", [{}, {"tasks": []}, {"tasks": {"n": {"lemmas": [1]}}}])
