@@ -577,14 +577,25 @@ def write_file(path: str, text: str | Iterable[str]) -> None:
 
     `text`: all of it, or its pieces. Raises OSError.
     """
-    # In the same folder: a rename is one step only within a file system.
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
+    with made_at_once(path) as temporary:
+        pieces = as_list(text)
         # Names of files may hold bytes that are no text: escaped, they hide no report.
         with open(
             temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
         ) as file:
-            file.writelines(as_list(text))
+            file.writelines(pieces)
+
+
+@contextmanager
+def made_at_once(path: str) -> Iterator[str]:
+    """A name for a file that is written, and takes the place of `path` when it is whole.
+
+    Where that fails nothing of it is left.
+    """
+    # In the same folder: a rename is one step only within a file system.
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        yield temporary
         os.replace(temporary, path)
     except BaseException as error:  # what makes the pieces may fail, too
         with suppress(OSError):  # the first error tells more
@@ -18239,7 +18250,7 @@ class Row(NamedTuple):
 
     @property
     def told_briefly(self) -> str:
-        """The outcome and its flaw, without the names of what makes it one, and its age."""
+        """The outcome, its flaw without the names of what makes it one, and its age."""
         told = ", ".join(filter(None, (self.outcome, self.flaw)))
         return self.with_age(told)
 
@@ -21822,18 +21833,25 @@ def final_rows(
     return list(rows_of(tasks, closure, older, problems.within(directory)))
 
 
-def final_table(batch: Batch, directory: str, rows: Sequence[Row], columns: int = 0) -> str:
+def final_table(
+    batch: Batch,
+    directory: str,
+    rows: Sequence[Row],
+    columns: int = 0,
+    is_bundled: bool = False,
+) -> str:
     """What came out, for a terminal: a line for each task, totals, where to look next.
 
     Of a large batch it has only the tasks that are problems. `rows`: of `final_rows`; `columns`:
-    as in `text_table`.
+    as in `text_table`; `is_bundled`: nobody can go on with it, or open its files.
     """
     lines = table_of_results(directory, rows, columns)
     lines.append(f"results: {printable(directory)}")
-    page = os.path.join(directory, PAGE)
-    if os.path.exists(page):
-        lines.append(f"page:    {printable(page)}")
-    lines += _next_steps(batch, directory, [row.task for row in rows])
+    if not is_bundled:
+        page = os.path.join(directory, PAGE)
+        if os.path.exists(page):
+            lines.append(f"page:    {printable(page)}")
+        lines += _next_steps(batch, directory, [row.task for row in rows])
     touched = told_touched(row.advisories for row in rows if _has_begun(row))
     if touched:
         where = quoted([printable(directory)])
@@ -21856,9 +21874,9 @@ def table_of_results(directory: str, rows: Sequence[Row], columns: int = 0) -> l
         chosen = [row for row in begun if row.is_problem]
         # A wrong result must not hide among timeouts: failures first.
         chosen.sort(key=lambda row: not row.is_failure)
-        answered = plural(len(begun) - len(chosen), "task")
+        others = plural(len(begun) - len(chosen), "task")
         command = f"batch_tamarin.py report {quoted([printable(directory)])}"
-        left_out = f"{answered} with an answer not shown: {command} shows all"
+        left_out = f"{others} not shown, where nothing is wrong: {command} shows all"
     else:
         chosen = begun
     shared = _shared_remarks(chosen)
@@ -21896,7 +21914,7 @@ def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect], columns: int) -
         yield text_table(lines, range(first, first + 3), columns)
     hidden = len(rows) - len(shown)
     if hidden:
-        yield f"and {plural(hidden, 'task')} more without a verdict, or not as expected"
+        yield f"and {plural(hidden, 'task')} more without an answer, or not as expected"
 
 
 def _final_cells(row: Row) -> Iterator[str]:
@@ -22714,11 +22732,11 @@ class ExpectationsMet(NamedTuple):
 
 
 def _expectations(rows: Iterable[Row]) -> ExpectationsMet:
-    """What is expected of rows; a result of an older text meets nothing."""
+    """What is asked of rows, as in `Row.expect`; a result of an older text meets nothing."""
     wanted = 0
     met = 0
     for row in rows:
-        wanted += bool(row.plan.expect)
+        wanted += bool(row.expect)
         met += row.is_as_expected and not row.on_older_text
     return ExpectationsMet(wanted, met)
 
@@ -23091,7 +23109,7 @@ def _measures(rows: Sequence[Row]) -> Iterator[Measure]:
     for word in _standings(rows):
         yield Measure(word, functools.partial(_count_of, word))
     yield Measure("answered", _share_answered)
-    if any(row.plan.expect for row in rows):
+    if any(row.expect for row in rows):
         yield Measure("as expected", _share_as_expected)
     if any(row.result.cached for row in rows):
         yield Measure("cached", _count_cached)
@@ -23406,7 +23424,8 @@ def _grid_title(grid: Grid) -> str:
     """`Lemma and order by attacker`."""
     lines = " and ".join(grid.rows)
     columns = " and ".join(grid.columns)
-    return f"{lines} by {columns}".capitalize()
+    title = f"{lines} by {columns}"
+    return title[0].upper() + title[1:]
 
 
 def _in_order(keys: Collection[_GridKey]) -> list[_GridKey]:
@@ -23917,13 +23936,13 @@ class Markdown(Writer):
         return "".join(parts)
 
     def code(self, text: str) -> str:
-        fences = re.findall("`+", text)
-        longest = max(map(len, fences), default=0)
-        # A fence ends at the first line of at least as many backticks.
-        fence = "`" * max(3, longest + 1)
         # Between fences nothing is markup: what is escaped there would show its backslashes.
         lines = [printable(self.seen(line)) for line in text.expandtabs().split("\n")]
         content = "\n".join(lines)
+        # A fence ends at the first line of at least as many backticks: of what is shown, as what is
+        # taken out may stand between some.
+        longest = max(map(len, re.findall("`+", content)), default=0)
+        fence = "`" * max(3, longest + 1)
         return f"{fence}text\n{content}\n{fence}\n\n"
 
     def drawing(self, name: str, path: str) -> str:
@@ -24904,8 +24923,7 @@ def audit_report(form: str, found: Audit, details: bool) -> str:
     if form == "junit":
         suite = _audit_suite(found.rows, found.findings)
         return "".join(junit_lines([suite]))
-    # Only traces need a directory to be relative to, and an audit shows none.
-    page = WRITERS[form](".")
+    page = WRITERS[form]("")
     parts = _audit_page(page, found, details)
     return page.opening + "".join(parts) + page.closing
 
@@ -25162,7 +25180,7 @@ def _met_at(problem: Applied, where: str) -> Applied:
 
 
 def advisories_report(form: str) -> str:
-    """All known problems with the versions that have them, in one of the formats of an audit."""
+    """All known problems with the versions that have them, in a format of an audit but JUnit."""
     entries = list(map(_entry_json, ADVISORIES.values()))
     if form == "json":
         return json.dumps(entries, indent=1) + "\n"
@@ -25176,8 +25194,7 @@ def advisories_report(form: str) -> str:
         table.add_row(
             advisory.id, advisory.versions, of_what, advisory.what, references, advisory.advice
         )
-    # Only traces need a directory to be relative to, and an audit shows none.
-    page = WRITERS[form](".")
+    page = WRITERS[form]("")
     return page.opening + page.section(table) + page.closing
 
 
@@ -25971,8 +25988,8 @@ def write_bundle(
     """
     import zipfile
 
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with made_at_once(path) as temporary:
         with open(temporary, "xb") as file:
             file.write(SHEBANG)
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -25980,9 +25997,6 @@ def write_bundle(
         os.chmod(temporary, 0o755)
         # What strangers would refuse must not be handed out.
         made = open_bundle(temporary)
-        os.replace(temporary, path)
-    finally:
-        remove_file(temporary)
     return BundleMade(os.path.getsize(path), made.sha256, len(made.manifest.files))
 
 
@@ -26026,7 +26040,7 @@ class BundleWriter:
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self.files: dict[str, BundledFile] = {}  # what the manifest is to say
-        self._names: dict[str, str] = {}  # by what some systems take for the same
+        self._names: dict[str, str] = {}  # by `_without_case`
         self._archive = archive
 
     def add(
@@ -26056,7 +26070,7 @@ class BundleWriter:
 
     def _refuse_name(self, name: str) -> None:
         problem = _name_problem(name)
-        other = self._names.setdefault(name.casefold(), name)
+        other = self._names.setdefault(_without_case(name), name)
         if other in self.files:
             problem = f"and '{other}' can't be told apart on every system: rename one"
         if problem:
@@ -26460,7 +26474,7 @@ class _BundlePart:
             executable = bool(os.fstat(file.fileno()).st_mode & 0o111)
         digest = writer.add(self.paths.of(each.path), [data], executable)
         self._digests[each.digest] = digest
-        copy = os.path.join(self.paths.results, "inputs", digest)
+        copy = os.path.join(self.paths.results, INPUTS_FOLDER, digest)
         if self.source.batch.header.inputs and copy not in writer.files:
             writer.add(copy, [data], executable)
 
@@ -26482,7 +26496,7 @@ class _BundlePart:
         folder = os.path.basename(os.path.dirname(path))
         if ending in (".out", ".err") and not self.asked.logs:
             return False
-        if ending == ".spthy" and folder in ("proofs", "earlier") and not self.asked.proofs:
+        if ending == ".spthy" and folder in ("proofs", EARLIER_FOLDER) and not self.asked.proofs:
             return False
         # What a program that was killed has left is nobody's.
         return ending != ".tmp" and os.path.isfile(path) and not os.path.islink(path)
@@ -26520,7 +26534,7 @@ class _BundlePart:
 
 
 # Of a results directory: written as they are told in the bundle, and made again by each recheck.
-_LEFT_OUT = ("inputs", "recheck", "recheck~proofs")
+_LEFT_OUT = (INPUTS_FOLDER, TEXTS_TO_CHECK, TEXTS_TO_PROVE)
 _DIGEST = regex(r"\b[0-9a-f]{64}\b")
 # What a machine calls itself, and what its kernel does since it has been on.
 _HOST_NAMES = ("host", "node", "boot_id")
@@ -26892,12 +26906,10 @@ def _end_of_member(file: BinaryIO, member: zipfile.ZipInfo) -> int:
 
 def _refuse_names(members: Sequence[zipfile.ZipInfo]) -> None:
     """Raise BundleError for names that could lead elsewhere, and what is no plain file."""
-    import unicodedata
-
     if len(members) > MOST_FILES:
         raise BundleError(f"it has more than {MOST_FILES:,} files")
     folders: set[str] = set()
-    seen: dict[str, str] = {}  # by what a file system could take for the same
+    seen: dict[str, str] = {}  # by `_without_case`
     for member in members:
         name = member.orig_filename
         problem = _name_problem(name)
@@ -26906,7 +26918,7 @@ def _refuse_names(members: Sequence[zipfile.ZipInfo]) -> None:
         mode = member.external_attr >> 16
         if mode not in (stat.S_IFREG | 0o644, stat.S_IFREG | 0o755):
             raise BundleError(f"'{name}' is no plain file")
-        key = unicodedata.normalize("NFC", name).casefold()
+        key = _without_case(name)
         if key in seen:
             raise BundleError(f"'{name}' and '{seen[key]}' are one name")
         seen[key] = name
@@ -27126,15 +27138,20 @@ def reproduction_report(form: str, compared: Sequence[Reproduction]) -> Iterator
         cases = list(map(_reproduction_case, compared))
         yield from junit_lines([JUnitSuite("reproduction", cases)])
     else:
-        yield from _reproduction_page(WRITERS[form]("."), compared)
+        yield from _reproduction_page(WRITERS[form](""), compared)
 
 
 def _reproduction_page(page: Writer, compared: Sequence[Reproduction]) -> Iterator[str]:
-    """What differs first, then all."""
+    """The counts, then what differs, then the rest."""
     yield page.opening
-    yield page.heading(
-        1, f"Reproduction: {told_counts(reproduction_counts(compared)) or 'nothing'}"
-    )
+    counts = told_counts(reproduction_counts(compared))
+    yield page.heading(1, f"Reproduction: {counts or 'nothing'}")
+    yield from _reproduction_tables(page, compared)
+    yield page.closing
+
+
+def _reproduction_tables(page: Writer, compared: Iterable[Reproduction]) -> Iterator[str]:
+    """What differs first, then all else."""
     differing: list[Reproduction] = []
     others: list[Reproduction] = []
     for each in compared:
@@ -27145,7 +27162,6 @@ def _reproduction_page(page: Writer, compared: Sequence[Reproduction]) -> Iterat
     others.sort(key=lambda each: each.word is Reproduced.REPRODUCED)
     title = "Other results" if differing else "Results"
     yield page.section(_reproduction_table(title, others))
-    yield page.closing
 
 
 def _reproduction_table(
@@ -27503,7 +27519,7 @@ class Tally:
         """Count how an attempt ended."""
         task = self._batch.tasks[event.id]
         if event.result.status not in FINAL:
-            self._begun[task.id] = outcome_words(event.result)
+            self._begun[task.id] = _counted_as(task.plan, event.result)
             return
         counted = self._unanswered.get(event.id)
         if counted:
@@ -27534,7 +27550,7 @@ class Tally:
         self._open_in_stages.pop(plan.id, None)
         self._open[open_key(plan)] -= 1
         self._done += 1
-        self._outcomes[outcome_words(result)] += 1
+        self._outcomes[_counted_as(plan, result)] += 1
         self._note_time(plan, result, 1)
         if result.verdict not in ANSWERS:
             self._unanswered[plan.id] = result
@@ -27558,7 +27574,7 @@ class Tally:
         del self._unanswered[plan.id]
         self._note_open(plan)
         self._done -= 1
-        self._outcomes[outcome_words(result)] -= 1
+        self._outcomes[_counted_as(plan, result)] -= 1
         self._note_time(plan, result, -1)
 
     def _refresh(self) -> None:
@@ -27643,6 +27659,13 @@ class Tally:
         # Times of proofs have a long tail: what has run long will run long.
         rest_s = mean_s - ran_s if ran_s < mean_s else ran_s
         return min(rest_s, limit_s)
+
+
+def _counted_as(plan: Plan, result: Result) -> str:
+    """As `Task.outcome`, of a result that a task may have no more."""
+    if not plan.checks_proof:  # hardly any is a check: no task is made to ask it
+        return outcome_words(result)
+    return Task.with_result(plan, result).outcome
 
 
 def open_key(plan: Plan) -> tuple[str, float]:
@@ -28017,6 +28040,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    # Nor is one that is typed: it may be any bytes, as on the command line.
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="surrogateescape")
     try:
         words = help_as_option(argv)
         if words[:1] == [SUPERVISE]:  # not for people: no help tells of it
@@ -28112,8 +28138,10 @@ def open_missing_streams() -> None:
         if opened > 2:
             os.close(opened)
             break
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as this process lives
     if sys.stdout is None:
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - as long as this process lives
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
@@ -28197,10 +28225,10 @@ def command_meant(path: str) -> str:
 
 
 def command_line_parser(command: str) -> argparse.ArgumentParser:
-    """The parser of this command, or of all where it is none; what it returns has `func`.
+    """The parser of a command, or of all where this is the name of none.
 
-    That is the function of the command. To make the parsers of the others takes longer than many a
-    command does.
+    What it parses has `func`, the function of the command. To make the parsers of the others takes
+    longer than many a command does.
     """
     all_commands: dict[str, Callable[[argparse._SubParsersAction[Parser]], None]] = {
         "run": add_run_command,
@@ -28216,10 +28244,20 @@ def command_line_parser(command: str) -> argparse.ArgumentParser:
         "lemmas": add_lemmas_command,
         "cache": add_cache_command,
     }
+    parser = parser_of_commands("batch_tamarin.py", (__doc__ or "").split("\n")[0], EXAMPLES)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, add_command_named_so in all_commands.items():
+        if command == name or command not in all_commands:
+            add_command_named_so(commands)
+    return parser
+
+
+def parser_of_commands(program: str, about: str, examples: str) -> Parser:
+    """A parser that has no command yet; `program`: what is typed before one."""
     parser = Parser(
-        prog="batch_tamarin.py",
-        description=(__doc__ or "").split("\n")[0],
-        epilog=EXAMPLES,
+        prog=program,
+        description=about,
+        epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -28228,10 +28266,6 @@ def command_line_parser(command: str) -> argparse.ArgumentParser:
     )
     # For commands without these options.
     parser.set_defaults(quiet=False, debug=False, take_over=False)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, add_command_named_so in all_commands.items():
-        if command == name or command not in all_commands:
-            add_command_named_so(commands)
     return parser
 
 
@@ -30375,8 +30409,9 @@ def measured_task(task: Task) -> Measured:
     """A task as its result was measured: by other options, perhaps, than are planned now."""
     plan = task.record.plan if task.record else task.plan
     words = filter(None, (plan.lemma, plan.prover, plan.variant))
-    ending = "--" + "--".join(words)
-    prefix, _, _ = task.id.removesuffix(ending).partition("--")
+    prefix = task.id.removesuffix("--" + "--".join(words))
+    if prefix == task.id:  # it had to be told apart from another one, or was too long
+        prefix, _, _ = task.id.partition("--")
     return Measured(plan, prefix, task.result)
 
 
@@ -30667,11 +30702,11 @@ def command_status(args: argparse.Namespace) -> int:
     """
     with resolver_for([args.results]) as resolver:
         for results in resolver.results([args.results]):
-            show_status(results, args)
+            show_status(results, args, resolver.are_in_bundles)
     return 0
 
 
-def show_status(results: str, args: argparse.Namespace) -> None:
+def show_status(results: str, args: argparse.Namespace, is_bundled: bool) -> None:
     """Tell what the batch in a results directory does now. Raises InputError."""
     directory = own_results(results)
     path = os.path.join(directory, JOURNAL)
@@ -30691,7 +30726,17 @@ def show_status(results: str, args: argparse.Namespace) -> None:
     now = sources_now(batch)
     note_rechecks(batch, directory, warn)
     warn_of_news(batch, directory, now)
-    print_coloured(status_text(progress, state, results, now.older))
+    if state.is_running:
+        print_coloured(whole_block(progress))
+    else:
+        rows = final_rows(batch, results, batch.tasks.values(), now.older)
+        print_coloured(final_table(batch, results, rows, stdout_columns(), is_bundled))
+
+
+def whole_block(progress: Progress) -> str:
+    """The block of a batch that runs, with all its jobs."""
+    lines = progress.block(columns_to_fill(), sys.maxsize)
+    return "".join(printable(line) + "\n" for line in lines)
 
 
 def warn_of_newer(batch: Batch, directory: str) -> None:
@@ -30772,18 +30817,6 @@ def print_status_json(journal: FollowedJournal, follow: bool) -> None:
         if not (follow and is_read and state.is_running):
             return
         time.sleep(JSON_LOOK_S)
-
-
-def status_text(
-    progress: Progress, state: BatchState, directory: str, older: Collection[str]
-) -> str:
-    """The block of a batch that runs, the final table of any other; `older`: as in `rows_of`."""
-    if not state.is_running:
-        batch = progress.batch
-        rows = final_rows(batch, directory, batch.tasks.values(), older)
-        return final_table(batch, directory, rows, stdout_columns())
-    lines = progress.block(columns_to_fill(), sys.maxsize)
-    return "".join(printable(line) + "\n" for line in lines)
 
 
 def status_json(progress: Progress, state: BatchState) -> Json:
@@ -30909,7 +30942,7 @@ def _print_advisories(args: argparse.Namespace) -> int:
 
 
 def audit_code(rows: Sequence[Row], findings: Iterable[Finding], strict: bool) -> int:
-    """The exit code of an audit: 1 for a finding, 3 where there is nothing that was proven."""
+    """The exit code of an audit: 1 for a finding, 3 where an answer is missing, or all results."""
     if any(finding.counts(strict) for finding in findings):
         return 1
     if not rows:  # nothing found in nothing is no success
@@ -31199,6 +31232,8 @@ def lemma_json(lemma: Lemma) -> Json:
 
 def command_cache(args: argparse.Namespace) -> int:
     """Show what the cache holds, or clear it."""
+    if args.errors_only and args.action != "clear":
+        raise InputError("--errors-only is of `cache clear`: nothing was removed")
     cache = Cache(args.cache_dir, args.cache_size)
     if args.action == "clear":
         clear_cache(cache, args.errors_only)
@@ -31769,18 +31804,19 @@ def bundle_source(results: str) -> BundleSource:
 # ever stands where the user is, and what is told names files as they stand in the bundle.
 
 IN_BUNDLE = "default: what is in this file"
+# argparse formats this: %(prog)s shows as the bundle's name.
 BUNDLE_EXAMPLES = """\
 examples:
-  look at it, and audit it:  python3 {0}
-  a page to read:            python3 {0} report -f html > page.html
-  prove it again:            python3 {0} run
-  with a prover of yours:    python3 {0} run --prover ~/bin/tamarin-prover
-  check the stored proofs:   python3 {0} recheck --prover tamarin-prover
-  look at the files:         python3 {0} extract DIR
+  look at it, and audit it:  python3 %(prog)s
+  a page to read:            python3 %(prog)s report -f html > page.html
+  prove it again:            python3 %(prog)s run
+  with a prover of yours:    python3 %(prog)s run --prover ~/bin/tamarin-prover
+  check the stored proofs:   python3 %(prog)s recheck --prover tamarin-prover
+  look at the files:         python3 %(prog)s extract DIR
 
 `run` and `recheck` start your prover, with the options and the oracles of the
 paper. A copy of batch_tamarin.py that you trust does the same as this file,
-and executes nothing of it: python3 batch_tamarin.py {0} [COMMAND ...]
+and executes nothing of it: python3 batch_tamarin.py %(prog)s [COMMAND ...]
 """
 
 
@@ -31806,17 +31842,9 @@ def parse_command_line(words: Sequence[str]) -> argparse.Namespace:
 def bundle_parser(bundle: str) -> Parser:
     """The parser of what can be done with a bundle."""
     name = printable(os.path.basename(bundle))
-    parser = Parser(
-        prog=name.replace("%", "%%"),
-        description="Results of a batch of Tamarin Prover jobs, and all that led to them.",
-        epilog=BUNDLE_EXAMPLES.format(name),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "-v", "--version", action="version", version=f"batch_tamarin.py {__version__}"
-    )
-    parser.set_defaults(quiet=False, debug=False, take_over=False, bundle=bundle)
+    about = "Results of a batch of Tamarin Prover jobs, and all that led to them."
+    parser = parser_of_commands(name, about, BUNDLE_EXAMPLES)
+    parser.set_defaults(bundle=bundle)
     parser.example = "report -f html"
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_command(commands, command_show)
@@ -31975,7 +32003,7 @@ class OpenedBundles(Resolver):
             folder += "_"
         bundle = open_bundle(real)
         # No command reads these, and they may be large.
-        bundle.unpack(folder, folder, without=("logs", "earlier"))
+        bundle.unpack(folder, folder, without=("logs", EARLIER_FOLDER))
         refuse_journals_that_lead_out(bundle, folder)
         self._opened[folder] = bundle
         return folder
@@ -32120,7 +32148,8 @@ def print_reproduction(compared: Sequence[Reproduction]) -> None:
     others = [each for each in compared if each.word is not Reproduced.REPRODUCED]
     others.sort(key=lambda each: words.index(each.word))
     if others:
-        print_coloured("\n" + "".join(reproduction_report("table", others[:TABLE_ROWS])))
+        tables = _reproduction_tables(PlainText(""), others[:TABLE_ROWS])
+        print_coloured("\n" + "".join(tables))
     if len(others) > TABLE_ROWS:
         print_out(f"and {len(others) - TABLE_ROWS:,} more\n")
     counts = told_counts(reproduction_counts(compared)) or "nothing"

@@ -1476,6 +1476,19 @@ def test_the_tally_counts_what_results_contradict_as_neither(plans, order):
     assert [tally.counts() for tally in tallies] == [{"contradicted": count} for count in (2, 1, 1)]
 
 
+@parametrize("name", CHECKS)
+def test_the_tally_counts_checks_as_what_they_show(name):
+    verdict, open_proof = CHECKS[name]
+    batch = Batch()
+    batch.apply(a_plan(expect=Verdict.VERIFIED, prove=False, checks_proof="digest"))
+    tally = tally_of(batch)
+    result = Result(Status.COMPLETED, Verdict(verdict), open_proof=open_proof)
+    end = Finished("i", "i", 1, result)
+    batch.apply(end)
+    tally.note(end)
+    assert tally.counts() == bt.count_outcomes(batch.tasks.values())
+
+
 def test_the_tally_doubts_what_follows_from_an_answer_that_is_contradicted():
     batch = Batch()
     batch.apply(against("ab"))
@@ -10432,6 +10445,12 @@ def test_errors_can_be_cleared_alone(model, capsys):
     assert done.out == f"entries removed from {directory}: 1\n"
     assert model.cache.find(*first)
     assert not model.cache.find(*second)
+
+
+@parametrize("action", ["", "info"])
+def test_errors_are_not_cleared_without_a_word_that_nothing_was(lab, action):
+    done = lab.run("cache --errors-only", *filter(None, [action]), code=2)
+    assert "--errors-only is of `cache clear`" in done.stderr
 
 
 # --- Limits ---------------------------------------------------------------------------------------
@@ -19511,6 +19530,14 @@ def report_of_two(form):
     return "".join(bt.REPORTS[form](batches, "/x"))
 
 
+def test_totals_ask_nothing_of_what_another_variant_was_first_with():
+    tasks = [ended_task(variant, race="r", variant=variant, expect="verified") for variant in "ab"]
+    batch = batch_with(*tasks)
+    batch.apply(settled("b", by="a"))
+    page = PageReader(report_of(batch, "html"))
+    assert page.column("Totals", "as expected")[-1] == "100 %"
+
+
 def test_two_theories_of_one_name_stay_two_in_a_report():
     page = PageReader(report_of_two("html"))
     head, *rows = page.tables["Results"]
@@ -19709,6 +19736,11 @@ def test_pages_show_lemmas_by_the_dimensions_of_a_matrix():
     assert told == ["first-weak", "first-weak", "first-strong", "first-strong", "last-weak"]
     assert '<td class="w missed"' in page.page
     assert '<td class="w verified"' in page.page
+
+
+def test_the_title_of_a_grid_leaves_names_as_they_are():
+    batch = batch_with(ended_task("a", variant="on", dimensions=("TTP=on",)))
+    assert "\n## Lemma by TTP\n" in report_of(batch, "md", grid="lemma x TTP")
 
 
 def test_results_without_variants_are_no_matter_of_the_usual_grid():
@@ -20330,6 +20362,14 @@ def test_hostile_text_is_no_markdown(hostile, hostile_report):
         assert line.count("|") in (0, borders + 2)
 
 
+def test_what_is_hidden_in_markdown_joins_no_fence():
+    page = bt.Markdown(".")
+    page.blind = lambda text: text.replace("/home/me/", "")
+    fence, _, shown, *_ = page.code("```/home/me/```").partition("text\n")
+    assert shown.startswith("``````\n")
+    assert len(fence) > 6
+
+
 TEX_COMMANDS = """
 begin end section subsection subsubsection
 toprule midrule endhead bottomrule arraybackslash raggedright linewidth
@@ -20936,7 +20976,8 @@ def test_the_table_of_a_large_batch_says_what_it_leaves_out():
     tasks.append(ended_task("late", "timeout", lemma="late"))
     text = final_table_of(batch_with(*tasks), "results", tasks)
     assert text.count("verified  ") == 0
-    assert "42 tasks with an answer not shown: batch_tamarin.py report results shows all" in text
+    left_out = "42 tasks not shown, where nothing is wrong: "
+    assert f"{left_out}batch_tamarin.py report results shows all" in text
 
 
 def test_a_limit_that_was_raised_in_vain_is_told_with_what_it_was():
@@ -21217,6 +21258,32 @@ def test_what_is_no_recipe_in_a_journal_is_not_bundled(lab):
     done = lab.run("bundle results -o other.pyz", code=2)
     assert "recipe.json: tasks: " in done.stderr
     assert not (lab.path / "other.pyz").exists()
+
+
+def test_a_bundle_makes_its_folder_and_names_its_file_where_it_can_not_be_written(lab):
+    bundle_of(lab)
+    lab.run("bundle results -o deep/er/paper.pyz", code=0)
+    assert os.listdir(lab.path / "deep/er") == ["paper.pyz"]
+    longest = "x" * 250 + ".pyz"
+    done = lab.run("bundle results -o", longest, code=2)
+    assert f"error: {longest}: " in done.stderr
+
+
+@parametrize("name", ["50%.pyz", "%(prog)d.pyz", "{0}.pyz"])
+def test_help_calls_a_bundle_by_its_name_whatever_that_is(lab, name):
+    bundle_of(lab).rename(lab.path / name)
+    told = lab.run(name, "--help", code=0).stdout
+    assert told.startswith(f"usage: {name} [-h]")
+    assert f"python3 {name} extract DIR" in told
+    assert f"usage: {name} report [-h]" in lab.run(name, "report", "--help", code=0).stdout
+
+
+def test_what_some_systems_take_for_one_name_can_not_be_in_a_bundle(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        writer = bt.BundleWriter(archive)
+        writer.add("\u00e9.spthy", [b""])
+        with pytest.raises(bt.InputError, match="can't be told apart on every system"):
+            writer.add("E\u0301.spthy", [b""])
 
 
 def test_a_bundle_exits_as_its_audit(lab):
@@ -21509,6 +21576,21 @@ def test_a_race_is_compared_by_its_answer_whoever_wins(lab, verdict, word, code)
     assert f"compared with the paper: 1 {word}\n" in done.stdout
 
 
+def test_a_comparison_that_is_too_long_counts_all(capsys, monkeypatch):
+    monkeypatch.setattr(bt, "TABLE_ROWS", 1)
+    paper = Batch()
+    own = Batch()
+    for task_id in "ij":
+        paper.apply(a_plan(id=task_id))
+        own.apply(a_plan(id=task_id))
+        paper.apply(ends(task_id, "verified"))
+    bt.print_reproduction(bt.reproductions(paper, own, "ij"))
+    told = capsys.readouterr().out
+    assert "and 1 more" in told
+    assert "2 not reached" in told
+    assert "1 not reached" not in told
+
+
 def test_a_second_run_takes_nothing_from_the_cache(lab):
     bundle_of(lab)
     lab.run("paper.pyz run --prover fake.sh", code=0)
@@ -21641,7 +21723,9 @@ def test_commands_tell_the_same_of_a_bundle_as_of_its_results(lab):
     assert told == lab.run("paper.pyz lemmas own.spthy", code=0).stdout
     told = lab.run("paper.pyz status", code=0).stdout
     assert "1 verified, 1 falsified, 1 failed" in told
-    assert "results: paper.pyz/paper-results" in lab.run("status paper.pyz", code=0).stdout
+    told = lab.run("status paper.pyz", code=0).stdout
+    assert "results: paper.pyz/paper-results" in told
+    assert "page: " not in told, "it is there for a moment only"
     lab.run("paper.pyz report -o page.html", code=0)
     assert (lab.path / "page.html").exists()
     assert "0 findings" in lab.run("audit results --against paper.pyz").stdout
@@ -24387,6 +24471,23 @@ def test_init_writes_nothing_when_the_answers_end(lab):
     assert not (lab.path / "recipe.json").exists()
 
 
+def test_init_asks_again_where_an_answer_is_no_text(lab):
+    terminal = init_on_terminal(lab)
+    terminal.until("provers (commands or files;")
+    os.write(terminal.master, b"caf\xe9\n")
+    terminal.until("there is no command 'caf")
+    terminal.type("\x04")
+    assert terminal.end() == 2
+
+
+def test_init_without_a_stdin_says_that_it_can_not_ask(lab):
+    lab.prover(VERIFY)
+    init = " ".join(lab.command("init t.spthy"))
+    shell = ["sh", "-c", f"{init} <&-"]
+    done = subprocess.run(shell, cwd=lab.path, capture_output=True, text=True, timeout=RUN_S)
+    assert "stdin is no terminal to ask on: add --yes" in done.stderr
+
+
 @parametrize("place, recipe", [("work", "sub/r.json"), ("work/sub", "r.json")])
 def test_a_recipe_of_init_names_the_theory_that_was_shown(lab, place, recipe):
     """Also where a file of the same name lies in another directory."""
@@ -24830,6 +24931,16 @@ def test_a_recipe_of_results_has_their_directory_if_no_other_is_asked_for(lab, o
     lab.run("run recipe.json", code=0)
     lab.run(f"init --from some/where --yes -o new.json {option}", code=0)
     assert written_recipe(lab, "new.json")["config"]["output_directory"] == directory
+
+
+@parametrize("prefix", ["my--proto", "a--b--c"])
+def test_a_recipe_of_results_keeps_a_prefix_with_hyphens(lab, prefix):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas="one", output_file_prefix=prefix)
+    lab.run("run recipe.json", code=0)
+    lab.run("init --from results --yes -o new.json", code=0)
+    (entry,) = lab.read_json("new.json")["tasks"].values()
+    assert entry["output_file_prefix"] == prefix
 
 
 def test_a_recipe_of_results_finds_what_it_expects(results_to_measure):
