@@ -12426,7 +12426,7 @@ def journal_events(
             yield event
 
 
-_LINES_AT_ONCE = 64  # more are not faster
+_READ_AT_ONCE = 65_536  # bytes of lines; with more it is not faster, and a line may have any length
 
 
 def _whole_lines(file: BinaryIO) -> Iterator[tuple[bytes, Any]]:
@@ -12443,12 +12443,16 @@ def _whole_lines(file: BinaryIO) -> Iterator[tuple[bytes, Any]]:
 def _some_lines(file: BinaryIO) -> list[bytes]:
     """The next lines that are whole; none at the end, or before a torn one."""
     lines: list[bytes] = []
-    for line in itertools.islice(file, _LINES_AT_ONCE):
+    size = 0
+    for line in file:
         if not line.endswith(b"\n"):
             # At once: who writes may go on with it while we read.
             file.seek(-len(line), os.SEEK_CUR)
             break
         lines.append(line)
+        size += len(line)
+        if size >= _READ_AT_ONCE:
+            break
     return lines
 
 
@@ -23465,8 +23469,9 @@ def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Itera
     prover = batch.provers[plan.prover]
     outputs = result_files(directory, plan.id)
     if not page.beside:
-        # Of a bundle: where that is unpacked means nothing to anybody.
-        outputs = Outputs(*map(os.path.relpath, outputs))
+        # Named as their directory is: where a bundle is unpacked means nothing to anybody.
+        names = [os.path.join(directory, os.path.relpath(path, directory)) for path in outputs]
+        outputs = Outputs(*names)
     yield page.facts(_task_facts(row, prover))
     # Without its theory a task has no command: a pattern in the recipe is no lemma. And of
     # batch-tamarin's, which have no key, nobody knows it.
@@ -26602,17 +26607,19 @@ class Bundle:
         a path from the working directory. `without`: folders of results that are not needed.
         Nothing is left where it fails. Raises InputError, OSError.
         """
-        target = target or directory
+        moved = [_MovedPaths(batch, target or directory) for batch in self.manifest.batches]
         os.mkdir(directory, 0o777)
         try:
             with _reading_bundle(self.path) as archive:
                 for name, known in self.manifest.files.items():
                     if os.path.basename(os.path.dirname(name)) not in without:
-                        self._unpack_file(archive, name, known, directory, target)
+                        self._unpack_file(archive, name, known, directory, moved)
             for batch in self.manifest.batches:
                 for folder in batch.folders:
                     path = os.path.join(directory, batch.results, folder)
                     os.makedirs(path, exist_ok=True)
+            for each in moved:
+                each.make_working_directories(directory)
             # At last: what has it is whole.
             write_file(os.path.join(directory, MANIFEST), _manifest_text(self.manifest))
         except BaseException:
@@ -26625,18 +26632,18 @@ class Bundle:
         name: str,
         known: BundledFile,
         directory: str,
-        target: str,
+        moved: Iterable[_MovedPaths],
     ) -> None:
-        """Write one of its files; `target`: what journals call the directory."""
+        """Write one of its files; `moved`: of all batches, what changes their journals."""
         path = os.path.join(directory, name)
         # In a folder of files `__main__.py` would tell nobody what it is.
         if name == BUNDLE_TOOL:
             path = os.path.join(directory, UNPACKED_TOOL)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         pieces = _verified(archive, name, known)
-        for batch in self.manifest.batches:
-            if name.startswith(batch.results + "/") and os.path.basename(name) == JOURNAL:
-                pieces = _MovedPaths(batch, target).lines(pieces)
+        for each in moved:
+            if name.startswith(each.results + "/") and os.path.basename(name) == JOURNAL:
+                pieces = each.lines(pieces)
         with open(path, "xb", opener=open_no_link) as file:
             file.writelines(pieces)
         os.chmod(path, 0o755 if known.executable else 0o644)
@@ -26654,7 +26661,10 @@ class _MovedPaths:
     """
 
     def __init__(self, batch: BundledBatch, target: str) -> None:
+        self.results = batch.results
+        self._target = target
         self._is_for_good = os.path.isabs(target)
+        self._working_directories: set[str] = set()
         self._roots: dict[str, str] = {}
         for root in sorted(batch.roots, key=len, reverse=True):
             self._roots[root] = os.path.join(target, batch.roots[root]).rstrip(os.sep)
@@ -26665,11 +26675,21 @@ class _MovedPaths:
             moved = _changed_line(line, self._event)
             yield line if moved is None else moved
 
+    def make_working_directories(self, directory: str) -> None:
+        """Make those that journals have named: in one that holds no file something may run."""
+        for path in sorted(self._working_directories):
+            inside = os.path.relpath(path, self._target)
+            if _name_problem(inside):
+                continue
+            with suppress(FileExistsError, NotADirectoryError):  # a stranger's may be a file
+                os.makedirs(os.path.join(directory, inside), exist_ok=True)
+
     def _event(self, event: Json) -> Json:
         cwd = event.get("cwd")
         if not isinstance(cwd, str):
             return dict(_with_texts(event, self._text))
         here = self._text(cwd)
+        self._working_directories.add(here)
         from_here = functools.partial(self._text, cwd=here)
         if not self._is_for_good:
             return {**_with_texts(event, from_here), "cwd": here}
@@ -31877,7 +31897,8 @@ class BundlePath(NamedTuple):
 def bundle_path(path: str) -> BundlePath | None:
     """The bundle that a path leads into, and the way there; None if there is none."""
     bundle = path
-    while bundle not in ("", os.sep):
+    # At its end a path is "", "/" or "//".
+    while bundle != os.path.dirname(bundle):
         if os.path.isfile(bundle):
             inside = path[len(bundle) :].strip(os.sep)
             if is_bundle(bundle):
