@@ -5323,6 +5323,15 @@ def open_no_link(path: str, flags: int, mode: int = 0o666) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
+def remove_endless(paths: Iterable[str]) -> None:
+    """Remove pipes and devices, and links to them: who reads one may never come to its end."""
+    for path in paths:
+        with suppress(OSError):
+            mode = os.stat(path).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                os.unlink(path)
+
+
 def copy_file(source: str, target: str) -> str:
     """Copy a file to where none is; returns its SHA-256. Raises OSError."""
     import hashlib
@@ -15130,6 +15139,7 @@ class ProverRuns:
         self.at_work.add(run.job.id)
         outcome = await self.executor.run(run.job, on_start)
         self.at_work.discard(run.job.id)
+        remove_endless(run.job.outputs)
         if not outcome.node:  # a node has its own clock, and looks itself
             load_s = load_seconds(run.job.stderr, began, outcome.usage.wall_s)
             outcome = replace(outcome, usage=replace(outcome.usage, load_s=load_s))

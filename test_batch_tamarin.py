@@ -11956,6 +11956,18 @@ def test_limits_hold_while_results_are_copied(lab, monkeypatch):
 # --- Provers that misbehave ---
 
 
+ENDLESS = ['mkfifo "$JSON"', 'mkfifo "$DOT"', 'rm "$OUT"; mkfifo "$OUT"', 'ln -s /dev/zero "$DOT"']
+
+
+@parametrize("command", ENDLESS)
+def test_what_a_prover_leaves_in_place_of_a_file_holds_nothing_up(lab, command):
+    lab.prover(f'echo "theory proof" > "$OUT"\n{command}\n{VERIFY.splitlines()[-1]}\n')
+    lab.recipe(lemmas="one")
+    lab.run("run recipe.json", code=0)
+    for path in (lab.results / "proofs", lab.results / "traces"):
+        assert all(each.is_file() for each in path.iterdir())
+
+
 def test_a_prover_that_disappears_fails_the_tasks_that_come_later(lab):
     lab.prover("rm -f fake.sh; " + VERIFY)
     lab.recipe(config={"global_max_cores": 1}, lemmas="one two")
