@@ -12465,13 +12465,19 @@ def _some_lines(file: BinaryIO) -> list[bytes]:
     return lines
 
 
+# What stands in no line: with it between two, each is seen to be one value.
+_BETWEEN_LINES = os.urandom(16).hex()
+
+
 def _json_of_lines(lines: Sequence[bytes]) -> Sequence[Any]:
     """What stands in each of some lines; None of each if one of them can't be read."""
     # In one call: many saved a tenth of the time that it takes to load a journal.
+    text = f',"{_BETWEEN_LINES}",'.encode().join(lines)
     with suppress(ValueError, RecursionError):
-        values = STRICT_JSON.decode(f"[{b','.join(lines).decode('utf-8')}]")
-        if len(values) == len(lines):
-            return cast(Sequence[Any], values)
+        values: list[Any] = STRICT_JSON.decode(f"[{text.decode('utf-8')}]")
+        between = [_BETWEEN_LINES] * (len(lines) - 1)
+        if len(values) == len(lines) + len(between) and values[1::2] == between:
+            return values[::2]
     return [None] * len(lines)
 
 

@@ -8872,12 +8872,14 @@ def test_a_line_that_cannot_be_used_is_skipped_and_told(written, line):
     assert batch.count(Status.COMPLETED) == 3
 
 
-def test_lines_that_can_be_read_only_together_are_skipped(written):
+@parametrize("others", ["", '{"event":"end"},{"event":"end"}\n'])
+def test_lines_that_can_be_read_only_together_are_skipped(written, others):
+    text = others + '{"event":"end","at":[1\n2]}\n'
     with written.open("a") as file:
-        file.write('{"event":"end","at":[1\n2]}\n')
+        file.write(text)
     told = []
     batch, _ = bt.load_batch(str(written), told.append)
-    assert len(told) == 2
+    assert len(told) == text.count("\n")
     assert batch.count(Status.COMPLETED) == 3
 
 
