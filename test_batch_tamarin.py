@@ -22110,7 +22110,12 @@ def test_a_journal_in_a_bundle_names_no_files_elsewhere(lab, honest_files, chang
         assert "names a file that is not in it" in done.stderr
 
 
-STRANGE_DIRECTORIES = ["/artifact/../../made", "/artifact/own.spthy", "/artifact/own.spthy/x", "made"]
+STRANGE_DIRECTORIES = [
+    "/artifact/../../made",
+    "/artifact/own.spthy",
+    "/artifact/own.spthy/x",
+    "made",
+]
 
 
 @parametrize("cwd", STRANGE_DIRECTORIES)
