@@ -8973,13 +8973,25 @@ def test_a_line_that_cannot_be_used_is_skipped_and_told(written, line):
     assert batch.count(Status.COMPLETED) == 3
 
 
-def test_lines_that_can_be_read_only_together_are_skipped(written):
+@parametrize("others", ["", '{"event":"end"},{"event":"end"}\n'])
+def test_lines_that_can_be_read_only_together_are_skipped(written, others):
+    text = others + '{"event":"end","at":[1\n2]}\n'
     with written.open("a") as file:
-        file.write('{"event":"end","at":[1\n2]}\n')
+        file.write(text)
     told = []
     batch, _ = bt.load_batch(str(written), told.append)
-    assert len(told) == 2
+    assert len(told) == text.count("\n")
     assert batch.count(Status.COMPLETED) == 3
+
+
+def test_long_lines_of_a_journal_are_read_one_by_one():
+    """A line may have any length: many together would need as many times the memory."""
+    text = "x" * bt.MB
+    line = json.dumps({"event": "later", "text": text}).encode() + b"\n"
+    file = io.BytesIO(3 * line)
+    lines = bt._whole_lines(file)
+    next(lines)
+    assert file.tell() == len(line)
 
 
 class GrowingFile(io.BytesIO):
@@ -12074,6 +12086,18 @@ def test_limits_hold_while_results_are_copied(lab, monkeypatch):
 
 
 # --- Provers that misbehave ---
+
+
+ENDLESS = ['mkfifo "$JSON"', 'mkfifo "$DOT"', 'rm "$OUT"; mkfifo "$OUT"', 'ln -s /dev/zero "$DOT"']
+
+
+@parametrize("command", ENDLESS)
+def test_what_a_prover_leaves_in_place_of_a_file_holds_nothing_up(lab, command):
+    lab.prover(f'echo "theory proof" > "$OUT"\n{command}\n{VERIFY.splitlines()[-1]}\n')
+    lab.recipe(lemmas="one")
+    lab.run("run recipe.json", code=0)
+    for path in (lab.results / "proofs", lab.results / "traces"):
+        assert all(each.is_file() for each in path.iterdir())
 
 
 def test_a_prover_that_disappears_fails_the_tasks_that_come_later(lab):
@@ -21616,6 +21640,15 @@ def test_a_part_of_a_bundle_is_proven_again(lab):
     assert "compared with the paper: 2 reproduced" in done.stdout
 
 
+def test_what_ran_where_no_file_of_the_bundle_lies_is_proven_again(lab):
+    lab.write("empty/here/README", "")
+    bundle_of(lab, cwd="empty/here")
+    done = second_run(lab, code=0)
+    assert "compared with the paper: 2 reproduced" in done.stdout
+    lab.run("paper.pyz extract there --prover ./mine.sh", code=0)
+    assert (lab.path / "there/empty/here").is_dir()
+
+
 def test_a_second_run_that_was_stopped_goes_on(lab):
     bundle_of(lab)
     hang = '[ $LEMMA = one ] || [ -e "$0.go" ] || exec sleep 600;'
@@ -21780,6 +21813,21 @@ def test_a_page_of_a_bundle_leads_to_no_file_that_is_gone(far_reaching):
     assert ": paper.pyz/paper-results/traces/t--false_two--fake.svg" in page.read_text()
 
 
+def test_results_on_a_page_with_those_of_a_bundle_are_named_where_they_are(
+    far_reaching, monkeypatch
+):
+    told = set()
+    for name in ("shallow", "deep/er"):
+        folder = far_reaching.path / name
+        folder.mkdir(parents=True)
+        monkeypatch.setenv("TMPDIR", str(folder))
+        done = far_reaching.run("report results paper.pyz --names -f md", code=0)
+        told.add(done.stdout)
+    (page,) = told
+    assert f"--output={far_reaching.results}/proofs/t--one--fake.spthy" in page
+    assert "--output=paper.pyz/paper-results/proofs/t--one--fake.spthy" in page
+
+
 def test_paths_in_a_bundle_that_is_looked_at_lead_from_the_working_directory(far_reaching):
     done = far_reaching.run("paper.pyz report -f json", code=0)
     report = json.loads(done.stdout)
@@ -21807,6 +21855,14 @@ def test_lemmas_of_several_theories_in_a_bundle_are_told_apart(lab):
     assert "did you mean models/b.spthy?" in done.stderr
     done = lab.run("paper.pyz", "lemmas", "models", code=2)
     assert "is a folder: name a theory (.spthy) in it, such as paper.pyz/models/b" in done.stderr
+
+
+def test_a_path_that_begins_with_two_slashes_is_like_any_other(lab):
+    bundle_of(lab)
+    bundle = f"/{lab.path}/paper.pyz"
+    assert "0 findings" in lab.run("audit", bundle, code=0).stdout
+    for command in ("audit", "lemmas", "resume"):
+        assert "//nothing: " in lab.run(command, "//nothing", code=2).stderr
 
 
 def test_who_names_no_command_for_a_bundle_is_told_one_of_those(lab):
@@ -22303,6 +22359,29 @@ def test_a_journal_in_a_bundle_names_no_files_elsewhere(lab, honest_files, chang
     for command in commands:
         done = lab.run("b.pyz", *command, code=2)
         assert "names a file that is not in it" in done.stderr
+
+
+STRANGE_DIRECTORIES = [
+    "/artifact/../../made",
+    "/artifact/own.spthy",
+    "/artifact/own.spthy/x",
+    "made",
+]
+
+
+@parametrize("cwd", STRANGE_DIRECTORIES)
+def test_a_bundle_makes_no_directory_elsewhere(lab, honest_files, cwd):
+    files = dict(honest_files)
+    header, plan, *rest = files["paper-results/batch.jsonl"].splitlines()
+    changed = {**json.loads(plan), "cwd": cwd}
+    lines = [header, json.dumps(changed).encode(), *rest, b""]
+    files["paper-results/batch.jsonl"] = b"\n".join(lines)
+    packed(lab.path / "b.pyz", list(files.items()))
+    before = everything_below(lab.path)
+    lab.run("b.pyz extract there")
+    after = [path for path in everything_below(lab.path) if not path.startswith("there")]
+    assert after == before
+    assert (lab.path / "there/own.spthy").is_file()
 
 
 @parametrize("way", ["../../../secret.spthy", "{0}/secret.spthy"])
