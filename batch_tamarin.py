@@ -33,6 +33,7 @@ Contents (each section uses only those above it)
     Machine
     Supervisor
     Prover
+    Known problems of provers
     Recipe
     Plan
     Journal
@@ -7492,7 +7493,7 @@ async def _ask_version(
     return VersionAnswer(Flavour.TAMARIN_PROVER, "", "", problem)
 
 
-# --- Known problems of provers --------------------------------------------------------------------
+# === Known problems of provers ====================================================================
 
 # What Tamarin's developers have found wrong with its verdicts, in their public issues (#) and pull
 # requests up to September 2026, read with the sources. It is a list of what is known, no more: a

@@ -5098,7 +5098,7 @@ def test_reading_takes_time_in_proportion(tmp_path, read, piece):
     pytest.fail(f"{short_s} s and {long_s} s")
 
 
-# --- Known problems of provers --------------------------------------------------------------------
+# === Known problems of provers ====================================================================
 
 # Below each heading a theory, behind the colon the problems whose conditions it meets: "!" behind
 # one that weighs little, behind "@" the only lemma that it touches. For each problem there are
