@@ -26693,7 +26693,7 @@ class _MovedPaths:
 
     def make_working_directories(self, directory: str) -> None:
         """Make those that journals have named: in one that holds no file something may run."""
-        for path in sorted(self._working_directories):
+        for path in sorted(filter(None, self._working_directories)):
             inside = os.path.relpath(path, self._target)
             if _name_problem(inside):
                 continue
