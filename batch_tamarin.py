@@ -26697,7 +26697,8 @@ class _MovedPaths:
             inside = os.path.relpath(path, self._target)
             if _name_problem(inside):
                 continue
-            with suppress(FileExistsError, NotADirectoryError):  # a stranger's may be a file
+            # A stranger's may be a file, or a thousand directories deep.
+            with suppress(FileExistsError, NotADirectoryError, RecursionError):
                 os.makedirs(os.path.join(directory, inside), exist_ok=True)
 
     def _event(self, event: Json) -> Json:

@@ -22114,6 +22114,7 @@ STRANGE_DIRECTORIES = [
     "/artifact/../../made",
     "/artifact/own.spthy",
     "/artifact/own.spthy/x",
+    pytest.param("/artifact/" + "x/" * 1000, id="deep"),
     "",
     "made",
 ]
