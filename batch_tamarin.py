@@ -26760,11 +26760,12 @@ class _MovedPaths:
 
     def make_working_directories(self, directory: str) -> None:
         """Make those that journals have named: in one that holds no file something may run."""
-        for path in sorted(self._working_directories):
+        for path in sorted(filter(None, self._working_directories)):
             inside = os.path.relpath(path, self._target)
             if _name_problem(inside):
                 continue
-            with suppress(FileExistsError, NotADirectoryError):  # a stranger's may be a file
+            # A stranger's may be a file, or a thousand directories deep.
+            with suppress(FileExistsError, NotADirectoryError, RecursionError):
                 os.makedirs(os.path.join(directory, inside), exist_ok=True)
 
     def _event(self, event: Json) -> Json:

@@ -22365,6 +22365,8 @@ STRANGE_DIRECTORIES = [
     "/artifact/../../made",
     "/artifact/own.spthy",
     "/artifact/own.spthy/x",
+    pytest.param("/artifact/" + "x/" * 1000, id="deep"),
+    "",
     "made",
 ]
 
