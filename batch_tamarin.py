@@ -26663,6 +26663,7 @@ def _end_of_comment(text: str, place: int) -> int:
 _LOCAL_SIGNATURE = b"PK\x03\x04"  # a file begins
 _LOCAL_HEADER = "<4s5H3L2H"
 MOST_FILES = 2_000_000
+MOST_LEVELS = 100  # of folders
 MOST_MANIFEST_MB = 512
 # Zeros are packed 1,000 to 1, logs and proofs 5 to 30 to 1.
 MOST_PACKED = 200
@@ -26764,8 +26765,7 @@ class _MovedPaths:
             inside = os.path.relpath(path, self._target)
             if _name_problem(inside):
                 continue
-            # A stranger's may be a file, or a thousand directories deep.
-            with suppress(FileExistsError, NotADirectoryError, RecursionError):
+            with suppress(FileExistsError, NotADirectoryError):  # a stranger's may be a file
                 os.makedirs(os.path.join(directory, inside), exist_ok=True)
 
     def _event(self, event: Json) -> Json:
@@ -26979,6 +26979,9 @@ def _name_problem(name: str) -> str:
         return "is no plain name"
     if any(len(part.encode()) > 255 for part in parts) or len(name.encode()) > 2048:
         return "is too long"
+    # What makes and removes directories below each other calls itself for each.
+    if len(parts) > MOST_LEVELS:
+        return "is too deep"
     if name == UNPACKED_TOOL:
         return "would stand in the place of the program"
     return ""
