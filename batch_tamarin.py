@@ -18277,9 +18277,7 @@ class Row(NamedTuple):
 
     def with_age(self, told: str) -> str:
         """What is told of it, and that it is of an older text if it is."""
-        if self.on_older_text:
-            return f"{told}, on an older text"
-        return told
+        return _with_age(told, self.on_older_text)
 
     @property
     def is_asked(self) -> bool:
@@ -18323,6 +18321,10 @@ def told_sharing(result: Result) -> str:
     return f"shared by {result.shared_by:,}"
 
 
+def _with_age(told: str, on_older_text: bool) -> str:
+    return f"{told}, on an older text" if on_older_text else told
+
+
 def rows_of(
     tasks: Iterable[Task],
     closure: Closure,
@@ -18343,13 +18345,11 @@ def rows_of(
         told = told_of(task, assuming, against)
         source = closure.source(task) or task
         on_older_text = task.id in older or source.id in older
-        if on_older_text:
-            told += ", on an older text"
         yield Row(
             task,
             result,
             outcome=told_outcome(task),
-            told=told,
+            told=_with_age(told, on_older_text),
             assuming=assuming,
             rests_on_false=tuple(falsified_among(assuming)),
             against=against,
